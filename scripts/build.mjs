@@ -1,0 +1,43 @@
+// Builds the Worker into build/, unless it is there for these very sources.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { ROOT, bin, fail, fingerprint, once, run, say } from "./run.mjs";
+import { setup, tool } from "./setup.mjs";
+
+const SOURCES = ["src", "Cargo.toml", "Cargo.lock", ".cargo/config.toml", "rust-toolchain.toml", "scripts/build.mjs"];
+/** Gzipped bytes of the Worker: what we aim for and what Cloudflare takes (free plan). */
+const BUDGET = 1_000_000;
+const LIMIT = 3_000_000;
+
+export async function build() {
+  await once("build/.sources", fingerprint(SOURCES), async () => {
+    say("building the Worker (worker-build --release)");
+    await run(tool("worker-build"), ["--release"], {
+      env: {
+        WASM_BINDGEN_BIN: tool("wasm-bindgen-cli", "wasm-bindgen"),
+        WASM_OPT_BIN: bin("wasm-opt"),
+        ESBUILD_BIN: bin("esbuild"),
+        CC_wasm32_unknown_unknown: process.env.CC_wasm32_unknown_unknown ?? "clang",
+        CFLAGS_wasm32_unknown_unknown: `-include ${join(ROOT, "src/cloudflare/secp256k1.h")}`,
+        AR_wasm32_unknown_unknown: process.env.AR_wasm32_unknown_unknown ?? "llvm-ar",
+      },
+    });
+  });
+}
+
+/** What Cloudflare will count; fails when it is over the budget. */
+export function checkSize() {
+  const size = ["index.js", "index_bg.wasm"]
+    .map((file) => gzipSync(readFileSync(join(ROOT, "build", file)), { level: 9 }).length)
+    .reduce((sum, bytes) => sum + bytes);
+  const text = `${(size / 1000).toFixed(0)} kB gzipped; the budget is ${BUDGET / 1000} kB, Cloudflare's limit ${LIMIT / 1000} kB`;
+  if (size > BUDGET) fail(`the Worker is too large: ${text}`);
+  say(`the Worker is ${text}`);
+}
+
+if (import.meta.filename === process.argv[1]) {
+  await setup();
+  await build();
+  checkSize();
+}

@@ -1,0 +1,97 @@
+// Everything a fresh machine needs: npm packages, the Rust toolchain with the wasm target, a clang that
+// knows wasm32, llvm-ar, worker-build and the wasm-bindgen CLI. Each step looks first; when all is
+// there, the whole takes a second.
+import { existsSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { ROOT, fail, fingerprint, once, read, run, say } from "./run.mjs";
+
+// worker-build is of the release of the `worker` crate, the CLI of the locked wasm-bindgen.
+const TOOLS = { "worker-build": "0.8.7", "wasm-bindgen-cli": "0.2.129" };
+const TOOLCHAIN = "1.95.0"; // rust-toolchain.toml
+const CACHE = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "nexus-relay", "tools");
+
+/** The path of a program built by setup. */
+export function tool(crate, program = crate) {
+  return join(CACHE, `${crate}-${TOOLS[crate]}`, "bin", program);
+}
+
+async function npmPackages() {
+  await once("node_modules/.nexus-setup", fingerprint(["package-lock.json"], process.version), async () => {
+    say("installing npm packages (npm ci)");
+    await run("npm", ["ci", "--no-audit", "--no-fund"], { mend: "Check the connection to the npm registry." });
+  });
+}
+
+async function rust() {
+  if (read("rustup", "--version") === null) {
+    fail("rustup is missing. Install it from https://rustup.rs and open a new shell.");
+  }
+  const installed = (what) => read("rustup", what, "list", "--installed", "--toolchain", TOOLCHAIN)?.split("\n");
+  const components = ["clippy", "rustfmt"];
+  const target = "wasm32-unknown-unknown";
+  const present = installed("component") ?? [];
+  const complete =
+    components.every((name) => present.some((line) => line.startsWith(name))) &&
+    (installed("target") ?? []).includes(target);
+  if (complete) return;
+  say(`installing Rust ${TOOLCHAIN} with ${components.join(", ")} and ${target}`);
+  const parts = components.flatMap((name) => ["-c", name]);
+  await run("rustup", ["toolchain", "install", TOOLCHAIN, "--profile", "minimal", ...parts, "-t", target], {
+    mend: "Check the connection to static.rust-lang.org.",
+  });
+}
+
+/** libsecp256k1 and SQLite are C: Debian's packages for what is missing to compile them. */
+async function compilers() {
+  const missing = [];
+  if (read("cc", "--version") === null) missing.push("build-essential");
+  if (!read("clang", "--print-targets")?.includes("wasm32")) missing.push("clang");
+  if (read("llvm-ar", "--version") === null) missing.push("llvm");
+  if (missing.length === 0) return;
+  const byHand = `Install them by hand: apt-get install ${missing.join(" ")}\n  (clang must list wasm32 in \`clang --print-targets\`; llvm-ar must be on the PATH)`;
+  if (read("apt-get", "--version") === null) fail(`missing: ${missing.join(", ")}. ${byHand}`);
+  const root = process.getuid() === 0;
+  if (!root && read("sudo", "-n", "true") === null) fail(`missing: ${missing.join(", ")}, and this is not root. ${byHand}`);
+  say(`installing ${missing.join(", ")} (apt-get)`);
+  const apt = (...args) =>
+    run(root ? "apt-get" : "sudo", [...(root ? [] : ["-n", "apt-get"]), ...args], {
+      env: { DEBIAN_FRONTEND: "noninteractive" },
+      mend: byHand,
+    });
+  await apt("update", "-qq");
+  await apt("install", "-y", "-qq", "--no-install-recommends", ...missing);
+}
+
+async function builtTools() {
+  for (const [crate, version] of Object.entries(TOOLS)) {
+    if (existsSync(tool(crate, crate.replace(/-cli$/, "")))) continue;
+    say(`building ${crate} ${version} (one to three minutes, kept in ${CACHE})`);
+    await run("cargo", ["install", "--locked", "--root", join(CACHE, `${crate}-${version}`), `${crate}@${version}`], {
+      cwd: ROOT,
+      env: {
+        // They run for seconds: quick to build beats quick to run. One target folder shares their crates.
+        CARGO_TARGET_DIR: join(CACHE, "target"),
+        CARGO_PROFILE_RELEASE_OPT_LEVEL: "1",
+        CARGO_PROFILE_RELEASE_LTO: "off",
+        CARGO_PROFILE_RELEASE_CODEGEN_UNITS: "16",
+        CARGO_PROFILE_RELEASE_DEBUG: "0",
+      },
+      mend: "Check the connection to crates.io.",
+    });
+  }
+}
+
+export async function setup() {
+  const major = Number(process.versions.node.split(".")[0]);
+  if (major < 20) fail(`Node ${process.version} is too old; install Node 20 or newer.`);
+  await npmPackages();
+  await rust();
+  await compilers();
+  await builtTools();
+}
+
+if (import.meta.filename === process.argv[1]) {
+  await setup();
+  say("set up");
+}

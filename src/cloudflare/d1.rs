@@ -1,0 +1,57 @@
+//! Runs statements on D1.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use serde::Deserialize;
+use worker::wasm_bindgen::JsValue;
+use worker::{D1Database, Delay};
+
+use crate::store::{Param, Rows, Statement, StoreError};
+
+/// D1 ends a query after 30 s; an answer that takes longer is not coming.
+const TIMEOUT: Duration = Duration::from_secs(35);
+
+#[derive(Deserialize)]
+struct Row {
+    r: String,
+}
+
+/// Runs `statements` as one transaction: all of them or none.
+pub async fn run(db: &D1Database, statements: &[Statement]) -> Result<Rows, StoreError> {
+    match select(pin!(batch(db, statements)), Delay::from(TIMEOUT)).await {
+        Either::Left((result, _)) => result.map_err(|error| self::error(&error)),
+        Either::Right(_) => Err(StoreError::new("the database did not answer in time")),
+    }
+}
+
+async fn batch(db: &D1Database, statements: &[Statement]) -> worker::Result<Rows> {
+    let prepared = statements
+        .iter()
+        .map(|statement| {
+            let params: Vec<JsValue> = statement.params.iter().map(value).collect();
+            db.prepare(statement.sql.as_str()).bind(&params)
+        })
+        .collect::<worker::Result<Vec<_>>>()?;
+    let results = db.batch(prepared).await?;
+    if results.len() != statements.len() {
+        return Err(worker::Error::RustError("the database answered only a part".to_owned()));
+    }
+    results.iter().map(|result| Ok(result.results::<Row>()?.into_iter().map(|row| row.r).collect())).collect()
+}
+
+fn value(param: &Param) -> JsValue {
+    match param {
+        Param::Text(text) => JsValue::from_str(text),
+        // D1 takes numbers as doubles; the store binds none above 2^53.
+        Param::Integer(number) => JsValue::from_f64(*number as f64),
+    }
+}
+
+/// The database's words without the wrapping that names the client library.
+pub fn error(error: &worker::Error) -> StoreError {
+    let text = error.to_string();
+    let text = text.trim_start_matches("Error: ").trim_start_matches("D1_ERROR: ");
+    StoreError::new(text.lines().next().unwrap_or_default())
+}

@@ -1,0 +1,92 @@
+//! The Cloudflare host: the Worker's entry. Translates and performs; decides nothing.
+//!
+//! Answers what needs no state itself (NIP-11, the HUD's files, errors) and hands WebSockets and
+//! `/api/stats` to the one [`NexusRelay`](object::NexusRelay).
+
+mod attachments;
+mod d1;
+mod env;
+mod object;
+
+use worker::{Context, Env, Fetcher, Headers, Request, Response, ResponseBuilder, Result, event};
+
+use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route};
+use crate::store::write;
+
+/// The one object of this shard.
+const OBJECT_NAME: &str = "nexus";
+
+#[event(fetch, respond_with_errors)]
+async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
+    console_error_panic_hook::set_once();
+    let header = |name| request.headers().get(name).ok().flatten();
+    let (upgrade, accept) = (header("upgrade"), header("accept"));
+    let route = http::route(request.method().as_ref(), &request.path(), upgrade.as_deref(), accept.as_deref());
+    let config = match env::config(&env) {
+        Ok(config) => config,
+        Err(error) => {
+            worker::console_error!("{error}");
+            return refuse(500, &error.to_string());
+        }
+    };
+    match route {
+        Route::Preflight => Ok(builder(204)?.empty()),
+        Route::Refuse(status, error) => refuse(status, error),
+        Route::Document => json(200, DOCUMENT_TYPE, serde_json::to_string(&config.document()).unwrap_or_default()),
+        Route::Socket | Route::Stats => {
+            let stub = env.durable_object(env::OBJECT)?.get_by_name(OBJECT_NAME)?;
+            stub.fetch_with_request(request).await
+        }
+        Route::Health => health(&env).await,
+        Route::Page | Route::Asset => asset(env.assets(env::ASSETS)?, request).await,
+    }
+}
+
+/// Whether the database answers and has its tables.
+async fn health(env: &Env) -> Result<Response> {
+    let answer = match env.d1(env::DATABASE) {
+        Ok(db) => d1::run(&db, &write::read_totals()).await.and_then(|rows| write::decode_totals(&rows)),
+        Err(error) => Err(d1::error(&error)),
+    };
+    match answer {
+        Ok(_) => json(200, "application/json", r#"{"status":"ok"}"#.to_owned()),
+        Err(error) => refuse(503, &format!("database: {error}")),
+    }
+}
+
+async fn asset(assets: Fetcher, request: Request) -> Result<Response> {
+    let response = assets.fetch_request(request).await?;
+    if response.status_code() == 404 {
+        let Route::Refuse(status, error) = NOT_FOUND else { return Ok(response) };
+        return refuse(status, error);
+    }
+    let headers = Headers::new();
+    for (name, value) in response.headers().entries() {
+        headers.append(&name, &value)?;
+    }
+    for (name, value) in PAGE_HEADERS {
+        headers.set(name, value)?;
+    }
+    Ok(response.with_headers(headers))
+}
+
+fn builder(status: u16) -> Result<ResponseBuilder> {
+    CORS.iter()
+        .try_fold(ResponseBuilder::new().with_status(status), |builder, (name, value)| builder.with_header(name, value))
+}
+
+/// A JSON answer with the CORS headers.
+fn json(status: u16, content_type: &str, body: String) -> Result<Response> {
+    Ok(builder(status)?.with_header("Content-Type", content_type)?.fixed(body.into_bytes()))
+}
+
+/// An error as JSON.
+fn refuse(status: u16, error: &str) -> Result<Response> {
+    let response = json(status, "application/json", http::error_body(error))?;
+    match status {
+        405 => response.headers().set("Allow", "GET, HEAD, OPTIONS")?,
+        426 => response.headers().set("Upgrade", "websocket")?,
+        _ => {}
+    }
+    Ok(response)
+}

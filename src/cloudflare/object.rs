@@ -1,0 +1,218 @@
+//! The `NexusRelay` Durable Object: holds the sockets (hibernation API) and performs what the engine
+//! says.
+//!
+//! The engine is borrowed only while it handles one input, never across an await.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use worker::wasm_bindgen_futures::spawn_local;
+use worker::worker_sys::WebSocketRequestResponsePair;
+use worker::{
+    D1Database, Date, Delay, DurableObject, Env, Request, Response, Result, SqlStorage, State, WebSocket,
+    WebSocketIncomingMessage, WebSocketPair, console_error, durable_object,
+};
+
+use super::{attachments, d1, env, json, refuse};
+use crate::relay::http::Route;
+use crate::relay::{ConnId, Effect, Input, Relay, http};
+use crate::store::Statement;
+
+/// A Durable Object holds 32,768 sockets; accepting one more is an exception in the runtime.
+const MAX_SOCKETS: usize = 32_000;
+/// How often and how long `/api/stats` waits for the totals after a wake.
+const TOTALS_POLL: Duration = Duration::from_millis(10);
+const TOTALS_POLLS: u32 = 200;
+
+/// One relay, one event loop.
+#[durable_object]
+pub struct NexusRelay {
+    core: std::result::Result<Rc<Core>, String>,
+}
+
+struct Core {
+    state: State,
+    sql: SqlStorage,
+    db: D1Database,
+    relay: RefCell<Relay>,
+    sockets: RefCell<BTreeMap<ConnId, WebSocket>>,
+}
+
+impl DurableObject for NexusRelay {
+    fn new(state: State, env: Env) -> Self {
+        console_error_panic_hook::set_once();
+        Self { core: Core::wake(state, &env) }
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        let core = match &self.core {
+            Ok(core) => core,
+            Err(error) => return refuse(500, error),
+        };
+        let upgrade = request.headers().get("upgrade")?;
+        match http::route(request.method().as_ref(), &request.path(), upgrade.as_deref(), None) {
+            Route::Socket => core.open(),
+            _ => core.stats().await,
+        }
+    }
+
+    async fn websocket_message(&self, socket: WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
+        if let Some((core, conn)) = self.known(&socket) {
+            core.handle(match message {
+                WebSocketIncomingMessage::String(text) => Input::Received { conn, text },
+                WebSocketIncomingMessage::Binary(bytes) => Input::ReceivedBinary { conn, length: bytes.len() },
+            });
+        }
+        Ok(())
+    }
+
+    async fn websocket_close(&self, socket: WebSocket, code: usize, _reason: String, _clean: bool) -> Result<()> {
+        if let Some((core, conn)) = self.known(&socket) {
+            core.closed(&socket, conn);
+        }
+        // Codes that only stand for the absence of one may not be sent.
+        let code = u16::try_from(code).ok().filter(|code| !matches!(code, 1005 | 1006 | 1015)).unwrap_or(1000);
+        // Fails when the peer is gone already: nothing is left to do then.
+        let _ = socket.close(Some(code), Some(""));
+        Ok(())
+    }
+
+    async fn websocket_error(&self, socket: WebSocket, _error: worker::Error) -> Result<()> {
+        if let Some((core, conn)) = self.known(&socket) {
+            core.closed(&socket, conn);
+        }
+        Ok(())
+    }
+
+    async fn alarm(&self) -> Result<Response> {
+        Response::empty()
+    }
+}
+
+impl NexusRelay {
+    fn known(&self, socket: &WebSocket) -> Option<(&Rc<Core>, ConnId)> {
+        let core = self.core.as_ref().ok()?;
+        Some((core, core.conn_of(socket)?))
+    }
+}
+
+impl Core {
+    /// The one way into memory: after a first start, hibernation, a reset or a deploy.
+    fn wake(state: State, env: &Env) -> std::result::Result<Rc<Self>, String> {
+        let config = env::config(env).map_err(|error| error.to_string())?;
+        let db = env.d1(env::DATABASE).map_err(|error| format!("binding {}: {error}", env::DATABASE))?;
+        let sql = state.storage().sql();
+        attachments::prepare(&sql).map_err(|error| format!("the object's storage: {error}"))?;
+        if let Ok(pair) = WebSocketRequestResponsePair::new("ping", "pong") {
+            state.set_websocket_auto_response(&pair);
+        }
+        let relay = RefCell::new(Relay::new(Rc::new(config), now()));
+        let core = Rc::new(Self { state, sql, db, relay, sockets: RefCell::default() });
+        let mut conns = Vec::new();
+        for socket in core.state.get_websockets() {
+            let Some(conn) = core.conn_of(&socket) else { continue };
+            conns.push((conn, attachments::load(&core.sql, &socket, conn).unwrap_or_default()));
+            core.sockets.borrow_mut().insert(conn, socket);
+        }
+        let open: Vec<ConnId> = conns.iter().map(|(conn, _)| *conn).collect();
+        report(attachments::sweep(&core.sql, &open), "sweeping attachments");
+        core.handle(Input::Woke { conns });
+        Ok(core)
+    }
+
+    /// Our name for a socket is its first tag; a socket without one is not ours.
+    fn conn_of(&self, socket: &WebSocket) -> Option<ConnId> {
+        self.state.get_tags(socket).first().and_then(|tag| ConnId::parse(tag))
+    }
+
+    fn open(self: &Rc<Self>) -> Result<Response> {
+        if self.sockets.borrow().len() >= MAX_SOCKETS {
+            return refuse(503, "the relay has no room for another connection");
+        }
+        let mut random = [0; 24];
+        getrandom::fill(&mut random).map_err(|error| worker::Error::RustError(error.to_string()))?;
+        let (name, challenge) = random.split_at(8);
+        let conn = ConnId(name.iter().fold(0, |name, byte| (name << 8) | u64::from(*byte)));
+        let pair = WebSocketPair::new()?;
+        self.state.accept_websocket_with_tags(&pair.server, &[&conn.to_string()]);
+        self.sockets.borrow_mut().insert(conn, pair.server);
+        self.handle(Input::Opened { conn, challenge: hex::encode(challenge) });
+        Response::from_websocket(pair.client)
+    }
+
+    fn closed(self: &Rc<Self>, socket: &WebSocket, conn: ConnId) {
+        self.sockets.borrow_mut().remove(&conn);
+        report(attachments::forget(&self.sql, socket, conn), "forgetting an attachment");
+        self.handle(Input::Closed { conn });
+    }
+
+    async fn stats(&self) -> Result<Response> {
+        for _ in 0..TOTALS_POLLS {
+            if self.relay.borrow().is_ready() {
+                break;
+            }
+            Delay::from(TOTALS_POLL).await;
+        }
+        let body = self.relay.borrow().stats(now());
+        json(200, "application/json", body)
+    }
+
+    fn handle(self: &Rc<Self>, input: Input) {
+        let effects = self.relay.borrow_mut().handle(input, now());
+        for effect in effects {
+            self.perform(effect);
+        }
+    }
+
+    fn perform(self: &Rc<Self>, effect: Effect) {
+        match effect {
+            // A socket that is gone throws; its close has been or will be an input.
+            Effect::Send { conn, text } => {
+                if let Some(socket) = self.sockets.borrow().get(&conn) {
+                    let _ = socket.send_with_str(text);
+                }
+            }
+            Effect::Close { conn, code, reason } => {
+                if let Some(socket) = self.sockets.borrow_mut().remove(&conn) {
+                    let _ = socket.close(Some(code), Some(reason));
+                }
+            }
+            Effect::Remember { conn, text } => {
+                if let Some(socket) = self.sockets.borrow().get(&conn) {
+                    report(attachments::save(&self.sql, socket, conn, &text), "saving an attachment");
+                }
+            }
+            Effect::Commit { ticket, statements } => {
+                self.run(statements, move |result| Input::Committed { ticket, result });
+            }
+            Effect::Query { ticket, statements } => {
+                self.run(statements, move |result| Input::Answered { ticket, result });
+            }
+            Effect::Log { line } => console_error!("{line}"),
+        }
+    }
+
+    fn run(
+        self: &Rc<Self>,
+        statements: Vec<Statement>,
+        answer: impl FnOnce(std::result::Result<crate::store::Rows, crate::store::StoreError>) -> Input + 'static,
+    ) {
+        let core = self.clone();
+        spawn_local(async move {
+            let result = d1::run(&core.db, &statements).await;
+            core.handle(answer(result));
+        });
+    }
+}
+
+fn now() -> u64 {
+    Date::now().as_millis()
+}
+
+fn report(result: Result<()>, what: &str) {
+    if let Err(error) = result {
+        console_error!("{what}: {error}");
+    }
+}

@@ -1,0 +1,14 @@
+//! Nexus: a Nostr relay for a market in which software agents buy and sell compute.
+//!
+//! Rooms, each of which knows only those below it: `cloudflare` (the host), then `relay` (the
+//! engine) over `store` (every SQL text), `market` (job rules) and `nostr` (the protocol).
+//! ARCHITECTURE.md says what each one owns and what it must never do.
+
+pub mod market;
+pub mod nostr;
+pub mod relay;
+pub mod store;
+
+#[cfg(target_arch = "wasm32")]
+#[allow(unsafe_code, missing_docs)] // in what the bindings' macros expand to
+mod cloudflare;

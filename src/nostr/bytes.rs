@@ -1,0 +1,72 @@
+//! Fixed-size values that travel as lower-case hex (NIP-01): event ids, public keys, signatures.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// `N` bytes whose text form is exactly `2 * N` lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bytes<const N: usize>([u8; N]);
+
+/// The sha256 of an event's serialization.
+pub type EventId = Bytes<32>;
+/// An x-only secp256k1 public key (BIP-340).
+pub type PublicKey = Bytes<32>;
+/// A BIP-340 Schnorr signature.
+pub type Signature = Bytes<64>;
+
+impl<const N: usize> Bytes<N> {
+    /// Wraps raw bytes.
+    pub const fn new(bytes: [u8; N]) -> Self {
+        Self(bytes)
+    }
+
+    /// Parses exactly `2 * N` lower-case hex digits; `None` for anything else, upper case included.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.bytes().any(|b| b.is_ascii_uppercase()) {
+            return None;
+        }
+        let mut bytes = [0; N];
+        hex::decode_to_slice(text, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// The raw bytes.
+    pub const fn as_bytes(&self) -> &[u8; N] {
+        &self.0
+    }
+}
+
+impl<const N: usize> fmt::Display for Bytes<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl<const N: usize> fmt::Debug for Bytes<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<const N: usize> Serialize for Bytes<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Bytes<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<const N: usize>;
+        impl<const N: usize> de::Visitor<'_> for Visitor<N> {
+            type Value = Bytes<N>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{} lower-case hex digits", 2 * N)
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes<N>, E> {
+                Bytes::parse(text).ok_or_else(|| E::custom(format_args!("must be {} lower-case hex digits", 2 * N)))
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}

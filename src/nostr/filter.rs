@@ -1,0 +1,165 @@
+//! Filters of a REQ (NIP-01): what they say and which events they match.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
+
+use super::relay_msg::{Prefix, Reason};
+use super::{Event, EventId, PublicKey, event};
+
+/// Conditions that must all hold; `None` means the condition was not given. An empty list was
+/// given and can be met by nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// One of these ids.
+    pub ids: Option<BTreeSet<EventId>>,
+    /// Signed by one of these.
+    pub authors: Option<BTreeSet<PublicKey>>,
+    /// Of one of these kinds.
+    pub kinds: Option<BTreeSet<u16>>,
+    /// For each letter, a tag of that name with one of these values.
+    pub tags: BTreeMap<u8, BTreeSet<String>>,
+    /// `created_at` at least this, in seconds.
+    pub since: Option<u64>,
+    /// `created_at` at most this, in seconds.
+    pub until: Option<u64>,
+    /// At most so many stored events, the newest; says nothing about live ones.
+    pub limit: Option<u64>,
+}
+
+impl Filter {
+    /// Parses one filter. The reason names the key that is wrong.
+    pub fn parse(json: &str) -> Result<Self, Reason> {
+        let parsed: Parsed = serde_json::from_str(json)
+            .map_err(|e| Reason::new(Prefix::Invalid, format!("filter: {}", event::describe(&e))))?;
+        // A condition that is not understood cannot be dropped: the answer would be wider than the
+        // question.
+        match parsed.unknown {
+            Some(key) => Err(Reason::new(Prefix::Unsupported, format!("filter: unknown key {key}"))),
+            None => Ok(parsed.filter),
+        }
+    }
+
+    /// Whether every condition holds for `event`; `limit` is not one.
+    pub fn matches(&self, event: &Event) -> bool {
+        self.ids.as_ref().is_none_or(|ids| ids.contains(&event.id))
+            && self.authors.as_ref().is_none_or(|authors| authors.contains(&event.pubkey))
+            && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind))
+            && self.since.is_none_or(|since| event.created_at >= since)
+            && self.until.is_none_or(|until| event.created_at <= until)
+            && self.tags.iter().all(|(letter, values)| {
+                event
+                    .tags
+                    .iter()
+                    .filter_map(|tag| tag.indexed())
+                    .any(|(l, value)| l == *letter && values.contains(value))
+            })
+    }
+
+    /// Whether some condition can never hold, so that nothing, stored or live, can match.
+    pub fn is_void(&self) -> bool {
+        self.ids.as_ref().is_some_and(BTreeSet::is_empty)
+            || self.authors.as_ref().is_some_and(BTreeSet::is_empty)
+            || self.kinds.as_ref().is_some_and(BTreeSet::is_empty)
+            || self.tags.values().any(BTreeSet::is_empty)
+            || matches!((self.since, self.until), (Some(since), Some(until)) if since > until)
+    }
+
+    /// How many values its lists hold together.
+    pub fn value_count(&self) -> usize {
+        self.ids.as_ref().map_or(0, BTreeSet::len)
+            + self.authors.as_ref().map_or(0, BTreeSet::len)
+            + self.kinds.as_ref().map_or(0, BTreeSet::len)
+            + self.tags.values().map(BTreeSet::len).sum::<usize>()
+    }
+}
+
+impl Serialize for Filter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(ids) = &self.ids {
+            map.serialize_entry("ids", ids)?;
+        }
+        if let Some(authors) = &self.authors {
+            map.serialize_entry("authors", authors)?;
+        }
+        if let Some(kinds) = &self.kinds {
+            map.serialize_entry("kinds", kinds)?;
+        }
+        for (letter, values) in &self.tags {
+            map.serialize_entry(&format!("#{}", char::from(*letter)), values)?;
+        }
+        for (key, number) in [("since", self.since), ("until", self.until), ("limit", self.limit)] {
+            if let Some(number) = number {
+                map.serialize_entry(key, &number)?;
+            }
+        }
+        map.end()
+    }
+}
+
+/// A filter and the first key it has that NIP-01 does not know.
+#[derive(Default)]
+struct Parsed {
+    filter: Filter,
+    unknown: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Parsed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FilterVisitor)
+    }
+}
+
+struct FilterVisitor;
+
+impl<'de> de::Visitor<'de> for FilterVisitor {
+    type Value = Parsed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Parsed, A::Error> {
+        let Parsed { mut filter, mut unknown } = Parsed::default();
+        let mut seen = BTreeSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let read = match key.as_str() {
+                "ids" => map.next_value().map(|v| filter.ids = Some(v)),
+                "authors" => map.next_value().map(|v| filter.authors = Some(v)),
+                "kinds" => map.next_value().map(|v| filter.kinds = Some(v)),
+                "since" => map.next_value().map(|v| filter.since = Some(v)),
+                "until" => map.next_value().map(|v| filter.until = Some(v)),
+                "limit" => map.next_value().map(|v| filter.limit = Some(v)),
+                name => match name.as_bytes() {
+                    [b'#', letter] if letter.is_ascii_alphabetic() => tag_values(*letter, &mut map).map(|values| {
+                        filter.tags.insert(*letter, values);
+                    }),
+                    _ => map.next_value::<de::IgnoredAny>().map(|_| {
+                        unknown.get_or_insert_with(|| clip(name));
+                    }),
+                },
+            };
+            read.map_err(|e| de::Error::custom(format_args!("{}: {e}", clip(&key))))?;
+            if !seen.insert(key.clone()) {
+                return Err(de::Error::custom(format_args!("duplicate key {}", clip(&key))));
+            }
+        }
+        Ok(Parsed { filter, unknown })
+    }
+}
+
+/// `#e` and `#p` hold 64 lower-case hex digits (NIP-01); other letters anything.
+fn tag_values<'de, A: de::MapAccess<'de>>(letter: u8, map: &mut A) -> Result<BTreeSet<String>, A::Error> {
+    let values: BTreeSet<String> = map.next_value()?;
+    if matches!(letter, b'e' | b'p') && values.iter().any(|value| EventId::parse(value).is_none()) {
+        return Err(de::Error::custom("must be 64 lower-case hex digits"));
+    }
+    Ok(values)
+}
+
+/// Enough of an attacker-chosen key to recognise it by, quoted.
+fn clip(key: &str) -> String {
+    format!("{:?}", key.chars().take(32).collect::<String>())
+}

@@ -1,0 +1,31 @@
+//! Kind numbers and the classes NIP-01 sorts them into.
+
+/// A deletion request (NIP-09).
+pub const DELETION: u16 = 5;
+/// A NIP-42 authentication event: never stored, never broadcast.
+pub const AUTHENTICATION: u16 = 22242;
+
+/// What a relay keeps of an event (NIP-01, "Kinds").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KindClass {
+    /// All are kept.
+    Regular,
+    /// The newest per author and kind is kept.
+    Replaceable,
+    /// None is kept.
+    Ephemeral,
+    /// The newest per author, kind and `d` tag is kept.
+    Addressable,
+}
+
+impl KindClass {
+    /// The class of `kind`. Numbers NIP-01 assigns to no class are regular.
+    pub const fn of(kind: u16) -> Self {
+        match kind {
+            0 | 3 | 10_000..=19_999 => Self::Replaceable,
+            20_000..=29_999 => Self::Ephemeral,
+            30_000..=39_999 => Self::Addressable,
+            _ => Self::Regular,
+        }
+    }
+}

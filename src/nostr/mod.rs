@@ -1,0 +1,22 @@
+//! The protocol as data: events, kinds, tags, filters, messages, the NIP-11 document.
+//!
+//! Owns parsing, serialization and verification. Reads no clock, holds no policy, does no IO.
+//! Parsers are total: any input gives a value or a [`reason`](relay_msg::Reason) to send back.
+
+pub mod auth;
+pub mod bytes;
+pub mod client_msg;
+pub mod event;
+pub mod filter;
+pub mod kind;
+pub mod nip11;
+pub mod relay_msg;
+pub mod tag;
+
+pub use bytes::{EventId, PublicKey, Signature};
+pub use client_msg::ClientMessage;
+pub use event::Event;
+pub use filter::Filter;
+pub use kind::KindClass;
+pub use relay_msg::{Prefix, Reason};
+pub use tag::Tag;

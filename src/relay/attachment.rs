@@ -1,0 +1,67 @@
+//! The text a connection is remembered by across hibernation and resets.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::conn::Conn;
+use crate::nostr::{Filter, PublicKey};
+
+const VERSION: u32 = 1;
+
+/// A connection as text.
+#[derive(Serialize, Deserialize)]
+struct Attachment {
+    /// Format.
+    v: u32,
+    /// Challenge.
+    c: String,
+    /// Proven keys.
+    k: BTreeSet<PublicKey>,
+    /// Subscriptions.
+    s: Vec<(String, bool, Vec<Box<RawValue>>)>,
+}
+
+/// A subscription as it was remembered.
+pub struct Remembered {
+    /// Its id.
+    pub id: Rc<str>,
+    /// Whether its stored events had not been sent yet.
+    pub unread: bool,
+    /// Its filters.
+    pub filters: Rc<[Filter]>,
+}
+
+/// Writes `conn` down.
+pub fn encode(conn: &Conn) -> String {
+    let raw = |filter: &Filter| serde_json::value::to_raw_value(filter).ok();
+    let attachment = Attachment {
+        v: VERSION,
+        c: conn.challenge.clone(),
+        k: conn.keys.clone(),
+        s: conn
+            .subs
+            .iter()
+            .map(|(id, sub)| (id.to_string(), sub.reading.is_some(), sub.filters.iter().filter_map(raw).collect()))
+            .collect(),
+    };
+    serde_json::to_string(&attachment).unwrap_or_default()
+}
+
+/// Reads back what [`encode`] wrote: the connection without its subscriptions, and these. `None` for
+/// anything else, such as another version's text.
+pub fn decode(text: &str) -> Option<(Conn, Vec<Remembered>)> {
+    let attachment: Attachment = serde_json::from_str(text).ok().filter(|a: &Attachment| a.v == VERSION)?;
+    let subs = attachment
+        .s
+        .into_iter()
+        .map(|(id, unread, filters)| {
+            let filters: Option<Vec<Filter>> = filters.iter().map(|raw| Filter::parse(raw.get()).ok()).collect();
+            Some(Remembered { id: id.into(), unread, filters: filters?.into() })
+        })
+        .collect::<Option<_>>()?;
+    let conn = Conn { challenge: attachment.c, keys: attachment.k, ..Conn::default() };
+    Some((conn, subs))
+}

@@ -1,0 +1,231 @@
+//! Settings: one table says what can be set, its default and what it means; hosts only look values up.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::nostr::PublicKey;
+use crate::nostr::auth::Authority;
+use crate::nostr::nip11::{Document, Limitation};
+
+/// NIPs this relay implements and tests.
+const SUPPORTED_NIPS: &[u16] = &[1, 11, 42];
+const SOFTWARE: &str = "https://github.com/OpenAgentsInc/nexus";
+
+/// One setting, as an operator writes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The variable's name.
+    pub key: &'static str,
+    /// What holds when it is unset or empty.
+    pub default: &'static str,
+    /// What it means, with its unit.
+    pub meaning: &'static str,
+}
+
+const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { key, default, meaning }
+}
+
+/// Every setting there is.
+pub const SETTINGS: &[Setting] = &[
+    setting("RELAY_NAME", "Nexus", "name in the information document; under 30 characters"),
+    setting("RELAY_DESCRIPTION", "A Nostr relay for the agents' compute market", "a sentence about the relay"),
+    setting(
+        "RELAY_URL",
+        "",
+        "the wss:// URLs clients reach the relay by, separated by spaces; AUTH events must name one",
+    ),
+    setting("RELAY_PUBKEY", "", "the operator's public key, 64 hex digits"),
+    setting("RELAY_CONTACT", "", "how to reach the operator, such as mailto:ops@example.com"),
+    setting("RELAY_ICON", "", "URL of a square image"),
+    setting("AUTH_REQUIRED", "true", "whether a connection must prove a key (NIP-42) before anything else"),
+    setting("MAX_MESSAGE_LENGTH", "131072", "bytes in one message from a client"),
+    setting("MAX_SUBSCRIPTIONS", "32", "open subscriptions of one connection"),
+    setting("MAX_FILTERS", "16", "filters in one REQ"),
+    setting("MAX_FILTER_VALUES", "1000", "values in the lists of one filter"),
+    setting("MAX_SUBID_LENGTH", "64", "characters in a subscription id"),
+    setting("MAX_LIMIT", "500", "stored events one filter returns at most"),
+    setting("DEFAULT_LIMIT", "500", "stored events a filter without a limit returns"),
+    setting("MAX_EVENT_TAGS", "2000", "tags of one event"),
+    setting("MAX_CONTENT_LENGTH", "102400", "characters in an event's content"),
+    setting("CREATED_AT_LOWER_LIMIT", "94608000", "seconds an event may lie in the past"),
+    setting("CREATED_AT_UPPER_LIMIT", "900", "seconds an event may lie in the future"),
+];
+
+/// What bounds a client; every value is enforced and those NIP-11 has a name for are advertised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes.
+    pub max_message_length: u64,
+    /// Per connection.
+    pub max_subscriptions: u64,
+    /// Per REQ.
+    pub max_filters: u64,
+    /// Per filter, over all its lists.
+    pub max_filter_values: u64,
+    /// Characters.
+    pub max_subid_length: u64,
+    /// Stored events per filter.
+    pub max_limit: u64,
+    /// Stored events per filter that sets no limit.
+    pub default_limit: u64,
+    /// Per event.
+    pub max_event_tags: u64,
+    /// Characters.
+    pub max_content_length: u64,
+    /// Seconds before now.
+    pub created_at_lower_limit: u64,
+    /// Seconds after now.
+    pub created_at_upper_limit: u64,
+}
+
+/// All settings, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // SETTINGS documents them
+pub struct Config {
+    pub name: String,
+    pub description: String,
+    pub relays: Vec<Authority>,
+    pub pubkey: Option<PublicKey>,
+    pub contact: Option<String>,
+    pub icon: Option<String>,
+    pub auth_required: bool,
+    pub limits: Limits,
+}
+
+/// What is wrong with the settings: one sentence for each that is, beginning with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(pub Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "configuration: {}", self.0.join("; "))
+    }
+}
+
+/// Looks values up, applies defaults and gathers what does not parse.
+struct Reader<F> {
+    lookup: F,
+    wrong: Vec<String>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    fn text(&self, key: &str) -> String {
+        let given = (self.lookup)(key).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        given.unwrap_or_else(|| {
+            SETTINGS.iter().find(|s| s.key == key).map_or_else(String::new, |s| s.default.to_owned())
+        })
+    }
+
+    fn optional(&self, key: &str) -> Option<String> {
+        Some(self.text(key)).filter(|value| !value.is_empty())
+    }
+
+    fn wrong(&mut self, key: &str, must: &str) {
+        self.wrong.push(format!("{key} {must}, not {:?}", self.text(key)));
+    }
+
+    fn parse<T: FromStr + Default>(&mut self, key: &str, must: &str) -> T {
+        self.text(key).parse().unwrap_or_else(|_| {
+            self.wrong(key, must);
+            T::default()
+        })
+    }
+
+    /// A whole number from `min` to `max`.
+    fn number(&mut self, key: &str, min: u64, max: u64) -> u64 {
+        match self.text(key).parse::<u64>() {
+            Ok(number) if (min..=max).contains(&number) => number,
+            _ => {
+                self.wrong(key, &format!("must be a whole number from {min} to {max}"));
+                min
+            }
+        }
+    }
+}
+
+impl Config {
+    /// Reads every setting through `lookup`, which returns `None` for one that is not set. An empty
+    /// value counts as not set; a value that does not parse is an error, never a default.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut r = Reader { lookup, wrong: Vec::new() };
+        let config = Self {
+            name: r.text("RELAY_NAME"),
+            description: r.text("RELAY_DESCRIPTION"),
+            relays: relays(&mut r),
+            pubkey: pubkey(&mut r),
+            contact: r.optional("RELAY_CONTACT"),
+            icon: r.optional("RELAY_ICON"),
+            auth_required: r.parse("AUTH_REQUIRED", "must be true or false"),
+            limits: Limits {
+                // An event is one D1 value, which holds 2 MB.
+                max_message_length: r.number("MAX_MESSAGE_LENGTH", 1024, 1_000_000),
+                max_subscriptions: r.number("MAX_SUBSCRIPTIONS", 1, 1000),
+                max_filters: r.number("MAX_FILTERS", 1, 100),
+                max_filter_values: r.number("MAX_FILTER_VALUES", 1, 10_000),
+                max_subid_length: r.number("MAX_SUBID_LENGTH", 1, 256),
+                max_limit: r.number("MAX_LIMIT", 1, 5000),
+                default_limit: r.number("DEFAULT_LIMIT", 1, 5000),
+                max_event_tags: r.number("MAX_EVENT_TAGS", 1, 10_000),
+                max_content_length: r.number("MAX_CONTENT_LENGTH", 1, 1_000_000),
+                created_at_lower_limit: r.number("CREATED_AT_LOWER_LIMIT", 60, 10_000_000_000),
+                created_at_upper_limit: r.number("CREATED_AT_UPPER_LIMIT", 60, 10_000_000_000),
+            },
+        };
+        if config.limits.default_limit > config.limits.max_limit {
+            r.wrong("DEFAULT_LIMIT", "must not be above MAX_LIMIT");
+        }
+        if r.wrong.is_empty() { Ok(config) } else { Err(ConfigError(r.wrong)) }
+    }
+
+    /// The NIP-11 document: what is advertised is what is enforced.
+    pub fn document(&self) -> Document {
+        let limits = &self.limits;
+        Document {
+            name: self.name.clone(),
+            description: self.description.clone(),
+            icon: self.icon.clone(),
+            pubkey: self.pubkey.map(|key| key.to_string()),
+            contact: self.contact.clone(),
+            supported_nips: SUPPORTED_NIPS.to_vec(),
+            software: SOFTWARE,
+            version: env!("CARGO_PKG_VERSION"),
+            limitation: Limitation {
+                max_message_length: limits.max_message_length,
+                max_subscriptions: limits.max_subscriptions,
+                max_subid_length: limits.max_subid_length,
+                max_limit: limits.max_limit,
+                default_limit: limits.default_limit,
+                max_event_tags: limits.max_event_tags,
+                max_content_length: limits.max_content_length,
+                created_at_lower_limit: limits.created_at_lower_limit,
+                created_at_upper_limit: limits.created_at_upper_limit,
+                auth_required: self.auth_required,
+                payment_required: false,
+                restricted_writes: self.auth_required,
+            },
+        }
+    }
+}
+
+fn relays<F: Fn(&str) -> Option<String>>(r: &mut Reader<F>) -> Vec<Authority> {
+    let text = r.text("RELAY_URL");
+    let parsed: Option<Vec<Authority>> =
+        text.split([' ', ',', '\n']).filter(|url| !url.is_empty()).map(Authority::of).collect();
+    match parsed {
+        Some(relays) if !relays.is_empty() => relays,
+        _ => {
+            r.wrong("RELAY_URL", "must name the ws:// or wss:// URLs clients reach this relay by");
+            Vec::new()
+        }
+    }
+}
+
+fn pubkey<F: Fn(&str) -> Option<String>>(r: &mut Reader<F>) -> Option<PublicKey> {
+    let text = r.optional("RELAY_PUBKEY")?;
+    let key = PublicKey::parse(&text);
+    if key.is_none() {
+        r.wrong("RELAY_PUBKEY", "must be 64 lower-case hex digits");
+    }
+    key
+}

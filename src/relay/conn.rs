@@ -1,0 +1,67 @@
+//! What is held of one connection.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::rc::Rc;
+
+use super::Ticket;
+use crate::nostr::{EventId, Filter, PublicKey};
+
+/// Names a connection for as long as it is open, across hibernation and resets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl ConnId {
+    /// Parses the text form.
+    pub fn parse(text: &str) -> Option<Self> {
+        u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16).map(Self)
+    }
+}
+
+/// Keys one connection can prove: more has no use and would grow without bound.
+pub const MAX_KEYS: usize = 64;
+/// Bytes of filters that one connection can keep open; what has to be remembered follows from it.
+pub const MAX_REMEMBERED: usize = 1_000_000;
+/// Live events kept for a subscription whose stored ones are still being read.
+pub const MAX_BUFFERED: usize = 10_000;
+
+/// One connection.
+#[derive(Debug, Default)]
+pub struct Conn {
+    /// What an AUTH event must repeat.
+    pub challenge: String,
+    /// Proven keys.
+    pub keys: BTreeSet<PublicKey>,
+    /// By subscription id.
+    pub subs: BTreeMap<Rc<str>, Sub>,
+}
+
+/// One subscription.
+#[derive(Debug)]
+pub struct Sub {
+    /// As parsed.
+    pub filters: Rc<[Filter]>,
+    /// Bytes the filters take when remembered.
+    pub size: usize,
+    /// Set until the stored events are sent.
+    pub reading: Option<Backlog>,
+    /// Events that were read from the store before their commit was answered: they have been sent
+    /// and must not be sent again when it is.
+    pub ahead: BTreeSet<EventId>,
+}
+
+/// A subscription whose stored events are being read: live ones wait here, so that none is lost,
+/// none is sent twice, and EOSE comes between stored and live.
+#[derive(Debug)]
+pub struct Backlog {
+    /// The query it waits for.
+    pub ticket: Ticket,
+    /// Id and canonical text, in the order they came.
+    pub live: Vec<(EventId, Rc<str>)>,
+}

@@ -1,0 +1,104 @@
+//! Which HTTP request gets which answer; both hosts route by this.
+
+/// The three headers NIP-11 asks for, sent with every answer.
+pub const CORS: [(&str, &str); 3] = [
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Headers", "*"),
+    ("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS"),
+];
+
+/// Sent with the HUD page and its files: nothing is loaded from or sent to elsewhere.
+pub const PAGE_HEADERS: [(&str, &str); 4] = [
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-cache"),
+];
+
+/// The media type of the information document (NIP-11).
+pub const DOCUMENT_TYPE: &str = "application/nostr+json";
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// A WebSocket into the relay.
+    Socket,
+    /// The NIP-11 document.
+    Document,
+    /// The HUD page.
+    Page,
+    /// A file of the HUD; 404 when there is none of that name.
+    Asset,
+    /// The counters.
+    Stats,
+    /// Whether the relay is up.
+    Health,
+    /// A CORS preflight: headers and no body.
+    Preflight,
+    /// An error status and what to say with it.
+    Refuse(u16, &'static str),
+}
+
+/// No such path.
+pub const NOT_FOUND: Route = Route::Refuse(404, "not found; the relay is at /, its numbers at /api/stats");
+
+/// Routes a request. `upgrade` and `accept` are the headers of that name.
+///
+/// The WebSocket is at `/` alone: NIP-01 has a relay accept a single endpoint when other paths would
+/// change nothing.
+pub fn route(method: &str, path: &str, upgrade: Option<&str>, accept: Option<&str>) -> Route {
+    if method == "OPTIONS" {
+        return Route::Preflight;
+    }
+    let reads = matches!(method, "GET" | "HEAD");
+    let wants = |kind: &str| accept.is_some_and(|accept| accept.to_ascii_lowercase().contains(kind));
+    let upgrades = upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"));
+    match path {
+        "/" | "/api/stats" | "/health" if !reads => Route::Refuse(405, "method not allowed; use GET"),
+        "/" if upgrades => Route::Socket,
+        "/" if wants(DOCUMENT_TYPE) => Route::Document,
+        "/" if wants("text/html") => Route::Page,
+        "/" => Route::Refuse(
+            426,
+            "this is a Nostr relay: connect a WebSocket, or ask for application/nostr+json (NIP-11) or text/html",
+        ),
+        "/api/stats" => Route::Stats,
+        "/health" => Route::Health,
+        _ if reads && !upgrades => Route::Asset,
+        _ => NOT_FOUND,
+    }
+}
+
+/// The JSON body of an error.
+pub fn error_body(error: &str) -> String {
+    serde_json::json!({ "error": error }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_serves_sockets_documents_and_people() {
+        assert_eq!(route("GET", "/", Some("WebSocket"), None), Route::Socket);
+        assert_eq!(route("GET", "/", None, Some("application/nostr+json")), Route::Document);
+        assert_eq!(route("GET", "/", None, Some("text/html,application/xhtml+xml,*/*;q=0.8")), Route::Page);
+        assert!(matches!(route("GET", "/", None, Some("*/*")), Route::Refuse(426, _)));
+        assert!(matches!(route("GET", "/", Some("h2c"), None), Route::Refuse(426, _)));
+        assert!(matches!(route("POST", "/", None, None), Route::Refuse(405, _)));
+    }
+
+    #[test]
+    fn other_paths() {
+        assert_eq!(route("OPTIONS", "/anything", None, None), Route::Preflight);
+        assert_eq!(route("GET", "/api/stats", None, None), Route::Stats);
+        assert!(matches!(route("DELETE", "/api/stats", None, None), Route::Refuse(405, _)));
+        assert_eq!(route("GET", "/hud.js", None, None), Route::Asset);
+        assert_eq!(route("POST", "/nowhere", None, None), NOT_FOUND);
+        assert_eq!(route("GET", "/nowhere", Some("websocket"), None), NOT_FOUND);
+    }
+}

@@ -1,0 +1,280 @@
+//! The engine: one relay without a host.
+//!
+//! [`Relay::handle`] takes what happened and the time, and returns what to do about it, at once and
+//! without waiting. It owns connections, authentication, subscriptions and their index, admission,
+//! groups of events on their way to the store, and counters. It never awaits, reads a clock, makes
+//! random numbers or knows which host performs its effects.
+//!
+//! The contract with a host: perform the effects in order; feed every answer back as an input, once
+//! or late or never; feed [`Input::Woke`] first after any loss of memory.
+
+mod attachment;
+mod config;
+mod conn;
+mod counters;
+pub mod http;
+mod publish;
+mod session;
+mod subs;
+mod subscribe;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+pub use config::{Config, ConfigError, Limits, SETTINGS, Setting};
+pub use conn::ConnId;
+
+use crate::nostr::relay_msg;
+use crate::nostr::{ClientMessage, Prefix, Reason, client_msg::Refusal};
+use crate::store::{Rows, Statement, StoreError, read, write};
+use conn::Conn;
+use counters::Counters;
+use subs::SubIndex;
+use subscribe::Reading;
+use writer::Writer;
+
+/// Names a run of statements until it is answered. Answers to unknown tickets are ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// Unix time in milliseconds.
+pub type Millis = u64;
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A client connected; `challenge` is fresh and unguessable.
+    Opened {
+        /// Unused so far.
+        conn: ConnId,
+        /// For NIP-42.
+        challenge: String,
+    },
+    /// A client sent a text frame.
+    Received {
+        /// Who.
+        conn: ConnId,
+        /// What.
+        text: String,
+    },
+    /// A client sent a binary frame of so many bytes.
+    ReceivedBinary {
+        /// Who.
+        conn: ConnId,
+        /// Length in bytes.
+        length: usize,
+    },
+    /// A connection ended, from whichever side.
+    Closed {
+        /// Which.
+        conn: ConnId,
+    },
+    /// The answer to [`Effect::Commit`].
+    Committed {
+        /// Of the effect.
+        ticket: Ticket,
+        /// Rows, or why there are none.
+        result: Result<Rows, StoreError>,
+    },
+    /// The answer to [`Effect::Query`].
+    Answered {
+        /// Of the effect.
+        ticket: Ticket,
+        /// Rows, or why there are none.
+        result: Result<Rows, StoreError>,
+    },
+    /// Memory was lost (or never was): these connections are open, each with the text it was last
+    /// asked to remember.
+    Woke {
+        /// All of them.
+        conns: Vec<(ConnId, String)>,
+    },
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Send a text frame; a connection that is gone is no error.
+    Send {
+        /// To whom.
+        conn: ConnId,
+        /// What.
+        text: String,
+    },
+    /// End a connection.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// WebSocket close code.
+        code: u16,
+        /// Close reason.
+        reason: String,
+    },
+    /// Keep `text` with the connection in place of what was kept before, to be given back by
+    /// [`Input::Woke`].
+    Remember {
+        /// Which.
+        conn: ConnId,
+        /// ASCII or not; up to [`conn::MAX_REMEMBERED`] bytes.
+        text: String,
+    },
+    /// Run the statements as one transaction that writes.
+    Commit {
+        /// To answer with.
+        ticket: Ticket,
+        /// In order.
+        statements: Vec<Statement>,
+    },
+    /// Run the statements as one transaction that reads.
+    Query {
+        /// To answer with.
+        ticket: Ticket,
+        /// In order.
+        statements: Vec<Statement>,
+    },
+    /// Write one line for the operator.
+    Log {
+        /// Without secrets or event content.
+        line: String,
+    },
+}
+
+/// What a query was made for.
+enum Purpose {
+    /// The stored events of a subscription.
+    Stored(Reading),
+    /// The totals, before the first group.
+    Totals,
+    /// Events that landed although their commit was reported as failed.
+    Missed,
+}
+
+/// One relay.
+pub struct Relay {
+    config: Rc<Config>,
+    conns: BTreeMap<ConnId, Conn>,
+    subs: SubIndex,
+    writer: Writer,
+    queries: BTreeMap<Ticket, (Purpose, Millis)>,
+    last_ticket: u64,
+    counters: Counters,
+}
+
+impl Relay {
+    /// A relay that knows nothing yet; `now` begins its uptime.
+    pub fn new(config: Rc<Config>, now: Millis) -> Self {
+        Self {
+            config,
+            conns: BTreeMap::new(),
+            subs: SubIndex::default(),
+            writer: Writer::default(),
+            queries: BTreeMap::new(),
+            last_ticket: 0,
+            counters: Counters::new(now),
+        }
+    }
+
+    /// Takes one input; returns what the host must now do, in order.
+    pub fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match input {
+            Input::Opened { conn, challenge } => self.opened(conn, challenge, &mut out),
+            Input::Received { conn, text } => self.received(conn, &text, now, &mut out),
+            Input::ReceivedBinary { conn, length } => {
+                self.counters.bytes_received += length as u64;
+                let reason = Reason::new(Prefix::Invalid, "binary frames are not part of the protocol; send text");
+                self.send(conn, relay_msg::notice(&reason), &mut out);
+            }
+            Input::Closed { conn } => self.forget(conn),
+            Input::Committed { ticket, result } => self.committed(ticket, result, now, &mut out),
+            Input::Answered { ticket, result } => self.answered(ticket, result, now, &mut out),
+            Input::Woke { conns } => self.woke(conns, now, &mut out),
+        }
+        self.count_sent(&out);
+        out
+    }
+
+    /// Whether the totals are known, so that [`stats`](Self::stats) is complete.
+    pub fn is_ready(&self) -> bool {
+        self.writer.totals().is_some()
+    }
+
+    /// The body of `/api/stats`: a JSON object.
+    pub fn stats(&self, now: Millis) -> String {
+        self.counters.report(now, self.writer.totals(), &self.conns)
+    }
+
+    fn received(&mut self, conn: ConnId, text: &str, now: Millis, out: &mut Vec<Effect>) {
+        self.counters.bytes_received += text.len() as u64;
+        if !self.conns.contains_key(&conn) {
+            return;
+        }
+        let max = self.config.limits.max_message_length;
+        if text.len() as u64 > max {
+            let text = format!("message of {} bytes is over the limit of {max}", text.len());
+            return self.send(conn, relay_msg::notice(&Reason::new(Prefix::Restricted, text)), out);
+        }
+        match ClientMessage::parse(text) {
+            Ok(ClientMessage::Event(event)) => self.publish(conn, *event, now, out),
+            Ok(ClientMessage::Req { subscription, filters }) => self.subscribe(conn, subscription, filters, now, out),
+            Ok(ClientMessage::Close(subscription)) => self.unsubscribe(conn, &subscription, out),
+            Ok(ClientMessage::Auth(event)) => self.authenticate(conn, &event, now, out),
+            Err(Refusal::Ok(id, reason)) => self.reject(conn, &id, &reason, out),
+            Err(Refusal::Closed(subscription, reason)) => {
+                self.unsubscribe(conn, &subscription, out);
+                self.send(conn, relay_msg::closed(&subscription, &reason), out);
+            }
+            Err(Refusal::Notice(reason)) => self.send(conn, relay_msg::notice(&reason), out),
+        }
+    }
+
+    fn answered(&mut self, ticket: Ticket, result: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
+        let Some((purpose, asked)) = self.queries.remove(&ticket) else { return };
+        self.counters.storage.answered(now.saturating_sub(asked), result.is_ok());
+        if let Err(error) = &result {
+            out.push(Effect::Log { line: format!("query failed: {error}") });
+        }
+        match purpose {
+            Purpose::Stored(reading) => self.stored_answered(reading, result.and_then(read::decode), out),
+            Purpose::Totals => self.totals_answered(result.and_then(|rows| write::decode_totals(&rows)), now, out),
+            Purpose::Missed => {
+                for event in result.and_then(read::decode).unwrap_or_default() {
+                    self.tell_missed(&event.json, out);
+                }
+            }
+        }
+    }
+
+    fn query(&mut self, purpose: Purpose, statements: Vec<Statement>, now: Millis, out: &mut Vec<Effect>) -> Ticket {
+        let ticket = self.next_ticket();
+        self.queries.insert(ticket, (purpose, now));
+        out.push(Effect::Query { ticket, statements });
+        ticket
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        Ticket(self.last_ticket)
+    }
+
+    /// Answers `OK false` and counts it.
+    fn reject(&mut self, conn: ConnId, id: &str, reason: &Reason, out: &mut Vec<Effect>) {
+        self.counters.rejected(reason.prefix);
+        self.send(conn, relay_msg::ok(id, false, &reason.to_string()), out);
+    }
+
+    fn send(&self, conn: ConnId, text: String, out: &mut Vec<Effect>) {
+        if self.conns.contains_key(&conn) {
+            out.push(Effect::Send { conn, text });
+        }
+    }
+
+    fn count_sent(&mut self, out: &[Effect]) {
+        for effect in out {
+            if let Effect::Send { text, .. } = effect {
+                self.counters.bytes_sent += text.len() as u64;
+            }
+        }
+    }
+}

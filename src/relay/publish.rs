@@ -1,0 +1,180 @@
+//! EVENT: admission, and what follows when the store has answered.
+
+use super::writer::{InFlight, Waiting};
+use super::{ConnId, Effect, Millis, Purpose, Relay, Ticket};
+use crate::market::job;
+use crate::nostr::{Event, EventId, KindClass, Prefix, Reason, relay_msg};
+use crate::store::write::{self, NewEvent, Outcome, Totals};
+use crate::store::{Rows, StoreError};
+
+impl Relay {
+    pub(super) fn publish(&mut self, conn: ConnId, event: Event, now: Millis, out: &mut Vec<Effect>) {
+        let id = event.id;
+        let admitted = self.admissible(conn, &event, now).and_then(|()| {
+            if event.class() == KindClass::Ephemeral {
+                return self.pass_on(&event, out);
+            }
+            let job = job::NIP90.job_of(&event);
+            self.writer.add(NewEvent { event, job }, conn).map(|()| false)
+        });
+        match admitted {
+            Ok(true) => self.accept(conn, &id, out),
+            Ok(false) => self.commit_next(now, out),
+            Err(reason) => self.reject(conn, &id.to_string(), &reason, out),
+        }
+    }
+
+    /// Everything that can be said against an event without the store, the cheapest first.
+    fn admissible(&self, conn: ConnId, event: &Event, now: Millis) -> Result<(), Reason> {
+        if let Some(reason) = self.locked(conn) {
+            return Err(reason);
+        }
+        let invalid = |text: String| Err(Reason::new(Prefix::Invalid, text));
+        let limits = &self.config.limits;
+        let now = now / 1000;
+        if event.is_authentication() {
+            return invalid("kind 22242 is for AUTH and is never published".to_owned());
+        }
+        if event.created_at > now.saturating_add(limits.created_at_upper_limit) {
+            return invalid(format!("created_at is more than {} s in the future", limits.created_at_upper_limit));
+        }
+        if event.created_at < now.saturating_sub(limits.created_at_lower_limit) {
+            return invalid(format!("created_at is more than {} s in the past", limits.created_at_lower_limit));
+        }
+        if event.tags.len() as u64 > limits.max_event_tags {
+            return invalid(format!("more than {} tags", limits.max_event_tags));
+        }
+        if event.content.chars().count() as u64 > limits.max_content_length {
+            return invalid(format!("content is over {} characters", limits.max_content_length));
+        }
+        event.verify()
+    }
+
+    /// Hands an ephemeral event to whoever listens; it never sees the store.
+    fn pass_on(&mut self, event: &Event, out: &mut Vec<Effect>) -> Result<bool, Reason> {
+        match self.fan_out(event, &event.to_json(), out) {
+            0 => Err(Reason::new(Prefix::Mute, "nobody is listening to this ephemeral event")),
+            _ => Ok(true),
+        }
+    }
+
+    fn accept(&mut self, conn: ConnId, id: &EventId, out: &mut Vec<Effect>) {
+        self.counters.accepted += 1;
+        self.send(conn, relay_msg::accepted(id), out);
+    }
+
+    /// Sends the group that gathers on its way, unless one is.
+    fn commit_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        if self.writer.ask() {
+            self.query(Purpose::Totals, write::read_totals(), now, out);
+        }
+        if let Some(events) = self.writer.next_group() {
+            self.commit(events, false, now, out);
+        }
+    }
+
+    fn commit(&mut self, events: Vec<Waiting>, retried: bool, now: Millis, out: &mut Vec<Effect>) {
+        let ticket = self.next_ticket();
+        let group: Vec<NewEvent> = events.iter().map(|waiting| waiting.new.clone()).collect();
+        out.push(Effect::Commit { ticket, statements: write::statements(&group) });
+        self.writer.in_flight = Some(InFlight { ticket, events, since: now, retried });
+    }
+
+    pub(super) fn totals_answered(&mut self, totals: Result<Totals, StoreError>, now: Millis, out: &mut Vec<Effect>) {
+        let error = totals.as_ref().err().cloned();
+        self.writer.learn(totals.ok());
+        match error {
+            None => self.commit_next(now, out),
+            Some(error) => {
+                let waiting = self.writer.drain();
+                self.give_up(waiting, &error, out);
+            }
+        }
+    }
+
+    pub(super) fn committed(
+        &mut self,
+        ticket: Ticket,
+        result: Result<Rows, StoreError>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(group) = self.writer.in_flight.take_if(|group| group.ticket == ticket) else { return };
+        let ids: Vec<EventId> = group.events.iter().map(|waiting| waiting.new.event.id).collect();
+        let result = result.and_then(|rows| write::decode(&ids, &rows));
+        self.counters.storage.committed(now.saturating_sub(group.since), result.is_ok());
+        match result {
+            Ok(committed) => {
+                self.landed(group.events, &committed, now, out);
+                self.commit_next(now, out);
+            }
+            Err(error) if !group.retried => {
+                out.push(Effect::Log { line: format!("commit failed, writing the group again: {error}") });
+                self.commit(group.events, true, now, out);
+            }
+            Err(error) => {
+                out.push(Effect::Log { line: format!("commit failed twice: {error}") });
+                self.writer.doubt(ids.into_iter());
+                self.give_up(group.events, &error, out);
+                self.commit_next(now, out);
+            }
+        }
+    }
+
+    /// Answers the authors and tells the subscribers, in the order the events were numbered.
+    fn landed(&mut self, events: Vec<Waiting>, committed: &write::Committed, now: Millis, out: &mut Vec<Effect>) {
+        let told = self.writer.told();
+        let mut missed = committed.base.saturating_sub(told);
+        for Waiting { new, conns, .. } in events {
+            let id = new.event.id;
+            let mut fresh = false;
+            if let Some(Outcome::Stored(seq)) = committed.outcomes.get(&id) {
+                fresh = *seq > told;
+                // Landed before this commit although it was reported as failed.
+                missed = missed.saturating_sub(u64::from(fresh && *seq <= committed.base));
+            }
+            let superseded = matches!(committed.outcomes.get(&id), None | Some(Outcome::Superseded));
+            if fresh {
+                self.tell(&new.event, &new.event.to_json(), out);
+            }
+            for (at, conn) in conns.into_iter().enumerate() {
+                if superseded {
+                    let reason = Reason::new(Prefix::Duplicate, "a newer version of this event is stored");
+                    self.reject(conn, &id.to_string(), &reason, out);
+                } else if fresh && at == 0 {
+                    self.accept(conn, &id, out);
+                } else {
+                    self.counters.duplicates += 1;
+                    self.send(conn, relay_msg::ok(&id.to_string(), true, "duplicate: already have this event"), out);
+                }
+            }
+        }
+        if missed > 0 {
+            self.query(Purpose::Missed, crate::store::read::log(told, committed.base), now, out);
+        }
+        self.writer.advance(committed.totals);
+    }
+
+    /// Tells subscribers of an event that was found in the log, unless they have been told.
+    pub(super) fn tell_missed(&mut self, json: &str, out: &mut Vec<Effect>) {
+        match Event::parse(json) {
+            Ok(event) if self.writer.is_unsure(&event.id) => self.tell(&event, json, out),
+            Ok(_) => {}
+            Err(reason) => out.push(Effect::Log { line: format!("stored event does not parse: {reason}") }),
+        }
+    }
+
+    fn tell(&mut self, event: &Event, json: &str, out: &mut Vec<Effect>) {
+        self.writer.settle(&event.id);
+        self.fan_out(event, json, out);
+    }
+
+    fn give_up(&mut self, events: Vec<Waiting>, error: &StoreError, out: &mut Vec<Effect>) {
+        let reason = Reason::new(Prefix::Error, format!("the event could not be stored: {error}; publish it again"));
+        for waiting in events {
+            for conn in waiting.conns {
+                self.reject(conn, &waiting.new.event.id.to_string(), &reason, out);
+            }
+        }
+    }
+}

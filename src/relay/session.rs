@@ -1,0 +1,96 @@
+//! The life of a connection: opened, authenticated (NIP-42), woken, forgotten.
+
+use super::conn::{Conn, MAX_KEYS};
+use super::subscribe::Reading;
+use super::{ConnId, Effect, Millis, Relay, attachment};
+use crate::nostr::{Event, Prefix, Reason, auth, relay_msg};
+use crate::store::write;
+
+/// WebSocket close code for "try again later" (RFC 6455 registry).
+const TRY_AGAIN: u16 = 1012;
+
+impl Relay {
+    pub(super) fn opened(&mut self, conn: ConnId, challenge: String, out: &mut Vec<Effect>) {
+        let text = relay_msg::auth(&challenge);
+        self.conns.insert(conn, Conn { challenge, ..Conn::default() });
+        self.counters.opened += 1;
+        self.remember(conn, out);
+        self.send(conn, text, out);
+    }
+
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        let Some(gone) = self.conns.remove(&conn) else { return };
+        for (id, sub) in &gone.subs {
+            self.subs.remove(conn, id, &sub.filters);
+            if let Some(backlog) = &sub.reading {
+                self.queries.remove(&backlog.ticket);
+            }
+        }
+    }
+
+    pub(super) fn authenticate(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) {
+        let id = event.id.to_string();
+        match self.check_auth(conn, event, now) {
+            Ok(()) => {
+                if let Some(state) = self.conns.get_mut(&conn) {
+                    state.keys.insert(event.pubkey);
+                }
+                self.counters.auth_accepted += 1;
+                self.remember(conn, out);
+                self.send(conn, relay_msg::accepted(&event.id), out);
+            }
+            Err(reason) => {
+                self.counters.auth_rejected += 1;
+                self.send(conn, relay_msg::ok(&id, false, &reason.to_string()), out);
+            }
+        }
+    }
+
+    fn check_auth(&self, conn: ConnId, event: &Event, now: Millis) -> Result<(), Reason> {
+        let Some(state) = self.conns.get(&conn) else {
+            return Err(Reason::new(Prefix::Error, "connection is closed"));
+        };
+        auth::check(event, &state.challenge, &self.config.relays, now / 1000)?;
+        if state.keys.len() >= MAX_KEYS && !state.keys.contains(&event.pubkey) {
+            return Err(Reason::new(Prefix::Restricted, format!("a connection can prove {MAX_KEYS} keys")));
+        }
+        event.verify()
+    }
+
+    /// Why this connection may do nothing but authenticate, if so.
+    pub(super) fn locked(&self, conn: ConnId) -> Option<Reason> {
+        let proven = self.conns.get(&conn).is_some_and(|state| !state.keys.is_empty());
+        (self.config.auth_required && !proven)
+            .then(|| Reason::new(Prefix::AuthRequired, "answer the AUTH challenge first (NIP-42)"))
+    }
+
+    /// Rebuilds everything that is held in memory: connections from what they remember, totals from
+    /// the store, and the reads that were never answered.
+    pub(super) fn woke(&mut self, conns: Vec<(ConnId, String)>, now: Millis, out: &mut Vec<Effect>) {
+        for (conn, text) in conns {
+            let Some((state, subs)) = attachment::decode(&text) else {
+                out.push(Effect::Log { line: format!("connection {conn}: its attachment is unreadable, closing it") });
+                let reason = "the relay lost this connection's state; reconnect".to_owned();
+                out.push(Effect::Close { conn, code: TRY_AGAIN, reason });
+                continue;
+            };
+            self.conns.insert(conn, state);
+            for sub in subs {
+                self.install(conn, sub.id.clone(), sub.filters);
+                if sub.unread {
+                    self.read_stored(Reading { conn, subscription: sub.id }, now, out);
+                }
+            }
+        }
+        let statements = write::read_totals();
+        if self.writer.ask() {
+            self.query(super::Purpose::Totals, statements, now, out);
+        }
+    }
+
+    pub(super) fn remember(&self, conn: ConnId, out: &mut Vec<Effect>) {
+        if let Some(state) = self.conns.get(&conn) {
+            out.push(Effect::Remember { conn, text: attachment::encode(state) });
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Which subscriptions an event is for, found by the event's own values.
+//!
+//! Each filter is entered under the values of its most selective field: ids, then a tag, then
+//! authors, then kinds, then "everything". An event looks up only what it has, so the cost of a
+//! fan-out follows the matches and not the subscriptions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::ConnId;
+use crate::nostr::{Event, EventId, Filter, PublicKey};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Id(EventId),
+    Tag(u8, String),
+    Author(PublicKey),
+    Kind(u16),
+    Any,
+}
+
+type Entry = (ConnId, Rc<str>, usize);
+
+/// The index.
+#[derive(Debug, Default)]
+pub struct SubIndex {
+    entries: BTreeMap<Key, BTreeMap<Entry, Rc<[Filter]>>>,
+}
+
+impl SubIndex {
+    /// Enters a subscription.
+    pub fn insert(&mut self, conn: ConnId, id: &Rc<str>, filters: &Rc<[Filter]>) {
+        for (at, filter) in filters.iter().enumerate() {
+            for key in keys_of_filter(filter) {
+                self.entries.entry(key).or_default().insert((conn, id.clone(), at), filters.clone());
+            }
+        }
+    }
+
+    /// Takes out what [`insert`](Self::insert) entered with the same arguments.
+    pub fn remove(&mut self, conn: ConnId, id: &Rc<str>, filters: &Rc<[Filter]>) {
+        for (at, filter) in filters.iter().enumerate() {
+            for key in keys_of_filter(filter) {
+                if let Some(entries) = self.entries.get_mut(&key) {
+                    entries.remove(&(conn, id.clone(), at));
+                    if entries.is_empty() {
+                        self.entries.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The subscriptions `event` is for, each once.
+    pub fn matching(&self, event: &Event) -> BTreeSet<(ConnId, Rc<str>)> {
+        let mut found = BTreeSet::new();
+        for entries in keys_of_event(event).iter().filter_map(|key| self.entries.get(key)) {
+            for ((conn, id, at), filters) in entries {
+                if filters.get(*at).is_some_and(|filter| filter.matches(event)) {
+                    found.insert((*conn, id.clone()));
+                }
+            }
+        }
+        found
+    }
+}
+
+fn keys_of_filter(filter: &Filter) -> Vec<Key> {
+    if filter.is_void() {
+        return Vec::new();
+    }
+    let tag = filter.tags.iter().min_by_key(|(_, values)| values.len());
+    match (&filter.ids, tag, &filter.authors, &filter.kinds) {
+        (Some(ids), ..) => ids.iter().map(|id| Key::Id(*id)).collect(),
+        (_, Some((letter, values)), ..) => values.iter().map(|value| Key::Tag(*letter, value.clone())).collect(),
+        (_, _, Some(authors), _) => authors.iter().map(|author| Key::Author(*author)).collect(),
+        (_, _, _, Some(kinds)) => kinds.iter().map(|kind| Key::Kind(*kind)).collect(),
+        _ => vec![Key::Any],
+    }
+}
+
+fn keys_of_event(event: &Event) -> BTreeSet<Key> {
+    let tags = event.tags.iter().filter_map(|tag| tag.indexed());
+    tags.map(|(letter, value)| Key::Tag(letter, value.to_owned()))
+        .chain([Key::Id(event.id), Key::Author(event.pubkey), Key::Kind(event.kind), Key::Any])
+        .collect()
+}

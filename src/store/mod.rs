@@ -1,0 +1,52 @@
+//! Every SQL text of the relay: groups and filters become [`Statement`]s, rows become outcomes.
+//!
+//! Executes nothing. A host runs a list of statements atomically and hands back, per statement, the
+//! rows as text: every statement selects one text column, called `r`, or nothing. That is the whole seam to a database, and
+//! D1's `batch()` and an SQLite transaction both fit it.
+
+pub mod key;
+pub mod read;
+pub mod write;
+
+use std::fmt;
+
+/// One SQL statement with its parameters `?1`, `?2`, …
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statement {
+    /// Fixed text but for the shape of a filter; values are always parameters.
+    pub sql: String,
+    /// In order.
+    pub params: Vec<Param>,
+}
+
+/// A bound value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Param {
+    /// TEXT
+    Text(String),
+    /// INTEGER; at most 2^53 in size, since D1 takes numbers as doubles.
+    Integer(i64),
+}
+
+/// For each statement, its rows.
+pub type Rows = Vec<Vec<String>>;
+
+/// Why a list of statements has no answer. Whether they took effect is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreError {
+    /// What the database or the host said.
+    pub message: String,
+}
+
+impl StoreError {
+    /// An error in the database's own words.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into() }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

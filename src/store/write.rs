@@ -1,0 +1,195 @@
+//! Writing: a group of events as one atomic list of statements, and what became of each event.
+//!
+//! The group travels as one JSON parameter, so the number of statements does not grow with it. Every
+//! statement is idempotent: a group that landed although it was reported as failed may be written
+//! again, and counts nothing twice.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{Param, Rows, Statement, StoreError, key};
+use crate::market::JobRole;
+use crate::nostr::{Event, EventId};
+
+/// An event on its way into the database.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// Verified.
+    pub event: Event,
+    /// The job it belongs to and its part in it.
+    pub job: Option<(EventId, JobRole)>,
+}
+
+/// What became of an event of a committed group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the database under this number.
+    Stored(u64),
+    /// A newer event has its place.
+    Superseded,
+}
+
+/// What the database knows about itself, kept in one row so that reading it costs one row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// The highest number given to an event.
+    pub last_seq: u64,
+    /// Events ever stored.
+    pub stored: u64,
+    /// Jobs whose request was stored.
+    pub requested: u64,
+    /// Of those, jobs with feedback.
+    pub with_feedback: u64,
+    /// Of those, jobs with a result.
+    pub with_result: u64,
+}
+
+/// What a commit says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// [`Totals::last_seq`] before the group: every event above it is new to the reader.
+    pub base: u64,
+    /// By event id.
+    pub outcomes: BTreeMap<EventId, Outcome>,
+    /// After the group.
+    pub totals: Totals,
+}
+
+/// One element of the group parameter.
+#[derive(Serialize)]
+struct Item<'a> {
+    /// The event's canonical text.
+    e: &'a RawValue,
+    /// Key of its `d` value, when newer events replace it.
+    d: Option<String>,
+    /// Keys of its tags, each once.
+    k: Vec<String>,
+    /// Job id and role.
+    j: Option<EventId>,
+    r: Option<&'static str>,
+}
+
+const TOTALS_JSON: &str = "json_object('last_seq', last_seq, 'stored', stored, 'requested', requested, \
+                           'with_feedback', with_feedback, 'with_result', with_result)";
+
+/// The events that those of the group replace (NIP-01: older, or as old with a larger id).
+const REPLACED: &str = "FROM json_each(?1) AS g CROSS JOIN events AS e \
+    ON e.pubkey = g.value->>'$.e.pubkey' AND e.kind = g.value->>'$.e.kind' AND e.d = g.value->>'$.d' \
+    AND (e.created_at < g.value->>'$.e.created_at' \
+      OR e.created_at = g.value->>'$.e.created_at' AND e.id > g.value->>'$.e.id')";
+
+/// The events of the group that this batch has put in: above every number given before it.
+const FRESH: &str = "json_each(?1) AS g CROSS JOIN events AS e \
+    ON e.id = g.value->>'$.e.id' AND e.seq > (SELECT last_seq FROM totals)";
+
+/// Reads [`Totals`]; see [`decode_totals`].
+pub fn read_totals() -> Vec<Statement> {
+    vec![Statement { sql: format!("SELECT {TOTALS_JSON} AS r FROM totals"), params: vec![] }]
+}
+
+/// Decodes the answer to [`read_totals`].
+pub fn decode_totals(rows: &Rows) -> Result<Totals, StoreError> {
+    rows.first().and_then(|rows| rows.first()).map_or_else(
+        || Err(StoreError::new("the totals row is missing; apply the migrations")),
+        |row| serde_json::from_str(row).map_err(|e| StoreError::new(format!("totals row: {e}"))),
+    )
+}
+
+/// The statements that store `group` atomically. Decode their answer with [`decode`].
+pub fn statements(group: &[NewEvent]) -> Vec<Statement> {
+    let texts: Vec<Option<Box<RawValue>>> =
+        group.iter().map(|new| RawValue::from_string(new.event.to_json()).ok()).collect();
+    let items: Vec<Item> =
+        group.iter().zip(&texts).filter_map(|(new, text)| Some(item(new, text.as_deref()?))).collect();
+    let json = serde_json::to_string(&items).unwrap_or_default();
+    let with_group = |sql: String| Statement { sql, params: vec![Param::Text(json.clone())] };
+
+    let mut list = read_totals();
+    if items.iter().any(|item| item.d.is_some()) {
+        list.push(with_group(format!(
+            "DELETE FROM tags WHERE (tag, kind, created_at, id) IN \
+             (SELECT k.value, e.kind, e.created_at, e.id {REPLACED} CROSS JOIN json_each(e.keys) AS k)"
+        )));
+        list.push(with_group(format!("DELETE FROM events WHERE seq IN (SELECT e.seq {REPLACED})")));
+    }
+    // The winner among replaceable events of one group comes first; the unique index ignores the rest.
+    list.push(with_group(
+        "INSERT OR IGNORE INTO events (seq, id, pubkey, kind, created_at, d, keys, json) \
+         SELECT t.last_seq + g.key + 1, g.value->>'$.e.id', g.value->>'$.e.pubkey', g.value->>'$.e.kind', \
+                g.value->>'$.e.created_at', g.value->>'$.d', g.value->'$.k', g.value->'$.e' \
+         FROM json_each(?1) AS g CROSS JOIN totals AS t \
+         ORDER BY g.value->>'$.e.created_at' DESC, g.value->>'$.e.id'"
+            .to_owned(),
+    ));
+    list.push(with_group(format!(
+        "INSERT OR IGNORE INTO tags (tag, kind, created_at, id, seq) \
+         SELECT k.value, e.kind, e.created_at, e.id, e.seq FROM {FRESH} CROSS JOIN json_each(e.keys) AS k"
+    )));
+    if items.iter().any(|item| item.j.is_some()) {
+        let recount = |sign: i64| Statement {
+            sql: RECOUNT_JOBS.to_owned(),
+            params: vec![Param::Text(json.clone()), Param::Integer(sign)],
+        };
+        list.push(recount(-1));
+        list.push(with_group(format!(
+            "INSERT INTO jobs (id, requested, feedback, result) \
+             SELECT g.value->>'$.j', max(g.value->>'$.r' = 'request'), max(g.value->>'$.r' = 'feedback'), \
+                    max(g.value->>'$.r' = 'result') \
+             FROM {FRESH} WHERE g.value->>'$.j' IS NOT NULL GROUP BY g.value->>'$.j' \
+             ON CONFLICT (id) DO UPDATE SET requested = max(requested, excluded.requested), \
+             feedback = max(feedback, excluded.feedback), result = max(result, excluded.result)"
+        )));
+        list.push(recount(1));
+    }
+    list.push(with_group(format!(
+        "UPDATE totals SET stored = stored + (SELECT count(*) FROM {FRESH}), \
+         last_seq = (SELECT max(e.seq) FROM {FRESH}) WHERE EXISTS (SELECT 1 FROM {FRESH})"
+    )));
+    list.push(with_group(
+        "SELECT e.seq || ' ' || e.id AS r FROM json_each(?1) AS g CROSS JOIN events AS e ON e.id = g.value->>'$.e.id'"
+            .to_owned(),
+    ));
+    list.extend(read_totals());
+    list
+}
+
+/// Takes the jobs the group touches out of the totals (`?2` = -1) or counts them in (`?2` = 1).
+const RECOUNT_JOBS: &str = "UPDATE totals SET requested = requested + ?2 * c.requested, \
+    with_feedback = with_feedback + ?2 * c.with_feedback, with_result = with_result + ?2 * c.with_result \
+    FROM (SELECT count(*) AS requested, coalesce(sum(feedback), 0) AS with_feedback, \
+                 coalesce(sum(result), 0) AS with_result \
+          FROM jobs WHERE requested AND id IN (SELECT value->>'$.j' FROM json_each(?1))) AS c";
+
+fn item<'a>(new: &NewEvent, text: &'a RawValue) -> Item<'a> {
+    let mut keys: Vec<String> =
+        new.event.tags.iter().filter_map(|tag| tag.indexed()).map(|(letter, value)| key::of(letter, value)).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    Item {
+        e: text,
+        d: new.event.replacement_key().map(|d| key::of(b'd', d)),
+        k: keys,
+        j: new.job.map(|(id, _)| id),
+        r: new.job.map(|(_, role)| role.as_str()),
+    }
+}
+
+/// What the answer to [`statements`] says of the events with `ids`.
+pub fn decode(ids: &[EventId], rows: &Rows) -> Result<Committed, StoreError> {
+    let base = decode_totals(rows)?.last_seq;
+    let [.., stored, totals] = rows.as_slice() else {
+        return Err(StoreError::new("the commit was answered with too few results"));
+    };
+    let totals = decode_totals(&vec![totals.clone()])?;
+    let mut outcomes: BTreeMap<EventId, Outcome> = ids.iter().map(|id| (*id, Outcome::Superseded)).collect();
+    for row in stored {
+        let (seq, id) = row
+            .split_once(' ')
+            .and_then(|(seq, id)| Some((seq.parse().ok()?, EventId::parse(id)?)))
+            .ok_or_else(|| StoreError::new(format!("stored row: {row}")))?;
+        outcomes.insert(id, Outcome::Stored(seq));
+    }
+    Ok(Committed { base, outcomes, totals })
+}

@@ -14,12 +14,9 @@ const JOB = 5050; // text generation
 /** A key and its connection, authenticated. */
 async function agent(name) {
   const secret = generateSecretKey();
-  const challenged = { on: undefined };
-  const relay = new Relay(url);
-  const challenge = new Promise((resolve) => (challenged.on = resolve));
-  relay._onauth = challenged.on;
-  await relay.connect();
-  await challenge;
+  const relay = await Relay.connect(url);
+  // The relay sends its challenge at once; nostr-tools keeps it until auth() is called.
+  while (!relay.challenge) await new Promise((resolve) => setTimeout(resolve, 5));
   const sign = (template) => finalizeEvent({ created_at: Math.floor(Date.now() / 1000), tags: [], content: "", ...template }, secret);
   await relay.auth(async (template) => finalizeEvent(template, secret));
   console.log(`${name}: authenticated as ${getPublicKey(secret).slice(0, 8)}…`);

@@ -49,9 +49,12 @@ fn value(param: &Param) -> JsValue {
     }
 }
 
-/// The database's words without the wrapping that names the client library.
+/// The database's own words, without the wrapping that the client library and the binding add.
 pub fn error(error: &worker::Error) -> StoreError {
-    let text = error.to_string();
+    let text = match error {
+        worker::Error::D1(error) => String::from(error.as_ref().message()),
+        other => other.to_string(),
+    };
     let text = text.trim_start_matches("Error: ").trim_start_matches("D1_ERROR: ");
     StoreError::new(text.lines().next().unwrap_or_default())
 }

@@ -156,10 +156,9 @@ pub fn statements(group: &[NewEvent]) -> Vec<Statement> {
 }
 
 /// Takes the jobs the group touches out of the totals (`?2` = -1) or counts them in (`?2` = 1).
-const RECOUNT_JOBS: &str = "UPDATE totals SET requested = requested + ?2 * c.requested, \
-    with_feedback = with_feedback + ?2 * c.with_feedback, with_result = with_result + ?2 * c.with_result \
-    FROM (SELECT count(*) AS requested, coalesce(sum(feedback), 0) AS with_feedback, \
-                 coalesce(sum(result), 0) AS with_result \
+const RECOUNT_JOBS: &str = "UPDATE totals SET requested = totals.requested + ?2 * c.asked, \
+    with_feedback = totals.with_feedback + ?2 * c.reported, with_result = totals.with_result + ?2 * c.answered \
+    FROM (SELECT count(*) AS asked, coalesce(sum(feedback), 0) AS reported, coalesce(sum(result), 0) AS answered \
           FROM jobs WHERE requested AND id IN (SELECT value->>'$.j' FROM json_each(?1))) AS c";
 
 fn item<'a>(new: &NewEvent, text: &'a RawValue) -> Item<'a> {

@@ -1,0 +1,44 @@
+//! Signed events, made with libsecp256k1.
+
+use nexus::nostr::{Event, EventId, PublicKey, Signature, Tag};
+use secp256k1::{Keypair, schnorr};
+use sha2::{Digest, Sha256};
+
+/// A time all tests agree on, in seconds.
+pub const NOW: u64 = 1_800_000_000;
+
+/// Somebody with a key; the same `seed` is the same key.
+#[derive(Clone)]
+pub struct Author(Keypair);
+
+impl Author {
+    pub fn new(seed: u8) -> Self {
+        Self(Keypair::from_secret_bytes([seed.max(1); 32]).unwrap())
+    }
+
+    pub fn key(&self) -> PublicKey {
+        PublicKey::new(self.0.x_only_public_key().0.to_byte_array())
+    }
+
+    /// Signs an event; tags are written `[["e", "…"], …]`.
+    pub fn sign(&self, kind: u16, created_at: u64, tags: &[&[&str]], content: &str) -> Event {
+        let tags: Vec<Tag> = tags.iter().map(|tag| Tag::new(tag.iter().copied()).unwrap()).collect();
+        let text = serde_json::to_string(&(0, self.key(), created_at, kind, &tags, content)).unwrap();
+        let id: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+        let sig = schnorr::sign_no_aux_rand(&id, &self.0).to_byte_array();
+        Event {
+            id: EventId::new(id),
+            pubkey: self.key(),
+            created_at,
+            kind,
+            tags,
+            content: content.to_owned(),
+            sig: Signature::new(sig),
+        }
+    }
+
+    /// A regular event of kind 1 at [`NOW`].
+    pub fn note(&self, content: &str) -> Event {
+        self.sign(1, NOW, &[], content)
+    }
+}

@@ -1,0 +1,14 @@
+//! What the Rust tests share: signed events, databases that run statements, a world around the engine.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+pub mod d1;
+pub mod events;
+pub mod sqlite;
+
+use nexus::store::{Rows, Statement, StoreError};
+
+/// A real database.
+pub trait Database {
+    /// Runs the statements as one transaction.
+    fn run(&mut self, statements: &[Statement]) -> Result<Rows, StoreError>;
+}

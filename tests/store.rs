@@ -1,0 +1,322 @@
+//! The store suite: the same cases on SQLite and on Miniflare's D1, with the same answers.
+
+mod common;
+
+use common::Database;
+use common::d1::D1;
+use common::events::{Author, NOW};
+use common::sqlite::Sqlite;
+use nexus::market::job;
+use nexus::nostr::{Event, Filter};
+use nexus::store::write::{self, Committed, NewEvent, Outcome, Totals};
+use nexus::store::{Statement, read};
+
+/// One case: a name and what it does with an empty database.
+type Case = (&'static str, fn(&mut dyn Database));
+
+const CASES: &[Case] = &[
+    ("an event comes back byte for byte", bytes),
+    ("a group gets growing numbers in the order it came", numbers),
+    ("a duplicate is stored once and counted once", duplicates),
+    ("the newest replaceable event wins, ties go to the lowest id", replaceable),
+    ("addressable events are replaced per d tag", addressable),
+    ("the versions of one group leave one winner", one_group),
+    ("tags of a replaced event are gone", replaced_tags),
+    ("ids, authors, kinds and times", plain_filters),
+    ("tags: any letter, several letters, with and without kinds", tag_filters),
+    ("newest first, lowest id first, up to the limit", order),
+    ("values with NUL, quotes, length and two letters alike", odd_values),
+    ("a list with no value matches nothing", void_filters),
+    ("several filters: each its own limit, no event twice", several_filters),
+    ("jobs are counted once, whatever order their events come in", jobs),
+    ("a statement that fails leaves nothing of its group", atomic),
+    ("the log after a number", log),
+];
+
+#[test]
+fn on_sqlite() {
+    suite(&mut Sqlite::new());
+}
+
+#[test]
+fn on_d1() {
+    suite(&mut D1::start());
+}
+
+fn suite(db: &mut dyn Database) {
+    for (name, case) in CASES {
+        println!("case: {name}");
+        let clear = ["DELETE FROM events", "DELETE FROM tags", "DELETE FROM jobs"].map(sql);
+        let zero = sql("UPDATE totals SET last_seq = 0, stored = 0, requested = 0, with_feedback = 0, with_result = 0");
+        db.run(&[clear.to_vec(), vec![zero]].concat()).unwrap();
+        case(db);
+    }
+}
+
+fn sql(text: &str) -> Statement {
+    Statement { sql: text.to_owned(), params: vec![] }
+}
+
+fn put(db: &mut dyn Database, events: &[&Event]) -> Committed {
+    let group: Vec<NewEvent> =
+        events.iter().map(|event| NewEvent { job: job::NIP90.job_of(event), event: (*event).clone() }).collect();
+    let ids: Vec<_> = events.iter().map(|event| event.id).collect();
+    write::decode(&ids, &db.run(&write::statements(&group)).unwrap()).unwrap()
+}
+
+fn get(db: &mut dyn Database, filters: &str) -> Vec<Event> {
+    let filters: Vec<Filter> = serde_json::from_str::<Vec<Box<serde_json::value::RawValue>>>(filters)
+        .unwrap()
+        .iter()
+        .map(|filter| Filter::parse(filter.get()).unwrap())
+        .collect();
+    let statements = read::statements(&filters, |filter| filter.limit.unwrap_or(100));
+    let rows = if statements.is_empty() { vec![] } else { db.run(&statements).unwrap() };
+    read::decode(rows).unwrap().iter().map(|stored| Event::parse(&stored.json).unwrap()).collect()
+}
+
+/// The contents of what a filter returns, in order.
+fn contents(db: &mut dyn Database, filters: &str) -> Vec<String> {
+    get(db, filters).into_iter().map(|event| event.content).collect()
+}
+
+fn totals(db: &mut dyn Database) -> Totals {
+    write::decode_totals(&db.run(&write::read_totals()).unwrap()).unwrap()
+}
+
+fn bytes(db: &mut dyn Database) {
+    let content = "\0\u{1}\u{1f}\u{7f}\u{2028} \"\\/\n\r\t\u{8}\u{c} ü 🙂 {\"a\": [1.0e5, null]}";
+    let event = Author::new(1).sign(1, NOW, &[&["t", content], &["", "\""], &["x"]], content);
+    put(db, &[&event]);
+    let rows = db.run(&read::statements(&[Filter::default()], |_| 1)).unwrap();
+    assert_eq!(rows, [[event.to_json()]]);
+    Event::parse(&rows[0][0]).unwrap().verify().unwrap();
+}
+
+fn numbers(db: &mut dyn Database) {
+    let author = Author::new(1);
+    let notes: Vec<Event> = (0..5).map(|n| author.sign(1, NOW + n, &[], &n.to_string())).collect();
+    let first = put(db, &[&notes[0], &notes[1]]);
+    assert_eq!((first.base, first.totals.last_seq, first.totals.stored), (0, 2, 2));
+    let second = put(db, &[&notes[2], &notes[3], &notes[4]]);
+    assert_eq!((second.base, second.totals.last_seq, second.totals.stored), (2, 5, 5));
+    let seqs: Vec<Outcome> = notes[2..].iter().map(|note| second.outcomes[&note.id]).collect();
+    assert_eq!(seqs, [Outcome::Stored(3), Outcome::Stored(4), Outcome::Stored(5)]);
+}
+
+fn duplicates(db: &mut dyn Database) {
+    let author = Author::new(1);
+    let (a, b) = (author.sign(1, NOW, &[&["t", "x"], &["t", "x"]], "a"), author.note("b"));
+    assert_eq!(put(db, &[&a]).outcomes[&a.id], Outcome::Stored(1));
+    let again = put(db, &[&b, &a]);
+    assert_eq!((again.outcomes[&a.id], again.base), (Outcome::Stored(1), 1));
+    assert_eq!(totals(db).stored, 2);
+    assert_eq!(put(db, &[&a, &b]).totals, totals(db));
+    assert_eq!(contents(db, r##"[{"#t":["x"]}]"##), ["a"]);
+}
+
+fn replaceable(db: &mut dyn Database) {
+    let (author, other) = (Author::new(1), Author::new(2));
+    let at = |time, content: &str| author.sign(10_000, time, &[], content);
+    put(db, &[&at(NOW, "old"), &other.sign(10_000, NOW, &[], "another author's")]);
+    put(db, &[&at(NOW + 1, "new")]);
+    let late = at(NOW - 1, "older");
+    assert_eq!(put(db, &[&late]).outcomes[&late.id], Outcome::Superseded);
+    assert_eq!(contents(db, r#"[{"kinds":[10000]}]"#), ["new", "another author's"]);
+
+    let mut tied = [at(NOW + 2, "x"), at(NOW + 2, "y"), at(NOW + 2, "z")];
+    tied.sort_by_key(|event| event.id);
+    let [low, middle, high] = &tied;
+    for event in [middle, high, low, middle] {
+        put(db, &[event]);
+    }
+    assert_eq!(contents(db, r#"[{"kinds":[10000]}]"#), [low.content.as_str(), "another author's"]);
+}
+
+fn addressable(db: &mut dyn Database) {
+    let author = Author::new(1);
+    let at = |time, d: &str, content: &str| author.sign(31990, time, &[&["d", d], &["k", "5050"]], content);
+    put(db, &[&at(NOW, "a", "a1"), &at(NOW, "b", "b1"), &author.sign(31990, NOW, &[&["k", "5050"]], "none")]);
+    put(db, &[&at(NOW + 1, "a", "a2"), &at(NOW - 1, "b", "b0"), &at(NOW + 2, "", "empty")]);
+    assert_eq!(contents(db, r##"[{"kinds":[31990],"#k":["5050"]}]"##), ["empty", "a2", "b1"]);
+    assert_eq!(contents(db, r##"[{"#d":["a","b"]}]"##), ["a2", "b1"]);
+    // Values that differ after a NUL, or late in a long text, are different coordinates.
+    let long = "x".repeat(300);
+    put(
+        db,
+        &[&at(NOW, "n\0a", "n1"), &at(NOW, "n\0b", "n2"), &at(NOW, &long, "l1"), &at(NOW, &(long.clone() + "y"), "l2")],
+    );
+    put(db, &[&at(NOW + 9, "n\0a", "n3"), &at(NOW + 8, &long, "l3")]);
+    let mut left = contents(db, r#"[{"kinds":[31990]}]"#);
+    left.sort();
+    assert_eq!(left, ["a2", "b1", "empty", "l2", "l3", "n2", "n3"]);
+}
+
+fn one_group(db: &mut dyn Database) {
+    let author = Author::new(1);
+    let versions: Vec<Event> = [3, 1, 5, 2].map(|n| author.sign(0, NOW + n, &[], &n.to_string())).to_vec();
+    let committed = put(db, &versions.iter().collect::<Vec<_>>());
+    let stored = versions.iter().filter(|v| committed.outcomes[&v.id] != Outcome::Superseded).count();
+    assert_eq!(stored, 1);
+    assert_eq!(contents(db, r#"[{"kinds":[0]}]"#), ["5"]);
+    assert_eq!(committed.totals.stored, 1);
+}
+
+fn replaced_tags(db: &mut dyn Database) {
+    let author = Author::new(1);
+    put(db, &[&author.sign(31990, NOW, &[&["d", "a"], &["k", "5050"], &["k", "5051"]], "old")]);
+    put(db, &[&author.sign(31990, NOW + 1, &[&["d", "a"], &["k", "5051"]], "new")]);
+    assert!(contents(db, r##"[{"#k":["5050"]}]"##).is_empty());
+    assert_eq!(contents(db, r##"[{"#k":["5051"]}]"##), ["new"]);
+    let rows = db.run(&[sql("SELECT tag AS r FROM tags ORDER BY tag")]).unwrap();
+    assert_eq!(rows, [["d=a", "k=5051"]]);
+}
+
+fn plain_filters(db: &mut dyn Database) {
+    let (alice, bob) = (Author::new(1), Author::new(2));
+    let a = alice.sign(1, NOW, &[], "a");
+    let b = bob.sign(2, NOW + 1, &[], "b");
+    let c = alice.sign(7000, NOW + 2, &[], "c");
+    put(db, &[&a, &b, &c]);
+    let key = |author: &Author| author.key().to_string();
+    let cases = [
+        ("{}".to_owned(), "cba"),
+        (format!(r#"{{"ids":["{}","{}"]}}"#, a.id, b.id), "ba"),
+        (format!(r#"{{"ids":["{}"],"kinds":[2]}}"#, a.id), ""),
+        (format!(r#"{{"ids":["{}"],"authors":["{}"]}}"#, a.id, key(&alice)), "a"),
+        (format!(r#"{{"authors":["{}"]}}"#, key(&alice)), "ca"),
+        (format!(r#"{{"authors":["{}","{}"],"kinds":[1,2]}}"#, key(&alice), key(&bob)), "ba"),
+        (r#"{"kinds":[7000,1]}"#.to_owned(), "ca"),
+        (format!(r#"{{"since":{}}}"#, NOW + 1), "cb"),
+        (format!(r#"{{"until":{}}}"#, NOW + 1), "ba"),
+        (format!(r#"{{"since":{NOW},"until":{NOW}}}"#), "a"),
+        (format!(r#"{{"kinds":[1,2],"since":{},"until":18446744073709551615}}"#, NOW + 1), "b"),
+        (r#"{"kinds":[9]}"#.to_owned(), ""),
+    ];
+    for (filter, expected) in cases {
+        assert_eq!(contents(db, &format!("[{filter}]")).concat(), expected, "{filter}");
+    }
+}
+
+fn tag_filters(db: &mut dyn Database) {
+    let (alice, bob) = (Author::new(1), Author::new(2));
+    let job = "ab".repeat(32);
+    let p = alice.key().to_string();
+    put(
+        db,
+        &[
+            &alice.sign(7000, NOW, &[&["e", &job], &["p", &p]], "a"),
+            &bob.sign(6050, NOW + 1, &[&["e", &job], &["p", &p], &["T", "up"]], "b"),
+            &bob.sign(1, NOW + 2, &[&["e", &job], &["t", "x"], &["t", "y"]], "c"),
+            &bob.sign(1, NOW + 3, &[&["alt", "x"], &["t"], &["u", "first", "x"]], "d"),
+        ],
+    );
+    let cases = [
+        (format!(r##"{{"#e":["{job}"]}}"##), "cba"),
+        (format!(r##"{{"kinds":[6050,7000],"#e":["{job}"],"#p":["{p}"]}}"##), "ba"),
+        (format!(r##"{{"#e":["{job}"],"#t":["y","x","z"]}}"##), "c"),
+        (format!(r##"{{"#e":["{job}"],"authors":["{p}"]}}"##), "a"),
+        (format!(r##"{{"#e":["{job}"],"limit":2}}"##), "cb"),
+        (format!(r##"{{"#e":["{job}"],"until":{NOW}}}"##), "a"),
+        (r##"{"#T":["up"]}"##.to_owned(), "b"),
+        (r##"{"#T":["UP"]}"##.to_owned(), ""),
+        (r##"{"#t":["x"]}"##.to_owned(), "c"),
+        (r##"{"#u":["first"]}"##.to_owned(), "d"),
+        (r##"{"#u":["x"]}"##.to_owned(), ""),
+        (r##"{"#t":["x","y"],"kinds":[1]}"##.to_owned(), "c"),
+    ];
+    for (filter, expected) in cases {
+        assert_eq!(contents(db, &format!("[{filter}]")).concat(), expected, "{filter}");
+    }
+}
+
+fn order(db: &mut dyn Database) {
+    let author = Author::new(1);
+    let mut events: Vec<Event> =
+        (0..30u64).map(|n| author.sign(1, NOW + n % 3, &[&["t", "x"]], &n.to_string())).collect();
+    put(db, &events.iter().collect::<Vec<_>>());
+    events.sort_by(|a, b| b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id)));
+    let expected: Vec<String> = events.iter().map(|event| event.content.clone()).collect();
+    let author = author.key();
+    for filter in ["", r#""kinds":[1],"#, r##""#t":["x","y"],"##, &format!(r#""authors":["{author}"],"#)] {
+        for limit in [1, 7, 30, 100] {
+            let found = contents(db, &format!(r#"[{{{filter}"limit":{limit}}}]"#));
+            assert_eq!(found, expected[..limit.min(30)], "{filter} {limit}");
+        }
+    }
+}
+
+fn odd_values(db: &mut dyn Database) {
+    let author = Author::new(1);
+    let long = "é".repeat(500);
+    let values = ["", "\0", "\0a", "a\0b", "'\"\\", "%_", "=", "#", &long, &(long.clone() + "x"), "🙂"];
+    let events: Vec<Event> = values.iter().map(|value| author.sign(1, NOW, &[&["t", value]], value)).collect();
+    put(db, &events.iter().collect::<Vec<_>>());
+    for value in values {
+        let filter = serde_json::json!([{ "#t": [value] }]).to_string();
+        assert_eq!(contents(db, &filter), [value], "{value:?}");
+        assert!(contents(db, &filter.replace("#t", "#T")).is_empty());
+    }
+}
+
+fn void_filters(db: &mut dyn Database) {
+    put(db, &[&Author::new(1).note("a")]);
+    for filter in
+        [r#"{"ids":[]}"#, r#"{"kinds":[]}"#, r##"{"#t":[],"kinds":[1]}"##, r#"{"since":2,"until":1}"#, r#"{"limit":0}"#]
+    {
+        assert!(contents(db, &format!("[{filter}]")).is_empty(), "{filter}");
+    }
+}
+
+fn several_filters(db: &mut dyn Database) {
+    let author = Author::new(1);
+    let events: Vec<Event> =
+        (0..6u16).map(|n| author.sign(1 + n % 2, NOW + u64::from(n), &[], &n.to_string())).collect();
+    put(db, &events.iter().collect::<Vec<_>>());
+    let filters = r#"[{"kinds":[1],"limit":2},{"kinds":[2],"limit":1},{"limit":2}]"#;
+    assert_eq!(contents(db, filters), ["5", "4", "2"]);
+}
+
+fn jobs(db: &mut dyn Database) {
+    let (buyer, provider) = (Author::new(1), Author::new(2));
+    let request = buyer.sign(5050, NOW, &[], "ask");
+    let id = request.id.to_string();
+    let about = |kind, content: &str| provider.sign(kind, NOW, &[&["e", &id]], content);
+    let events = [request.clone(), about(7000, "f1"), about(7000, "f2"), about(6050, "result")];
+    let counts = |t: Totals| (t.requested, t.with_feedback, t.with_result);
+
+    // In order, one by one.
+    let seen = events.each_ref().map(|event| counts(put(db, &[event]).totals));
+    assert_eq!(seen, [(1, 0, 0), (1, 1, 0), (1, 1, 0), (1, 1, 1)]);
+    // Again: nothing moves.
+    assert_eq!(counts(put(db, &events.each_ref()).totals), (1, 1, 1));
+    // A job that is answered before it is asked, then one in a single group.
+    let other = buyer.sign(5051, NOW, &[], "ask 2");
+    let id = other.id.to_string();
+    let result = provider.sign(6051, NOW, &[&["e", &id]], "early");
+    assert_eq!(counts(put(db, &[&result]).totals), (1, 1, 1));
+    assert_eq!(counts(put(db, &[&other]).totals), (2, 1, 2));
+    let third = buyer.sign(5052, NOW, &[], "ask 3");
+    let id = third.id.to_string();
+    let feedback = provider.sign(7000, NOW, &[&["e", &id]], "f");
+    assert_eq!(counts(put(db, &[&feedback, &third]).totals), (3, 2, 2));
+}
+
+fn atomic(db: &mut dyn Database) {
+    let event = Author::new(1).sign(1, NOW, &[&["t", "x"]], "a");
+    let mut statements = write::statements(&[NewEvent { event, job: None }]);
+    statements.push(sql("INSERT INTO nowhere VALUES (1)"));
+    let error = db.run(&statements).unwrap_err();
+    assert!(error.message.contains("nowhere"), "{error}");
+    assert_eq!(totals(db), Totals::default());
+    assert!(contents(db, "[{}]").is_empty());
+}
+
+fn log(db: &mut dyn Database) {
+    let author = Author::new(1);
+    let events: Vec<Event> = (0..4u64).map(|n| author.sign(1, NOW - n, &[], &n.to_string())).collect();
+    put(db, &events.iter().collect::<Vec<_>>());
+    let rows = db.run(&read::log(1, 3)).unwrap();
+    let found: Vec<String> = rows[0].iter().map(|json| Event::parse(json).unwrap().content).collect();
+    assert_eq!(found, ["1", "2"]);
+}

@@ -52,7 +52,7 @@ fn value(param: &Param) -> JsValue {
 /// The database's own words, without the wrapping that the client library and the binding add.
 pub fn error(error: &worker::Error) -> StoreError {
     let text = match error {
-        worker::Error::D1(error) => String::from(error.as_ref().message()),
+        worker::Error::D1(error) => String::from(AsRef::<worker::js_sys::Error>::as_ref(error).message()),
         other => other.to_string(),
     };
     let text = text.trim_start_matches("Error: ").trim_start_matches("D1_ERROR: ");

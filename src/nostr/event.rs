@@ -28,6 +28,10 @@ pub struct Event {
 impl Event {
     /// Parses one event. The reason names the field that is wrong.
     pub fn parse(json: &str) -> Result<Self, Reason> {
+        // serde would take an array of the fields' values, too.
+        if !json.trim_start().starts_with('{') {
+            return Err(Reason::new(Prefix::Invalid, "event: must be an object"));
+        }
         serde_json::from_str(json).map_err(|e| Reason::new(Prefix::Invalid, format!("event: {}", describe(&e))))
     }
 

@@ -172,7 +172,7 @@ impl Config {
                 created_at_upper_limit: r.number("CREATED_AT_UPPER_LIMIT", 60, 10_000_000_000),
             },
         };
-        if config.limits.default_limit > config.limits.max_limit {
+        if r.wrong.is_empty() && config.limits.default_limit > config.limits.max_limit {
             r.wrong("DEFAULT_LIMIT", "must not be above MAX_LIMIT");
         }
         if r.wrong.is_empty() { Ok(config) } else { Err(ConfigError(r.wrong)) }

@@ -4,6 +4,7 @@
 pub mod d1;
 pub mod events;
 pub mod sqlite;
+pub mod world;
 
 use nexus::store::{Rows, Statement, StoreError};
 

@@ -1,0 +1,224 @@
+//! A world around the engine: clients, a clock, and a real SQLite that fails on demand. Answers of the
+//! store wait in a queue until a test lets them happen, so a test decides what overtakes what.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use nexus::nostr::Event;
+use nexus::relay::{Config, ConnId, Effect, Input, Relay, Ticket};
+use nexus::store::{Statement, StoreError};
+use serde_json::{Value, json};
+
+use super::Database;
+use super::events::{Author, NOW};
+use super::sqlite::Sqlite;
+
+/// What goes wrong with one run of statements.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// Nothing is written and an error reported.
+    Fails,
+    /// All is written and an error reported.
+    LandsAndFails,
+}
+
+/// Statements on their way.
+struct Pending {
+    commit: bool,
+    ticket: Ticket,
+    statements: Vec<Statement>,
+}
+
+pub struct World {
+    pub relay: Relay,
+    pub db: Sqlite,
+    pub now: u64,
+    /// Applied to the next commits, in order.
+    pub faults: VecDeque<Fault>,
+    /// Applied to every run.
+    pub broken: bool,
+    pub log: Vec<String>,
+    config: Rc<Config>,
+    pending: VecDeque<Pending>,
+    frames: BTreeMap<ConnId, Vec<Value>>,
+    attachments: BTreeMap<ConnId, String>,
+}
+
+pub const RELAY: &str = "wss://nexus.example";
+
+/// The default configuration with some settings changed.
+pub fn config(changes: &[(&str, &str)]) -> Config {
+    Config::read(|key| {
+        let changed = changes.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned());
+        changed.or_else(|| (key == "RELAY_URL").then(|| RELAY.to_owned()))
+    })
+    .unwrap()
+}
+
+impl World {
+    /// An open relay: no AUTH needed.
+    pub fn open_relay() -> Self {
+        Self::new(&[("AUTH_REQUIRED", "false")])
+    }
+
+    pub fn new(changes: &[(&str, &str)]) -> Self {
+        let config = Rc::new(config(changes));
+        let mut world = Self {
+            relay: Relay::new(config.clone(), NOW * 1000),
+            db: Sqlite::new(),
+            now: NOW * 1000,
+            faults: VecDeque::new(),
+            broken: false,
+            log: Vec::new(),
+            config,
+            pending: VecDeque::new(),
+            frames: BTreeMap::new(),
+            attachments: BTreeMap::new(),
+        };
+        world.input(Input::Woke { conns: vec![] });
+        world.settle();
+        world
+    }
+
+    /// A new connection; its AUTH challenge is left in its frames.
+    pub fn open(&mut self) -> ConnId {
+        let conn = ConnId(self.frames.len() as u64 + 1);
+        self.frames.insert(conn, Vec::new());
+        self.input(Input::Opened { conn, challenge: challenge(conn) });
+        conn
+    }
+
+    /// A new connection without its challenge.
+    pub fn client(&mut self) -> ConnId {
+        let conn = self.open();
+        self.take(conn);
+        conn
+    }
+
+    /// A new connection that has proven `author`'s key.
+    pub fn agent(&mut self, author: &Author) -> ConnId {
+        let conn = self.client();
+        let event = self.auth_event(author, conn);
+        self.say(conn, json!(["AUTH", event]));
+        assert_eq!(self.take(conn), [json!(["OK", event.id, true, ""])]);
+        conn
+    }
+
+    pub fn auth_event(&self, author: &Author, conn: ConnId) -> Event {
+        let challenge = challenge(conn);
+        author.sign(22242, self.now / 1000, &[&["relay", RELAY], &["challenge", &challenge]], "")
+    }
+
+    pub fn close(&mut self, conn: ConnId) {
+        self.attachments.remove(&conn);
+        self.input(Input::Closed { conn });
+    }
+
+    /// Sends a message; answers of the store have to be let happen.
+    pub fn say(&mut self, conn: ConnId, message: Value) {
+        self.say_text(conn, &message.to_string());
+    }
+
+    pub fn say_text(&mut self, conn: ConnId, text: &str) {
+        self.input(Input::Received { conn, text: text.to_owned() });
+    }
+
+    /// Sends a message and lets the store answer everything; returns the frames that came of it.
+    pub fn ask(&mut self, conn: ConnId, message: Value) -> Vec<Value> {
+        self.say(conn, message);
+        self.settle();
+        self.take(conn)
+    }
+
+    /// The frames a client has received since it was last asked for.
+    pub fn take(&mut self, conn: ConnId) -> Vec<Value> {
+        std::mem::take(self.frames.get_mut(&conn).unwrap())
+    }
+
+    pub fn input(&mut self, input: Input) {
+        for effect in self.relay.handle(input, self.now) {
+            match effect {
+                Effect::Send { conn, text } => {
+                    self.frames.get_mut(&conn).unwrap().push(serde_json::from_str(&text).unwrap());
+                }
+                Effect::Close { conn, code, reason } => {
+                    self.frames.get_mut(&conn).unwrap().push(json!(["(closed)", code, reason]));
+                }
+                Effect::Remember { conn, text } => {
+                    self.attachments.insert(conn, text);
+                }
+                Effect::Commit { ticket, statements } => {
+                    self.pending.push_back(Pending { commit: true, ticket, statements });
+                }
+                Effect::Query { ticket, statements } => {
+                    self.pending.push_back(Pending { commit: false, ticket, statements });
+                }
+                Effect::Log { line } => self.log.push(line),
+            }
+        }
+    }
+
+    /// How many runs of statements wait: (commits, queries).
+    pub fn waiting(&self) -> (usize, usize) {
+        let commits = self.pending.iter().filter(|pending| pending.commit).count();
+        (commits, self.pending.len() - commits)
+    }
+
+    /// Runs the oldest commit (or query) without answering it yet.
+    pub fn run_oldest(&mut self, commit: bool) -> Option<Input> {
+        let at = self.pending.iter().position(|pending| pending.commit == commit)?;
+        let Pending { ticket, statements, .. } = self.pending.remove(at)?;
+        let fault = if commit { self.faults.pop_front() } else { None };
+        let failed = Err(StoreError::new("disk on fire"));
+        let result = match fault {
+            Some(Fault::Fails) => failed,
+            _ if self.broken => failed,
+            Some(Fault::LandsAndFails) => self.db.run(&statements).and(failed),
+            None => self.db.run(&statements),
+        };
+        self.now += 1;
+        Some(if commit { Input::Committed { ticket, result } } else { Input::Answered { ticket, result } })
+    }
+
+    /// Runs and answers everything, oldest first, until nothing waits.
+    pub fn settle(&mut self) {
+        while let Some(commit) = self.pending.front().map(|pending| pending.commit) {
+            if let Some(answer) = self.run_oldest(commit) {
+                self.input(answer);
+            }
+        }
+    }
+
+    /// Memory is lost; sockets and what they remember are not. Statements on their way happen when
+    /// `landed`, but their answers never arrive.
+    pub fn reset(&mut self, landed: bool) {
+        for pending in std::mem::take(&mut self.pending) {
+            if landed {
+                self.db.run(&pending.statements).unwrap();
+            }
+        }
+        self.relay = Relay::new(self.config.clone(), self.now);
+        let conns = self.attachments.iter().map(|(conn, text)| (*conn, text.clone())).collect();
+        self.input(Input::Woke { conns });
+    }
+
+    /// Replaces what a connection remembers.
+    pub fn corrupt(&mut self, conn: ConnId, text: &str) {
+        self.attachments.insert(conn, text.to_owned());
+    }
+
+    pub fn stats(&self) -> Value {
+        serde_json::from_str(&self.relay.stats(self.now)).unwrap()
+    }
+
+    /// Every stored event, by the database's own word.
+    pub fn stored(&self) -> Vec<String> {
+        let mut query = self.db.0.prepare("SELECT json FROM events ORDER BY seq").unwrap();
+        let rows = query.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+}
+
+fn challenge(conn: ConnId) -> String {
+    format!("challenge of {conn}")
+}

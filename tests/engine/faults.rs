@@ -1,0 +1,159 @@
+//! A store that fails, lands and reports failure, answers late, twice or not at all.
+
+use nexus::relay::Input;
+use serde_json::json;
+
+use crate::common::events::{Author, NOW};
+use crate::common::world::{Fault, World};
+
+const REASON: &str = "error: the event could not be stored: disk on fire; publish it again";
+
+#[test]
+fn a_commit_that_fails_once_is_written_again() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    world.faults.extend([Fault::Fails]);
+    let event = Author::new(1).note("a");
+    assert_eq!(world.ask(conn, json!(["EVENT", event])), [json!(["OK", event.id, true, ""])]);
+    assert_eq!(world.stored().len(), 1);
+    assert_eq!(world.log.len(), 1);
+}
+
+#[test]
+fn a_commit_that_landed_and_reported_failure_is_accepted_once() {
+    let mut world = World::open_relay();
+    let (conn, reader) = (world.client(), world.client());
+    world.ask(reader, json!(["REQ", "live", {}]));
+    world.faults.extend([Fault::LandsAndFails]);
+    let event = Author::new(1).note("a");
+    assert_eq!(world.ask(conn, json!(["EVENT", event])), [json!(["OK", event.id, true, ""])]);
+    assert_eq!(world.take(reader), [json!(["EVENT", "live", event])]);
+    assert_eq!(world.stats()["events"]["stored"], 1);
+}
+
+#[test]
+fn a_commit_that_fails_twice_is_refused_and_can_be_tried_again() {
+    let mut world = World::open_relay();
+    let (conn, reader) = (world.client(), world.client());
+    world.ask(reader, json!(["REQ", "live", {}]));
+    world.faults.extend([Fault::Fails, Fault::Fails]);
+    let event = Author::new(1).note("a");
+    assert_eq!(world.ask(conn, json!(["EVENT", event])), [json!(["OK", event.id, false, REASON])]);
+    assert!(world.take(reader).is_empty() && world.stored().is_empty());
+    assert_eq!(world.ask(conn, json!(["EVENT", event])), [json!(["OK", event.id, true, ""])]);
+    assert_eq!(world.take(reader), [json!(["EVENT", "live", event])]);
+}
+
+#[test]
+fn an_event_that_landed_unknown_to_us_is_told_when_it_is_published_again() {
+    let mut world = World::open_relay();
+    let (conn, reader) = (world.client(), world.client());
+    world.ask(reader, json!(["REQ", "live", {}]));
+    world.faults.extend([Fault::LandsAndFails, Fault::LandsAndFails]);
+    let event = Author::new(1).note("a");
+    assert_eq!(world.ask(conn, json!(["EVENT", event]))[0][2], false);
+    assert_eq!(world.ask(conn, json!(["EVENT", event])), [json!(["OK", event.id, true, ""])]);
+    assert_eq!(world.take(reader), [json!(["EVENT", "live", event])]);
+}
+
+#[test]
+fn an_event_that_landed_unknown_to_us_is_told_with_the_next_group() {
+    let mut world = World::open_relay();
+    let (conn, reader) = (world.client(), world.client());
+    world.ask(reader, json!(["REQ", "live", {}]));
+    world.faults.extend([Fault::LandsAndFails, Fault::LandsAndFails]);
+    let (lost, next) = (Author::new(1).note("lost"), Author::new(1).note("next"));
+    world.ask(conn, json!(["EVENT", lost]));
+    world.ask(conn, json!(["EVENT", next]));
+    assert_eq!(world.take(reader), [json!(["EVENT", "live", next]), json!(["EVENT", "live", lost])]);
+    let again = world.ask(conn, json!(["EVENT", lost]));
+    assert_eq!(again, [json!(["OK", lost.id, true, "duplicate: already have this event"])]);
+    assert!(world.take(reader).is_empty());
+}
+
+#[test]
+fn who_read_an_event_before_it_was_told_does_not_get_it_again() {
+    let mut world = World::open_relay();
+    let (conn, reader) = (world.client(), world.client());
+    world.faults.extend([Fault::LandsAndFails, Fault::LandsAndFails]);
+    let (lost, next) = (Author::new(1).note("lost"), Author::new(1).note("next"));
+    world.ask(conn, json!(["EVENT", lost]));
+    assert_eq!(world.ask(reader, json!(["REQ", "s", {}])), [json!(["EVENT", "s", lost]), json!(["EOSE", "s"])]);
+    world.ask(conn, json!(["EVENT", next]));
+    assert_eq!(world.take(reader), [json!(["EVENT", "s", next])]);
+}
+
+#[test]
+fn a_query_that_fails_is_closed_and_never_an_eose() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    world.broken = true;
+    let reason = "error: stored events could not be read: disk on fire; try again";
+    assert_eq!(world.ask(conn, json!(["REQ", "s", {}])), [json!(["CLOSED", "s", reason])]);
+    assert_eq!(world.stats()["subscriptions"], 0);
+    world.broken = false;
+    assert_eq!(world.ask(conn, json!(["REQ", "s", {}])), [json!(["EOSE", "s"])]);
+    assert_eq!(world.stats()["storage"]["queries"]["failed"], 1);
+}
+
+#[test]
+fn a_store_that_is_down_at_the_start_is_asked_again() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    world.broken = true;
+    world.reset(false);
+    world.settle();
+    let event = Author::new(1).note("a");
+    assert_eq!(world.ask(conn, json!(["EVENT", event])), [json!(["OK", event.id, false, REASON])]);
+    world.broken = false;
+    assert_eq!(world.ask(conn, json!(["EVENT", event])), [json!(["OK", event.id, true, ""])]);
+}
+
+#[test]
+fn answers_that_come_twice_or_to_nobody_are_ignored() {
+    let mut world = World::open_relay();
+    let (conn, reader) = (world.client(), world.client());
+    world.ask(reader, json!(["REQ", "live", {}]));
+    let event = Author::new(1).note("a");
+    world.say(conn, json!(["EVENT", event]));
+    world.say(conn, json!(["REQ", "s", {}]));
+    let (commit, query) = (world.run_oldest(true).unwrap(), world.run_oldest(false).unwrap());
+    for input in [&commit, &commit, &query, &query, &commit] {
+        world.input(input.clone());
+    }
+    let Input::Answered { ticket, .. } = query else { panic!("a query") };
+    world.input(Input::Committed { ticket, result: Ok(vec![]) });
+    assert_eq!(world.take(conn).len(), 3);
+    assert_eq!(world.take(reader).len(), 1);
+    assert_eq!(world.stats()["storage"]["commits"]["count"], 1);
+}
+
+#[test]
+fn an_answer_that_makes_no_sense_is_a_failure() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let event = Author::new(1).note("a");
+    world.say(conn, json!(["EVENT", event]));
+    for rows in [vec![], vec![vec!["nonsense".to_owned()]; 9]] {
+        let Some(Input::Committed { ticket, .. }) = world.run_oldest(true) else { panic!("a commit") };
+        world.input(Input::Committed { ticket, result: Ok(rows) });
+    }
+    assert_eq!(world.take(conn)[0][2], false);
+    world.say(conn, json!(["REQ", "s", {}]));
+    let Some(Input::Answered { ticket, .. }) = world.run_oldest(false) else { panic!("a query") };
+    world.input(Input::Answered { ticket, result: Ok(vec![vec!["{}".to_owned()]]) });
+    assert_eq!(world.take(conn)[0][0], "CLOSED");
+}
+
+#[test]
+fn a_group_that_fails_takes_only_itself_down() {
+    let mut world = World::open_relay();
+    let (a, b) = (world.client(), world.client());
+    let (first, second) = (Author::new(1).note("1"), Author::new(2).sign(1, NOW, &[], "2"));
+    world.faults.extend([Fault::Fails, Fault::Fails]);
+    world.say(a, json!(["EVENT", first]));
+    world.say(b, json!(["EVENT", second]));
+    world.settle();
+    assert_eq!(world.take(a), [json!(["OK", first.id, false, REASON])]);
+    assert_eq!(world.take(b), [json!(["OK", second.id, true, ""])]);
+}

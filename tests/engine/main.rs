@@ -1,0 +1,12 @@
+//! Scenarios of the engine with a fake clock and a real SQLite that fails on demand.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod auth;
+mod bad_input;
+mod faults;
+mod publish;
+mod settings;
+mod subscribe;
+mod wake;

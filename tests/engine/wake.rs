@@ -1,0 +1,58 @@
+//! Hibernation and resets: all that the engine holds comes back.
+
+use serde_json::json;
+
+use crate::common::events::Author;
+use crate::common::world::World;
+
+#[test]
+fn subscriptions_and_authentication_survive() {
+    let mut world = World::new(&[]);
+    let alice = Author::new(1);
+    let (reader, writer) = (world.agent(&alice), world.agent(&alice));
+    let locked = world.client();
+    world.ask(reader, json!(["REQ", "live", {"kinds": [1], "#t": ["\"x\""]}, {"kinds": [7], "limit": 3}]));
+    world.ask(reader, json!(["REQ", "gone", {}]));
+    world.ask(reader, json!(["CLOSE", "gone"]));
+    world.reset(false);
+    world.settle();
+    assert!(world.take(reader).is_empty(), "waking is not felt by a client");
+    let event = alice.sign(1, world.now / 1000, &[&["t", "\"x\""]], "");
+    assert_eq!(world.ask(writer, json!(["EVENT", event])), [json!(["OK", event.id, true, ""])]);
+    assert_eq!(world.take(reader), [json!(["EVENT", "live", event])]);
+    assert_eq!(world.ask(locked, json!(["REQ", "s", {}]))[0][0], "CLOSED");
+    // The challenge of before still holds.
+    let auth = world.auth_event(&alice, locked);
+    assert_eq!(world.ask(locked, json!(["AUTH", auth])), [json!(["OK", auth.id, true, ""])]);
+    assert_eq!(world.stats()["connections"], json!({"open": 3, "authenticated": 3, "opened": 0}));
+}
+
+#[test]
+fn a_req_that_was_being_answered_is_answered_after_the_reset() {
+    let mut world = World::open_relay();
+    let (reader, writer) = (world.client(), world.client());
+    let event = Author::new(1).note("stored");
+    world.ask(writer, json!(["EVENT", event]));
+    world.say(reader, json!(["REQ", "s", {}]));
+    world.reset(false);
+    world.settle();
+    assert_eq!(world.take(reader), [json!(["EVENT", "s", event]), json!(["EOSE", "s"])]);
+    world.reset(false);
+    world.settle();
+    assert!(world.take(reader).is_empty());
+}
+
+#[test]
+fn an_unreadable_attachment_closes_its_connection_alone() {
+    let mut world = World::open_relay();
+    let (a, b) = (world.client(), world.client());
+    for text in ["", "{", r#"{"v":99,"c":"","k":[],"s":[]}"#, r#"{"v":1,"c":"","k":[],"s":[["s",false,[{"ids":5}]]]}"#]
+    {
+        world.corrupt(a, text);
+        world.reset(false);
+        world.settle();
+        let closed = json!(["(closed)", 1012, "the relay lost this connection's state; reconnect"]);
+        assert_eq!(world.take(a), [closed], "{text}");
+        assert_eq!(world.ask(b, json!(["REQ", "s", {}])), [json!(["EOSE", "s"])]);
+    }
+}

@@ -1,0 +1,99 @@
+// HTTP: NIP-11, the HUD, the numbers, errors; and settings that do not parse.
+import assert from "node:assert/strict";
+import { request } from "node:http";
+import { after, before, test } from "node:test";
+import { startRelay } from "./support.mjs";
+
+let relay;
+before(async () => (relay = await startRelay({ vars: { RELAY_NAME: "Market", MAX_LIMIT: "400", DEFAULT_LIMIT: "300" } })));
+after(() => relay.stop());
+
+const CORS = ["access-control-allow-origin", "access-control-allow-headers", "access-control-allow-methods"];
+const get = (path, headers = {}, method = "GET") => fetch(`${relay.http}${path}`, { method, headers });
+
+test("NIP-11 with its three CORS headers and the settings in force", async () => {
+  const answer = await get("/", { Accept: "application/nostr+json" });
+  assert.equal(answer.status, 200);
+  assert.match(answer.headers.get("content-type"), /^application\/nostr\+json/);
+  for (const name of CORS) assert.ok(answer.headers.get(name), name);
+  const document = await answer.json();
+  assert.equal(document.name, "Market");
+  assert.equal(document.limitation.max_limit, 400);
+  assert.equal(document.limitation.auth_required, true);
+  assert.deepEqual(document.supported_nips, [1, 11, 42]);
+});
+
+test("a browser gets the HUD and its files, nothing from elsewhere", async () => {
+  const page = await get("/", { Accept: "text/html,*/*;q=0.8" });
+  assert.equal(page.status, 200);
+  assert.match(page.headers.get("content-security-policy"), /default-src 'none'/);
+  const html = await page.text();
+  const files = [...html.matchAll(/(?:src|href)="(\/[^"]*)"/g)].map(([, path]) => path);
+  assert.ok(files.includes("/hud.js") && files.includes("/hud.css"));
+  for (const file of files) assert.equal((await get(file)).status, 200, file);
+});
+
+test("numbers and health", async () => {
+  const stats = await get("/api/stats");
+  assert.match(stats.headers.get("content-type"), /^application\/json/);
+  for (const name of CORS) assert.ok(stats.headers.get(name), name);
+  const body = await stats.json();
+  assert.equal(body.version, 1);
+  assert.deepEqual(body.jobs, { requested: 0, with_feedback: 0, with_result: 0 });
+  assert.deepEqual(await (await get("/health")).json(), { status: "ok" });
+});
+
+test("errors are JSON with an error", async () => {
+  const cases = [
+    ["GET", "/nowhere", {}, 404],
+    ["GET", "/api/nothing", {}, 404],
+    ["POST", "/nowhere", {}, 404],
+    ["POST", "/", {}, 405],
+    ["DELETE", "/api/stats", {}, 405],
+    ["PUT", "/health", {}, 405],
+    ["GET", "/", { Accept: "application/json" }, 426],
+  ];
+  for (const [method, path, headers, status] of cases) {
+    const answer = await get(path, headers, method);
+    assert.equal(answer.status, status, `${method} ${path}`);
+    assert.match(answer.headers.get("content-type"), /^application\/json/);
+    assert.equal(typeof (await answer.json()).error, "string");
+  }
+});
+
+test("OPTIONS anywhere is a CORS preflight", async () => {
+  for (const path of ["/", "/api/stats", "/nowhere"]) {
+    const answer = await get(path, { Origin: "https://elsewhere.example" }, "OPTIONS");
+    assert.equal(answer.status, 204);
+    for (const name of CORS) assert.ok(answer.headers.get(name), name);
+  }
+});
+
+test("a WebSocket on any other path is refused", async () => {
+  const headers = { Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==" };
+  const status = await new Promise((resolve, reject) =>
+    request(`${relay.http}/chat`, { headers }).on("response", (answer) => resolve(answer.statusCode)).on("upgrade", () => resolve(101)).on("error", reject).end(),
+  );
+  assert.equal(status, 404);
+});
+
+test("a setting that does not parse stops the relay and names the key", async () => {
+  const broken = await startRelay({ vars: { RELAY_PUBKEY: "npub1xyz", MAX_LIMIT: true } });
+  for (const path of ["/", "/api/stats", "/health"]) {
+    const answer = await fetch(`${broken.http}${path}`);
+    assert.equal(answer.status, 500);
+    const { error } = await answer.json();
+    assert.match(error, /RELAY_PUBKEY must be 64 lower-case hex digits, not "npub1xyz"/);
+    assert.match(error, /MAX_LIMIT must be a whole number from 1 to 5000, not "true"/);
+  }
+  await broken.stop();
+});
+
+test("a database without its tables is unhealthy and says what to do", async () => {
+  const bare = await startRelay({ migrate: false });
+  const answer = await fetch(`${bare.http}/health`);
+  assert.equal(answer.status, 503);
+  assert.match((await answer.json()).error, /^database: no such table: totals/);
+  assert.equal((await bare.stats()).jobs, null);
+  await bare.stop();
+});

@@ -1,0 +1,164 @@
+// The built Worker on Miniflare, and clients for it: nostr-tools for the protocol as a library speaks
+// it, a bare socket for everything a library would not send.
+import { readFileSync, readdirSync } from "node:fs";
+import { finalizeEvent, generateSecretKey, getPublicKey } from "nostr-tools/pure";
+import { Relay, useWebSocketImplementation } from "nostr-tools/relay";
+import { Miniflare } from "miniflare";
+import WebSocket from "ws";
+
+useWebSocketImplementation(WebSocket);
+
+/** The relay on a free port; `vars` are settings, `persist` a folder that outlives the process. */
+export async function startRelay({ vars = {}, persist, migrate = true, port = 0 } = {}) {
+  const miniflare = new Miniflare({
+    modules: [
+      { type: "ESModule", path: "build/index.js" },
+      { type: "CompiledWasm", path: "build/index_bg.wasm" },
+    ],
+    compatibilityDate: "2026-04-20",
+    d1Databases: { DB: "nexus" },
+    durableObjects: { NEXUS_RELAY: { className: "NexusRelay", useSQLite: true } },
+    assets: {
+      directory: "hud",
+      binding: "ASSETS",
+      routerConfig: { invoke_user_worker_ahead_of_assets: true, has_user_worker: true },
+    },
+    bindings: { RELAY_URL: "wss://nexus.example", ...vars },
+    host: "127.0.0.1",
+    port,
+    ...(persist && { defaultPersistRoot: persist }),
+  });
+  const http = (await miniflare.ready).href.replace(/\/$/, "");
+  const db = await miniflare.getD1Database("DB");
+  if (migrate) await applyMigrations(db);
+  return {
+    http,
+    ws: http.replace("http", "ws"),
+    db,
+    stats: async () => (await fetch(`${http}/api/stats`)).json(),
+    stop: () => miniflare.dispose(),
+  };
+}
+
+export async function applyMigrations(db) {
+  const there = await db.prepare("SELECT name FROM sqlite_master WHERE name = 'totals'").first();
+  if (there) return;
+  for (const file of readdirSync("migrations").sort()) {
+    const sql = readFileSync(`migrations/${file}`, "utf8").replace(/--.*$/gm, "");
+    for (const statement of sql.split(";")) if (statement.trim()) await db.prepare(statement).run();
+  }
+}
+
+export const seconds = () => Math.floor(Date.now() / 1000);
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Somebody with a key. */
+export function author(secret = generateSecretKey()) {
+  return {
+    secret,
+    pubkey: getPublicKey(secret),
+    // Through JSON, which leaves out the mark nostr-tools puts on what it has signed.
+    sign: (template) =>
+      JSON.parse(JSON.stringify(finalizeEvent({ kind: 1, created_at: seconds(), tags: [], content: "", ...template }, secret))),
+  };
+}
+
+/** Fails instead of waiting for ever. */
+export async function within(ms, promise, what) {
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`no ${what} within ${ms} ms`)), ms)));
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** A socket that keeps every frame and gives them out one by one. */
+export async function rawClient(url, options) {
+  const socket = new WebSocket(url, options);
+  const frames = [];
+  const waiting = [];
+  let closed;
+  const ended = new Promise((resolve) => socket.on("close", (code, reason) => resolve((closed = { code, reason: `${reason}` }))));
+  socket.on("message", (data) => {
+    const text = `${data}`;
+    const frame = text.startsWith("[") ? JSON.parse(text) : text;
+    const first = waiting.shift();
+    if (first) first(frame);
+    else frames.push(frame);
+  });
+  await new Promise((resolve, reject) => socket.on("open", resolve).on("error", reject));
+  return {
+    socket,
+    ended,
+    frames,
+    get closed() {
+      return closed;
+    },
+    send: (message) => socket.send(typeof message === "string" ? message : JSON.stringify(message)),
+    next: () => (frames.length ? Promise.resolve(frames.shift()) : within(5000, new Promise((resolve) => waiting.push(resolve)), "frame")),
+    close: () => socket.close(),
+  };
+}
+
+/** A bare socket that has proven the key of `who`. */
+export async function rawAgent(relay, who = author()) {
+  const client = await rawClient(relay.ws);
+  const [, challenge] = await client.next();
+  const event = who.sign({ kind: 22242, tags: [["relay", "wss://nexus.example"], ["challenge", challenge]] });
+  client.send(["AUTH", event]);
+  const answer = await client.next();
+  if (answer[2] !== true) throw new Error(`AUTH refused: ${answer[3]}`);
+  return client;
+}
+
+/** A nostr-tools client, authenticated with the key of `who`. */
+export async function agent(relay, who = author()) {
+  const client = await Relay.connect(relay.ws);
+  while (!client.challenge) await sleep(2);
+  await client.auth(async (template) => who.sign({ ...template, tags: relayTag(template.tags) }));
+  return Object.assign(who, {
+    relay: client,
+    publish: async (template) => {
+      const event = template.sig ? template : who.sign(template);
+      await client.publish(event);
+      return event;
+    },
+    /** Stored events of the filters, up to EOSE. */
+    read: (...filters) =>
+      within(
+        5000,
+        new Promise((resolve, reject) => {
+          const events = [];
+          const sub = client.subscribe(filters, {
+            onevent: (event) => events.push(event),
+            oneose: () => (resolve(events), sub.close()),
+            onclose: (reason) => reject(new Error(reason)),
+          });
+        }),
+        "EOSE",
+      ),
+    /** Subscribes and waits for EOSE; `next` gives the live events one by one. */
+    watch: async (...filters) => {
+      const events = [];
+      const waiting = [];
+      await within(
+        5000,
+        new Promise((resolve) =>
+          client.subscribe(filters, {
+            onevent: (event) => (waiting.length ? waiting.shift()(event) : events.push(event)),
+            oneose: resolve,
+          }),
+        ),
+        "EOSE",
+      );
+      return {
+        events,
+        next: () => (events.length ? Promise.resolve(events.shift()) : within(5000, new Promise((resolve) => waiting.push(resolve)), "event")),
+      };
+    },
+    close: () => client.close(),
+  });
+}
+
+/** The tests' relay answers to one fixed name whatever port it got. */
+function relayTag(tags) {
+  return tags.map(([name, value]) => (name === "relay" ? [name, "wss://nexus.example/"] : [name, value]));
+}

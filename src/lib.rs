@@ -4,6 +4,19 @@
 //! engine) over `store` (every SQL text), `market` (job rules) and `nostr` (the protocol).
 //! ARCHITECTURE.md says what each one owns and what it must never do.
 
+// One panic takes every relay object of its isolate with it: nothing here may, whatever the input.
+#![deny(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
+#![deny(clippy::await_holding_refcell_ref, clippy::dbg_macro, missing_docs, unsafe_code)]
+
 pub mod market;
 pub mod nostr;
 pub mod relay;

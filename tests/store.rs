@@ -43,6 +43,30 @@ fn on_d1() {
     suite(&mut D1::start());
 }
 
+/// Rows are what an operator pays for.
+#[test]
+fn costs_on_d1() {
+    let mut d1 = D1::start();
+    let (buyer, provider) = (Author::new(1), Author::new(2));
+    let p = provider.key().to_string();
+    let request = |n: u64| {
+        let n = n.to_string();
+        let tags: &[&[&str]] = &[&["i", &n, "text"], &["p", &p], &["t", "bitcoin"], &["x", "1"], &["bid", "1000"]];
+        NewEvent { event: buyer.sign(5050, NOW, tags, &"x".repeat(300)), job: None }
+    };
+    let job = |n| {
+        let new = request(n);
+        NewEvent { job: job::NIP90.job_of(&new.event), ..new }
+    };
+    let alone = d1.bill(&write::statements(&[job(0)]));
+    let group = d1.bill(&write::statements(&(1..65).map(job).collect::<Vec<_>>()));
+    let again = d1.bill(&write::statements(&[job(0)]));
+    println!("one {alone:?}, sixty-four {group:?}, duplicate {again:?}");
+    assert!(alone.written <= 11, "{alone:?}");
+    assert!(group.written <= 64 * 10 + 1, "{group:?}");
+    assert!(again.written == 0, "{again:?}");
+}
+
 fn suite(db: &mut dyn Database) {
     for (name, case) in CASES {
         println!("case: {name}");

@@ -128,11 +128,12 @@ pub fn statements(group: &[NewEvent]) -> Vec<Statement> {
          SELECT k.value, e.kind, e.created_at, e.id, e.seq FROM {FRESH} CROSS JOIN json_each(e.keys) AS k"
     )));
     if items.iter().any(|item| item.j.is_some()) {
-        let recount = |sign: i64| Statement {
-            sql: RECOUNT_JOBS.to_owned(),
-            params: vec![Param::Text(json.clone()), Param::Integer(sign)],
-        };
-        list.push(recount(-1));
+        // The jobs the group touches leave the totals before they change and come back after it.
+        list.push(with_group(format!(
+            "UPDATE totals SET requested = totals.requested - c.asked, \
+             with_feedback = totals.with_feedback - c.reported, with_result = totals.with_result - c.answered \
+             FROM {JOB_COUNTS} WHERE c.asked > 0 AND EXISTS (SELECT 1 FROM {FRESH})"
+        )));
         list.push(with_group(format!(
             "INSERT INTO jobs (id, requested, feedback, result) \
              SELECT g.value->>'$.j', max(g.value->>'$.r' = 'request'), max(g.value->>'$.r' = 'feedback'), \
@@ -141,11 +142,12 @@ pub fn statements(group: &[NewEvent]) -> Vec<Statement> {
              ON CONFLICT (id) DO UPDATE SET requested = max(requested, excluded.requested), \
              feedback = max(feedback, excluded.feedback), result = max(result, excluded.result)"
         )));
-        list.push(recount(1));
     }
     list.push(with_group(format!(
-        "UPDATE totals SET stored = stored + (SELECT count(*) FROM {FRESH}), \
-         last_seq = (SELECT max(e.seq) FROM {FRESH}) WHERE EXISTS (SELECT 1 FROM {FRESH})"
+        "UPDATE totals SET stored = totals.stored + (SELECT count(*) FROM {FRESH}), \
+         last_seq = (SELECT max(e.seq) FROM {FRESH}), requested = totals.requested + c.asked, \
+         with_feedback = totals.with_feedback + c.reported, with_result = totals.with_result + c.answered \
+         FROM {JOB_COUNTS} WHERE EXISTS (SELECT 1 FROM {FRESH})"
     )));
     list.push(with_group(
         "SELECT e.seq || ' ' || e.id AS r FROM json_each(?1) AS g CROSS JOIN events AS e ON e.id = g.value->>'$.e.id'"
@@ -155,11 +157,10 @@ pub fn statements(group: &[NewEvent]) -> Vec<Statement> {
     list
 }
 
-/// Takes the jobs the group touches out of the totals (`?2` = -1) or counts them in (`?2` = 1).
-const RECOUNT_JOBS: &str = "UPDATE totals SET requested = totals.requested + ?2 * c.asked, \
-    with_feedback = totals.with_feedback + ?2 * c.reported, with_result = totals.with_result + ?2 * c.answered \
-    FROM (SELECT count(*) AS asked, coalesce(sum(feedback), 0) AS reported, coalesce(sum(result), 0) AS answered \
-          FROM jobs WHERE requested AND id IN (SELECT value->>'$.j' FROM json_each(?1))) AS c";
+/// How many of the jobs the group touches count in each of the totals.
+const JOB_COUNTS: &str = "(SELECT count(*) AS asked, coalesce(sum(feedback), 0) AS reported, \
+    coalesce(sum(result), 0) AS answered \
+    FROM jobs WHERE requested AND id IN (SELECT value->>'$.j' FROM json_each(?1))) AS c";
 
 fn item<'a>(new: &NewEvent, text: &'a RawValue) -> Item<'a> {
     let mut keys: Vec<String> =

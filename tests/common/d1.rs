@@ -10,7 +10,7 @@ use super::Database;
 
 pub struct D1 {
     child: Child,
-    to: ChildStdin,
+    to: Option<ChildStdin>,
     from: BufReader<ChildStdout>,
 }
 
@@ -23,7 +23,7 @@ impl D1 {
             .stdout(Stdio::piped())
             .spawn()
             .expect("node runs; `npm test` sets it up");
-        let to = child.stdin.take().unwrap();
+        let to = child.stdin.take();
         let from = BufReader::new(child.stdout.take().unwrap());
         Self { child, to, from }
     }
@@ -39,10 +39,26 @@ impl D1 {
                 json!({ "sql": statement.sql, "params": params.collect::<Vec<_>>() })
             })
             .collect();
-        writeln!(self.to, "{}", json!(list)).unwrap();
+        writeln!(self.to.as_mut().unwrap(), "{}", json!(list)).unwrap();
         let mut line = String::new();
         self.from.read_line(&mut line).unwrap();
         serde_json::from_str(&line).expect("an answer from Miniflare; its error is above")
+    }
+}
+
+/// What D1 would bill.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bill {
+    pub read: u64,
+    pub written: u64,
+}
+
+impl D1 {
+    /// Runs the statements and returns the rows D1 metered for them.
+    pub fn bill(&mut self, statements: &[Statement]) -> Bill {
+        let answer = self.ask(statements);
+        let sum = |key: &str| answer["meta"].as_array().unwrap().iter().map(|meta| meta[key].as_u64().unwrap()).sum();
+        Bill { read: sum("read"), written: sum("written") }
     }
 }
 
@@ -58,7 +74,8 @@ impl Database for D1 {
 
 impl Drop for D1 {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // At the end of its input the program ends Miniflare and itself; killed, it would leave workerd.
+        drop(self.to.take());
         let _ = self.child.wait();
     }
 }

@@ -1,0 +1,56 @@
+// `npm test`: sets up and runs everything. Arguments after `--` choose steps by a part of their name:
+// `npm test -- engine`.
+import { readdirSync } from "node:fs";
+import { build, checkSize } from "./build.mjs";
+import { fail, read, run, say } from "./run.mjs";
+import { setup } from "./setup.mjs";
+
+const cargo = (...args) => run("cargo", args);
+
+/** Node's own runner over the files of a folder, one at a time when `serial`. */
+function nodeTests(folder, { serial = false } = {}) {
+  const files = readdirSync(folder).filter((name) => name.endsWith(".test.mjs"));
+  const flags = ["--test", "--test-reporter=spec", "--test-timeout=240000", "--test-force-exit"];
+  if (serial) flags.push("--test-concurrency=1");
+  return run(process.execPath, [...flags, ...files.map((name) => `${folder}/${name}`)]);
+}
+
+/** The host's build must not even see the Worker's bindings. */
+function hostTree() {
+  const tree = read("cargo", "tree", "--locked", "--edges", "all");
+  if (tree === null) fail("cargo tree failed");
+  const seen = tree.split("\n").filter((line) => /\b(worker|wasm-bindgen) v/.test(line));
+  if (seen.length > 0) fail(`the host build depends on the Worker's crates:\n${seen.join("\n")}`);
+}
+
+const STEPS = [
+  ["formatting", () => cargo("fmt", "--check")],
+  ["clippy on the host", () => cargo("clippy", "--locked", "--all-targets", "--", "-D", "warnings")],
+  ["clippy on wasm32", () => cargo("clippy", "--locked", "--lib", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings")],
+  ["the host without the Worker's crates", hostTree],
+  ["unit tests", () => cargo("test", "--locked", "--lib")],
+  ["engine scenarios", () => cargo("test", "--locked", "--test", "engine")],
+  ["store suite on SQLite and D1", () => cargo("test", "--locked", "--test", "store")],
+  ["the Worker's size", checkSize],
+  ["the Worker on Miniflare", () => nodeTests("tests/worker")],
+  ["the front door", () => nodeTests("tests/front_door", { serial: true })],
+];
+
+const wanted = process.argv.slice(2);
+const steps = STEPS.filter(([name]) => wanted.length === 0 || wanted.some((part) => name.includes(part)));
+if (steps.length === 0) fail(`no such step; there are: ${STEPS.map(([name]) => name).join(", ")}`);
+
+const took = [];
+async function step(name, work) {
+  say(name);
+  const start = Date.now();
+  await work();
+  took.push(`  ${((Date.now() - start) / 1000).toFixed(0).padStart(5)} s  ${name}`);
+}
+
+await step("set-up and build", async () => {
+  await setup();
+  await build();
+});
+for (const [name, work] of steps) await step(name, work);
+console.log(`\n✓ everything passed\n${took.join("\n")}`);

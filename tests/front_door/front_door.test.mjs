@@ -1,0 +1,96 @@
+// The commands of the README, as a user types them: `npm start` and the example, `npm run deploy`
+// as far as it goes without an account.
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+
+const npm = (args, env = {}) => spawnSync("npm", args, { encoding: "utf8", env: { ...process.env, ...env } });
+
+function freePort() {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/** Runs `npm start -- args` until it says that the relay runs; `work` gets its output so far. */
+async function started(args, work) {
+  const child = spawn("npm", ["start", "--", ...args], { detached: true });
+  let output = "";
+  const running = new Promise((resolve, reject) => {
+    const read = (data) => {
+      output += data;
+      if (output.includes("Stop       Ctrl-C")) resolve();
+    };
+    child.stdout.on("data", read);
+    child.stderr.on("data", read);
+    child.on("exit", (code) => reject(new Error(`npm start ended with ${code}:\n${output}`)));
+  });
+  try {
+    await running;
+    return await work(output);
+  } finally {
+    child.removeAllListeners("exit");
+    const ended = new Promise((resolve) => child.on("exit", resolve));
+    process.kill(-child.pid, "SIGTERM"); // its own group: npm, the script, wrangler
+    await ended;
+  }
+}
+
+test("npm start serves the relay, and the example's job goes through", async () => {
+  const persist = mkdtempSync(join(tmpdir(), "nexus-"));
+  const port = await freePort();
+  const args = ["--port", String(port), "--persist-to", persist, "--inspector-port", "0"];
+  await started(args, async (output) => {
+    assert.match(output, new RegExp(`ws://127\\.0\\.0\\.1:${port}`));
+    assert.match(output, new RegExp(`http://127\\.0\\.0\\.1:${port}`));
+    // Either name of this machine authenticates.
+    for (const host of ["127.0.0.1", "localhost"]) {
+      const example = spawnSync(process.execPath, ["examples/job.mjs", `ws://${host}:${port}`], { encoding: "utf8", timeout: 30_000 });
+      assert.equal(example.status, 0, example.stderr);
+      assert.match(example.stdout, /result "Somebody who passes it on\."/);
+    }
+    const stats = await (await fetch(`http://127.0.0.1:${port}/api/stats`)).json();
+    assert.deepEqual(stats.jobs, { requested: 2, with_feedback: 2, with_result: 2 });
+  });
+  // A second start on the same folder finds the jobs.
+  await started([...args, "--var", "AUTH_REQUIRED:false"], async () => {
+    const stats = await (await fetch(`http://127.0.0.1:${port}/api/stats`)).json();
+    assert.equal(stats.jobs.with_result, 2);
+    const document = await (await fetch(`http://127.0.0.1:${port}/`, { headers: { Accept: "application/nostr+json" } })).json();
+    assert.equal(document.limitation.auth_required, false);
+  });
+  rmSync(persist, { recursive: true });
+});
+
+test("npm start says which setting does not parse", async () => {
+  const port = await freePort();
+  const done = npm(["start", "--", "--port", String(port), "--inspector-port", "0", "--var", "MAX_LIMIT:many"]);
+  assert.equal(done.status, 1);
+  assert.match(done.stderr, /the relay does not start: .*MAX_LIMIT must be a whole number from 1 to 5000/);
+});
+
+test("npm run deploy: a dry run passes, a real one without an account says what to do", () => {
+  const before = readFileSync("wrangler.toml", "utf8");
+  const dry = npm(["run", "deploy", "--", "--dry-run"]);
+  assert.equal(dry.status, 0, dry.stdout + dry.stderr);
+  assert.match(dry.stdout, /env\.NEXUS_RELAY/);
+  assert.match(dry.stdout, /env\.DB/);
+  const home = mkdtempSync(join(tmpdir(), "nexus-home-"));
+  // Nobody is logged in here; the tools built by set-up are found all the same.
+  const cache = process.env.XDG_CACHE_HOME ?? join(process.env.HOME, ".cache");
+  const keep = { XDG_CACHE_HOME: cache, CARGO_HOME: process.env.CARGO_HOME ?? join(process.env.HOME, ".cargo") };
+  const rustup = { RUSTUP_HOME: process.env.RUSTUP_HOME ?? join(process.env.HOME, ".rustup") };
+  const env = { HOME: home, XDG_CONFIG_HOME: home, CLOUDFLARE_API_TOKEN: "", ...keep, ...rustup };
+  const real = npm(["run", "deploy"], env);
+  assert.equal(real.status, 1);
+  assert.match(real.stderr, /not logged in to Cloudflare\. Run: npx wrangler login/);
+  assert.equal(readFileSync("wrangler.toml", "utf8"), before);
+  rmSync(home, { recursive: true });
+});

@@ -37,7 +37,7 @@ async function rust() {
   if (complete) return;
   say(`installing Rust ${TOOLCHAIN} with ${components.join(", ")} and ${target}`);
   const parts = components.flatMap((name) => ["-c", name]);
-  await run("rustup", ["toolchain", "install", TOOLCHAIN, "--profile", "minimal", ...parts, "-t", target], {
+  await run("rustup", ["toolchain", "install", TOOLCHAIN, "--no-self-update", "--profile", "minimal", ...parts, "-t", target], {
     mend: "Check the connection to static.rust-lang.org.",
   });
 }

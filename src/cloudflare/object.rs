@@ -87,6 +87,9 @@ impl DurableObject for NexusRelay {
     }
 
     async fn alarm(&self) -> Result<Response> {
+        if let Ok(core) = &self.core {
+            core.handle(Input::Alarm);
+        }
         Response::empty()
     }
 }
@@ -190,8 +193,23 @@ impl Core {
             Effect::Query { ticket, statements } => {
                 self.run(statements, move |result| Input::Answered { ticket, result });
             }
+            Effect::WakeAt { at } => self.wake_at(at),
             Effect::Log { line } => console_error!("{line}"),
         }
+    }
+
+    /// Sets the object's one alarm, unless it is set for earlier.
+    fn wake_at(self: &Rc<Self>, at: u64) {
+        let core = self.clone();
+        spawn_local(async move {
+            let storage = core.state.storage();
+            let set = match storage.get_alarm().await {
+                Ok(Some(earlier)) if u64::try_from(earlier).is_ok_and(|earlier| earlier <= at) => Ok(()),
+                Ok(_) => storage.set_alarm(Duration::from_millis(at.saturating_sub(now()))).await,
+                Err(error) => Err(error),
+            };
+            report(set, "setting the alarm");
+        });
     }
 
     fn run(

@@ -18,6 +18,13 @@ pub enum ClientMessage {
         /// At least one.
         filters: Vec<Filter>,
     },
+    /// `["COUNT", query, filter…]` (NIP-45)
+    Count {
+        /// As a subscription id.
+        query: String,
+        /// At least one.
+        filters: Vec<Filter>,
+    },
     /// `["CLOSE", subscription]`
     Close(String),
     /// `["AUTH", event]`
@@ -54,10 +61,15 @@ impl ClientMessage {
         match (verb.as_str(), rest.as_slice()) {
             ("EVENT", [json]) => signed(json).map(Self::Event),
             ("AUTH", [json]) => signed(json).map(Self::Auth),
-            ("REQ", [subscription, filters @ ..]) => request(subscription, filters),
+            ("REQ", [id, filters @ ..]) => {
+                question(id, filters).map(|(subscription, filters)| Self::Req { subscription, filters })
+            }
+            ("COUNT", [id, filters @ ..]) => {
+                question(id, filters).map(|(query, filters)| Self::Count { query, filters })
+            }
             ("CLOSE", [subscription]) => parse_subscription(subscription).map(Self::Close),
             ("EVENT" | "AUTH", _) => Err(invalid(&format!("{verb} takes one event"))),
-            ("REQ", []) => Err(invalid("REQ takes a subscription id and one or more filters")),
+            ("REQ" | "COUNT", []) => Err(invalid(&format!("{verb} takes an id and one or more filters"))),
             ("CLOSE", _) => Err(invalid("CLOSE takes one subscription id")),
             _ => Err(Refusal::Notice(Reason::new(
                 Prefix::Unsupported,
@@ -91,8 +103,8 @@ fn parse_subscription(json: &str) -> Result<String, Refusal> {
         .ok_or_else(|| Refusal::Notice(Reason::new(Prefix::Invalid, "subscription id must be a non-empty string")))
 }
 
-fn request(subscription: &str, filters: &[&str]) -> Result<ClientMessage, Refusal> {
-    let subscription = parse_subscription(subscription)?;
+fn question(id: &str, filters: &[&str]) -> Result<(String, Vec<Filter>), Refusal> {
+    let subscription = parse_subscription(id)?;
     let refuse = |reason: Reason| {
         if subscription.len() <= MAX_ECHO {
             Refusal::Closed(subscription.clone(), reason)
@@ -101,8 +113,8 @@ fn request(subscription: &str, filters: &[&str]) -> Result<ClientMessage, Refusa
         }
     };
     if filters.is_empty() {
-        return Err(refuse(Reason::new(Prefix::Invalid, "REQ takes one or more filters")));
+        return Err(refuse(Reason::new(Prefix::Invalid, "one or more filters are needed")));
     }
     let filters = filters.iter().map(|json| Filter::parse(json)).collect::<Result<_, _>>().map_err(refuse)?;
-    Ok(ClientMessage::Req { subscription, filters })
+    Ok((subscription, filters))
 }

@@ -90,10 +90,47 @@ impl Event {
         (self.created_at, other.id) > (other.created_at, self.id)
     }
 
+    /// The second it expires at (NIP-40); an `expiration` tag that is no Unix time is an error.
+    pub fn expiration(&self) -> Result<Option<u64>, Reason> {
+        let Some(tag) = self.tags.iter().find(|tag| tag.name() == "expiration") else { return Ok(None) };
+        match tag.value().map(str::parse) {
+            Some(Ok(at)) => Ok(Some(at)),
+            _ => Err(Reason::new(Prefix::Invalid, "expiration tag must be a Unix time in seconds")),
+        }
+    }
+
+    /// Whether only its author may publish it (NIP-70).
+    pub fn is_protected(&self) -> bool {
+        self.tags.iter().any(|tag| tag.name() == "-")
+    }
+
+    /// Leading zero bits of the id (NIP-13).
+    pub fn difficulty(&self) -> u32 {
+        leading_zero_bits(self.id.as_bytes())
+    }
+
+    /// The difficulty its `nonce` tag commits to (NIP-13).
+    pub fn committed_difficulty(&self) -> Option<u32> {
+        let nonce = self.tags.iter().find(|tag| tag.name() == "nonce")?;
+        nonce.element(2)?.parse().ok()
+    }
+
+    /// Values of the tags called `name`.
+    pub fn tag_values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.tags.iter().filter(move |tag| tag.name() == name).filter_map(Tag::value)
+    }
+
     /// Whether it is a NIP-42 authentication event.
     pub const fn is_authentication(&self) -> bool {
         self.kind == kind::AUTHENTICATION
     }
+}
+
+/// How many bits are zero before the first that is not.
+pub fn leading_zero_bits(bytes: &[u8]) -> u32 {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    let next = bytes.get(zeros).map_or(0, |byte| byte.leading_zeros());
+    u32::try_from(zeros).unwrap_or(u32::MAX).saturating_mul(8).saturating_add(next)
 }
 
 fn hash(text: &str) -> EventId {

@@ -1,7 +1,19 @@
 //! Kind numbers and the classes NIP-01 sorts them into.
 
+/// An encrypted direct message (NIP-04).
+pub const DIRECT_MESSAGE: u16 = 4;
 /// A deletion request (NIP-09).
 pub const DELETION: u16 = 5;
+/// A repost of a note (NIP-18).
+pub const REPOST: u16 = 6;
+/// A repost of anything else (NIP-18).
+pub const GENERIC_REPOST: u16 = 16;
+/// A request to vanish (NIP-62).
+pub const VANISH: u16 = 62;
+/// A gift wrap (NIP-59).
+pub const GIFT_WRAP: u16 = 1059;
+/// A gift wrap that is never stored (NIP-59).
+pub const EPHEMERAL_GIFT_WRAP: u16 = 21059;
 /// A NIP-42 authentication event: never stored, never broadcast.
 pub const AUTHENTICATION: u16 = 22242;
 

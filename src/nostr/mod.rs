@@ -6,8 +6,11 @@
 pub mod auth;
 pub mod bytes;
 pub mod client_msg;
+pub mod deletion;
 pub mod event;
 pub mod filter;
+pub mod gate;
+pub mod hll;
 pub mod kind;
 pub mod nip11;
 pub mod relay_msg;

@@ -31,6 +31,7 @@ pub struct Limitation {
     pub default_limit: u64,
     pub max_event_tags: u64,
     pub max_content_length: u64,
+    pub min_pow_difficulty: u64,
     pub created_at_lower_limit: u64,
     pub created_at_upper_limit: u64,
     pub auth_required: bool,

@@ -11,6 +11,8 @@ use super::EventId;
 pub enum Prefix {
     /// Authentication comes first (NIP-42).
     AuthRequired,
+    /// Refused for good.
+    Blocked,
     /// Already here, or a newer version is.
     Duplicate,
     /// Fault of the relay; trying again may help.
@@ -19,6 +21,8 @@ pub enum Prefix {
     Invalid,
     /// An ephemeral event that nobody was listening to.
     Mute,
+    /// Too little proof of work (NIP-13).
+    Pow,
     /// Well-formed, but over a limit or not allowed.
     Restricted,
     /// A part of the protocol this relay does not speak.
@@ -27,12 +31,14 @@ pub enum Prefix {
 
 impl Prefix {
     /// All prefixes this relay uses.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::AuthRequired,
+        Self::Blocked,
         Self::Duplicate,
         Self::Error,
         Self::Invalid,
         Self::Mute,
+        Self::Pow,
         Self::Restricted,
         Self::Unsupported,
     ];
@@ -41,10 +47,12 @@ impl Prefix {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AuthRequired => "auth-required",
+            Self::Blocked => "blocked",
             Self::Duplicate => "duplicate",
             Self::Error => "error",
             Self::Invalid => "invalid",
             Self::Mute => "mute",
+            Self::Pow => "pow",
             Self::Restricted => "restricted",
             Self::Unsupported => "unsupported",
         }
@@ -105,9 +113,35 @@ pub fn event(subscription: &str, event_json: &str) -> String {
     text
 }
 
-/// `["EOSE", subscription]`.
-pub fn eose(subscription: &str) -> String {
-    frame(("EOSE", subscription))
+/// Whether the stored events of a subscription have all been sent (NIP-67).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// All of them.
+    Finish,
+    /// There are older ones.
+    More,
+    /// Nobody looked.
+    Unknown,
+}
+
+/// `["EOSE", subscription]`, with NIP-67's hint when there is one.
+pub fn eose(subscription: &str, completeness: Completeness) -> String {
+    match completeness {
+        Completeness::Finish => frame(("EOSE", subscription, ["finish"])),
+        Completeness::More => frame(("EOSE", subscription, ["more"])),
+        Completeness::Unknown => frame(("EOSE", subscription)),
+    }
+}
+
+/// `["COUNT", query, {"count": n, "hll": registers}]` (NIP-45).
+pub fn count(query: &str, count: u64, hll: Option<&str>) -> String {
+    #[derive(Serialize)]
+    struct Counted<'a> {
+        count: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hll: Option<&'a str>,
+    }
+    frame(("COUNT", query, Counted { count, hll }))
 }
 
 /// `["CLOSED", subscription, reason]`.

@@ -24,6 +24,11 @@ impl Tag {
         self.0.get(1).map(String::as_str)
     }
 
+    /// Any element, the name being number 0.
+    pub fn element(&self, index: usize) -> Option<&str> {
+        self.0.get(index).map(String::as_str)
+    }
+
     /// The letter and value a filter can ask for (`#e`, `#P`, …): only single ASCII letters are
     /// indexed, and only their first value.
     pub fn indexed(&self) -> Option<(u8, &str)> {

@@ -8,7 +8,7 @@ use crate::nostr::auth::Authority;
 use crate::nostr::nip11::{Document, Limitation};
 
 /// NIPs this relay implements and tests.
-const SUPPORTED_NIPS: &[u16] = &[1, 11, 42];
+const SUPPORTED_NIPS: &[u16] = &[1, 9, 11, 13, 17, 40, 42, 45, 62, 67, 70];
 const SOFTWARE: &str = "https://github.com/OpenAgentsInc/nexus";
 
 /// One setting, as an operator writes it.
@@ -48,6 +48,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("DEFAULT_LIMIT", "500", "stored events a filter without a limit returns"),
     setting("MAX_EVENT_TAGS", "2000", "tags of one event"),
     setting("MAX_CONTENT_LENGTH", "102400", "characters in an event's content"),
+    setting("MIN_POW_DIFFICULTY", "0", "leading zero bits an event id must have and its nonce tag commit to (NIP-13)"),
     setting("CREATED_AT_LOWER_LIMIT", "94608000", "seconds an event may lie in the past"),
     setting("CREATED_AT_UPPER_LIMIT", "900", "seconds an event may lie in the future"),
 ];
@@ -73,6 +74,8 @@ pub struct Limits {
     pub max_event_tags: u64,
     /// Characters.
     pub max_content_length: u64,
+    /// Bits (NIP-13).
+    pub min_pow_difficulty: u64,
     /// Seconds before now.
     pub created_at_lower_limit: u64,
     /// Seconds after now.
@@ -168,6 +171,7 @@ impl Config {
                 default_limit: r.number("DEFAULT_LIMIT", 1, 5000),
                 max_event_tags: r.number("MAX_EVENT_TAGS", 1, 10_000),
                 max_content_length: r.number("MAX_CONTENT_LENGTH", 1, 1_000_000),
+                min_pow_difficulty: r.number("MIN_POW_DIFFICULTY", 0, 256),
                 created_at_lower_limit: r.number("CREATED_AT_LOWER_LIMIT", 60, 10_000_000_000),
                 created_at_upper_limit: r.number("CREATED_AT_UPPER_LIMIT", 60, 10_000_000_000),
             },
@@ -198,6 +202,7 @@ impl Config {
                 default_limit: limits.default_limit,
                 max_event_tags: limits.max_event_tags,
                 max_content_length: limits.max_content_length,
+                min_pow_difficulty: limits.min_pow_difficulty,
                 created_at_lower_limit: limits.created_at_lower_limit,
                 created_at_upper_limit: limits.created_at_upper_limit,
                 auth_required: self.auth_required,

@@ -58,10 +58,10 @@ pub struct Sub {
 
 /// A subscription whose stored events are being read: live ones wait here, so that none is lost,
 /// none is sent twice, and EOSE comes between stored and live.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Backlog {
     /// The query it waits for.
-    pub ticket: Ticket,
+    pub ticket: Option<Ticket>,
     /// Id and canonical text, in the order they came.
     pub live: Vec<(EventId, Rc<str>)>,
 }

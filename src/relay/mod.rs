@@ -8,15 +8,19 @@
 //! The contract with a host: perform the effects in order; feed every answer back as an input, once
 //! or late or never; feed [`Input::Woke`] first after any loss of memory.
 
+mod admit;
 mod attachment;
 mod config;
 mod conn;
+mod count;
 mod counters;
 pub mod http;
 mod publish;
 mod session;
+mod stored;
 mod subs;
 mod subscribe;
+mod sweep;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -27,11 +31,13 @@ pub use conn::ConnId;
 
 use crate::nostr::relay_msg;
 use crate::nostr::{ClientMessage, Prefix, Reason, client_msg::Refusal};
-use crate::store::{Rows, Statement, StoreError, read, write};
+use crate::store::read::{self, Found};
+use crate::store::{Rows, Statement, StoreError, write};
 use conn::Conn;
+use count::Counting;
 use counters::Counters;
+use stored::Reading;
 use subs::SubIndex;
-use subscribe::Reading;
 use writer::Writer;
 
 /// Names a run of statements until it is answered. Answers to unknown tickets are ignored.
@@ -84,6 +90,8 @@ pub enum Input {
         /// Rows, or why there are none.
         result: Result<Rows, StoreError>,
     },
+    /// The time asked for by [`Effect::WakeAt`] has come.
+    Alarm,
     /// Memory was lost (or never was): these connections are open, each with the text it was last
     /// asked to remember.
     Woke {
@@ -133,6 +141,11 @@ pub enum Effect {
         /// In order.
         statements: Vec<Statement>,
     },
+    /// Give [`Input::Alarm`] at this time or before; one that is set for earlier stays.
+    WakeAt {
+        /// When.
+        at: Millis,
+    },
     /// Write one line for the operator.
     Log {
         /// Without secrets or event content.
@@ -144,6 +157,10 @@ pub enum Effect {
 enum Purpose {
     /// The stored events of a subscription.
     Stored(Reading),
+    /// A COUNT.
+    Count(Counting),
+    /// What a sweep finds to remove.
+    Sweep,
     /// The totals, before the first group.
     Totals,
     /// Events that landed although their commit was reported as failed.
@@ -158,6 +175,12 @@ pub struct Relay {
     writer: Writer,
     queries: BTreeMap<Ticket, (Purpose, Millis)>,
     last_ticket: u64,
+    /// The earliest alarm asked for since the relay woke.
+    alarm: Option<Millis>,
+    /// Whether a sweep is being done.
+    sweeping: bool,
+    /// The removal in flight: its ticket, whether more is to be removed, when the next event expires.
+    removing: Option<(Ticket, bool, Option<u64>)>,
     counters: Counters,
 }
 
@@ -171,6 +194,9 @@ impl Relay {
             writer: Writer::default(),
             queries: BTreeMap::new(),
             last_ticket: 0,
+            alarm: None,
+            sweeping: false,
+            removing: None,
             counters: Counters::new(now),
         }
     }
@@ -189,6 +215,7 @@ impl Relay {
             Input::Closed { conn } => self.forget(conn),
             Input::Committed { ticket, result } => self.committed(ticket, result, now, &mut out),
             Input::Answered { ticket, result } => self.answered(ticket, result, now, &mut out),
+            Input::Alarm => self.alarmed(now, &mut out),
             Input::Woke { conns } => self.woke(conns, now, &mut out),
         }
         self.count_sent(&out);
@@ -218,6 +245,7 @@ impl Relay {
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Event(event)) => self.publish(conn, *event, now, out),
             Ok(ClientMessage::Req { subscription, filters }) => self.subscribe(conn, subscription, filters, now, out),
+            Ok(ClientMessage::Count { query, filters }) => self.count(conn, query, filters, now, out),
             Ok(ClientMessage::Close(subscription)) => self.unsubscribe(conn, &subscription, out),
             Ok(ClientMessage::Auth(event)) => self.authenticate(conn, &event, now, out),
             Err(Refusal::Ok(id, reason)) => self.reject(conn, &id, &reason, out),
@@ -236,11 +264,14 @@ impl Relay {
             out.push(Effect::Log { line: format!("query failed: {error}") });
         }
         match purpose {
-            Purpose::Stored(reading) => self.stored_answered(reading, result.and_then(read::decode), out),
+            Purpose::Stored(reading) => self.stored_answered(reading, result, now, out),
+            Purpose::Count(counting) => self.count_answered(counting, result, out),
+            Purpose::Sweep => self.sweep_found(result, now, out),
             Purpose::Totals => self.totals_answered(result.and_then(|rows| write::decode_totals(&rows)), now, out),
             Purpose::Missed => {
-                for event in result.and_then(read::decode).unwrap_or_default() {
-                    self.tell_missed(&event.json, out);
+                let rows = result.unwrap_or_default().into_iter().next().unwrap_or_default();
+                if let Ok(Found::Some(events)) = read::decode(rows) {
+                    events.iter().for_each(|event| self.tell_missed(&event.json, out));
                 }
             }
         }

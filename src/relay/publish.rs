@@ -1,53 +1,30 @@
-//! EVENT: admission, and what follows when the store has answered.
+//! EVENT: on its way into a group, and what follows when the store has answered.
 
 use super::writer::{InFlight, Waiting};
 use super::{ConnId, Effect, Millis, Purpose, Relay, Ticket};
 use crate::market::job;
+use crate::nostr::deletion::{self, Target};
 use crate::nostr::{Event, EventId, KindClass, Prefix, Reason, relay_msg};
+use crate::store::read;
 use crate::store::write::{self, NewEvent, Outcome, Totals};
 use crate::store::{Rows, StoreError};
 
 impl Relay {
     pub(super) fn publish(&mut self, conn: ConnId, event: Event, now: Millis, out: &mut Vec<Effect>) {
         let id = event.id;
-        let admitted = self.admissible(conn, &event, now).and_then(|()| {
+        let admitted = self.admit_event(conn, &event, now / 1000).and_then(|expires_at| {
             if event.class() == KindClass::Ephemeral {
                 return self.pass_on(&event, out);
             }
+            let deletes = deletion::targets(&event, &self.config.relays);
             let job = job::NIP90.job_of(&event);
-            self.writer.add(NewEvent { event, job }, conn).map(|()| false)
+            self.writer.add(NewEvent { event, expires_at, deletes, job }, conn).map(|()| false)
         });
         match admitted {
             Ok(true) => self.accept(conn, &id, out),
             Ok(false) => self.commit_next(now, out),
             Err(reason) => self.reject(conn, &id.to_string(), &reason, out),
         }
-    }
-
-    /// Everything that can be said against an event without the store, the cheapest first.
-    fn admissible(&self, conn: ConnId, event: &Event, now: Millis) -> Result<(), Reason> {
-        if let Some(reason) = self.locked(conn) {
-            return Err(reason);
-        }
-        let invalid = |text: String| Err(Reason::new(Prefix::Invalid, text));
-        let limits = &self.config.limits;
-        let now = now / 1000;
-        if event.is_authentication() {
-            return invalid("kind 22242 is for AUTH and is never published".to_owned());
-        }
-        if event.created_at > now.saturating_add(limits.created_at_upper_limit) {
-            return invalid(format!("created_at is more than {} s in the future", limits.created_at_upper_limit));
-        }
-        if event.created_at < now.saturating_sub(limits.created_at_lower_limit) {
-            return invalid(format!("created_at is more than {} s in the past", limits.created_at_lower_limit));
-        }
-        if event.tags.len() as u64 > limits.max_event_tags {
-            return invalid(format!("more than {} tags", limits.max_event_tags));
-        }
-        if event.content.chars().count() as u64 > limits.max_content_length {
-            return invalid(format!("content is over {} characters", limits.max_content_length));
-        }
-        event.verify()
     }
 
     /// Hands an ephemeral event to whoever listens; it never sees the store.
@@ -99,6 +76,9 @@ impl Relay {
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
+        if let Some((_, more, next_expiry)) = self.removing.take_if(|(removing, ..)| *removing == ticket) {
+            return self.removed(more, next_expiry, &result, now, out);
+        }
         let Some(group) = self.writer.in_flight.take_if(|group| group.ticket == ticket) else { return };
         let ids: Vec<EventId> = group.events.iter().map(|waiting| waiting.new.event.id).collect();
         let result = result.and_then(|rows| write::decode(&ids, &rows));
@@ -127,30 +107,37 @@ impl Relay {
         let mut missed = committed.base.saturating_sub(told);
         for Waiting { new, conns, .. } in events {
             let id = new.event.id;
-            let mut fresh = false;
-            if let Some(Outcome::Stored(seq)) = committed.outcomes.get(&id) {
-                fresh = *seq > told;
-                // Landed before this commit although it was reported as failed.
-                missed = missed.saturating_sub(u64::from(fresh && *seq <= committed.base));
-            }
-            let superseded = matches!(committed.outcomes.get(&id), None | Some(Outcome::Superseded));
+            let stored = match committed.outcomes.get(&id) {
+                Some(Outcome::Stored(seq)) => Ok(*seq),
+                Some(Outcome::Deleted) => Err(Reason::new(Prefix::Blocked, "this event was deleted by its author")),
+                Some(Outcome::Superseded) | None => {
+                    Err(Reason::new(Prefix::Duplicate, "a newer version of this event is stored"))
+                }
+            };
+            let fresh = stored.as_ref().is_ok_and(|seq| *seq > told);
             if fresh {
+                // Landed before this commit although it was reported as failed.
+                missed = missed.saturating_sub(u64::from(stored.as_ref().is_ok_and(|seq| *seq <= committed.base)));
                 self.tell(&new.event, &new.event.to_json(), out);
+                self.follow_up(&new, now, out);
             }
             for (at, conn) in conns.into_iter().enumerate() {
-                if superseded {
-                    let reason = Reason::new(Prefix::Duplicate, "a newer version of this event is stored");
-                    self.reject(conn, &id.to_string(), &reason, out);
-                } else if fresh && at == 0 {
-                    self.accept(conn, &id, out);
-                } else {
-                    self.counters.duplicates += 1;
-                    self.send(conn, relay_msg::ok(&id.to_string(), true, "duplicate: already have this event"), out);
+                match &stored {
+                    Ok(_) if fresh && at == 0 => self.accept(conn, &id, out),
+                    Ok(_) => {
+                        self.counters.duplicates += 1;
+                        self.send(
+                            conn,
+                            relay_msg::ok(&id.to_string(), true, "duplicate: already have this event"),
+                            out,
+                        );
+                    }
+                    Err(reason) => self.reject(conn, &id.to_string(), reason, out),
                 }
             }
         }
         if missed > 0 {
-            self.query(Purpose::Missed, crate::store::read::log(told, committed.base), now, out);
+            self.query(Purpose::Missed, vec![read::log(told, committed.base)], now, out);
         }
         self.writer.advance(committed.totals);
     }
@@ -167,6 +154,16 @@ impl Relay {
     fn tell(&mut self, event: &Event, json: &str, out: &mut Vec<Effect>) {
         self.writer.settle(&event.id);
         self.fan_out(event, json, out);
+    }
+
+    /// What has to be removed because of a stored event, now or later.
+    fn follow_up(&mut self, new: &NewEvent, now: Millis, out: &mut Vec<Effect>) {
+        if new.deletes.contains(&Target::Everything) {
+            self.will_vanish(now, out);
+        }
+        if new.expires_at.is_some() {
+            self.will_expire(now, out);
+        }
     }
 
     fn give_up(&mut self, events: Vec<Waiting>, error: &StoreError, out: &mut Vec<Effect>) {

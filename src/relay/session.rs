@@ -1,7 +1,6 @@
 //! The life of a connection: opened, authenticated (NIP-42), woken, forgotten.
 
 use super::conn::{Conn, MAX_KEYS};
-use super::subscribe::Reading;
 use super::{ConnId, Effect, Millis, Relay, attachment};
 use crate::nostr::{Event, Prefix, Reason, auth, relay_msg};
 use crate::store::write;
@@ -23,7 +22,7 @@ impl Relay {
         for (id, sub) in &gone.subs {
             self.subs.remove(conn, id, &sub.filters);
             if let Some(backlog) = &sub.reading {
-                self.queries.remove(&backlog.ticket);
+                backlog.ticket.map(|ticket| self.queries.remove(&ticket));
             }
         }
     }
@@ -78,7 +77,7 @@ impl Relay {
             for sub in subs {
                 self.install(conn, sub.id.clone(), sub.filters);
                 if sub.unread {
-                    self.read_stored(Reading { conn, subscription: sub.id }, now, out);
+                    self.read_stored(conn, sub.id, now, out);
                 }
             }
         }

@@ -4,8 +4,10 @@
 //! rows as text: every statement selects one text column, called `r`, or nothing. That is the whole seam to a database, and
 //! D1's `batch()` and an SQLite transaction both fit it.
 
+mod deletion;
 pub mod key;
 pub mod read;
+pub mod sweep;
 pub mod write;
 
 use std::fmt;

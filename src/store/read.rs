@@ -1,19 +1,38 @@
 //! Reading: a filter as one statement that walks an index and stops at the limit, and its rows as
 //! events.
 //!
-//! Every query has one shape. `parts` lists the ranges of an index that together cover the filter
-//! (one per tag value and kind, author and kind, …); each range gives its newest events up to the
-//! limit; the newest of all of them are returned. So the rows read follow the limit and the number
-//! of ranges, never the size of the table.
+//! Every search has one shape. `parts` lists the ranges of an index that together cover the filter
+//! (one per tag value and kind, author and kind, …); each range gives its newest entries up to the
+//! limit (`found`); conditions no index has are checked on these; the newest of them are read and
+//! returned. So what is read follows the limit and the number of ranges, never the size of the table,
+//! and it is bounded by a budget: a search that would exceed it answers [`OVER_BUDGET`] and nothing is
+//! cut silently.
 
-use serde::Deserialize;
-use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
 
 use super::{Param, Rows, Statement, StoreError, key};
-use crate::nostr::{EventId, Filter};
+use crate::nostr::gate::GATES;
+use crate::nostr::{EventId, Filter, PublicKey};
 
 /// The largest time that is bound, as D1 takes numbers as doubles.
 const MAX_TIME: u64 = 1 << 53;
+/// Index entries one filter may look at.
+const MAX_FOUND: u64 = 20_000;
+/// Ranges one filter may be made of.
+const MAX_PARTS: u64 = 2_000;
+/// The row that says that a search stopped at its budget.
+const OVER_BUDGET: &str = "!";
+
+/// For whom and when a search is made.
+#[derive(Clone, Debug)]
+pub struct Viewer<'a> {
+    /// Proven keys: gated kinds are shown to those they name.
+    pub keys: &'a BTreeSet<PublicKey>,
+    /// Unix seconds: what has expired is not shown.
+    pub now: u64,
+}
 
 /// A stored event on its way to a subscriber.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,47 +45,73 @@ pub struct StoredEvent {
     pub json: String,
 }
 
-/// The statements for the stored events of `filters`, at most `limit(filter)` of each; filters that
-/// can match nothing have none, so the list may be empty. Decode the answer with [`decode`].
-pub fn statements(filters: &[Filter], limit: impl Fn(&Filter) -> u64) -> Vec<Statement> {
-    filters
-        .iter()
-        .map(|filter| (filter, limit(filter)))
-        .filter(|(filter, limit)| *limit > 0 && !filter.is_void())
-        .map(|(filter, limit)| statement(filter, limit))
-        .collect()
+/// What a search found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found<T> {
+    /// All there is, up to the limit.
+    Some(Vec<T>),
+    /// Nothing can be said: the search would read too much.
+    OverBudget,
+}
+
+/// The newest `limit` stored events `filter` matches, newest first, ties by the lowest id (NIP-01).
+/// One row each; decode them with [`decode`].
+pub fn newest(filter: &Filter, limit: u64, viewer: &Viewer) -> Statement {
+    search(filter, Some(limit), viewer)
+}
+
+/// All stored events `filter` matches, to be counted; decode them with [`decode_counted`].
+pub fn all(filter: &Filter, viewer: &Viewer) -> Statement {
+    search(filter, None, viewer)
 }
 
 /// The events after number `after` up to `upto`: what a reader of the log has missed.
-pub fn log(after: u64, upto: u64) -> Vec<Statement> {
-    let bound = |seq: u64| Param::Integer(i64::try_from(seq).unwrap_or(i64::MAX));
-    vec![Statement {
+pub fn log(after: u64, upto: u64) -> Statement {
+    Statement {
         sql: "SELECT json AS r FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq".to_owned(),
-        params: vec![bound(after), bound(upto)],
-    }]
+        params: vec![integer(after), integer(upto)],
+    }
 }
 
-/// The events of an answer: each once, newest first, ties by the lowest id (NIP-01).
-pub fn decode(rows: Rows) -> Result<Vec<StoredEvent>, StoreError> {
+/// The rows of one statement as events, in their order.
+pub fn decode(rows: Vec<String>) -> Result<Found<StoredEvent>, StoreError> {
     #[derive(Deserialize)]
     struct Head {
         id: EventId,
         created_at: u64,
     }
-    let lists = rows.len();
-    let mut events = rows
-        .into_iter()
-        .flatten()
-        .map(|json| {
-            let head: Head = serde_json::from_str(&json).map_err(|e| StoreError::new(format!("stored event: {e}")))?;
-            Ok(StoredEvent { id: head.id, created_at: head.created_at, json })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    if lists > 1 {
-        events.sort_by(|a, b| b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id)));
-        events.dedup_by(|a, b| a.id == b.id);
+    decode_rows(rows, |json| {
+        let head: Head = serde_json::from_str(&json).map_err(|e| StoreError::new(format!("stored event: {e}")))?;
+        Ok(StoredEvent { id: head.id, created_at: head.created_at, json })
+    })
+}
+
+/// The distinct events of [`all`]'s answers: id and author.
+pub fn decode_counted(rows: Rows) -> Result<Found<(EventId, PublicKey)>, StoreError> {
+    let mut distinct = BTreeMap::new();
+    for rows in rows {
+        let found = decode_rows(rows, |row| {
+            row.split_once(' ')
+                .and_then(|(id, author)| Some((EventId::parse(id)?, PublicKey::parse(author)?)))
+                .ok_or_else(|| StoreError::new(format!("counted row: {row}")))
+        })?;
+        match found {
+            Found::Some(events) => distinct.extend(events),
+            Found::OverBudget => return Ok(Found::OverBudget),
+        }
     }
-    Ok(events)
+    Ok(Found::Some(distinct.into_iter().collect()))
+}
+
+fn decode_rows<T>(rows: Vec<String>, decode: impl Fn(String) -> Result<T, StoreError>) -> Result<Found<T>, StoreError> {
+    if rows.first().is_some_and(|row| row == OVER_BUDGET) {
+        return Ok(Found::OverBudget);
+    }
+    rows.into_iter().map(decode).collect::<Result<_, _>>().map(Found::Some)
+}
+
+fn integer(number: u64) -> Param {
+    Param::Integer(i64::try_from(number.min(MAX_TIME)).unwrap_or(i64::MAX))
 }
 
 /// Collects parameters and gives each its number.
@@ -79,14 +124,14 @@ impl Params {
         format!("?{}", self.0.len())
     }
 
+    fn integer(&mut self, number: u64) -> String {
+        self.bind(integer(number))
+    }
+
     fn list<T: Serialize>(&mut self, values: impl IntoIterator<Item = T>) -> String {
         let values: Vec<T> = values.into_iter().collect();
         let json = serde_json::to_string(&values).unwrap_or_default();
-        self.bind(Param::Text(json))
-    }
-
-    fn time(&mut self, time: u64) -> String {
-        self.bind(Param::Integer(i64::try_from(time.min(MAX_TIME)).unwrap_or(i64::MAX)))
+        format!("(SELECT value FROM json_each({}))", self.bind(Param::Text(json)))
     }
 
     fn keys(&mut self, letter: u8, values: impl IntoIterator<Item = impl AsRef<str>>) -> String {
@@ -94,73 +139,91 @@ impl Params {
     }
 }
 
-fn statement(filter: &Filter, limit: u64) -> Statement {
-    let mut params = Params::default();
-    let limit = params.bind(Param::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
-    // The letter with the fewest values drives; the others are checked per row.
-    let driving = filter.tags.iter().min_by_key(|(_, values)| values.len());
-    let (parts, table, range) = match (&filter.ids, driving, &filter.authors, &filter.kinds) {
-        (Some(ids), _, _, _) => {
-            let ids = params.list(ids);
-            (format!("SELECT value, 0 FROM json_each({ids})"), "events", "s.id = parts.value")
-        }
-        (None, Some((letter, values)), _, _) => {
-            let keys = params.keys(*letter, values);
-            (by_kind("tags", "tag", &keys, filter, &mut params), "tags", "s.tag = parts.value AND s.kind = parts.kind")
-        }
-        (None, None, Some(authors), _) => {
-            let keys = params.list(authors);
-            let parts = by_kind("events", "pubkey", &keys, filter, &mut params);
-            (parts, "events", "s.pubkey = parts.value AND s.kind = parts.kind")
-        }
-        (None, None, None, Some(kinds)) => {
-            let kinds = params.list(kinds);
-            (format!("SELECT '', value FROM json_each({kinds})"), "events", "s.kind = parts.kind")
-        }
-        (None, None, None, None) => ("SELECT '', 0".to_owned(), "events", "true"),
-    };
+/// The index a search walks: its table, the ranges of it, and what makes an entry part of a range.
+struct Walk {
+    parts: String,
+    table: &'static str,
+    range: &'static str,
+}
 
-    let mut conditions = vec![range.to_owned()];
-    if let Some(since) = filter.since {
-        conditions.push(format!("s.created_at >= {}", params.time(since)));
-    }
-    if let Some(until) = filter.until {
-        conditions.push(format!("s.created_at <= {}", params.time(until)));
-    }
-    let from_ids = filter.ids.is_some();
-    if let (true, Some(kinds)) = (from_ids, &filter.kinds) {
-        conditions.push(format!("s.kind IN (SELECT value FROM json_each({}))", params.list(kinds)));
-    }
-    if let (true, Some(authors)) = (from_ids || driving.is_some(), &filter.authors) {
-        let authors = params.list(authors);
-        conditions.push(if table == "tags" {
-            format!(
-                "(SELECT e.pubkey FROM events AS e WHERE e.seq = s.seq) IN (SELECT value FROM json_each({authors}))"
-            )
-        } else {
-            format!("s.pubkey IN (SELECT value FROM json_each({authors}))")
-        });
-    }
-    for (letter, values) in &filter.tags {
-        if from_ids || driving.is_some_and(|(driving, _)| driving != letter) {
-            let keys = params.keys(*letter, values);
-            conditions.push(format!(
-                "EXISTS (SELECT 1 FROM json_each({keys}) AS v CROSS JOIN tags AS t ON t.tag = v.value \
-                 AND t.kind = s.kind AND t.created_at = s.created_at AND t.id = s.id)"
-            ));
-        }
-    }
-    let conditions = conditions.join(" AND ");
+fn search(filter: &Filter, limit: Option<u64>, viewer: &Viewer) -> Statement {
+    let mut params = Params::default();
+    // The letter with the fewest values drives.
+    let driving = filter.tags.iter().min_by_key(|(_, values)| values.len()).map(|(letter, _)| *letter);
+    let Walk { parts, table, range } = walk(filter, driving, &mut params);
+    let range = entries(filter, viewer, range, &mut params);
+    let conditions = conditions(filter, driving, viewer, &mut params).join(" AND ");
+    let wanted = limit.map_or(MAX_FOUND + 1, |limit| limit.min(MAX_FOUND));
+    let walked = |limit: u64| {
+        format!(
+            "SELECT s.created_at, s.id, s.seq, s.kind FROM {table} AS s WHERE {range} \
+             ORDER BY s.created_at DESC, s.id LIMIT {limit}"
+        )
+    };
+    // A checked range is walked only as far as it takes to find what is wanted: SQLite runs the inner
+    // SELECT as a co-routine that the outer LIMIT ends.
+    let per_range = MAX_FOUND / ranges(filter).clamp(1, MAX_FOUND / 1000);
+    let (newest_of_range, cut_off) = if conditions.is_empty() {
+        (walked(wanted), "false".to_owned())
+    } else {
+        let checked = format!("SELECT * FROM ({}) AS s WHERE {conditions} LIMIT {wanted}", walked(per_range));
+        let longer = format!("SELECT 1 FROM {table} AS s WHERE {range} LIMIT 1 OFFSET {per_range}");
+        let some = format!("EXISTS (SELECT 1 FROM parts WHERE ({longer}))");
+        (checked, format!("CASE WHEN (SELECT count(*) FROM newest) < {wanted} THEN {some} END"))
+    };
+    let row = if limit.is_some() { "e.json" } else { "e.id || ' ' || e.pubkey" };
     Statement {
         sql: format!(
-            "WITH RECURSIVE parts (value, kind) AS ({parts}) \
-             SELECT e.json AS r FROM (SELECT DISTINCT n.value AS seq FROM parts CROSS JOIN json_each(( \
-               SELECT json_group_array(seq) FROM (SELECT s.seq FROM {table} AS s WHERE {conditions} \
-               ORDER BY s.created_at DESC, s.id LIMIT {limit}))) AS n) AS newest \
-             CROSS JOIN events AS e ON e.seq = newest.seq \
-             ORDER BY e.created_at DESC, e.id LIMIT {limit}"
+            "WITH RECURSIVE parts (value, kind) AS ({parts} LIMIT {max_parts}), \
+             found AS MATERIALIZED (SELECT n.value->>0 AS created_at, n.value->>1 AS id, n.value->>2 AS seq \
+               FROM parts CROSS JOIN json_each(( \
+                 SELECT json_group_array(json_array(created_at, id, seq)) FROM ({newest_of_range}))) AS n \
+               LIMIT {max_found}), \
+             newest AS MATERIALIZED (SELECT DISTINCT created_at, id, seq FROM found \
+               ORDER BY created_at DESC, id LIMIT {wanted}) \
+             SELECT '{OVER_BUDGET}' AS r WHERE (SELECT count(*) FROM found) > {MAX_FOUND} \
+               OR (SELECT count(*) FROM parts) > {MAX_PARTS} OR {cut_off} \
+             UNION ALL SELECT r FROM (SELECT {row} AS r FROM newest AS n CROSS JOIN events AS e ON e.seq = n.seq \
+               ORDER BY n.created_at DESC, n.id)",
+            max_parts = MAX_PARTS + 1,
+            max_found = MAX_FOUND + 1,
         ),
         params: params.0,
+    }
+}
+
+/// How many ranges the filter names, as far as it does.
+fn ranges(filter: &Filter) -> u64 {
+    let kinds = filter.kinds.as_ref().map_or(1, BTreeSet::len);
+    let values = filter.tags.values().map(BTreeSet::len).min();
+    let values = values.or_else(|| filter.authors.as_ref().map(BTreeSet::len));
+    filter.ids.as_ref().map_or_else(|| (kinds * values.unwrap_or(1)) as u64, |ids| ids.len() as u64)
+}
+
+fn walk(filter: &Filter, driving: Option<u8>, params: &mut Params) -> Walk {
+    let tag = driving.and_then(|letter| Some((letter, filter.tags.get(&letter)?)));
+    match (&filter.ids, tag, &filter.authors, &filter.kinds) {
+        (Some(ids), ..) => Walk {
+            parts: format!("SELECT value, 0 FROM {}", params.list(ids)),
+            table: "events",
+            range: "s.id = parts.value",
+        },
+        (_, Some((letter, values)), ..) => {
+            let keys = params.keys(letter, values);
+            let parts = by_kind("tags", "tag", &keys, filter, params);
+            Walk { parts, table: "tags", range: "s.tag = parts.value AND s.kind = parts.kind" }
+        }
+        (_, _, Some(authors), _) => {
+            let keys = params.list(authors);
+            let parts = by_kind("events", "pubkey", &keys, filter, params);
+            Walk { parts, table: "events", range: "s.pubkey = parts.value AND s.kind = parts.kind" }
+        }
+        (_, _, _, Some(kinds)) => Walk {
+            parts: format!("SELECT '', value FROM {}", params.list(kinds)),
+            table: "events",
+            range: "s.kind = parts.kind",
+        },
+        _ => Walk { parts: "SELECT '', 0".to_owned(), table: "events", range: "true" },
     }
 }
 
@@ -168,15 +231,59 @@ fn statement(filter: &Filter, limit: u64) -> Statement {
 /// kinds, those the index has for the value, each found by one step into it.
 fn by_kind(table: &str, column: &str, keys: &str, filter: &Filter, params: &mut Params) -> String {
     match &filter.kinds {
-        Some(kinds) => {
-            let kinds = params.list(kinds);
-            format!("SELECT v.value, k.value FROM json_each({keys}) AS v CROSS JOIN json_each({kinds}) AS k")
-        }
+        Some(kinds) => format!("SELECT v.value, k.value FROM {keys} AS v CROSS JOIN {} AS k", params.list(kinds)),
         None => format!(
-            "SELECT v.value, (SELECT min(kind) FROM {table} WHERE {column} = v.value) FROM json_each({keys}) AS v \
+            "SELECT v.value, (SELECT min(kind) FROM {table} WHERE {column} = v.value) FROM {keys} AS v \
              UNION ALL \
              SELECT value, (SELECT min(i.kind) FROM {table} AS i WHERE i.{column} = parts.value AND i.kind > parts.kind) \
              FROM parts WHERE parts.kind IS NOT NULL"
         ),
     }
+}
+
+/// What every index has: the range, times, expiry.
+fn entries(filter: &Filter, viewer: &Viewer, range: &str, params: &mut Params) -> String {
+    let mut conditions = vec![range.to_owned()];
+    if let Some(since) = filter.since {
+        conditions.push(format!("s.created_at >= {}", params.integer(since)));
+    }
+    if let Some(until) = filter.until {
+        conditions.push(format!("s.created_at <= {}", params.integer(until)));
+    }
+    conditions.push(format!("(s.expires_at IS NULL OR s.expires_at > {})", params.integer(viewer.now)));
+    conditions.join(" AND ")
+}
+
+/// What the walked index does not have, checked on each entry it gave.
+fn conditions(filter: &Filter, driving: Option<u8>, viewer: &Viewer, params: &mut Params) -> Vec<String> {
+    const AUTHOR: &str = "(SELECT e.pubkey FROM events AS e WHERE e.seq = s.seq)";
+    let has_tag = |keys: &str| {
+        format!(
+            "EXISTS (SELECT 1 FROM {keys} AS v CROSS JOIN tags AS t ON t.tag = v.value \
+             AND t.kind = s.kind AND t.created_at = s.created_at AND t.id = s.id)"
+        )
+    };
+    let mut conditions = Vec::new();
+    let by_id = filter.ids.is_some();
+    if let (true, Some(kinds)) = (by_id, &filter.kinds) {
+        conditions.push(format!("s.kind IN {}", params.list(kinds)));
+    }
+    if let (true, Some(authors)) = (by_id || driving.is_some(), &filter.authors) {
+        conditions.push(format!("{AUTHOR} IN {}", params.list(authors)));
+    }
+    for (letter, values) in filter.tags.iter().filter(|(letter, _)| by_id || driving != Some(**letter)) {
+        conditions.push(has_tag(&params.keys(*letter, values)));
+    }
+    let gated = |kind: u16| filter.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind));
+    if GATES.iter().any(|gate| gated(gate.kind)) {
+        let kinds = params.list(GATES.iter().map(|gate| gate.kind));
+        let of_author = params.list(GATES.iter().filter(|gate| gate.author).map(|gate| gate.kind));
+        let named = params.keys(b'p', viewer.keys.iter().map(ToString::to_string));
+        let keys = params.list(viewer.keys);
+        conditions.push(format!(
+            "(s.kind NOT IN {kinds} OR {} OR s.kind IN {of_author} AND {AUTHOR} IN {keys})",
+            has_tag(&named)
+        ));
+    }
+    conditions
 }

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Param, Rows, Statement, StoreError, key};
+use super::{Param, Rows, Statement, StoreError, deletion, key};
 use crate::market::JobRole;
+use crate::nostr::deletion::Target;
 use crate::nostr::{Event, EventId};
 
 /// An event on its way into the database.
@@ -18,6 +19,10 @@ use crate::nostr::{Event, EventId};
 pub struct NewEvent {
     /// Verified.
     pub event: Event,
+    /// Unix seconds from which on it is not served.
+    pub expires_at: Option<u64>,
+    /// What it asks to be rid of (NIP-09, NIP-62).
+    pub deletes: Vec<Target>,
     /// The job it belongs to and its part in it.
     pub job: Option<(EventId, JobRole)>,
 }
@@ -29,6 +34,8 @@ pub enum Outcome {
     Stored(u64),
     /// A newer event has its place.
     Superseded,
+    /// Its author has deleted it, before or after it came.
+    Deleted,
 }
 
 /// What the database knows about itself, kept in one row so that reading it costs one row.
@@ -66,6 +73,18 @@ struct Item<'a> {
     d: Option<String>,
     /// Keys of its tags, each once.
     k: Vec<String>,
+    /// Unix seconds it expires at.
+    x: Option<u64>,
+    /// Keys of deletions that would keep it out.
+    b: Vec<String>,
+    /// Deletions it makes: key and the `created_at` it reaches to.
+    t: Vec<(String, u64)>,
+    /// Ids it deletes.
+    i: Vec<EventId>,
+    /// Kind and `d` key of the coordinates it deletes.
+    a: Vec<(u16, String)>,
+    /// Whether it makes its author vanish.
+    v: bool,
     /// Job id and role.
     j: Option<EventId>,
     r: Option<&'static str>,
@@ -74,11 +93,26 @@ struct Item<'a> {
 const TOTALS_JSON: &str = "json_object('last_seq', last_seq, 'stored', stored, 'requested', requested, \
                            'with_feedback', with_feedback, 'with_result', with_result)";
 
+/// Whether a deletion keeps the group's event out.
+const BLOCKED: &str = "EXISTS (SELECT 1 FROM json_each(g.value, '$.b') AS b CROSS JOIN deletions AS t \
+    ON t.key = b.value AND t.until >= g.value->>'$.e.created_at')";
+
 /// The events that those of the group replace (NIP-01: older, or as old with a larger id).
-const REPLACED: &str = "FROM json_each(?1) AS g CROSS JOIN events AS e \
+const REPLACED: &str = "SELECT e.seq FROM json_each(?1) AS g CROSS JOIN events AS e \
     ON e.pubkey = g.value->>'$.e.pubkey' AND e.kind = g.value->>'$.e.kind' AND e.d = g.value->>'$.d' \
     AND (e.created_at < g.value->>'$.e.created_at' \
       OR e.created_at = g.value->>'$.e.created_at' AND e.id > g.value->>'$.e.id')";
+
+/// The events that those of the group delete: by id, the author's own or gift wraps to them; or by
+/// coordinates.
+const DELETED: &str = "SELECT e.seq FROM json_each(?1) AS g CROSS JOIN json_each(g.value, '$.i') AS i \
+    CROSS JOIN events AS e ON e.id = i.value AND e.kind NOT IN (5, 62) AND (e.pubkey = g.value->>'$.e.pubkey' \
+      OR e.kind = 1059 AND EXISTS (SELECT 1 FROM json_each(e.keys) AS k \
+        WHERE k.value = 'p=' || (g.value->>'$.e.pubkey'))) \
+    UNION ALL \
+    SELECT e.seq FROM json_each(?1) AS g CROSS JOIN json_each(g.value, '$.a') AS a CROSS JOIN events AS e \
+    ON e.pubkey = g.value->>'$.e.pubkey' AND e.kind = a.value->>0 AND e.d = a.value->>1 \
+    AND e.created_at <= g.value->>'$.e.created_at'";
 
 /// The events of the group that this batch has put in: above every number given before it.
 const FRESH: &str = "json_each(?1) AS g CROSS JOIN events AS e \
@@ -106,26 +140,40 @@ pub fn statements(group: &[NewEvent]) -> Vec<Statement> {
     let json = serde_json::to_string(&items).unwrap_or_default();
     let with_group = |sql: String| Statement { sql, params: vec![Param::Text(json.clone())] };
 
+    let any = |has: fn(&Item) -> bool| items.iter().any(has);
     let mut list = read_totals();
-    if items.iter().any(|item| item.d.is_some()) {
-        list.push(with_group(format!(
-            "DELETE FROM tags WHERE (tag, kind, created_at, id) IN \
-             (SELECT k.value, e.kind, e.created_at, e.id {REPLACED} CROSS JOIN json_each(e.keys) AS k)"
-        )));
-        list.push(with_group(format!("DELETE FROM events WHERE seq IN (SELECT e.seq {REPLACED})")));
+    if any(|item| !item.t.is_empty()) {
+        list.push(with_group(
+            "INSERT INTO deletions (key, until) SELECT t.value->>0, max(t.value->>1) \
+             FROM json_each(?1) AS g CROSS JOIN json_each(g.value, '$.t') AS t GROUP BY t.value->>0 \
+             ON CONFLICT (key) DO UPDATE SET until = excluded.until WHERE excluded.until > until"
+                .to_owned(),
+        ));
+        list.extend(remove(DELETED).map(with_group));
+    }
+    if any(|item| item.v) {
+        list.push(with_group(
+            "INSERT INTO vanishing (pubkey, until) SELECT g.value->>'$.e.pubkey', max(g.value->>'$.e.created_at') \
+             FROM json_each(?1) AS g WHERE g.value->>'$.v' GROUP BY g.value->>'$.e.pubkey' \
+             ON CONFLICT (pubkey) DO UPDATE SET until = max(until, excluded.until)"
+                .to_owned(),
+        ));
+    }
+    if any(|item| item.d.is_some()) {
+        list.extend(remove(&format!("{REPLACED} AND NOT {BLOCKED}")).map(with_group));
     }
     // The winner among replaceable events of one group comes first; the unique index ignores the rest.
-    list.push(with_group(
-        "INSERT OR IGNORE INTO events (seq, id, pubkey, kind, created_at, d, keys, json) \
-         SELECT t.last_seq + g.key + 1, g.value->>'$.e.id', g.value->>'$.e.pubkey', g.value->>'$.e.kind', \
-                g.value->>'$.e.created_at', g.value->>'$.d', g.value->'$.k', g.value->'$.e' \
-         FROM json_each(?1) AS g CROSS JOIN totals AS t \
-         ORDER BY g.value->>'$.e.created_at' DESC, g.value->>'$.e.id'"
-            .to_owned(),
-    ));
     list.push(with_group(format!(
-        "INSERT OR IGNORE INTO tags (tag, kind, created_at, id, seq) \
-         SELECT k.value, e.kind, e.created_at, e.id, e.seq FROM {FRESH} CROSS JOIN json_each(e.keys) AS k"
+        "INSERT OR IGNORE INTO events (seq, id, pubkey, kind, created_at, expires_at, d, keys, json) \
+         SELECT t.last_seq + g.key + 1, g.value->>'$.e.id', g.value->>'$.e.pubkey', g.value->>'$.e.kind', \
+                g.value->>'$.e.created_at', g.value->>'$.x', g.value->>'$.d', g.value->'$.k', g.value->'$.e' \
+         FROM json_each(?1) AS g CROSS JOIN totals AS t WHERE NOT {BLOCKED} \
+         ORDER BY g.value->>'$.e.created_at' DESC, g.value->>'$.e.id'"
+    )));
+    list.push(with_group(format!(
+        "INSERT OR IGNORE INTO tags (tag, kind, created_at, id, seq, expires_at) \
+         SELECT k.value, e.kind, e.created_at, e.id, e.seq, e.expires_at \
+         FROM {FRESH} CROSS JOIN json_each(e.keys) AS k"
     )));
     if items.iter().any(|item| item.j.is_some()) {
         // The jobs the group touches leave the totals before they change and come back after it.
@@ -149,10 +197,10 @@ pub fn statements(group: &[NewEvent]) -> Vec<Statement> {
          with_feedback = totals.with_feedback + c.reported, with_result = totals.with_result + c.answered \
          FROM {JOB_COUNTS} WHERE EXISTS (SELECT 1 FROM {FRESH})"
     )));
-    list.push(with_group(
-        "SELECT e.seq || ' ' || e.id AS r FROM json_each(?1) AS g CROSS JOIN events AS e ON e.id = g.value->>'$.e.id'"
-            .to_owned(),
-    ));
+    list.push(with_group(format!(
+        "SELECT (g.value->>'$.e.id') || ' ' || CASE WHEN e.seq IS NOT NULL THEN e.seq WHEN {BLOCKED} THEN 'deleted' \
+         ELSE 'superseded' END AS r FROM json_each(?1) AS g LEFT JOIN events AS e ON e.id = g.value->>'$.e.id'"
+    )));
     list.extend(read_totals());
     list
 }
@@ -162,18 +210,45 @@ const JOB_COUNTS: &str = "(SELECT count(*) AS asked, coalesce(sum(feedback), 0) 
     coalesce(sum(result), 0) AS answered \
     FROM jobs WHERE requested AND id IN (SELECT value->>'$.j' FROM json_each(?1))) AS c";
 
+/// Deletes the events `victims` selects by number, and their tags.
+fn remove(victims: &str) -> [String; 2] {
+    [
+        format!(
+            "DELETE FROM tags WHERE (tag, kind, created_at, id) IN (SELECT k.value, e.kind, e.created_at, e.id \
+             FROM events AS e CROSS JOIN json_each(e.keys) AS k WHERE e.seq IN ({victims}))"
+        ),
+        format!("DELETE FROM events WHERE seq IN ({victims})"),
+    ]
+}
+
 fn item<'a>(new: &NewEvent, text: &'a RawValue) -> Item<'a> {
+    let event = &new.event;
     let mut keys: Vec<String> =
-        new.event.tags.iter().filter_map(|tag| tag.indexed()).map(|(letter, value)| key::of(letter, value)).collect();
+        event.tags.iter().filter_map(|tag| tag.indexed()).map(|(letter, value)| key::of(letter, value)).collect();
     keys.sort_unstable();
     keys.dedup();
-    Item {
+    let mut item = Item {
         e: text,
-        d: new.event.replacement_key().map(|d| key::of(b'd', d)),
+        d: event.replacement_key().map(|d| key::of(b'd', d)),
         k: keys,
+        x: new.expires_at,
+        b: deletion::keeping_out(event),
+        t: Vec::new(),
+        i: Vec::new(),
+        a: Vec::new(),
+        v: false,
         j: new.job.map(|(id, _)| id),
         r: new.job.map(|(_, role)| role.as_str()),
+    };
+    for target in &new.deletes {
+        item.t.push((deletion::key(&event.pubkey, target), deletion::reach(event, target)));
+        match target {
+            Target::Event(id) => item.i.push(*id),
+            Target::Address { kind, d } => item.a.push((*kind, key::of(b'd', d))),
+            Target::Everything => item.v = true,
+        }
     }
+    item
 }
 
 /// What the answer to [`statements`] says of the events with `ids`.
@@ -183,13 +258,21 @@ pub fn decode(ids: &[EventId], rows: &Rows) -> Result<Committed, StoreError> {
         return Err(StoreError::new("the commit was answered with too few results"));
     };
     let totals = decode_totals(&vec![totals.clone()])?;
-    let mut outcomes: BTreeMap<EventId, Outcome> = ids.iter().map(|id| (*id, Outcome::Superseded)).collect();
+    let mut outcomes = BTreeMap::new();
     for row in stored {
-        let (seq, id) = row
-            .split_once(' ')
-            .and_then(|(seq, id)| Some((seq.parse().ok()?, EventId::parse(id)?)))
-            .ok_or_else(|| StoreError::new(format!("stored row: {row}")))?;
-        outcomes.insert(id, Outcome::Stored(seq));
+        let outcome = row.split_once(' ').and_then(|(id, fate)| {
+            let outcome = match fate {
+                "superseded" => Outcome::Superseded,
+                "deleted" => Outcome::Deleted,
+                seq => Outcome::Stored(seq.parse().ok()?),
+            };
+            Some((EventId::parse(id)?, outcome))
+        });
+        let (id, outcome) = outcome.ok_or_else(|| StoreError::new(format!("outcome row: {row}")))?;
+        outcomes.insert(id, outcome);
+    }
+    if ids.iter().any(|id| !outcomes.contains_key(id)) {
+        return Err(StoreError::new("the commit was answered for a part of its group"));
     }
     Ok(Committed { base, outcomes, totals })
 }

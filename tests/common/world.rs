@@ -38,6 +38,8 @@ pub struct World {
     /// Applied to every run.
     pub broken: bool,
     pub log: Vec<String>,
+    /// When the engine wants to be woken, in milliseconds.
+    pub alarm: Option<u64>,
     config: Rc<Config>,
     pending: VecDeque<Pending>,
     frames: BTreeMap<ConnId, Vec<Value>>,
@@ -70,6 +72,7 @@ impl World {
             faults: VecDeque::new(),
             broken: false,
             log: Vec::new(),
+            alarm: None,
             config,
             pending: VecDeque::new(),
             frames: BTreeMap::new(),
@@ -153,6 +156,7 @@ impl World {
                 Effect::Query { ticket, statements } => {
                     self.pending.push_back(Pending { commit: false, ticket, statements });
                 }
+                Effect::WakeAt { at } => self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at))),
                 Effect::Log { line } => self.log.push(line),
             }
         }
@@ -202,6 +206,16 @@ impl World {
         self.input(Input::Woke { conns });
     }
 
+    /// Lets time pass; the alarm rings if it was set for then. Everything is let happen.
+    pub fn pass(&mut self, seconds: u64) {
+        self.now += seconds * 1000;
+        if self.alarm.is_some_and(|at| at <= self.now) {
+            self.alarm = None;
+            self.input(Input::Alarm);
+        }
+        self.settle();
+    }
+
     /// Replaces what a connection remembers.
     pub fn corrupt(&mut self, conn: ConnId, text: &str) {
         self.attachments.insert(conn, text.to_owned());
@@ -211,11 +225,16 @@ impl World {
         serde_json::from_str(&self.relay.stats(self.now)).unwrap()
     }
 
-    /// Every stored event, by the database's own word.
-    pub fn stored(&self) -> Vec<String> {
-        let mut query = self.db.0.prepare("SELECT json FROM events ORDER BY seq").unwrap();
+    /// One text column of the database.
+    pub fn column(&self, sql: &str) -> Vec<String> {
+        let mut query = self.db.0.prepare(sql).unwrap();
         let rows = query.query_map([], |row| row.get(0)).unwrap();
         rows.map(Result::unwrap).collect()
+    }
+
+    /// Every stored event, by the database's own word.
+    pub fn stored(&self) -> Vec<String> {
+        self.column("SELECT json FROM events ORDER BY seq")
     }
 }
 

@@ -35,7 +35,7 @@ fn messages() {
         ("[]", notice("invalid: message must begin with its type, a string")),
         ("[1]", notice("invalid: message must begin with its type, a string")),
         ("[\"event\",{}]", notice("unsupported: message type \"event\"")),
-        ("[\"COUNT\",\"s\",{}]", notice("unsupported: message type \"COUNT\"")),
+        ("[\"NEG-OPEN\",\"s\",{}]", notice("unsupported: message type \"NEG-OPEN\"")),
         ("[\"EVENT\"]", notice("invalid: EVENT takes one event")),
         ("[\"EVENT\",{},{}]", notice("invalid: EVENT takes one event")),
         ("[\"AUTH\"]", notice("invalid: AUTH takes one event")),
@@ -43,10 +43,10 @@ fn messages() {
         ("[\"CLOSE\"]", notice("invalid: CLOSE takes one subscription id")),
         ("[\"CLOSE\",\"a\",\"b\"]", notice("invalid: CLOSE takes one subscription id")),
         ("[\"CLOSE\",1]", notice("invalid: subscription id must be a non-empty string")),
-        ("[\"REQ\"]", notice("invalid: REQ takes a subscription id and one or more filters")),
+        ("[\"REQ\"]", notice("invalid: REQ takes an id and one or more filters")),
         ("[\"REQ\",\"\",{}]", notice("invalid: subscription id must be a non-empty string")),
         ("[\"REQ\",null,{}]", notice("invalid: subscription id must be a non-empty string")),
-        ("[\"REQ\",\"s\"]", json!(["CLOSED", "s", "invalid: REQ takes one or more filters"])),
+        ("[\"REQ\",\"s\"]", json!(["CLOSED", "s", "invalid: one or more filters are needed"])),
     ];
     answers(&cases.map(|(frame, answer)| (frame.to_owned(), answer)));
     // Nesting costs no stack: only what is asked for is looked into.

@@ -5,7 +5,13 @@ mod common;
 
 mod auth;
 mod bad_input;
+mod count;
+mod deletion;
+mod expiry;
 mod faults;
+mod gates;
+mod pages;
+mod proof;
 mod publish;
 mod settings;
 mod subscribe;

@@ -124,7 +124,10 @@ fn ephemeral_events_pass_through_without_the_store() {
     assert_eq!(world.take(author), [json!(["OK", event.id, true, ""])]);
     assert_eq!(world.take(reader), [json!(["EVENT", "live", event])]);
     assert!(world.stored().is_empty());
-    assert_eq!(world.ask(reader, json!(["REQ", "stored", {"kinds": [20001]}])), [json!(["EOSE", "stored"])]);
+    assert_eq!(
+        world.ask(reader, json!(["REQ", "stored", {"kinds": [20001]}])),
+        [json!(["EOSE", "stored", ["finish"]])]
+    );
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn stored_events_then_eose_then_live_ones() {
     publish(&mut world, &[&old, &older]);
     let reader = world.client();
     let frames = world.ask(reader, json!(["REQ", "s", {"kinds": [1]}]));
-    assert_eq!(frames, [json!(["EVENT", "s", old]), json!(["EVENT", "s", older]), json!(["EOSE", "s"])]);
+    assert_eq!(frames, [json!(["EVENT", "s", old]), json!(["EVENT", "s", older]), json!(["EOSE", "s", ["finish"]])]);
     publish(&mut world, &[&live]);
     assert_eq!(world.take(reader), [json!(["EVENT", "s", live])]);
     assert!(world.ask(reader, json!(["CLOSE", "s"])).is_empty());
@@ -51,7 +51,7 @@ fn an_event_that_races_the_query_arrives_once() {
         world.settle();
         let mut frames = world.take(reader);
         frames.sort_by_key(Value::to_string);
-        assert_eq!(frames, [json!(["EOSE", "s"]), json!(["EVENT", "s", event])], "order {order}");
+        assert_eq!(frames, [json!(["EOSE", "s", ["finish"]]), json!(["EVENT", "s", event])], "order {order}");
     }
 }
 
@@ -67,7 +67,10 @@ fn live_events_wait_for_eose() {
     assert_eq!(world.ask(author, json!(["EVENT", b])), [json!(["OK", b.id, true, ""])]);
     assert!(world.take(reader).is_empty());
     world.input(answer);
-    assert_eq!(world.take(reader), [json!(["EVENT", "s", a]), json!(["EOSE", "s"]), json!(["EVENT", "s", b])]);
+    assert_eq!(
+        world.take(reader),
+        [json!(["EVENT", "s", a]), json!(["EOSE", "s", ["finish"]]), json!(["EVENT", "s", b])]
+    );
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn a_new_req_replaces_the_subscription_of_its_id() {
     world.say(reader, json!(["REQ", "s", {"kinds": [1]}]));
     world.say(reader, json!(["REQ", "s", {"kinds": [2]}]));
     world.settle();
-    assert_eq!(world.take(reader), [json!(["EVENT", "s", two]), json!(["EOSE", "s"])]);
+    assert_eq!(world.take(reader), [json!(["EVENT", "s", two]), json!(["EOSE", "s", ["finish"]])]);
     // A refused one ends it, too: CLOSED means closed.
     assert_eq!(world.ask(reader, json!(["REQ", "s", {"kinds": ["x"]}]))[0][0], "CLOSED");
     publish(&mut world, &[&Author::new(1).sign(2, NOW, &[], "3")]);
@@ -150,9 +153,11 @@ fn live_matching_knows_every_condition() {
 fn nothing_can_match_is_answered_at_once() {
     let mut world = World::open_relay();
     let reader = world.client();
-    world.say(reader, json!(["REQ", "s", {"ids": []}, {"limit": 0}]));
+    world.say(reader, json!(["REQ", "s", {"ids": []}]));
+    world.say(reader, json!(["REQ", "t", {"limit": 0}]));
     assert_eq!(world.waiting(), (0, 0));
-    assert_eq!(world.take(reader), [json!(["EOSE", "s"])]);
+    // Of what was not asked for nothing is claimed.
+    assert_eq!(world.take(reader), [json!(["EOSE", "s", ["finish"]]), json!(["EOSE", "t"])]);
 }
 
 #[test]
@@ -168,7 +173,7 @@ fn limits_are_exact_and_named() {
     ];
     let mut world = World::new(&limits);
     let conn = world.client();
-    let eose = |id: &str| vec![json!(["EOSE", id])];
+    let eose = |id: &str| vec![json!(["EOSE", id, ["finish"]])];
     let closed = |id: &str, why: &str| vec![json!(["CLOSED", id, why])];
     assert_eq!(world.ask(conn, json!(["REQ", "éééé", {}, {"kinds": [1, 2, 3]}])), eose("éééé"));
     let long = "restricted: subscription id is over 4 characters";

@@ -36,7 +36,7 @@ fn a_req_that_was_being_answered_is_answered_after_the_reset() {
     world.say(reader, json!(["REQ", "s", {}]));
     world.reset(false);
     world.settle();
-    assert_eq!(world.take(reader), [json!(["EVENT", "s", event]), json!(["EOSE", "s"])]);
+    assert_eq!(world.take(reader), [json!(["EVENT", "s", event]), json!(["EOSE", "s", ["finish"]])]);
     world.reset(false);
     world.settle();
     assert!(world.take(reader).is_empty());
@@ -53,6 +53,6 @@ fn an_unreadable_attachment_closes_its_connection_alone() {
         world.settle();
         let closed = json!(["(closed)", 1012, "the relay lost this connection's state; reconnect"]);
         assert_eq!(world.take(a), [closed], "{text}");
-        assert_eq!(world.ask(b, json!(["REQ", "s", {}])), [json!(["EOSE", "s"])]);
+        assert_eq!(world.ask(b, json!(["REQ", "s", {}])), [json!(["EOSE", "s", ["finish"]])]);
     }
 }

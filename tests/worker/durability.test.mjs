@@ -31,9 +31,9 @@ test("subscriptions and authentication survive hibernation", { timeout: 60_000 }
   // More than an attachment holds: these are kept in the object's SQLite.
   const many = Array.from({ length: 500 }, (_, n) => `${n}`.padStart(64, "x"));
   reader.send(["REQ", "small", { kinds: [5050], "#t": ["ü"] }]);
-  assert.deepEqual(await reader.next(), ["EOSE", "small"]);
+  assert.deepEqual(await reader.next(), ["EOSE", "small", ["finish"]]);
   reader.send(["REQ", "large", { "#x": many }]);
-  assert.deepEqual(await reader.next(), ["EOSE", "large"]);
+  assert.deepEqual(await reader.next(), ["EOSE", "large", ["finish"]]);
   await writer.socket.send("ping");
   assert.equal(await writer.next(), "pong");
   assert.ok((await relay.stats()).connections.opened >= 2);
@@ -78,7 +78,7 @@ test("while D1 fails everything is answered with error:, afterwards all works", 
   const relay = await startRelay();
   const [client, watcher] = [await rawAgent(relay), await rawAgent(relay)];
   watcher.send(["REQ", "live", { kinds: [1] }]);
-  assert.deepEqual(await watcher.next(), ["EOSE", "live"]);
+  assert.deepEqual(await watcher.next(), ["EOSE", "live", ["finish"]]);
   await relay.db.prepare("ALTER TABLE events RENAME TO hidden").run();
   const event = author().sign({ content: "hello" });
   client.send(["EVENT", event]);
@@ -96,7 +96,7 @@ test("while D1 fails everything is answered with error:, afterwards all works", 
   assert.deepEqual(await watcher.next(), ["EVENT", "live", event]);
   client.send(["REQ", "s", {}]);
   assert.deepEqual(await client.next(), ["EVENT", "s", event]);
-  assert.deepEqual(await client.next(), ["EOSE", "s"]);
+  assert.deepEqual(await client.next(), ["EOSE", "s", ["finish"]]);
   const { storage } = await relay.stats();
   assert.deepEqual([storage.commits.failed, storage.queries.failed], [2, 1]);
   client.close();

@@ -1,0 +1,133 @@
+//! What may be said and asked: every rule that refuses an event or a question before the store is
+//! touched, the cheapest first.
+
+use super::conn::MAX_REMEMBERED;
+use super::{ConnId, Relay};
+use crate::nostr::gate::GATES;
+use crate::nostr::{Event, Filter, KindClass, Prefix, Reason, deletion, kind};
+
+impl Relay {
+    /// Checks an event; `now` is in Unix seconds. Answers when it expires, if it does.
+    pub(super) fn admit_event(&self, conn: ConnId, event: &Event, now: u64) -> Result<Option<u64>, Reason> {
+        if let Some(reason) = self.locked(conn) {
+            return Err(reason);
+        }
+        self.within_limits(event, now)?;
+        let expires_at = if event.class() == KindClass::Ephemeral { None } else { event.expiration()? };
+        if expires_at.is_some_and(|at| at <= now) {
+            return Err(Reason::new(Prefix::Invalid, "the event has expired"));
+        }
+        self.worked_for(event)?;
+        self.own_if_protected(conn, event)?;
+        vanishes_from_here(event, &self.config)?;
+        event.verify()?;
+        Ok(expires_at)
+    }
+
+    fn within_limits(&self, event: &Event, now: u64) -> Result<(), Reason> {
+        let invalid = |text: String| Err(Reason::new(Prefix::Invalid, text));
+        let limits = &self.config.limits;
+        if event.is_authentication() {
+            return invalid("kind 22242 is for AUTH and is never published".to_owned());
+        }
+        if event.created_at > now.saturating_add(limits.created_at_upper_limit) {
+            return invalid(format!("created_at is more than {} s in the future", limits.created_at_upper_limit));
+        }
+        if event.created_at < now.saturating_sub(limits.created_at_lower_limit) {
+            return invalid(format!("created_at is more than {} s in the past", limits.created_at_lower_limit));
+        }
+        if event.tags.len() as u64 > limits.max_event_tags {
+            return invalid(format!("more than {} tags", limits.max_event_tags));
+        }
+        if event.content.chars().count() as u64 > limits.max_content_length {
+            return invalid(format!("content is over {} characters", limits.max_content_length));
+        }
+        Ok(())
+    }
+
+    /// NIP-13: the id has the work, and the author committed to as much, so that it is no luck.
+    fn worked_for(&self, event: &Event) -> Result<(), Reason> {
+        let min = u32::try_from(self.config.limits.min_pow_difficulty).unwrap_or(u32::MAX);
+        let short = |what: &str, bits: u32| Err(Reason::new(Prefix::Pow, format!("{what} {bits} is less than {min}")));
+        if event.difficulty() < min {
+            return short("difficulty", event.difficulty());
+        }
+        match event.committed_difficulty() {
+            Some(target) if target < min => short("committed target", target),
+            None if min > 0 => Err(Reason::new(Prefix::Pow, format!("nonce tag must commit to a target of {min}"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// NIP-70: a protected event comes from its author, and is not embedded in a repost.
+    fn own_if_protected(&self, conn: ConnId, event: &Event) -> Result<(), Reason> {
+        if event.is_protected() {
+            let keys = self.conns.get(&conn).map(|state| &state.keys);
+            match keys {
+                Some(keys) if keys.contains(&event.pubkey) => {}
+                Some(keys) if !keys.is_empty() => {
+                    return Err(Reason::new(Prefix::Restricted, "this event may only be published by its author"));
+                }
+                _ => return Err(Reason::new(Prefix::AuthRequired, "this event may only be published by its author")),
+            }
+        }
+        let embedded = matches!(event.kind, kind::REPOST | kind::GENERIC_REPOST).then(|| Event::parse(&event.content));
+        match embedded {
+            Some(Ok(embedded)) if embedded.is_protected() => {
+                Err(Reason::new(Prefix::Blocked, "a repost must not embed a protected event"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks a REQ or COUNT.
+    pub(super) fn admit_question(&self, conn: ConnId, id: &str, filters: &[Filter]) -> Result<(), Reason> {
+        if let Some(reason) = self.locked(conn) {
+            return Err(reason);
+        }
+        let limits = &self.config.limits;
+        let restricted = |text: String| Err(Reason::new(Prefix::Restricted, text));
+        if id.chars().count() as u64 > limits.max_subid_length {
+            return restricted(format!("subscription id is over {} characters", limits.max_subid_length));
+        }
+        if filters.len() as u64 > limits.max_filters {
+            return restricted(format!("more than {} filters in one REQ", limits.max_filters));
+        }
+        if filters.iter().any(|filter| filter.value_count() as u64 > limits.max_filter_values) {
+            return restricted(format!("more than {} values in one filter", limits.max_filter_values));
+        }
+        let nobody = self.conns.get(&conn).is_none_or(|state| state.keys.is_empty());
+        if nobody && !filters.is_empty() && filters.iter().all(asks_for_gated_kinds_only) {
+            return Err(Reason::new(Prefix::AuthRequired, "these kinds are served to those they name (NIP-42)"));
+        }
+        Ok(())
+    }
+
+    /// Checks what a REQ adds to the connection.
+    pub(super) fn admit_subscription(&self, conn: ConnId, size: usize) -> Result<(), Reason> {
+        let max = self.config.limits.max_subscriptions;
+        let restricted = |text: String| Err(Reason::new(Prefix::Restricted, text));
+        let Some(state) = self.conns.get(&conn) else { return Ok(()) };
+        if state.subs.len() as u64 >= max {
+            return restricted(format!("more than {max} open subscriptions; CLOSE one"));
+        }
+        let held: usize = state.subs.values().map(|sub| sub.size).sum();
+        if held + size > MAX_REMEMBERED {
+            return restricted(format!("the filters of this connection are over {MAX_REMEMBERED} bytes; CLOSE some"));
+        }
+        Ok(())
+    }
+}
+
+fn asks_for_gated_kinds_only(filter: &Filter) -> bool {
+    let gated = |kind: &u16| GATES.iter().any(|gate| gate.kind == *kind);
+    filter.kinds.as_ref().is_some_and(|kinds| !kinds.is_empty() && kinds.iter().all(gated))
+}
+
+/// NIP-62: a request to vanish says from where.
+fn vanishes_from_here(event: &Event, config: &super::Config) -> Result<(), Reason> {
+    if event.kind != kind::VANISH || deletion::names_us(event, &config.relays) {
+        return Ok(());
+    }
+    Err(Reason::new(Prefix::Invalid, "relay tag must be ALL_RELAYS or this relay's URL"))
+}

@@ -1,0 +1,63 @@
+//! COUNT (NIP-45): an exact count of what a REQ would find, with HyperLogLog registers where the NIP
+//! defines them, or a refusal.
+
+use super::stored::{over_budget, unreadable};
+use super::{ConnId, Effect, Millis, Purpose, Relay};
+use crate::nostr::hll::Registers;
+use crate::nostr::{Filter, relay_msg};
+use crate::store::read::{self, Found};
+use crate::store::{Rows, StoreError};
+
+/// A COUNT that waits for the store.
+#[derive(Clone, Debug)]
+pub(super) struct Counting {
+    conn: ConnId,
+    query: String,
+    filters: Vec<Filter>,
+}
+
+impl Relay {
+    pub(super) fn count(
+        &mut self,
+        conn: ConnId,
+        query: String,
+        filters: Vec<Filter>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Err(reason) = self.admit_question(conn, &query, &filters) {
+            self.counters.refused_reqs += 1;
+            return self.send(conn, relay_msg::closed(&query, &reason), out);
+        }
+        let statements = self.read_count(conn, &filters, now);
+        let counting = Counting { conn, query, filters };
+        if statements.is_empty() {
+            self.count_answered(counting, Ok(Rows::new()), out);
+        } else {
+            self.query(Purpose::Count(counting), statements, now, out);
+        }
+    }
+
+    pub(super) fn count_answered(
+        &mut self,
+        counting: Counting,
+        result: Result<Rows, StoreError>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Counting { conn, query, filters } = counting;
+        let found = match result.and_then(read::decode_counted) {
+            Ok(Found::Some(found)) => found,
+            Ok(Found::OverBudget) => return self.send(conn, relay_msg::closed(&query, &over_budget()), out),
+            Err(error) => return self.send(conn, relay_msg::closed(&query, &unreadable(error)), out),
+        };
+        let registers = match filters.as_slice() {
+            [filter] => Registers::of(filter),
+            _ => None,
+        };
+        let hll = registers.map(|mut registers| {
+            found.iter().for_each(|(_, author)| registers.add(author));
+            registers.to_hex()
+        });
+        self.send(conn, relay_msg::count(&query, found.len() as u64, hll.as_deref()), out);
+    }
+}

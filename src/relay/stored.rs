@@ -1,0 +1,211 @@
+//! The stored events of a subscription: read, completed to whole seconds, sent, EOSE.
+//!
+//! A page that ends at the limit would leave a client that goes on with `until` no way to get the rest
+//! of its last second. So a page (a limit of [`PAGE`] or more) is completed by that whole second
+//! (NIP-67), in a second query when there is a rest. A smaller limit asks for the newest few and is met
+//! exactly.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::{ConnId, Effect, Millis, Purpose, Relay};
+use crate::nostr::relay_msg::Completeness;
+use crate::nostr::{EventId, Filter, Prefix, Reason, relay_msg};
+use crate::store::read::{self, Found, StoredEvent, Viewer};
+use crate::store::{Rows, Statement, StoreError};
+
+/// From this limit on an answer is a page.
+const PAGE: u64 = 100;
+/// Events of one second that complete a page.
+const MAX_SECOND: u64 = 10_000;
+
+/// A subscription whose stored events are being read.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    pub conn: ConnId,
+    pub subscription: Rc<str>,
+    lanes: Vec<Lane>,
+    /// Whether some filter asked for no stored events at all, so that nothing is known of them.
+    unasked: bool,
+}
+
+/// One filter's part of the answer.
+#[derive(Clone, Debug)]
+struct Lane {
+    filter: Filter,
+    limit: u64,
+    events: Vec<StoredEvent>,
+    /// The second at which the page was cut, until it is completed.
+    cut: Option<u64>,
+    more: bool,
+}
+
+impl Lane {
+    /// The statements this lane needs now; those that are complete need none.
+    fn first(&self, viewer: &Viewer) -> Statement {
+        read::newest(&self.filter, self.limit + 1, viewer)
+    }
+
+    fn rest(&self, second: u64, viewer: &Viewer) -> [Statement; 2] {
+        let within = Filter { since: Some(second), until: Some(second), ..self.filter.clone() };
+        let before = match second.checked_sub(1) {
+            Some(until) => Filter { until: Some(until), ..self.filter.clone() },
+            None => Filter { since: Some(1), until: Some(0), ..self.filter.clone() },
+        };
+        [read::newest(&within, MAX_SECOND + 1, viewer), read::newest(&before, 1, viewer)]
+    }
+
+    /// Takes the first answer: all there is, or one more than the limit.
+    fn take(&mut self, mut events: Vec<StoredEvent>) {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        if let (Some(last), Some(next)) = (events.get(limit - 1), events.get(limit)) {
+            self.more = true;
+            if self.limit >= PAGE && last.created_at == next.created_at {
+                self.cut = Some(last.created_at);
+            }
+        }
+        events.truncate(limit);
+        self.events = events;
+    }
+
+    /// Takes the rest of the second at which the page was cut.
+    fn complete(&mut self, second: u64, rest: Vec<StoredEvent>, older: &[StoredEvent]) {
+        self.events.retain(|event| event.created_at > second);
+        self.events.extend(rest);
+        self.more = !older.is_empty();
+        self.cut = None;
+    }
+}
+
+impl Relay {
+    /// Asks the store for the stored events of an installed subscription.
+    pub(super) fn read_stored(&mut self, conn: ConnId, subscription: Rc<str>, now: Millis, out: &mut Vec<Effect>) {
+        let Some(sub) = self.conns.get(&conn).and_then(|state| state.subs.get(&subscription)) else { return };
+        let limits = &self.config.limits;
+        let limit = |filter: &Filter| filter.limit.unwrap_or(limits.default_limit).min(limits.max_limit);
+        let lanes: Vec<Lane> = sub
+            .filters
+            .iter()
+            .filter(|filter| !filter.is_void())
+            .map(|filter| Lane { limit: limit(filter), filter: filter.clone(), events: vec![], cut: None, more: false })
+            .collect();
+        let asked: Vec<Lane> = lanes.iter().filter(|lane| lane.limit > 0).cloned().collect();
+        let unasked = asked.len() < lanes.len();
+        let reading = Reading { conn, subscription, lanes: asked, unasked };
+        let statements = self.viewed(conn, now, |viewer| reading.lanes.iter().map(|lane| lane.first(viewer)).collect());
+        self.read_on(reading, statements, now, out);
+    }
+
+    /// Asks what is left to ask, or sends the answer when nothing is.
+    fn read_on(&mut self, reading: Reading, statements: Vec<Statement>, now: Millis, out: &mut Vec<Effect>) {
+        if statements.is_empty() {
+            return self.send_stored(reading, out);
+        }
+        let (conn, subscription) = (reading.conn, reading.subscription.clone());
+        let ticket = self.query(Purpose::Stored(reading), statements, now, out);
+        if let Some(sub) = self.sub_mut(conn, &subscription) {
+            sub.reading.get_or_insert_default().ticket = Some(ticket);
+        }
+    }
+
+    pub(super) fn stored_answered(
+        &mut self,
+        mut reading: Reading,
+        result: Result<Rows, StoreError>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        match result.map_err(unreadable).and_then(|rows| take_rows(&mut reading, rows)) {
+            Ok(()) => {
+                let statements = self.viewed(reading.conn, now, |viewer| {
+                    let cut = reading.lanes.iter().filter_map(|lane| lane.cut.map(|second| (lane, second)));
+                    cut.flat_map(|(lane, second)| lane.rest(second, viewer)).collect()
+                });
+                self.read_on(reading, statements, now, out);
+            }
+            Err(reason) => {
+                self.end_subscription(reading.conn, &reading.subscription);
+                self.send(reading.conn, relay_msg::closed(&reading.subscription, &reason), out);
+                self.remember(reading.conn, out);
+            }
+        }
+    }
+
+    fn send_stored(&mut self, reading: Reading, out: &mut Vec<Effect>) {
+        let Reading { conn, subscription, lanes, unasked } = reading;
+        let completeness = match (lanes.iter().any(|lane| lane.more), unasked) {
+            (true, _) => Completeness::More,
+            (false, true) => Completeness::Unknown,
+            (false, false) => Completeness::Finish,
+        };
+        let mut events: Vec<StoredEvent> = lanes.into_iter().flat_map(|lane| lane.events).collect();
+        events.sort_by(|a, b| b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id)));
+        events.dedup_by(|a, b| a.id == b.id);
+        let sent: BTreeSet<EventId> = events.iter().map(|event| event.id).collect();
+        let ahead = self.writer.untold(&sent);
+        let backlog = self.sub_mut(conn, &subscription).and_then(|sub| {
+            sub.ahead = ahead;
+            sub.reading.take()
+        });
+        for event in &events {
+            self.send_event(conn, &subscription, &event.json, out);
+        }
+        self.send(conn, relay_msg::eose(&subscription, completeness), out);
+        if let Some(backlog) = backlog {
+            for (_, json) in backlog.live.iter().filter(|(id, _)| !sent.contains(id)) {
+                self.send_event(conn, &subscription, json, out);
+            }
+            self.remember(conn, out);
+        }
+    }
+
+    fn viewed<T>(&self, conn: ConnId, now: Millis, make: impl FnOnce(&Viewer) -> T) -> T {
+        let nobody = BTreeSet::new();
+        let keys = self.conns.get(&conn).map_or(&nobody, |state| &state.keys);
+        make(&Viewer { keys, now: now / 1000 })
+    }
+
+    /// Counts what COUNT asks for (NIP-45).
+    pub(super) fn read_count(&self, conn: ConnId, filters: &[Filter], now: Millis) -> Vec<Statement> {
+        self.viewed(conn, now, |viewer| {
+            filters.iter().filter(|filter| !filter.is_void()).map(|filter| read::all(filter, viewer)).collect()
+        })
+    }
+}
+
+/// Gives each lane the rows of its statements: the first answers, or the rests of cut seconds.
+fn take_rows(reading: &mut Reading, rows: Rows) -> Result<(), Reason> {
+    let mut rows = rows.into_iter();
+    let mut next = || match rows.next().map(read::decode) {
+        Some(Ok(Found::Some(events))) => Ok(events),
+        Some(Ok(Found::OverBudget)) => Err(over_budget()),
+        Some(Err(error)) => Err(unreadable(error)),
+        None => Err(unreadable(StoreError::new("a query was answered with too few results"))),
+    };
+    let resting = reading.lanes.iter().any(|lane| lane.cut.is_some());
+    for lane in &mut reading.lanes {
+        match (resting, lane.cut) {
+            (false, _) => lane.take(next()?),
+            (true, None) => {}
+            (true, Some(second)) => {
+                let (rest, older) = (next()?, next()?);
+                if rest.len() as u64 > MAX_SECOND {
+                    return Err(over_budget());
+                }
+                lane.complete(second, rest, &older);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a search that would read too much is refused with.
+pub(super) fn over_budget() -> Reason {
+    let text = "this would read too many events; narrow it by kinds, authors, tags or time";
+    Reason::new(Prefix::Restricted, text)
+}
+
+/// What a client is told when the store fails.
+pub(super) fn unreadable(error: StoreError) -> Reason {
+    Reason::new(Prefix::Error, format!("stored events could not be read: {error}; try again"))
+}

@@ -1,0 +1,85 @@
+//! Removing what may no longer be kept: on the alarm and after a request to vanish, one bounded step
+//! after the other, between the groups of events and never instead of them.
+
+use super::{Effect, Millis, Purpose, Relay};
+use crate::store::{Rows, StoreError, sweep};
+
+/// Milliseconds between an event's expiry and its removal, at the most; it is not served meanwhile.
+const LATENESS: Millis = 3_600_000;
+/// Milliseconds after which a sweep that failed, or was lost with the memory, is tried again.
+const RETRY: Millis = 60_000;
+
+impl Relay {
+    /// Begins to sweep, unless it is being done.
+    pub(super) fn sweep(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        if self.sweeping {
+            return;
+        }
+        self.sweeping = true;
+        self.query(Purpose::Sweep, sweep::find(now / 1000), now, out);
+    }
+
+    pub(super) fn sweep_found(&mut self, result: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
+        match result.and_then(|rows| sweep::decode(&rows)) {
+            Ok(found) if found.seqs.is_empty() => self.swept(found.next_expiry, now, out),
+            Ok(found) => {
+                self.wake_at(now + RETRY, out);
+                let ticket = self.next_ticket();
+                self.removing = Some((ticket, found.more, found.next_expiry));
+                out.push(Effect::Commit { ticket, statements: sweep::remove(&found.seqs) });
+            }
+            Err(_) => {
+                self.sweeping = false;
+                self.wake_at(now + RETRY, out);
+            }
+        }
+    }
+
+    /// Takes the answer to a removal; the alarm tries again what failed.
+    pub(super) fn removed(
+        &mut self,
+        more: bool,
+        next_expiry: Option<u64>,
+        result: &Result<Rows, StoreError>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        self.sweeping = false;
+        match result {
+            Ok(_) if more => self.sweep(now, out),
+            Ok(_) => self.swept(next_expiry, now, out),
+            Err(error) => out.push(Effect::Log { line: format!("sweep failed: {error}") }),
+        }
+    }
+
+    fn swept(&mut self, next_expiry: Option<u64>, now: Millis, out: &mut Vec<Effect>) {
+        self.sweeping = false;
+        if let Some(second) = next_expiry {
+            self.wake_at(second.saturating_mul(1000).max(now + LATENESS), out);
+        }
+    }
+
+    /// A request to vanish was stored: what is lost with the memory is found again by the alarm.
+    pub(super) fn will_vanish(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.wake_at(now + RETRY, out);
+        self.sweep(now, out);
+    }
+
+    /// An event that will expire was stored.
+    pub(super) fn will_expire(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.wake_at(now + LATENESS, out);
+    }
+
+    /// The alarm has come.
+    pub(super) fn alarmed(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.alarm = None;
+        self.sweep(now, out);
+    }
+
+    fn wake_at(&mut self, at: Millis, out: &mut Vec<Effect>) {
+        if self.alarm.is_none_or(|alarm| at < alarm) {
+            self.alarm = Some(at);
+            out.push(Effect::WakeAt { at });
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Deletion (NIP-09) and vanishing (NIP-62): own events only, in any order, for good.
+
+use nexus::nostr::Event;
+use nexus::relay::ConnId;
+use serde_json::{Value, json};
+
+use crate::common::events::{Author, NOW};
+use crate::common::world::{RELAY, World};
+
+fn put(world: &mut World, conn: ConnId, event: &Event) -> Value {
+    world.ask(conn, json!(["EVENT", event]))[0].clone()
+}
+
+fn accepted(event: &Event) -> Value {
+    json!(["OK", event.id, true, ""])
+}
+
+fn blocked(event: &Event) -> Value {
+    json!(["OK", event.id, false, "blocked: this event was deleted by its author"])
+}
+
+/// Contents of what a filter finds, in order.
+fn contents(world: &mut World, conn: ConnId, filter: Value) -> Vec<String> {
+    let frames = world.ask(conn, json!(["REQ", "find", filter]));
+    world.ask(conn, json!(["CLOSE", "find"]));
+    frames
+        .iter()
+        .filter(|frame| frame[0] == "EVENT")
+        .map(|frame| frame[2]["content"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn delete(author: &Author, at: u64, tags: &[&[&str]]) -> Event {
+    author.sign(5, at, tags, "deletion")
+}
+
+#[test]
+fn an_event_is_deleted_by_its_author_and_stays_away() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let (alice, bob) = (Author::new(1), Author::new(2));
+    let (a, b) = (alice.sign(1, NOW, &[&["t", "x"]], "a"), bob.sign(1, NOW, &[&["t", "x"]], "b"));
+    put(&mut world, conn, &a);
+    put(&mut world, conn, &b);
+    let request = delete(&alice, NOW, &[&["e", &a.id.to_string()], &["e", &b.id.to_string()]]);
+    assert_eq!(put(&mut world, conn, &request), accepted(&request));
+    // Only one's own; the request itself is served.
+    assert_eq!(contents(&mut world, conn, json!({"kinds": [1]})), ["b"]);
+    assert_eq!(contents(&mut world, conn, json!({"#t": ["x"]})), ["b"]);
+    assert_eq!(contents(&mut world, conn, json!({"kinds": [5]})), ["deletion"]);
+    assert_eq!(put(&mut world, conn, &a), blocked(&a));
+    assert_eq!(put(&mut world, conn, &b)[2], true);
+    let tags: Vec<String> = world.column("SELECT tag FROM tags WHERE kind = 1");
+    assert_eq!(tags, ["t=x"]);
+}
+
+#[test]
+fn a_deletion_that_comes_first_or_together_counts_too() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let (alice, bob) = (Author::new(1), Author::new(2));
+    let (early, own, held) = (alice.note("early"), alice.note("together"), bob.note("bob's"));
+    let request = delete(&alice, NOW - 5, &[&["e", &early.id.to_string()], &["e", &held.id.to_string()]]);
+    put(&mut world, conn, &request);
+    assert_eq!(put(&mut world, conn, &early), blocked(&early));
+    assert_eq!(put(&mut world, conn, &held), accepted(&held));
+    // In one group, in either order.
+    let together = delete(&alice, NOW, &[&["e", &own.id.to_string()]]);
+    for order in [[&own, &together], [&together, &own]] {
+        world.say(conn, json!(["EVENT", alice.sign(1, NOW, &[], "keeps the store busy")]));
+        order.iter().for_each(|event| world.say(conn, json!(["EVENT", event])));
+        world.settle();
+        world.take(conn);
+        assert_eq!(contents(&mut world, conn, json!({"ids": [own.id]})), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn addresses_are_deleted_up_to_the_request() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let (alice, bob) = (Author::new(1), Author::new(2));
+    let at = |time, d: &str, content: &str| alice.sign(30023, time, &[&["d", d]], content);
+    put(&mut world, conn, &at(NOW, "x", "x old"));
+    put(&mut world, conn, &at(NOW, "y", "y"));
+    put(&mut world, conn, &alice.sign(0, NOW, &[], "profile"));
+    let address = |author: &Author, kind: u16, d: &str| format!("{kind}:{}:{d}", author.key());
+    let theirs = delete(&bob, NOW + 9, &[&["a", &address(&alice, 30023, "x")]]);
+    put(&mut world, conn, &theirs);
+    assert_eq!(contents(&mut world, conn, json!({"kinds": [30023]})).len(), 2);
+    let (x, profile) = (address(&alice, 30023, "x"), address(&alice, 0, ""));
+    let request = delete(&alice, NOW + 1, &[&["a", &x], &["a", &profile]]);
+    put(&mut world, conn, &request);
+    assert_eq!(contents(&mut world, conn, json!({"kinds": [30023, 0]})), ["y"]);
+    let late = at(NOW + 1, "x", "as old as the request");
+    assert_eq!(put(&mut world, conn, &late), blocked(&late));
+    let new = at(NOW + 2, "x", "x new");
+    assert_eq!(put(&mut world, conn, &new), accepted(&new));
+    // An older request that comes later reaches no further than itself.
+    put(&mut world, conn, &delete(&alice, NOW, &[&["a", &x]]));
+    assert_eq!(contents(&mut world, conn, json!({"kinds": [30023]})), ["x new", "y"]);
+}
+
+#[test]
+fn a_blocked_version_replaces_nothing() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let alice = Author::new(1);
+    let (old, new) = (alice.sign(0, NOW, &[], "old"), alice.sign(0, NOW + 1, &[], "new"));
+    put(&mut world, conn, &delete(&alice, NOW, &[&["e", &new.id.to_string()]]));
+    put(&mut world, conn, &old);
+    assert_eq!(put(&mut world, conn, &new), blocked(&new));
+    assert_eq!(contents(&mut world, conn, json!({"kinds": [0]})), ["old"]);
+}
+
+#[test]
+fn a_deletion_request_cannot_be_deleted() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let alice = Author::new(1);
+    let note = alice.note("gone");
+    let request = delete(&alice, NOW, &[&["e", &note.id.to_string()]]);
+    put(&mut world, conn, &request);
+    put(&mut world, conn, &delete(&alice, NOW + 1, &[&["e", &request.id.to_string()]]));
+    assert_eq!(contents(&mut world, conn, json!({"ids": [request.id]})), ["deletion"]);
+    assert_eq!(put(&mut world, conn, &note), blocked(&note));
+    assert_eq!(put(&mut world, conn, &request)[3], "duplicate: already have this event");
+}
+
+#[test]
+fn gift_wraps_are_deleted_by_whom_they_are_for() {
+    let mut world = World::new(&[]);
+    let (alice, bob, throw_away) = (Author::new(1), Author::new(2), Author::new(3));
+    let conn = world.agent(&alice);
+    let wrap = |to: &Author, content: &str| throw_away.sign(1059, NOW, &[&["p", &to.key().to_string()]], content);
+    let (mine, another, theirs) = (wrap(&alice, "mine"), wrap(&alice, "another"), wrap(&bob, "theirs"));
+    for event in [&mine, &another, &theirs] {
+        put(&mut world, conn, event);
+    }
+    let ids = [&mine, &theirs].map(|event| event.id.to_string());
+    put(&mut world, conn, &delete(&alice, NOW, &[&["e", &ids[0]], &["e", &ids[1]]]));
+    assert_eq!(contents(&mut world, conn, json!({"kinds": [1059]})), ["another"]);
+    assert_eq!(put(&mut world, conn, &mine), blocked(&mine));
+    let reader = world.agent(&bob);
+    assert_eq!(contents(&mut world, reader, json!({"kinds": [1059]})), ["theirs"]);
+}
+
+#[test]
+fn who_vanishes_is_gone_for_good() {
+    let mut world = World::new(&[]);
+    let (alice, bob, throw_away) = (Author::new(1), Author::new(2), Author::new(3));
+    let (conn, other) = (world.agent(&alice), world.agent(&bob));
+    let notes: Vec<Event> = (0..450).map(|n| alice.sign(1, NOW - n, &[&["t", "x"]], &n.to_string())).collect();
+    for note in &notes {
+        world.say(conn, json!(["EVENT", note]));
+    }
+    let wrap = throw_away.sign(1059, NOW, &[&["p", &alice.key().to_string()]], "for alice");
+    let request = delete(&alice, NOW, &[&["e", &"ab".repeat(32)]]);
+    let (reply, future) = (bob.sign(1, NOW, &[&["t", "x"]], "bob's"), alice.sign(1, NOW + 2, &[], "after"));
+    for event in [&wrap, &request, &reply, &future] {
+        put(&mut world, conn, event);
+    }
+    let vanish = alice.sign(62, NOW + 1, &[&["relay", RELAY]], "bye");
+    assert_eq!(put(&mut world, conn, &vanish), accepted(&vanish));
+    // In bounded steps; here all of them have been let happen.
+    assert_eq!(contents(&mut world, conn, json!({"authors": [alice.key()]})), ["after", "bye"]);
+    assert!(contents(&mut world, conn, json!({"kinds": [1059]})).is_empty());
+    assert_eq!(contents(&mut world, other, json!({"#t": ["x"]})), ["bob's"]);
+    assert_eq!(world.column("SELECT count(*) || '' FROM tags WHERE tag <> 't=x'"), ["0"]);
+    assert_eq!(world.column("SELECT pubkey FROM vanishing"), Vec::<String>::new());
+    for gone in [&notes[7], &request, &wrap] {
+        assert_eq!(put(&mut world, conn, gone), blocked(gone));
+    }
+    let again = alice.sign(1, NOW + 3, &[], "again");
+    assert_eq!(put(&mut world, conn, &again), accepted(&again));
+    // No request undoes it.
+    put(&mut world, conn, &delete(&alice, NOW + 4, &[&["e", &vanish.id.to_string()]]));
+    assert_eq!(put(&mut world, conn, &vanish)[3], "duplicate: already have this event");
+}
+
+#[test]
+fn a_request_to_vanish_must_be_for_us() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let alice = Author::new(1);
+    let note = alice.note("stays");
+    put(&mut world, conn, &note);
+    for tags in [
+        &[][..],
+        &[&["relay", "wss://elsewhere.example"][..]][..],
+        &[&["relay"][..]][..],
+        &[&["relay", "all_relays"][..]][..],
+    ] {
+        let vanish = alice.sign(62, NOW, tags, "");
+        let reason = "invalid: relay tag must be ALL_RELAYS or this relay's URL";
+        assert_eq!(put(&mut world, conn, &vanish), json!(["OK", vanish.id, false, reason]));
+    }
+    assert_eq!(contents(&mut world, conn, json!({})), ["stays"]);
+    let vanish = alice.sign(62, NOW, &[&["relay", "wss://elsewhere.example"], &["relay", "ALL_RELAYS"]], "");
+    put(&mut world, conn, &vanish);
+    assert!(contents(&mut world, conn, json!({"kinds": [1]})).is_empty());
+}
+
+#[test]
+fn vanishing_goes_on_after_the_loss_of_memory() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let alice = Author::new(1);
+    for n in 0..250 {
+        world.say(conn, json!(["EVENT", alice.note(&n.to_string())]));
+    }
+    world.settle();
+    world.take(conn);
+    world.say(conn, json!(["EVENT", alice.sign(62, NOW, &[&["relay", "ALL_RELAYS"]], "")]));
+    let answer = world.run_oldest(true).unwrap();
+    world.input(answer);
+    world.reset(false);
+    world.settle();
+    assert_eq!(world.stored().len(), 251);
+    world.pass(120);
+    assert_eq!(world.stored().len(), 1);
+}

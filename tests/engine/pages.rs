@@ -1,0 +1,132 @@
+//! Limits and pages (NIP-01, NIP-67): newest first, whole seconds, nothing lost, nothing twice.
+
+use std::collections::BTreeSet;
+
+use nexus::relay::ConnId;
+use serde_json::{Value, json};
+
+use crate::common::events::{Author, NOW};
+use crate::common::world::World;
+
+/// A relay with so many notes at each time.
+fn stored(notes: &[(u64, u64)]) -> (World, ConnId) {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    for (time, count) in notes {
+        for n in 0..*count {
+            world.say(conn, json!(["EVENT", Author::new(1).sign(1, *time, &[&["t", "x"]], &n.to_string())]));
+        }
+    }
+    world.settle();
+    world.take(conn);
+    (world, conn)
+}
+
+/// The events of an answer and its hint.
+fn page(world: &mut World, conn: ConnId, filter: &Value) -> (Vec<Value>, Value) {
+    let mut frames = world.ask(conn, json!(["REQ", "page", filter]));
+    let eose = frames.pop().unwrap();
+    assert_eq!(eose[0], "EOSE", "{eose}");
+    (frames.into_iter().map(|frame| frame[2].clone()).collect(), eose[2].clone())
+}
+
+#[test]
+fn hints_say_whether_all_was_sent() {
+    let (mut world, conn) = stored(&[(NOW, 1), (NOW - 1, 1), (NOW - 2, 1)]);
+    let cases = [
+        (json!({"limit": 2}), 2, json!(["more"])),
+        (json!({"limit": 3}), 3, json!(["finish"])),
+        (json!({"limit": 4}), 3, json!(["finish"])),
+        (json!({"limit": 0}), 0, Value::Null),
+        (json!({}), 3, json!(["finish"])),
+        (json!({"kinds": [2]}), 0, json!(["finish"])),
+    ];
+    for (filter, count, hint) in cases {
+        let (events, given) = page(&mut world, conn, &filter);
+        assert_eq!((events.len(), given), (count, hint), "{filter}");
+    }
+    let frames = world.ask(conn, json!(["REQ", "two", {"limit": 1}, {"kinds": [9]}]));
+    assert_eq!(frames.last(), Some(&json!(["EOSE", "two", ["more"]])));
+}
+
+#[test]
+fn a_small_limit_is_exact_and_a_page_ends_with_a_whole_second() {
+    let (mut world, conn) = stored(&[(NOW + 1, 60), (NOW, 90), (NOW - 1, 5)]);
+    for filter in [json!({}), json!({"kinds": [1]}), json!({"#t": ["x"]}), json!({"authors": [Author::new(1).key()]})] {
+        let limited = |limit: u64| {
+            let mut filter = filter.clone();
+            filter["limit"] = json!(limit);
+            filter
+        };
+        for (limit, count, hint) in [
+            (70, 70, "more"),
+            (99, 99, "more"),
+            (100, 150, "more"),
+            (150, 150, "more"),
+            (151, 155, "finish"),
+            (155, 155, "finish"),
+        ] {
+            let (events, given) = page(&mut world, conn, &limited(limit));
+            assert_eq!((events.len(), given), (count, json!([hint])), "{filter} {limit}");
+            let order: Vec<(u64, String)> =
+                events.iter().map(|e| (u64::MAX - e["created_at"].as_u64().unwrap(), e["id"].to_string())).collect();
+            assert!(order.is_sorted(), "{filter} {limit}");
+        }
+    }
+}
+
+#[test]
+fn pagination_over_a_second_of_5000_loses_and_repeats_nothing() {
+    let (mut world, conn) = stored(&[(NOW + 1, 130), (NOW, 5000), (NOW - 1, 320), (NOW - 3, 1)]);
+    let mut seen = BTreeSet::new();
+    let mut until = NOW + 10;
+    for pages in 1.. {
+        let (events, hint) = page(&mut world, conn, &json!({"kinds": [1], "until": until, "limit": 200}));
+        for event in &events {
+            assert!(seen.insert(event["id"].to_string()), "twice: {event}");
+        }
+        if hint == json!(["finish"]) {
+            assert_eq!(pages, 3);
+            break;
+        }
+        until = events.last().unwrap()["created_at"].as_u64().unwrap() - 1;
+    }
+    assert_eq!(seen.len(), 130 + 5000 + 320 + 1);
+}
+
+#[test]
+fn live_events_wait_for_the_second_query_too() {
+    let (mut world, conn) = stored(&[(NOW, 120)]);
+    let reader = world.client();
+    world.say(reader, json!(["REQ", "s", {"limit": 100}]));
+    let first = world.run_oldest(false).unwrap();
+    world.input(first);
+    let late = Author::new(2).note("late");
+    world.say(conn, json!(["EVENT", late]));
+    let commit = world.run_oldest(true).unwrap();
+    world.input(commit);
+    assert!(world.take(reader).is_empty());
+    world.settle();
+    let frames = world.take(reader);
+    let copies = frames.iter().filter(|frame| **frame == json!(["EVENT", "s", late])).count();
+    assert_eq!((frames.len(), copies), (122, 1));
+}
+
+#[test]
+fn a_question_that_would_read_too_much_is_refused() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    // 2,001 kinds of one author, found only by looking.
+    for kind in 0..2001u16 {
+        world.say(conn, json!(["EVENT", Author::new(1).sign(40_000 + kind, NOW, &[&["t", "x"]], "")]));
+    }
+    world.settle();
+    world.take(conn);
+    let reason = "restricted: this would read too many events; narrow it by kinds, authors, tags or time";
+    for filter in [json!({"authors": [Author::new(1).key()], "limit": 1}), json!({"#t": ["x"]})] {
+        assert_eq!(world.ask(conn, json!(["REQ", "s", filter])), [json!(["CLOSED", "s", reason])]);
+        assert_eq!(world.ask(conn, json!(["COUNT", "c", filter])), [json!(["CLOSED", "c", reason])]);
+    }
+    assert_eq!(world.ask(conn, json!(["REQ", "s", {"#t": ["x"], "kinds": [40_007]}])).len(), 2);
+    assert_eq!(world.stats()["subscriptions"], 1);
+}

@@ -1,6 +1,7 @@
 // Builds the Worker into build/, unless it is there for these very sources.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { ROOT, bin, fail, fingerprint, once, run, say } from "./run.mjs";
 import { setup, tool } from "./setup.mjs";
@@ -19,7 +20,8 @@ export async function build() {
         WASM_OPT_BIN: bin("wasm-opt"),
         ESBUILD_BIN: bin("esbuild"),
         CC_wasm32_unknown_unknown: process.env.CC_wasm32_unknown_unknown ?? "clang",
-        CFLAGS_wasm32_unknown_unknown: `-include ${join(ROOT, "src/cloudflare/secp256k1.h")}`,
+        CC_SHELL_ESCAPED_FLAGS: "1", // the path may have spaces
+        CFLAGS_wasm32_unknown_unknown: `-include '${join(ROOT, "src/cloudflare/secp256k1.h")}'`,
         AR_wasm32_unknown_unknown: process.env.AR_wasm32_unknown_unknown ?? "llvm-ar",
       },
     });
@@ -36,7 +38,7 @@ export function checkSize() {
   say(`the Worker is ${text}`);
 }
 
-if (import.meta.filename === process.argv[1]) {
+if (fileURLToPath(import.meta.url) === process.argv[1]) {
   await setup();
   await build();
   checkSize();

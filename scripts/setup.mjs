@@ -4,6 +4,7 @@
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { ROOT, fail, fingerprint, once, read, run, say } from "./run.mjs";
 
 // worker-build is of the release of the `worker` crate, the CLI of the locked wasm-bindgen.
@@ -91,7 +92,7 @@ export async function setup() {
   await builtTools();
 }
 
-if (import.meta.filename === process.argv[1]) {
+if (fileURLToPath(import.meta.url) === process.argv[1]) {
   await setup();
   say("set up");
 }

@@ -10,8 +10,8 @@ use worker::{D1Database, Delay};
 
 use crate::store::{Param, Rows, Statement, StoreError};
 
-/// D1 ends a query after 30 s; an answer that takes longer is not coming.
-const TIMEOUT: Duration = Duration::from_secs(35);
+/// An answer takes milliseconds, in bad times seconds; clients give up after some more.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Deserialize)]
 struct Row {
@@ -22,7 +22,7 @@ struct Row {
 pub async fn run(db: &D1Database, statements: &[Statement]) -> Result<Rows, StoreError> {
     match select(pin!(batch(db, statements)), Delay::from(TIMEOUT)).await {
         Either::Left((result, _)) => result.map_err(|error| self::error(&error)),
-        Either::Right(_) => Err(StoreError::new("the database did not answer in time")),
+        Either::Right(_) => Err(StoreError::timed_out()),
     }
 }
 

@@ -59,6 +59,11 @@ impl DurableObject for NexusRelay {
     }
 
     async fn websocket_message(&self, socket: WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
+        if let Err(error) = &self.core {
+            // A close reason holds 123 bytes.
+            let reason: String = error.chars().filter(char::is_ascii).take(120).collect();
+            let _ = socket.close(Some(1011), Some(reason));
+        }
         if let Some((core, conn)) = self.known(&socket) {
             core.handle(match message {
                 WebSocketIncomingMessage::String(text) => Input::Received { conn, text },

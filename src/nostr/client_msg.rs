@@ -79,6 +79,25 @@ impl ClientMessage {
     }
 }
 
+/// To whom a frame that is refused unread has to be answered, as far as a look at it tells.
+pub fn refuse(frame: &str, reason: Reason) -> Refusal {
+    let parts: Vec<&RawValue> = serde_json::from_str(frame).unwrap_or_default();
+    let mut parts = parts.into_iter().map(RawValue::get);
+    let verb = parts.next().and_then(|verb| serde_json::from_str::<String>(verb).ok());
+    let subject = parts.next();
+    match (verb.as_deref(), subject) {
+        (Some("EVENT" | "AUTH"), Some(json)) => match claimed_id(json) {
+            Some(id) => Refusal::Ok(id, reason),
+            None => Refusal::Notice(reason),
+        },
+        (Some("REQ" | "COUNT"), Some(json)) => match serde_json::from_str::<String>(json) {
+            Ok(id) if id.len() <= MAX_ECHO => Refusal::Closed(id, reason),
+            _ => Refusal::Notice(reason),
+        },
+        _ => Refusal::Notice(reason),
+    }
+}
+
 fn signed(json: &str) -> Result<Box<Event>, Refusal> {
     Event::parse(json).map(Box::new).map_err(|reason| match claimed_id(json) {
         Some(id) => Refusal::Ok(id, reason),

@@ -1,7 +1,7 @@
 //! What may be said and asked: every rule that refuses an event or a question before the store is
 //! touched, the cheapest first.
 
-use super::conn::MAX_REMEMBERED;
+use super::conn::{MAX_INDEXED, MAX_REMEMBERED};
 use super::{ConnId, Relay};
 use crate::nostr::gate::GATES;
 use crate::nostr::{Event, Filter, KindClass, Prefix, Reason, deletion, kind};
@@ -90,6 +90,9 @@ impl Relay {
         if id.chars().count() as u64 > limits.max_subid_length {
             return restricted(format!("subscription id is over {} characters", limits.max_subid_length));
         }
+        if let Some(reason) = self.too_many_questions(conn) {
+            return Err(reason);
+        }
         if filters.len() as u64 > limits.max_filters {
             return restricted(format!("more than {} filters in one REQ", limits.max_filters));
         }
@@ -114,6 +117,9 @@ impl Relay {
         let held: usize = state.subs.values().map(|sub| sub.size).sum();
         if held + size > MAX_REMEMBERED {
             return restricted(format!("the filters of this connection are over {MAX_REMEMBERED} bytes; CLOSE some"));
+        }
+        if self.subs.len() >= MAX_INDEXED {
+            return Err(Reason::new(Prefix::Error, "the relay has no room for another subscription; try again later"));
         }
         Ok(())
     }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
-use super::Ticket;
 use crate::nostr::{EventId, Filter, PublicKey};
 
 /// Names a connection for as long as it is open, across hibernation and resets.
@@ -26,10 +25,12 @@ impl ConnId {
 
 /// Keys one connection can prove: more has no use and would grow without bound.
 pub const MAX_KEYS: usize = 64;
-/// Bytes of filters that one connection can keep open; what has to be remembered follows from it.
-pub const MAX_REMEMBERED: usize = 1_000_000;
-/// Live events kept for a subscription whose stored ones are still being read.
-pub const MAX_BUFFERED: usize = 10_000;
+/// Bytes of filters that one connection can keep open; what is remembered and indexed of it follows.
+pub const MAX_REMEMBERED: usize = 256_000;
+/// Values of filters that all connections together can keep open.
+pub const MAX_INDEXED: usize = 500_000;
+/// Bytes of live events kept for a subscription whose stored ones are still being read.
+pub const MAX_BUFFERED: usize = 1_000_000;
 
 /// One connection.
 #[derive(Debug, Default)]
@@ -60,8 +61,8 @@ pub struct Sub {
 /// none is sent twice, and EOSE comes between stored and live.
 #[derive(Debug, Default)]
 pub struct Backlog {
-    /// The query it waits for.
-    pub ticket: Option<Ticket>,
     /// Id and canonical text, in the order they came.
     pub live: Vec<(EventId, Rc<str>)>,
+    /// What they take.
+    pub bytes: usize,
 }

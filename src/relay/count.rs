@@ -1,11 +1,12 @@
 //! COUNT (NIP-45): an exact count of what a REQ would find, with HyperLogLog registers where the NIP
 //! defines them, or a refusal.
 
+use super::asking::Question;
 use super::stored::{over_budget, unreadable};
-use super::{ConnId, Effect, Millis, Purpose, Relay};
+use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::hll::Registers;
 use crate::nostr::{Filter, relay_msg};
-use crate::store::read::{self, Found};
+use crate::store::read;
 use crate::store::{Rows, StoreError};
 
 /// A COUNT that waits for the store.
@@ -34,7 +35,7 @@ impl Relay {
         if statements.is_empty() {
             self.count_answered(counting, Ok(Rows::new()), out);
         } else {
-            self.query(Purpose::Count(counting), statements, now, out);
+            self.ask(conn, Question::Count(counting), statements, now, out);
         }
     }
 
@@ -46,8 +47,8 @@ impl Relay {
     ) {
         let Counting { conn, query, filters } = counting;
         let found = match result.and_then(read::decode_counted) {
-            Ok(Found::Some(found)) => found,
-            Ok(Found::OverBudget) => return self.send(conn, relay_msg::closed(&query, &over_budget()), out),
+            Ok(Some(found)) => found,
+            Ok(None) => return self.send(conn, relay_msg::closed(&query, &over_budget()), out),
             Err(error) => return self.send(conn, relay_msg::closed(&query, &unreadable(error)), out),
         };
         let registers = match filters.as_slice() {
@@ -55,7 +56,7 @@ impl Relay {
             _ => None,
         };
         let hll = registers.map(|mut registers| {
-            found.iter().for_each(|(_, author)| registers.add(author));
+            found.values().for_each(|author| registers.add(author));
             registers.to_hex()
         });
         self.send(conn, relay_msg::count(&query, found.len() as u64, hll.as_deref()), out);

@@ -9,6 +9,7 @@
 //! or late or never; feed [`Input::Woke`] first after any loss of memory.
 
 mod admit;
+mod asking;
 mod attachment;
 mod config;
 mod conn;
@@ -29,14 +30,13 @@ use std::rc::Rc;
 pub use config::{Config, ConfigError, Limits, SETTINGS, Setting};
 pub use conn::ConnId;
 
+use crate::nostr::client_msg::{self, Refusal};
 use crate::nostr::relay_msg;
-use crate::nostr::{ClientMessage, Prefix, Reason, client_msg::Refusal};
-use crate::store::read::{self, Found};
+use crate::nostr::{ClientMessage, Prefix, Reason};
 use crate::store::{Rows, Statement, StoreError, write};
+use asking::{Line, Question};
 use conn::Conn;
-use count::Counting;
 use counters::Counters;
-use stored::Reading;
 use subs::SubIndex;
 use writer::Writer;
 
@@ -155,16 +155,15 @@ pub enum Effect {
 
 /// What a query was made for.
 enum Purpose {
-    /// The stored events of a subscription.
-    Stored(Reading),
-    /// A COUNT.
-    Count(Counting),
+    /// To answer a client's question; nothing when nobody wants the answer any more.
+    Answer(ConnId, Option<Question>),
     /// What a sweep finds to remove.
     Sweep,
     /// The totals, before the first group.
     Totals,
-    /// Events that landed although their commit was reported as failed.
-    Missed,
+    /// Events above the first number up to the second, that landed although their commit was reported
+    /// as failed.
+    Missed(u64, u64),
 }
 
 /// One relay.
@@ -173,10 +172,13 @@ pub struct Relay {
     conns: BTreeMap<ConnId, Conn>,
     subs: SubIndex,
     writer: Writer,
+    line: Line,
     queries: BTreeMap<Ticket, (Purpose, Millis)>,
     last_ticket: u64,
     /// The earliest alarm asked for since the relay woke.
     alarm: Option<Millis>,
+    /// Numbers of events that are still to be looked for, as in [`Purpose::Missed`].
+    missed: Option<(u64, u64)>,
     /// Whether a sweep is being done.
     sweeping: bool,
     /// The removal in flight: its ticket, whether more is to be removed, when the next event expires.
@@ -192,9 +194,11 @@ impl Relay {
             conns: BTreeMap::new(),
             subs: SubIndex::default(),
             writer: Writer::default(),
+            line: Line::default(),
             queries: BTreeMap::new(),
             last_ticket: 0,
             alarm: None,
+            missed: None,
             sweeping: false,
             removing: None,
             counters: Counters::new(now),
@@ -239,8 +243,8 @@ impl Relay {
         }
         let max = self.config.limits.max_message_length;
         if text.len() as u64 > max {
-            let text = format!("message of {} bytes is over the limit of {max}", text.len());
-            return self.send(conn, relay_msg::notice(&Reason::new(Prefix::Restricted, text)), out);
+            let why = format!("message of {} bytes is over the limit of {max}", text.len());
+            return self.refuse(conn, client_msg::refuse(text, Reason::new(Prefix::Restricted, why)), out);
         }
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Event(event)) => self.publish(conn, *event, now, out),
@@ -248,12 +252,18 @@ impl Relay {
             Ok(ClientMessage::Count { query, filters }) => self.count(conn, query, filters, now, out),
             Ok(ClientMessage::Close(subscription)) => self.unsubscribe(conn, &subscription, out),
             Ok(ClientMessage::Auth(event)) => self.authenticate(conn, &event, now, out),
-            Err(Refusal::Ok(id, reason)) => self.reject(conn, &id, &reason, out),
-            Err(Refusal::Closed(subscription, reason)) => {
+            Err(refusal) => self.refuse(conn, refusal, out),
+        }
+    }
+
+    fn refuse(&mut self, conn: ConnId, refusal: Refusal, out: &mut Vec<Effect>) {
+        match refusal {
+            Refusal::Ok(id, reason) => self.reject(conn, &id, &reason, out),
+            Refusal::Closed(subscription, reason) => {
                 self.unsubscribe(conn, &subscription, out);
                 self.send(conn, relay_msg::closed(&subscription, &reason), out);
             }
-            Err(Refusal::Notice(reason)) => self.send(conn, relay_msg::notice(&reason), out),
+            Refusal::Notice(reason) => self.send(conn, relay_msg::notice(&reason), out),
         }
     }
 
@@ -264,24 +274,29 @@ impl Relay {
             out.push(Effect::Log { line: format!("query failed: {error}") });
         }
         match purpose {
-            Purpose::Stored(reading) => self.stored_answered(reading, result, now, out),
-            Purpose::Count(counting) => self.count_answered(counting, result, out),
+            Purpose::Answer(conn, question) => {
+                self.asked(conn);
+                match question {
+                    Some(Question::Stored(reading)) => self.stored_answered(reading, result, now, out),
+                    Some(Question::Count(counting)) => self.count_answered(counting, result, out),
+                    None => {}
+                }
+                self.ask_next(now, out);
+            }
             Purpose::Sweep => self.sweep_found(result, now, out),
             Purpose::Totals => self.totals_answered(result.and_then(|rows| write::decode_totals(&rows)), now, out),
-            Purpose::Missed => {
-                let rows = result.unwrap_or_default().into_iter().next().unwrap_or_default();
-                if let Ok(Found::Some(events)) = read::decode(rows) {
-                    events.iter().for_each(|event| self.tell_missed(&event.json, out));
-                }
-            }
+            Purpose::Missed(after, upto) => match result {
+                Ok(rows) => rows.iter().flatten().for_each(|json| self.tell_missed(json, out)),
+                // Asked for again with the next group.
+                Err(_) => self.missed = Some((after, upto)),
+            },
         }
     }
 
-    fn query(&mut self, purpose: Purpose, statements: Vec<Statement>, now: Millis, out: &mut Vec<Effect>) -> Ticket {
+    fn query(&mut self, purpose: Purpose, statements: Vec<Statement>, now: Millis, out: &mut Vec<Effect>) {
         let ticket = self.next_ticket();
         self.queries.insert(ticket, (purpose, now));
         out.push(Effect::Query { ticket, statements });
-        ticket
     }
 
     fn next_ticket(&mut self) -> Ticket {

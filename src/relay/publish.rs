@@ -96,6 +96,11 @@ impl Relay {
                 out.push(Effect::Log { line: format!("commit failed twice: {error}") });
                 self.writer.doubt(ids.into_iter());
                 self.give_up(group.events, &error, out);
+                if error.timed_out {
+                    // Those who wait would wait as long for the same.
+                    let waiting = self.writer.drain();
+                    self.give_up(waiting, &error, out);
+                }
                 self.commit_next(now, out);
             }
         }
@@ -136,8 +141,10 @@ impl Relay {
                 }
             }
         }
-        if missed > 0 {
-            self.query(Purpose::Missed, vec![read::log(told, committed.base)], now, out);
+        let again = self.missed.take();
+        if missed > 0 || again.is_some() {
+            let after = again.map_or(told, |(after, _)| after);
+            self.query(Purpose::Missed(after, committed.base), vec![read::log(after, committed.base)], now, out);
         }
         self.writer.advance(committed.totals);
     }

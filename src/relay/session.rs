@@ -21,10 +21,8 @@ impl Relay {
         let Some(gone) = self.conns.remove(&conn) else { return };
         for (id, sub) in &gone.subs {
             self.subs.remove(conn, id, &sub.filters);
-            if let Some(backlog) = &sub.reading {
-                backlog.ticket.map(|ticket| self.queries.remove(&ticket));
-            }
         }
+        self.drop_questions(conn);
     }
 
     pub(super) fn authenticate(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) {
@@ -64,7 +62,7 @@ impl Relay {
     }
 
     /// Rebuilds everything that is held in memory: connections from what they remember, totals from
-    /// the store, and the reads that were never answered.
+    /// the store. Reads that were never answered are closed.
     pub(super) fn woke(&mut self, conns: Vec<(ConnId, String)>, now: Millis, out: &mut Vec<Effect>) {
         for (conn, text) in conns {
             let Some((state, subs)) = attachment::decode(&text) else {
@@ -74,11 +72,18 @@ impl Relay {
                 continue;
             };
             self.conns.insert(conn, state);
+            let unread = subs.iter().any(|sub| sub.unread);
             for sub in subs {
-                self.install(conn, sub.id.clone(), sub.filters);
                 if sub.unread {
-                    self.read_stored(conn, sub.id, now, out);
+                    // Not read again by itself: what ended the memory may have been this very answer.
+                    let reason = Reason::new(Prefix::Error, "the relay lost this request; send it again");
+                    self.send(conn, relay_msg::closed(&sub.id, &reason), out);
+                } else {
+                    self.install(conn, sub.id, sub.filters);
                 }
+            }
+            if unread {
+                self.remember(conn, out);
             }
         }
         let statements = write::read_totals();

@@ -8,16 +8,19 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::{ConnId, Effect, Millis, Purpose, Relay};
+use super::asking::Question;
+use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::relay_msg::Completeness;
 use crate::nostr::{EventId, Filter, Prefix, Reason, relay_msg};
-use crate::store::read::{self, Found, StoredEvent, Viewer};
+use crate::store::read::{self, Page, StoredEvent, Viewer};
 use crate::store::{Rows, Statement, StoreError};
 
 /// From this limit on an answer is a page.
 const PAGE: u64 = 100;
 /// Events of one second that complete a page.
 const MAX_SECOND: u64 = 10_000;
+/// Bytes of events in one answer, shared by the filters of a REQ.
+const MAX_ANSWER: u64 = 4_000_000;
 
 /// A subscription whose stored events are being read.
 #[derive(Clone, Debug)]
@@ -27,6 +30,49 @@ pub(super) struct Reading {
     lanes: Vec<Lane>,
     /// Whether some filter asked for no stored events at all, so that nothing is known of them.
     unasked: bool,
+}
+
+impl Reading {
+    /// Whether a part of the answer is there already.
+    pub fn goes_on(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.cut.is_some())
+    }
+
+    /// Bytes each filter may fill.
+    fn share(&self) -> u64 {
+        MAX_ANSWER / (self.lanes.len() as u64).max(1)
+    }
+
+    /// The statements that are needed next; none when the answer is complete.
+    fn statements(&self, viewer: &Viewer) -> Vec<Statement> {
+        let share = self.share();
+        if self.goes_on() {
+            let cut = self.lanes.iter().filter_map(|lane| lane.cut.map(|second| lane.rest(second, share, viewer)));
+            cut.flatten().collect()
+        } else {
+            self.lanes.iter().map(|lane| read::newest(&lane.filter, lane.limit + 1, share, viewer)).collect()
+        }
+    }
+
+    /// Gives each lane the rows of its statements: the first answers, or the rests of cut seconds.
+    fn take(&mut self, rows: Rows) -> Result<(), Reason> {
+        let mut rows = rows.into_iter();
+        let mut next = || match rows.next().map(read::decode) {
+            Some(Ok(Some(page))) => Ok(page),
+            Some(Ok(None)) => Err(over_budget()),
+            Some(Err(error)) => Err(unreadable(error)),
+            None => Err(unreadable(StoreError::new("a query was answered with too few results"))),
+        };
+        let goes_on = self.goes_on();
+        for lane in &mut self.lanes {
+            match (goes_on, lane.cut) {
+                (false, _) => lane.take(next()?),
+                (true, None) => {}
+                (true, Some(second)) => lane.complete(second, next()?, next()?)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One filter's part of the answer.
@@ -41,39 +87,39 @@ struct Lane {
 }
 
 impl Lane {
-    /// The statements this lane needs now; those that are complete need none.
-    fn first(&self, viewer: &Viewer) -> Statement {
-        read::newest(&self.filter, self.limit + 1, viewer)
-    }
-
-    fn rest(&self, second: u64, viewer: &Viewer) -> [Statement; 2] {
+    fn rest(&self, second: u64, share: u64, viewer: &Viewer) -> [Statement; 2] {
         let within = Filter { since: Some(second), until: Some(second), ..self.filter.clone() };
         let before = match second.checked_sub(1) {
             Some(until) => Filter { until: Some(until), ..self.filter.clone() },
             None => Filter { since: Some(1), until: Some(0), ..self.filter.clone() },
         };
-        [read::newest(&within, MAX_SECOND + 1, viewer), read::newest(&before, 1, viewer)]
+        [read::newest(&within, MAX_SECOND + 1, share, viewer), read::newest(&before, 1, share, viewer)]
     }
 
-    /// Takes the first answer: all there is, or one more than the limit.
-    fn take(&mut self, mut events: Vec<StoredEvent>) {
+    /// Takes the first answer: all there is, or one more than the limit, or what the budget holds.
+    fn take(&mut self, page: Page) {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        if let (Some(last), Some(next)) = (events.get(limit - 1), events.get(limit)) {
-            self.more = true;
-            if self.limit >= PAGE && last.created_at == next.created_at {
-                self.cut = Some(last.created_at);
-            }
+        self.events = page.events;
+        self.more = page.cut || self.events.len() > limit;
+        if let (Some(last), Some(next)) = (self.events.get(limit.saturating_sub(1)), self.events.get(limit))
+            && self.limit >= PAGE
+            && last.created_at == next.created_at
+        {
+            self.cut = Some(last.created_at);
         }
-        events.truncate(limit);
-        self.events = events;
+        self.events.truncate(limit);
     }
 
     /// Takes the rest of the second at which the page was cut.
-    fn complete(&mut self, second: u64, rest: Vec<StoredEvent>, older: &[StoredEvent]) {
+    fn complete(&mut self, second: u64, rest: Page, older: Page) -> Result<(), Reason> {
+        if rest.cut || rest.events.len() as u64 > MAX_SECOND {
+            return Err(over_budget());
+        }
         self.events.retain(|event| event.created_at > second);
-        self.events.extend(rest);
-        self.more = !older.is_empty();
+        self.events.extend(rest.events);
+        self.more = !older.events.is_empty();
         self.cut = None;
+        Ok(())
     }
 }
 
@@ -92,20 +138,22 @@ impl Relay {
         let asked: Vec<Lane> = lanes.iter().filter(|lane| lane.limit > 0).cloned().collect();
         let unasked = asked.len() < lanes.len();
         let reading = Reading { conn, subscription, lanes: asked, unasked };
-        let statements = self.viewed(conn, now, |viewer| reading.lanes.iter().map(|lane| lane.first(viewer)).collect());
-        self.read_on(reading, statements, now, out);
+        self.read_on(reading, true, now, out);
     }
 
     /// Asks what is left to ask, or sends the answer when nothing is.
-    fn read_on(&mut self, reading: Reading, statements: Vec<Statement>, now: Millis, out: &mut Vec<Effect>) {
+    fn read_on(&mut self, reading: Reading, first: bool, now: Millis, out: &mut Vec<Effect>) {
+        let statements = self.viewed(reading.conn, now, |viewer| match first || reading.goes_on() {
+            true => reading.statements(viewer),
+            false => Vec::new(),
+        });
         if statements.is_empty() {
             return self.send_stored(reading, out);
         }
-        let (conn, subscription) = (reading.conn, reading.subscription.clone());
-        let ticket = self.query(Purpose::Stored(reading), statements, now, out);
-        if let Some(sub) = self.sub_mut(conn, &subscription) {
-            sub.reading.get_or_insert_default().ticket = Some(ticket);
+        if let Some(sub) = self.sub_mut(reading.conn, &reading.subscription) {
+            sub.reading.get_or_insert_default();
         }
+        self.ask(reading.conn, Question::Stored(reading), statements, now, out);
     }
 
     pub(super) fn stored_answered(
@@ -115,14 +163,8 @@ impl Relay {
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
-        match result.map_err(unreadable).and_then(|rows| take_rows(&mut reading, rows)) {
-            Ok(()) => {
-                let statements = self.viewed(reading.conn, now, |viewer| {
-                    let cut = reading.lanes.iter().filter_map(|lane| lane.cut.map(|second| (lane, second)));
-                    cut.flat_map(|(lane, second)| lane.rest(second, viewer)).collect()
-                });
-                self.read_on(reading, statements, now, out);
-            }
+        match result.map_err(unreadable).and_then(|rows| reading.take(rows)) {
+            Ok(()) => self.read_on(reading, false, now, out),
             Err(reason) => {
                 self.end_subscription(reading.conn, &reading.subscription);
                 self.send(reading.conn, relay_msg::closed(&reading.subscription, &reason), out);
@@ -171,32 +213,6 @@ impl Relay {
             filters.iter().filter(|filter| !filter.is_void()).map(|filter| read::all(filter, viewer)).collect()
         })
     }
-}
-
-/// Gives each lane the rows of its statements: the first answers, or the rests of cut seconds.
-fn take_rows(reading: &mut Reading, rows: Rows) -> Result<(), Reason> {
-    let mut rows = rows.into_iter();
-    let mut next = || match rows.next().map(read::decode) {
-        Some(Ok(Found::Some(events))) => Ok(events),
-        Some(Ok(Found::OverBudget)) => Err(over_budget()),
-        Some(Err(error)) => Err(unreadable(error)),
-        None => Err(unreadable(StoreError::new("a query was answered with too few results"))),
-    };
-    let resting = reading.lanes.iter().any(|lane| lane.cut.is_some());
-    for lane in &mut reading.lanes {
-        match (resting, lane.cut) {
-            (false, _) => lane.take(next()?),
-            (true, None) => {}
-            (true, Some(second)) => {
-                let (rest, older) = (next()?, next()?);
-                if rest.len() as u64 > MAX_SECOND {
-                    return Err(over_budget());
-                }
-                lane.complete(second, rest, &older);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// What a search that would read too much is refused with.

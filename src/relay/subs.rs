@@ -19,20 +19,34 @@ enum Key {
     Any,
 }
 
+/// One filter of a subscription: the connection, the subscription's id, the filter's place in it.
 type Entry = (ConnId, Rc<str>, usize);
 
 /// The index.
 #[derive(Debug, Default)]
 pub struct SubIndex {
-    entries: BTreeMap<Key, BTreeMap<Entry, Rc<[Filter]>>>,
+    /// Sorted by entry.
+    entries: BTreeMap<Key, Vec<(Entry, Rc<[Filter]>)>>,
+    /// How many there are in all.
+    len: usize,
 }
 
 impl SubIndex {
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// Enters a subscription.
     pub fn insert(&mut self, conn: ConnId, id: &Rc<str>, filters: &Rc<[Filter]>) {
         for (at, filter) in filters.iter().enumerate() {
+            let entry = (conn, id.clone(), at);
             for key in keys_of_filter(filter) {
-                self.entries.entry(key).or_default().insert((conn, id.clone(), at), filters.clone());
+                let entries = self.entries.entry(key).or_default();
+                if let Err(place) = entries.binary_search_by(|(known, _)| known.cmp(&entry)) {
+                    entries.insert(place, (entry.clone(), filters.clone()));
+                    self.len += 1;
+                }
             }
         }
     }
@@ -40,12 +54,15 @@ impl SubIndex {
     /// Takes out what [`insert`](Self::insert) entered with the same arguments.
     pub fn remove(&mut self, conn: ConnId, id: &Rc<str>, filters: &Rc<[Filter]>) {
         for (at, filter) in filters.iter().enumerate() {
+            let entry = (conn, id.clone(), at);
             for key in keys_of_filter(filter) {
-                if let Some(entries) = self.entries.get_mut(&key) {
-                    entries.remove(&(conn, id.clone(), at));
-                    if entries.is_empty() {
-                        self.entries.remove(&key);
-                    }
+                let Some(entries) = self.entries.get_mut(&key) else { continue };
+                if let Ok(place) = entries.binary_search_by(|(known, _)| known.cmp(&entry)) {
+                    entries.remove(place);
+                    self.len -= 1;
+                }
+                if entries.is_empty() {
+                    self.entries.remove(&key);
                 }
             }
         }
@@ -53,15 +70,18 @@ impl SubIndex {
 
     /// The subscriptions `event` is for, each once.
     pub fn matching(&self, event: &Event) -> BTreeSet<(ConnId, Rc<str>)> {
-        let mut found = BTreeSet::new();
-        for entries in keys_of_event(event).iter().filter_map(|key| self.entries.get(key)) {
-            for ((conn, id, at), filters) in entries {
-                if filters.get(*at).is_some_and(|filter| filter.matches(event)) {
-                    found.insert((*conn, id.clone()));
-                }
-            }
-        }
-        found
+        // A filter entered under several values that the event has is asked once.
+        let keys = keys_of_event(event);
+        let candidates: BTreeMap<&Entry, &Rc<[Filter]>> = keys
+            .iter()
+            .filter_map(|key| self.entries.get(key))
+            .flat_map(|entries| entries.iter().map(|(entry, filters)| (entry, filters)))
+            .collect();
+        candidates
+            .into_iter()
+            .filter(|((.., at), filters)| filters.get(*at).is_some_and(|filter| filter.matches(event)))
+            .map(|((conn, id, _), _)| (*conn, id.clone()))
+            .collect()
     }
 }
 

@@ -45,8 +45,8 @@ impl Relay {
             return false;
         };
         self.subs.remove(conn, &id, &sub.filters);
-        if let Some(backlog) = sub.reading {
-            backlog.ticket.map(|ticket| self.queries.remove(&ticket));
+        if sub.reading.is_some() {
+            self.drop_question(conn, subscription);
         }
         true
     }
@@ -77,8 +77,9 @@ impl Relay {
                 self.send_event(conn, &subscription, json, out);
                 continue;
             };
-            if backlog.live.len() < MAX_BUFFERED {
+            if backlog.bytes < MAX_BUFFERED {
                 let json = shared.get_or_insert_with(|| json.into()).clone();
+                backlog.bytes += json.len();
                 backlog.live.push((event.id, json));
             } else {
                 self.end_subscription(conn, &subscription);

@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 
 use super::{ConnId, Millis, Ticket};
 use crate::nostr::{EventId, Prefix, Reason};
-use crate::store::write::{NewEvent, Totals};
+use crate::store::write::{self, NewEvent, Totals};
 
-/// Events in one group, and the bytes of their texts: what one D1 parameter carries with room to
-/// spare (2 MB), in a batch that takes some milliseconds.
+/// Events in one group, and the bytes they take in its parameter: what D1 takes (2 MB) with room to
+/// spare, in a batch that takes some milliseconds.
 const MAX_EVENTS: usize = 256;
 const MAX_BYTES: usize = 1_000_000;
-/// Events that may wait for the group in flight before more are refused.
-const MAX_WAITING: usize = 8192;
+/// Bytes that may wait for the group in flight before more is refused.
+const MAX_WAITING: usize = 16_000_000;
 /// Events whose fate is unknown that are remembered.
 const MAX_UNSURE: usize = 4096;
 
@@ -55,6 +55,7 @@ pub struct Writer {
     log: Log,
     totals: Option<Totals>,
     waiting: Vec<Waiting>,
+    waiting_bytes: usize,
     pub in_flight: Option<InFlight>,
     /// Events whose commit failed twice: they may be in the store, unknown to subscribers.
     unsure: BTreeSet<EventId>,
@@ -104,10 +105,11 @@ impl Writer {
             known.conns.push(conn);
             return Ok(());
         }
-        if self.waiting.len() >= MAX_WAITING {
+        if self.waiting_bytes >= MAX_WAITING {
             return Err(Reason::new(Prefix::Error, "the store is behind; try again in a few seconds"));
         }
-        let bytes = new.event.to_json().len();
+        let bytes = write::parameter_size(&new);
+        self.waiting_bytes += bytes;
         self.waiting.push(Waiting { new, conns: vec![conn], bytes });
         Ok(())
     }
@@ -124,11 +126,14 @@ impl Writer {
         };
         let count = self.waiting.iter().take(MAX_EVENTS).map_while(|w| fits(w).then_some(())).count().max(1);
         let rest = self.waiting.split_off(count.min(self.waiting.len()));
-        Some(std::mem::replace(&mut self.waiting, rest))
+        let group = std::mem::replace(&mut self.waiting, rest);
+        self.waiting_bytes = self.waiting.iter().map(|w| w.bytes).sum();
+        Some(group)
     }
 
     /// Gives up everything that waits.
     pub fn drain(&mut self) -> Vec<Waiting> {
+        self.waiting_bytes = 0;
         std::mem::take(&mut self.waiting)
     }
 

@@ -38,12 +38,19 @@ pub type Rows = Vec<Vec<String>>;
 pub struct StoreError {
     /// What the database or the host said.
     pub message: String,
+    /// Whether it said nothing in time.
+    pub timed_out: bool,
 }
 
 impl StoreError {
     /// An error in the database's own words.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
+        Self { message: message.into(), timed_out: false }
+    }
+
+    /// There was no answer in time.
+    pub fn timed_out() -> Self {
+        Self { message: "the database did not answer in time".to_owned(), timed_out: true }
     }
 }
 

@@ -24,6 +24,8 @@ const MAX_FOUND: u64 = 20_000;
 const MAX_PARTS: u64 = 2_000;
 /// The row that says that a search stopped at its budget.
 const OVER_BUDGET: &str = "!";
+/// What a row begins with that stands for an event left out of a page, followed by its time.
+const CUT: &str = "~";
 
 /// For whom and when a search is made.
 #[derive(Clone, Debug)]
@@ -45,24 +47,32 @@ pub struct StoredEvent {
     pub json: String,
 }
 
-/// What a search found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found<T> {
-    /// All there is, up to the limit.
-    Some(Vec<T>),
-    /// Nothing can be said: the search would read too much.
-    OverBudget,
+/// Stored events, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Whole seconds, if the page was cut.
+    pub events: Vec<StoredEvent>,
+    /// Whether the page ends before the limit because its events are large.
+    pub cut: bool,
 }
 
-/// The newest `limit` stored events `filter` matches, newest first, ties by the lowest id (NIP-01).
-/// One row each; decode them with [`decode`].
-pub fn newest(filter: &Filter, limit: u64, viewer: &Viewer) -> Statement {
-    search(filter, Some(limit), viewer)
+/// The newest `limit` stored events `filter` matches, newest first, ties by the lowest id (NIP-01), as
+/// far as their texts before the last take `max_bytes`. Decode the answer with [`decode`].
+pub fn newest(filter: &Filter, limit: u64, max_bytes: u64, viewer: &Viewer) -> Statement {
+    // A page that is cut goes on with the times of what it leaves out.
+    let rows = format!(
+        "SELECT CASE WHEN before <= {max_bytes} THEN json ELSE '{CUT}' || created_at END AS r FROM ( \
+           SELECT e.json, n.created_at, n.id, sum(octet_length(e.json)) OVER (ORDER BY n.created_at DESC, n.id \
+             ROWS UNBOUNDED PRECEDING) - octet_length(e.json) AS before \
+           FROM newest AS n CROSS JOIN events AS e ON e.seq = n.seq ORDER BY n.created_at DESC, n.id)"
+    );
+    search(filter, limit.min(MAX_FOUND), &rows, viewer)
 }
 
 /// All stored events `filter` matches, to be counted; decode them with [`decode_counted`].
 pub fn all(filter: &Filter, viewer: &Viewer) -> Statement {
-    search(filter, None, viewer)
+    let rows = "SELECT e.id || ' ' || e.pubkey AS r FROM newest AS n CROSS JOIN events AS e ON e.seq = n.seq";
+    search(filter, MAX_FOUND + 1, rows, viewer)
 }
 
 /// The events after number `after` up to `upto`: what a reader of the log has missed.
@@ -73,41 +83,44 @@ pub fn log(after: u64, upto: u64) -> Statement {
     }
 }
 
-/// The rows of one statement as events, in their order.
-pub fn decode(rows: Vec<String>) -> Result<Found<StoredEvent>, StoreError> {
+/// The rows of one statement as a page; `None` when the search, or a single second of it, is too large.
+pub fn decode(rows: Vec<String>) -> Result<Option<Page>, StoreError> {
     #[derive(Deserialize)]
     struct Head {
         id: EventId,
         created_at: u64,
     }
-    decode_rows(rows, |json| {
-        let head: Head = serde_json::from_str(&json).map_err(|e| StoreError::new(format!("stored event: {e}")))?;
-        Ok(StoredEvent { id: head.id, created_at: head.created_at, json })
-    })
-}
-
-/// The distinct events of [`all`]'s answers: id and author.
-pub fn decode_counted(rows: Rows) -> Result<Found<(EventId, PublicKey)>, StoreError> {
-    let mut distinct = BTreeMap::new();
-    for rows in rows {
-        let found = decode_rows(rows, |row| {
-            row.split_once(' ')
-                .and_then(|(id, author)| Some((EventId::parse(id)?, PublicKey::parse(author)?)))
-                .ok_or_else(|| StoreError::new(format!("counted row: {row}")))
-        })?;
-        match found {
-            Found::Some(events) => distinct.extend(events),
-            Found::OverBudget => return Ok(Found::OverBudget),
+    let mut page = Page::default();
+    for json in rows {
+        if json == OVER_BUDGET {
+            return Ok(None);
         }
+        if let Some(second) = json.strip_prefix(CUT) {
+            let second: u64 = second.parse().map_err(|_| StoreError::new(format!("cut row: {json}")))?;
+            page.events.retain(|event| event.created_at > second);
+            page.cut = true;
+            return Ok((!page.events.is_empty()).then_some(page));
+        }
+        let head: Head = serde_json::from_str(&json).map_err(|e| StoreError::new(format!("stored event: {e}")))?;
+        page.events.push(StoredEvent { id: head.id, created_at: head.created_at, json });
     }
-    Ok(Found::Some(distinct.into_iter().collect()))
+    Ok(Some(page))
 }
 
-fn decode_rows<T>(rows: Vec<String>, decode: impl Fn(String) -> Result<T, StoreError>) -> Result<Found<T>, StoreError> {
-    if rows.first().is_some_and(|row| row == OVER_BUDGET) {
-        return Ok(Found::OverBudget);
+/// The distinct events of [`all`]'s answers, id and author; `None` when there are too many.
+pub fn decode_counted(rows: Rows) -> Result<Option<BTreeMap<EventId, PublicKey>>, StoreError> {
+    let mut distinct = BTreeMap::new();
+    for row in rows.iter().flatten() {
+        if row == OVER_BUDGET {
+            return Ok(None);
+        }
+        let (id, author) = row
+            .split_once(' ')
+            .and_then(|(id, author)| Some((EventId::parse(id)?, PublicKey::parse(author)?)))
+            .ok_or_else(|| StoreError::new(format!("counted row: {row}")))?;
+        distinct.insert(id, author);
     }
-    rows.into_iter().map(decode).collect::<Result<_, _>>().map(Found::Some)
+    Ok(Some(distinct))
 }
 
 fn integer(number: u64) -> Param {
@@ -146,14 +159,15 @@ struct Walk {
     range: &'static str,
 }
 
-fn search(filter: &Filter, limit: Option<u64>, viewer: &Viewer) -> Statement {
+fn search(filter: &Filter, wanted: u64, rows: &str, viewer: &Viewer) -> Statement {
     let mut params = Params::default();
-    // The letter with the fewest values drives.
-    let driving = filter.tags.iter().min_by_key(|(_, values)| values.len()).map(|(letter, _)| *letter);
+    // The letter with the fewest values drives, of several one that names an event or a key.
+    let names = |letter: u8| matches!(letter, b'e' | b'p');
+    let driving = filter.tags.iter().min_by_key(|(letter, values)| (values.len(), !names(**letter)));
+    let driving = driving.map(|(letter, _)| *letter);
     let Walk { parts, table, range } = walk(filter, driving, &mut params);
     let range = entries(filter, viewer, range, &mut params);
     let conditions = conditions(filter, driving, viewer, &mut params).join(" AND ");
-    let wanted = limit.map_or(MAX_FOUND + 1, |limit| limit.min(MAX_FOUND));
     let walked = |limit: u64| {
         format!(
             "SELECT s.created_at, s.id, s.seq, s.kind FROM {table} AS s WHERE {range} \
@@ -171,7 +185,6 @@ fn search(filter: &Filter, limit: Option<u64>, viewer: &Viewer) -> Statement {
         let some = format!("EXISTS (SELECT 1 FROM parts WHERE ({longer}))");
         (checked, format!("CASE WHEN (SELECT count(*) FROM newest) < {wanted} THEN {some} END"))
     };
-    let row = if limit.is_some() { "e.json" } else { "e.id || ' ' || e.pubkey" };
     Statement {
         sql: format!(
             "WITH RECURSIVE parts (value, kind) AS ({parts} LIMIT {max_parts}), \
@@ -183,8 +196,7 @@ fn search(filter: &Filter, limit: Option<u64>, viewer: &Viewer) -> Statement {
                ORDER BY created_at DESC, id LIMIT {wanted}) \
              SELECT '{OVER_BUDGET}' AS r WHERE (SELECT count(*) FROM found) > {MAX_FOUND} \
                OR (SELECT count(*) FROM parts) > {MAX_PARTS} OR {cut_off} \
-             UNION ALL SELECT r FROM (SELECT {row} AS r FROM newest AS n CROSS JOIN events AS e ON e.seq = n.seq \
-               ORDER BY n.created_at DESC, n.id)",
+             UNION ALL SELECT r FROM ({rows})",
             max_parts = MAX_PARTS + 1,
             max_found = MAX_FOUND + 1,
         ),

@@ -131,6 +131,12 @@ pub fn decode_totals(rows: &Rows) -> Result<Totals, StoreError> {
     )
 }
 
+/// Bytes `new` takes in the parameter of its group, about.
+pub fn parameter_size(new: &NewEvent) -> usize {
+    let text = RawValue::from_string(new.event.to_json());
+    text.ok().and_then(|text| serde_json::to_string(&item(new, &text)).ok()).map_or(0, |json| json.len())
+}
+
 /// The statements that store `group` atomically. Decode their answer with [`decode`].
 pub fn statements(group: &[NewEvent]) -> Vec<Statement> {
     let texts: Vec<Option<Box<RawValue>>> =

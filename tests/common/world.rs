@@ -168,6 +168,11 @@ impl World {
         (commits, self.pending.len() - commits)
     }
 
+    /// The statements of the oldest commit that waits.
+    pub fn next_commit(&self) -> Option<&[Statement]> {
+        self.pending.iter().find(|pending| pending.commit).map(|pending| pending.statements.as_slice())
+    }
+
     /// Runs the oldest commit (or query) without answering it yet.
     pub fn run_oldest(&mut self, commit: bool) -> Option<Input> {
         let at = self.pending.iter().position(|pending| pending.commit == commit)?;

@@ -117,7 +117,7 @@ export const filterChecks = [
   },
   {
     name: "filter: an empty list matches nothing, stored or live",
-    async run({ author, connect, connectBare, request, send, store, read }) {
+    async run({ author, connect, request, store, read }) {
       const who = author();
       const client = await connect(who);
       const tag = unique();

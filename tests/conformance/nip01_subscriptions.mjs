@@ -55,6 +55,7 @@ export const subscriptionChecks = [
       const writing = (async () => {
         for (const event of events) await store(writer, event);
       })();
+      writing.catch(() => {}); // it is awaited below, unless something fails before
       const subscriptions = [];
       for (let n = 0; n < 6; n++) {
         subscriptions.push(await watch(reader, { authors: [who.pubkey] }));

@@ -28,7 +28,7 @@ fn subscriptions_and_authentication_survive() {
 }
 
 #[test]
-fn a_req_that_was_being_answered_is_answered_after_the_reset() {
+fn a_req_that_was_being_answered_is_closed_after_the_reset() {
     let mut world = World::open_relay();
     let (reader, writer) = (world.client(), world.client());
     let event = Author::new(1).note("stored");
@@ -36,10 +36,12 @@ fn a_req_that_was_being_answered_is_answered_after_the_reset() {
     world.say(reader, json!(["REQ", "s", {}]));
     world.reset(false);
     world.settle();
-    assert_eq!(world.take(reader), [json!(["EVENT", "s", event]), json!(["EOSE", "s", ["finish"]])]);
+    let reason = "error: the relay lost this request; send it again";
+    assert_eq!(world.take(reader), [json!(["CLOSED", "s", reason])]);
     world.reset(false);
     world.settle();
     assert!(world.take(reader).is_empty());
+    assert_eq!(world.ask(reader, json!(["REQ", "s", {}]))[0], json!(["EVENT", "s", event]));
 }
 
 #[test]

@@ -1,0 +1,99 @@
+//! Questions on their way to the store: one of a connection at a time, a few of all, the rest in line.
+//!
+//! So what is being answered takes bounded memory, and who asks much waits for himself alone.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::count::Counting;
+use super::stored::Reading;
+use super::{ConnId, Effect, Millis, Purpose, Relay};
+use crate::nostr::{Prefix, Reason};
+use crate::store::Statement;
+
+/// Questions the store is asked at the same time; an answer is at most some megabytes.
+const MAX_AT_ONCE: usize = 16;
+/// Questions of one connection that wait.
+const MAX_IN_LINE: usize = 128;
+
+/// Something a client asked.
+#[derive(Clone, Debug)]
+pub(super) enum Question {
+    /// The stored events of a subscription.
+    Stored(Reading),
+    /// A COUNT.
+    Count(Counting),
+}
+
+/// The line.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    waiting: VecDeque<(ConnId, Question, Vec<Statement>)>,
+    /// Connections whose question the store is being asked.
+    asking: BTreeSet<ConnId>,
+}
+
+impl Relay {
+    /// Why this connection may ask no more for now, if so.
+    pub(super) fn too_many_questions(&self, conn: ConnId) -> Option<Reason> {
+        let own = self.line.waiting.iter().filter(|(who, ..)| *who == conn).count();
+        (own >= MAX_IN_LINE)
+            .then(|| Reason::new(Prefix::Restricted, format!("more than {MAX_IN_LINE} questions wait for an answer")))
+    }
+
+    /// Puts a question in line, or at its head when it goes on with one that was just answered.
+    pub(super) fn ask(
+        &mut self,
+        conn: ConnId,
+        question: Question,
+        statements: Vec<Statement>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        let goes_on = matches!(&question, Question::Stored(reading) if reading.goes_on());
+        if goes_on {
+            self.line.waiting.push_front((conn, question, statements));
+        } else {
+            self.line.waiting.push_back((conn, question, statements));
+        }
+        self.ask_next(now, out);
+    }
+
+    /// The store has answered a question of `conn`.
+    pub(super) fn asked(&mut self, conn: ConnId) {
+        self.line.asking.remove(&conn);
+    }
+
+    /// Asks the store whatever may be asked now.
+    pub(super) fn ask_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        while self.line.asking.len() < MAX_AT_ONCE {
+            let free = |(conn, ..): &(ConnId, _, _)| !self.line.asking.contains(conn);
+            let Some(at) = self.line.waiting.iter().position(free) else { return };
+            let Some((conn, question, statements)) = self.line.waiting.remove(at) else { return };
+            self.line.asking.insert(conn);
+            self.query(Purpose::Answer(conn, Some(question)), statements, now, out);
+        }
+    }
+
+    /// Drops what a subscription still asks; what the store is working on is answered to nobody.
+    pub(super) fn drop_question(&mut self, conn: ConnId, subscription: &str) {
+        let same = |question: &Question| matches!(question, Question::Stored(reading) if reading.conn == conn && &*reading.subscription == subscription);
+        self.line.waiting.retain(|(_, question, _)| !same(question));
+        for (purpose, _) in self.queries.values_mut() {
+            if let Purpose::Answer(_, question) = purpose {
+                question.take_if(|question| same(question));
+            }
+        }
+    }
+
+    /// Drops all that a connection asks.
+    pub(super) fn drop_questions(&mut self, conn: ConnId) {
+        self.line.waiting.retain(|(who, ..)| *who != conn);
+        for (purpose, _) in self.queries.values_mut() {
+            if let Purpose::Answer(who, question) = purpose
+                && *who == conn
+            {
+                *question = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What one client can make the relay hold or do is bounded, and a bound that is met is said.
+
+use nexus::nostr::Event;
+use nexus::relay::Input;
+use nexus::store::{Param, StoreError};
+use serde_json::{Value, json};
+
+use crate::common::events::{Author, NOW};
+use crate::common::world::{Fault, World};
+
+#[test]
+fn a_page_of_large_events_is_cut_at_a_whole_second() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let large = |n: u64| Author::new(1).sign(1, NOW - n / 3, &[], &padded(n));
+    for n in 0..60 {
+        world.say(conn, json!(["EVENT", large(n)]));
+        world.settle();
+    }
+    world.take(conn);
+    // 4 MB hold 40; the second that does not fit is left out whole.
+    let (mut seen, mut until, mut sizes) = (Vec::new(), NOW, Vec::new());
+    loop {
+        let mut frames = world.ask(conn, json!(["REQ", "s", {"until": until}]));
+        let eose = frames.pop().unwrap();
+        sizes.push(frames.len());
+        seen.extend(frames.iter().map(|frame| frame[2]["id"].to_string()));
+        if eose[2] == json!(["finish"]) {
+            break;
+        }
+        assert_eq!(eose, json!(["EOSE", "s", ["more"]]));
+        until = frames.last().unwrap()[2]["created_at"].as_u64().unwrap() - 1;
+    }
+    assert_eq!(sizes, [39, 21]);
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 60);
+    // The budget is shared by the filters of a REQ.
+    let frames = world.ask(conn, json!(["REQ", "s", {"kinds": [1]}, {"kinds": [1], "until": NOW - 8}]));
+    assert!(frames.len() < 45, "{}", frames.len());
+}
+
+#[test]
+fn a_single_second_that_is_too_large_is_refused() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    for n in 0..45 {
+        world.ask(conn, json!(["EVENT", Author::new(1).sign(1, NOW, &[], &padded(n))]));
+    }
+    let reason = "restricted: this would read too many events; narrow it by kinds, authors, tags or time";
+    assert_eq!(world.ask(conn, json!(["REQ", "s", {}])), [json!(["CLOSED", "s", reason])]);
+    assert_eq!(world.ask(conn, json!(["REQ", "s", {"limit": 3}])).len(), 4);
+}
+
+#[test]
+fn a_group_fits_one_parameter_whatever_its_tags_are_made_of() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    // Each of these tags is 10 bytes as JSON and 70 as a key.
+    let values: Vec<String> = (0..2000).map(|n| format!("\0{n:03x}")).collect();
+    let tags: Vec<Vec<&str>> = values.iter().map(|value| vec!["t", value.as_str()]).collect();
+    let tags: Vec<&[&str]> = tags.iter().map(Vec::as_slice).collect();
+    for n in 0..24 {
+        world.say(conn, json!(["EVENT", Author::new(1).sign(1, NOW + n, &tags, "")]));
+    }
+    let mut largest = 0;
+    while let Some(statements) = world.next_commit() {
+        let sizes = statements.iter().flat_map(|statement| &statement.params).map(|param| match param {
+            Param::Text(text) => text.len(),
+            Param::Integer(_) => 0,
+        });
+        largest = largest.max(sizes.max().unwrap());
+        let answer = world.run_oldest(true).unwrap();
+        world.input(answer);
+    }
+    assert!(largest < 1_500_000, "{largest}");
+    assert_eq!(world.stored().len(), 24);
+}
+
+#[test]
+fn one_question_of_a_connection_is_asked_at_a_time_and_all_are_answered() {
+    let mut world = World::open_relay();
+    let (conn, other) = (world.client(), world.client());
+    for n in 0..10 {
+        world.say(conn, json!(["REQ", n.to_string(), {"kinds": [n + 100]}]));
+        world.say(conn, json!(["COUNT", format!("c{n}"), {"kinds": [n + 100]}]));
+    }
+    world.say(other, json!(["REQ", "o", {}]));
+    assert_eq!(world.waiting(), (0, 2));
+    world.say(conn, json!(["CLOSE", "3"]));
+    world.say(conn, json!(["REQ", "0", {"kinds": [5]}]));
+    world.settle();
+    let frames = world.take(conn);
+    let names: Vec<&Value> = frames.iter().map(|frame| &frame[1]).collect();
+    assert_eq!(
+        names,
+        ["c0", "1", "c1", "2", "c2", "c3", "4", "c4", "5", "c5", "6", "c6", "7", "c7", "8", "c8", "9", "c9", "0"]
+    );
+    assert_eq!(world.take(other).len(), 1);
+}
+
+#[test]
+fn questions_in_line_are_bounded_and_die_with_their_connection() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    for n in 0..200 {
+        world.say(conn, json!(["COUNT", n.to_string(), {"kinds": [1]}]));
+    }
+    let refused = world.take(conn);
+    assert_eq!(refused.len(), 71);
+    assert_eq!(refused[0], json!(["CLOSED", "129", "restricted: more than 128 questions wait for an answer"]));
+    world.close(conn);
+    assert_eq!(world.waiting(), (0, 1));
+    world.settle();
+    assert!(world.take(conn).is_empty());
+}
+
+#[test]
+fn a_message_that_is_too_long_is_refused_under_its_name() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let event = Author::new(1).note(&"x".repeat(200_000));
+    let why = |length: usize| format!("restricted: message of {length} bytes is over the limit of 131072");
+    let message = json!(["EVENT", event]).to_string();
+    world.say_text(conn, &message);
+    assert_eq!(world.take(conn), [json!(["OK", event.id, false, why(message.len())])]);
+    let message = json!(["REQ", "s", {"#t": ["x".repeat(200_000)]}]).to_string();
+    world.say_text(conn, &message);
+    assert_eq!(world.take(conn), [json!(["CLOSED", "s", why(message.len())])]);
+    let message = "x".repeat(200_000);
+    world.say_text(conn, &message);
+    assert_eq!(world.take(conn), [json!(["NOTICE", why(message.len())])]);
+}
+
+#[test]
+fn when_the_store_is_silent_those_who_wait_are_told_at_once() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let events: Vec<Event> = (0..600).map(|n| Author::new(1).note(&n.to_string())).collect();
+    for event in &events {
+        world.say(conn, json!(["EVENT", event]));
+    }
+    for _ in 0..2 {
+        let Some(Input::Committed { ticket, .. }) = world.run_oldest(true) else { panic!("a commit") };
+        world.input(Input::Committed { ticket, result: Err(StoreError::timed_out()) });
+    }
+    let frames = world.take(conn);
+    assert_eq!(frames.len(), 600);
+    assert!(frames.iter().all(|frame| frame[2] == false), "{:?}", frames[0]);
+    // It was there all along: what landed is told once it is published again.
+    assert_eq!(world.ask(conn, json!(["EVENT", events[0]])), [json!(["OK", events[0].id, true, ""])]);
+}
+
+#[test]
+fn a_look_for_missed_events_that_fails_is_made_again() {
+    let mut world = World::open_relay();
+    let (conn, reader) = (world.client(), world.client());
+    world.ask(reader, json!(["REQ", "live", {}]));
+    world.faults.extend([Fault::LandsAndFails, Fault::LandsAndFails]);
+    let notes = ["lost", "next", "last"].map(|content| Author::new(1).note(content));
+    world.ask(conn, json!(["EVENT", notes[0]]));
+    world.say(conn, json!(["EVENT", notes[1]]));
+    let commit = world.run_oldest(true).unwrap();
+    world.input(commit);
+    world.broken = true;
+    world.settle();
+    world.broken = false;
+    world.ask(conn, json!(["EVENT", notes[2]]));
+    let told: Vec<Value> = world.take(reader).iter().map(|frame| frame[2]["content"].clone()).collect();
+    assert_eq!(told, ["next", "last", "lost"]);
+}
+
+/// 100,000 characters.
+fn padded(n: u64) -> String {
+    n.to_string() + &"x".repeat(100_000 - n.to_string().len())
+}

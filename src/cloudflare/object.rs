@@ -53,7 +53,7 @@ impl DurableObject for NexusRelay {
         };
         let upgrade = request.headers().get("upgrade")?;
         match http::route(request.method().as_ref(), &request.path(), upgrade.as_deref(), None) {
-            Route::Socket => core.open(),
+            Route::Socket => core.open(request.headers().get("cf-connecting-ip")?),
             _ => core.stats().await,
         }
     }
@@ -135,7 +135,10 @@ impl Core {
         self.state.get_tags(socket).first().and_then(|tag| ConnId::parse(tag))
     }
 
-    fn open(self: &Rc<Self>) -> Result<Response> {
+    fn open(self: &Rc<Self>, ip: Option<String>) -> Result<Response> {
+        if ip.as_deref().is_some_and(|ip| !self.relay.borrow().may_open(ip)) {
+            return refuse(429, "too many connections from this address");
+        }
         if self.sockets.borrow().len() >= MAX_SOCKETS {
             return refuse(503, "the relay has no room for another connection");
         }
@@ -146,7 +149,7 @@ impl Core {
         let pair = WebSocketPair::new()?;
         self.state.accept_websocket_with_tags(&pair.server, &[&conn.to_string()]);
         self.sockets.borrow_mut().insert(conn, pair.server);
-        self.handle(Input::Opened { conn, challenge: hex::encode(challenge) });
+        self.handle(Input::Opened { conn, challenge: hex::encode(challenge), ip });
         Response::from_websocket(pair.client)
     }
 

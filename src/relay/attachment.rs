@@ -16,6 +16,8 @@ const VERSION: u32 = 1;
 struct Attachment {
     /// Format.
     v: u32,
+    /// Network.
+    n: Option<String>,
     /// Challenge.
     c: String,
     /// Proven keys.
@@ -39,6 +41,7 @@ pub fn encode(conn: &Conn) -> String {
     let raw = |filter: &Filter| serde_json::value::to_raw_value(filter).ok();
     let attachment = Attachment {
         v: VERSION,
+        n: conn.network.clone(),
         c: conn.challenge.clone(),
         k: conn.keys.clone(),
         s: conn
@@ -62,6 +65,6 @@ pub fn decode(text: &str) -> Option<(Conn, Vec<Remembered>)> {
             Some(Remembered { id: id.into(), unread, filters: filters?.into() })
         })
         .collect::<Option<_>>()?;
-    let conn = Conn { challenge: attachment.c, keys: attachment.k, ..Conn::default() };
+    let conn = Conn { network: attachment.n, challenge: attachment.c, keys: attachment.k, ..Conn::default() };
     Some((conn, subs))
 }

@@ -40,6 +40,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("RELAY_ICON", "", "URL of a square image"),
     setting("AUTH_REQUIRED", "true", "whether a connection must prove a key (NIP-42) before anything else"),
     setting("MAX_MESSAGE_LENGTH", "131072", "bytes in one message from a client"),
+    setting("MAX_CONNECTIONS_PER_IP", "100", "open connections from one IPv4 address or IPv6 /64 network"),
+    setting(
+        "MAX_UNHEARD_BYTES",
+        "33554432",
+        "bytes sent to a connection that says nothing, before it is taken for dead and closed",
+    ),
     setting("MAX_SUBSCRIPTIONS", "32", "open subscriptions of one connection"),
     setting("MAX_FILTERS", "16", "filters in one REQ"),
     setting("MAX_FILTER_VALUES", "1000", "values in the lists of one filter"),
@@ -58,6 +64,10 @@ pub const SETTINGS: &[Setting] = &[
 pub struct Limits {
     /// Bytes.
     pub max_message_length: u64,
+    /// Per IPv4 address or IPv6 /64 network.
+    pub max_connections_per_ip: u64,
+    /// Bytes to a connection since its last message.
+    pub max_unheard_bytes: u64,
     /// Per connection.
     pub max_subscriptions: u64,
     /// Per REQ.
@@ -163,6 +173,8 @@ impl Config {
             limits: Limits {
                 // An event is one D1 value, which holds 2 MB.
                 max_message_length: r.number("MAX_MESSAGE_LENGTH", 1024, 1_000_000),
+                max_connections_per_ip: r.number("MAX_CONNECTIONS_PER_IP", 1, 32_000),
+                max_unheard_bytes: r.number("MAX_UNHEARD_BYTES", 10_000_000, 10_000_000_000),
                 max_subscriptions: r.number("MAX_SUBSCRIPTIONS", 1, 1000),
                 max_filters: r.number("MAX_FILTERS", 1, 100),
                 max_filter_values: r.number("MAX_FILTER_VALUES", 1, 10_000),
@@ -196,6 +208,10 @@ impl Config {
             version: env!("CARGO_PKG_VERSION"),
             limitation: Limitation {
                 max_message_length: limits.max_message_length,
+                max_connections_per_ip: limits.max_connections_per_ip,
+                max_unheard_bytes: limits.max_unheard_bytes,
+                max_filters: limits.max_filters,
+                max_filter_values: limits.max_filter_values,
                 max_subscriptions: limits.max_subscriptions,
                 max_subid_length: limits.max_subid_length,
                 max_limit: limits.max_limit,

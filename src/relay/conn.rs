@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
 use crate::nostr::{EventId, Filter, PublicKey};
@@ -23,6 +24,18 @@ impl ConnId {
     }
 }
 
+/// What connections are counted by: an IPv4 address, or the /64 an IPv6 address is in, as whoever has
+/// one address of it has all.
+pub fn network(ip: &str) -> Option<String> {
+    match ip.trim().parse().ok()? {
+        IpAddr::V4(ip) => Some(ip.to_string()),
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(ip) => Some(ip.to_string()),
+            None => Some(Ipv6Addr::from(u128::from(ip) >> 64 << 64).to_string()),
+        },
+    }
+}
+
 /// Keys one connection can prove: more has no use and would grow without bound.
 pub const MAX_KEYS: usize = 64;
 /// Bytes of filters that one connection can keep open; what is remembered and indexed of it follows.
@@ -35,6 +48,10 @@ pub const MAX_BUFFERED: usize = 1_000_000;
 /// One connection.
 #[derive(Debug, Default)]
 pub struct Conn {
+    /// The network it comes from, as far as the host knows.
+    pub network: Option<String>,
+    /// Bytes sent since its last message.
+    pub unheard: u64,
     /// What an AUTH event must repeat.
     pub challenge: String,
     /// Proven keys.

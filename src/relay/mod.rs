@@ -44,6 +44,9 @@ use writer::Writer;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
+/// WebSocket close code for a connection that breaks a rule (RFC 6455).
+const POLICY_VIOLATION: u16 = 1008;
+
 /// Unix time in milliseconds.
 pub type Millis = u64;
 
@@ -56,6 +59,8 @@ pub enum Input {
         conn: ConnId,
         /// For NIP-42.
         challenge: String,
+        /// The address it comes from, if the host knows it.
+        ip: Option<String>,
     },
     /// A client sent a text frame.
     Received {
@@ -209,7 +214,7 @@ impl Relay {
     pub fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
         let mut out = Vec::new();
         match input {
-            Input::Opened { conn, challenge } => self.opened(conn, challenge, &mut out),
+            Input::Opened { conn, challenge, ip } => self.opened(conn, challenge, ip.as_deref(), &mut out),
             Input::Received { conn, text } => self.received(conn, &text, now, &mut out),
             Input::ReceivedBinary { conn, length } => {
                 self.counters.bytes_received += length as u64;
@@ -222,8 +227,15 @@ impl Relay {
             Input::Alarm => self.alarmed(now, &mut out),
             Input::Woke { conns } => self.woke(conns, now, &mut out),
         }
-        self.count_sent(&out);
+        self.count_sent(&mut out);
         out
+    }
+
+    /// Whether one more connection from this address may be opened; a host asks before it accepts one.
+    pub fn may_open(&self, ip: &str) -> bool {
+        let network = conn::network(ip);
+        let same = self.conns.values().filter(|state| network.is_some() && state.network == network);
+        (same.count() as u64) < self.config.limits.max_connections_per_ip
     }
 
     /// Whether the totals are known, so that [`stats`](Self::stats) is complete.
@@ -238,9 +250,8 @@ impl Relay {
 
     fn received(&mut self, conn: ConnId, text: &str, now: Millis, out: &mut Vec<Effect>) {
         self.counters.bytes_received += text.len() as u64;
-        if !self.conns.contains_key(&conn) {
-            return;
-        }
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        state.unheard = 0;
         let max = self.config.limits.max_message_length;
         if text.len() as u64 > max {
             let why = format!("message of {} bytes is over the limit of {max}", text.len());
@@ -316,11 +327,26 @@ impl Relay {
         }
     }
 
-    fn count_sent(&mut self, out: &[Effect]) {
-        for effect in out {
-            if let Effect::Send { text, .. } = effect {
-                self.counters.bytes_sent += text.len() as u64;
+    /// Counts what is sent, and closes connections that are sent much and say nothing: nobody may be
+    /// reading there, and what is not read stays in memory.
+    fn count_sent(&mut self, out: &mut Vec<Effect>) {
+        let max = self.config.limits.max_unheard_bytes;
+        let mut silent = Vec::new();
+        for effect in out.iter() {
+            let Effect::Send { conn, text } = effect else { continue };
+            self.counters.bytes_sent += text.len() as u64;
+            if let Some(state) = self.conns.get_mut(conn) {
+                let before = state.unheard;
+                state.unheard += text.len() as u64;
+                if before <= max && state.unheard > max {
+                    silent.push(*conn);
+                }
             }
+        }
+        for conn in silent {
+            self.forget(conn);
+            let reason = format!("{max} bytes sent and nothing heard; send a message now and then");
+            out.push(Effect::Close { conn, code: POLICY_VIOLATION, reason });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The life of a connection: opened, authenticated (NIP-42), woken, forgotten.
 
-use super::conn::{Conn, MAX_KEYS};
+use super::conn::{Conn, MAX_KEYS, network};
 use super::{ConnId, Effect, Millis, Relay, attachment};
 use crate::nostr::{Event, Prefix, Reason, auth, relay_msg};
 use crate::store::write;
@@ -9,9 +9,9 @@ use crate::store::write;
 const TRY_AGAIN: u16 = 1012;
 
 impl Relay {
-    pub(super) fn opened(&mut self, conn: ConnId, challenge: String, out: &mut Vec<Effect>) {
+    pub(super) fn opened(&mut self, conn: ConnId, challenge: String, ip: Option<&str>, out: &mut Vec<Effect>) {
         let text = relay_msg::auth(&challenge);
-        self.conns.insert(conn, Conn { challenge, ..Conn::default() });
+        self.conns.insert(conn, Conn { challenge, network: ip.and_then(network), ..Conn::default() });
         self.counters.opened += 1;
         self.remember(conn, out);
         self.send(conn, text, out);

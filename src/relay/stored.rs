@@ -5,21 +5,21 @@
 //! (NIP-67), in a second query when there is a rest. A smaller limit asks for the newest few and is met
 //! exactly.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::asking::Question;
 use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::relay_msg::Completeness;
 use crate::nostr::{EventId, Filter, Prefix, Reason, relay_msg};
-use crate::store::read::{self, Page, StoredEvent, Viewer};
+use crate::store::read::{self, StoredEvent, Text, Viewer};
 use crate::store::{Rows, Statement, StoreError};
 
 /// From this limit on an answer is a page.
 const PAGE: u64 = 100;
 /// Events of one second that complete a page.
 const MAX_SECOND: u64 = 10_000;
-/// Bytes of events in one answer, shared by the filters of a REQ.
+/// Bytes of events in one answer.
 const MAX_ANSWER: u64 = 4_000_000;
 
 /// A subscription whose stored events are being read.
@@ -30,48 +30,109 @@ pub(super) struct Reading {
     lanes: Vec<Lane>,
     /// Whether some filter asked for no stored events at all, so that nothing is known of them.
     unasked: bool,
+    /// The whole answer, when all of it is known but some texts.
+    answer: Option<Answer>,
+}
+
+/// What is sent.
+#[derive(Clone, Debug)]
+struct Answer {
+    events: Vec<StoredEvent>,
+    completeness: Completeness,
 }
 
 impl Reading {
     /// Whether a part of the answer is there already.
     pub fn goes_on(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.cut.is_some())
+        self.answer.is_some() || self.lanes.iter().any(|lane| lane.cut.is_some())
     }
 
-    /// Bytes each filter may fill.
-    fn share(&self) -> u64 {
-        MAX_ANSWER / (self.lanes.len() as u64).max(1)
-    }
-
-    /// The statements that are needed next; none when the answer is complete.
+    /// The statements that are needed next; none when the answer is complete. What comes back is
+    /// bounded: a text that would take more than its share of the answer is got by itself.
     fn statements(&self, viewer: &Viewer) -> Vec<Statement> {
-        let share = self.share();
-        if self.goes_on() {
-            let cut = self.lanes.iter().filter_map(|lane| lane.cut.map(|second| lane.rest(second, share, viewer)));
-            cut.flatten().collect()
-        } else {
-            self.lanes.iter().map(|lane| read::newest(&lane.filter, lane.limit + 1, share, viewer)).collect()
+        if let Some(answer) = &self.answer {
+            let seqs: Vec<u64> = answer
+                .events
+                .iter()
+                .filter_map(|event| match event.text {
+                    Text::Large { seq, .. } => Some(seq),
+                    Text::Json(_) => None,
+                })
+                .collect();
+            return if seqs.is_empty() { Vec::new() } else { vec![read::texts(&seqs)] };
         }
+        let lanes = (self.lanes.len() as u64).max(1);
+        if self.goes_on() {
+            let share = MAX_ANSWER / lanes / MAX_SECOND;
+            let cut = self.lanes.iter().filter_map(|lane| lane.cut.map(|second| lane.rest(second, share, viewer)));
+            return cut.flatten().collect();
+        }
+        let share = |lane: &Lane| MAX_ANSWER / lanes / (lane.limit + 1);
+        self.lanes.iter().map(|lane| read::newest(&lane.filter, lane.limit + 1, share(lane), viewer)).collect()
     }
 
-    /// Gives each lane the rows of its statements: the first answers, or the rests of cut seconds.
+    /// Takes the rows of [`statements`](Self::statements).
     fn take(&mut self, rows: Rows) -> Result<(), Reason> {
         let mut rows = rows.into_iter();
         let mut next = || match rows.next().map(read::decode) {
-            Some(Ok(Some(page))) => Ok(page),
+            Some(Ok(Some(events))) => Ok(events),
             Some(Ok(None)) => Err(over_budget()),
             Some(Err(error)) => Err(unreadable(error)),
             None => Err(unreadable(StoreError::new("a query was answered with too few results"))),
         };
-        let goes_on = self.goes_on();
+        if let Some(answer) = &mut self.answer {
+            return Ok(answer.fill(next()?));
+        }
+        let goes_on = self.lanes.iter().any(|lane| lane.cut.is_some());
         for lane in &mut self.lanes {
             match (goes_on, lane.cut) {
                 (false, _) => lane.take(next()?),
                 (true, None) => {}
-                (true, Some(second)) => lane.complete(second, next()?, next()?)?,
+                (true, Some(second)) => lane.complete(second, next()?, &next()?)?,
             }
         }
+        if !self.goes_on() {
+            self.answer = Some(self.whole()?);
+        }
         Ok(())
+    }
+
+    /// All lanes together: each event once, newest first, whole seconds up to the budget.
+    fn whole(&mut self) -> Result<Answer, Reason> {
+        let mut more = self.lanes.iter().any(|lane| lane.more);
+        let mut events: Vec<StoredEvent> = self.lanes.drain(..).flat_map(|lane| lane.events).collect();
+        events.sort_by(|a, b| b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id)));
+        events.dedup_by(|a, b| a.id == b.id);
+        let mut bytes = 0;
+        let over = events.iter().find(|event| {
+            bytes += event.text.size();
+            bytes > MAX_ANSWER
+        });
+        if let Some(second) = over.map(|event| event.created_at) {
+            events.retain(|event| event.created_at > second);
+            more = true;
+            if events.is_empty() {
+                return Err(over_budget());
+            }
+        }
+        let completeness = match (more, self.unasked) {
+            (true, _) => Completeness::More,
+            (false, true) => Completeness::Unknown,
+            (false, false) => Completeness::Finish,
+        };
+        Ok(Answer { events, completeness })
+    }
+}
+
+impl Answer {
+    /// Puts the texts that were got by themselves in their places; an event that was deleted meanwhile
+    /// has none and is left out.
+    fn fill(&mut self, texts: Vec<StoredEvent>) {
+        let mut texts: BTreeMap<EventId, Text> = texts.into_iter().map(|event| (event.id, event.text)).collect();
+        self.events.retain_mut(|event| match event.text {
+            Text::Json(_) => true,
+            Text::Large { .. } => texts.remove(&event.id).map(|text| event.text = text).is_some(),
+        });
     }
 }
 
@@ -93,14 +154,14 @@ impl Lane {
             Some(until) => Filter { until: Some(until), ..self.filter.clone() },
             None => Filter { since: Some(1), until: Some(0), ..self.filter.clone() },
         };
-        [read::newest(&within, MAX_SECOND + 1, share, viewer), read::newest(&before, 1, share, viewer)]
+        [read::newest(&within, MAX_SECOND + 1, share, viewer), read::newest(&before, 1, 0, viewer)]
     }
 
-    /// Takes the first answer: all there is, or one more than the limit, or what the budget holds.
-    fn take(&mut self, page: Page) {
+    /// Takes the first answer: all there is, or one more than the limit.
+    fn take(&mut self, events: Vec<StoredEvent>) {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        self.events = page.events;
-        self.more = page.cut || self.events.len() > limit;
+        self.events = events;
+        self.more = self.events.len() > limit;
         if let (Some(last), Some(next)) = (self.events.get(limit.saturating_sub(1)), self.events.get(limit))
             && self.limit >= PAGE
             && last.created_at == next.created_at
@@ -111,13 +172,13 @@ impl Lane {
     }
 
     /// Takes the rest of the second at which the page was cut.
-    fn complete(&mut self, second: u64, rest: Page, older: Page) -> Result<(), Reason> {
-        if rest.cut || rest.events.len() as u64 > MAX_SECOND {
+    fn complete(&mut self, second: u64, rest: Vec<StoredEvent>, older: &[StoredEvent]) -> Result<(), Reason> {
+        if rest.len() as u64 > MAX_SECOND {
             return Err(over_budget());
         }
         self.events.retain(|event| event.created_at > second);
-        self.events.extend(rest.events);
-        self.more = !older.events.is_empty();
+        self.events.extend(rest);
+        self.more = !older.is_empty();
         self.cut = None;
         Ok(())
     }
@@ -137,7 +198,7 @@ impl Relay {
             .collect();
         let asked: Vec<Lane> = lanes.iter().filter(|lane| lane.limit > 0).cloned().collect();
         let unasked = asked.len() < lanes.len();
-        let reading = Reading { conn, subscription, lanes: asked, unasked };
+        let reading = Reading { conn, subscription, lanes: asked, unasked, answer: None };
         self.read_on(reading, true, now, out);
     }
 
@@ -174,15 +235,9 @@ impl Relay {
     }
 
     fn send_stored(&mut self, reading: Reading, out: &mut Vec<Effect>) {
-        let Reading { conn, subscription, lanes, unasked } = reading;
-        let completeness = match (lanes.iter().any(|lane| lane.more), unasked) {
-            (true, _) => Completeness::More,
-            (false, true) => Completeness::Unknown,
-            (false, false) => Completeness::Finish,
-        };
-        let mut events: Vec<StoredEvent> = lanes.into_iter().flat_map(|lane| lane.events).collect();
-        events.sort_by(|a, b| b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id)));
-        events.dedup_by(|a, b| a.id == b.id);
+        let Reading { conn, subscription, unasked, answer, .. } = reading;
+        let completeness = if unasked { Completeness::Unknown } else { Completeness::Finish };
+        let Answer { events, completeness } = answer.unwrap_or(Answer { events: vec![], completeness });
         let sent: BTreeSet<EventId> = events.iter().map(|event| event.id).collect();
         let ahead = self.writer.untold(&sent);
         let backlog = self.sub_mut(conn, &subscription).and_then(|sub| {
@@ -190,7 +245,9 @@ impl Relay {
             sub.reading.take()
         });
         for event in &events {
-            self.send_event(conn, &subscription, &event.json, out);
+            if let Text::Json(json) = &event.text {
+                self.send_event(conn, &subscription, json, out);
+            }
         }
         self.send(conn, relay_msg::eose(&subscription, completeness), out);
         if let Some(backlog) = backlog {

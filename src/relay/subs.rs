@@ -22,11 +22,13 @@ enum Key {
 /// One filter of a subscription: the connection, the subscription's id, the filter's place in it.
 type Entry = (ConnId, Rc<str>, usize);
 
+/// Sorted by entry.
+type Entries = Vec<(Entry, Rc<[Filter]>)>;
+
 /// The index.
 #[derive(Debug, Default)]
 pub struct SubIndex {
-    /// Sorted by entry.
-    entries: BTreeMap<Key, Vec<(Entry, Rc<[Filter]>)>>,
+    entries: BTreeMap<Key, Entries>,
     /// How many there are in all.
     len: usize,
 }

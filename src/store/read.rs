@@ -1,12 +1,13 @@
 //! Reading: a filter as one statement that walks an index and stops at the limit, and its rows as
 //! events.
 //!
-//! Every search has one shape. `parts` lists the ranges of an index that together cover the filter
-//! (one per tag value and kind, author and kind, …); each range gives its newest entries up to the
-//! limit (`found`); conditions no index has are checked on these; the newest of them are read and
-//! returned. So what is read follows the limit and the number of ranges, never the size of the table,
-//! and it is bounded by a budget: a search that would exceed it answers [`OVER_BUDGET`] and nothing is
-//! cut silently.
+//! A filter is covered by ranges of an index: one per tag value and kind, author and kind, and so on.
+//! Three shapes of statement cost what they must, since D1 bills every row that passes through any
+//! stage of a query: [`by_id`] looks ids up; [`direct`] joins a few ranges that need no further check;
+//! [`general`] lists the ranges, takes the newest entries of each up to the limit, checks what no index
+//! has, and reads the newest of them. So what is read follows the limit and the number of ranges, never
+//! the size of the table, and it is bounded by a budget: a search that would exceed it answers
+//! [`OVER_BUDGET`] and nothing is cut silently.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,8 +25,10 @@ const MAX_FOUND: u64 = 20_000;
 const MAX_PARTS: u64 = 2_000;
 /// The row that says that a search stopped at its budget.
 const OVER_BUDGET: &str = "!";
-/// What a row begins with that stands for an event left out of a page, followed by its time.
-const CUT: &str = "~";
+/// What a row begins with that stands for a text too large to come with the others.
+const LARGE: &str = "~";
+/// Ranges one statement joins: D1 takes five terms of a UNION.
+const MAX_JOINED: usize = 5;
 
 /// For whom and when a search is made.
 #[derive(Clone, Debug)]
@@ -43,36 +46,59 @@ pub struct StoredEvent {
     pub id: EventId,
     /// Unix seconds.
     pub created_at: u64,
-    /// Canonical text.
-    pub json: String,
+    /// Its text, or where to get it.
+    pub text: Text,
 }
 
-/// Stored events, newest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// Whole seconds, if the page was cut.
-    pub events: Vec<StoredEvent>,
-    /// Whether the page ends before the limit because its events are large.
-    pub cut: bool,
+/// The canonical text of a stored event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// Here.
+    Json(String),
+    /// Too large to come with the others; [`texts`] gets it.
+    Large {
+        /// The event's number.
+        seq: u64,
+        /// Bytes.
+        size: u64,
+    },
 }
 
-/// The newest `limit` stored events `filter` matches, newest first, ties by the lowest id (NIP-01), as
-/// far as their texts before the last take `max_bytes`. Decode the answer with [`decode`].
-pub fn newest(filter: &Filter, limit: u64, max_bytes: u64, viewer: &Viewer) -> Statement {
-    // A page that is cut goes on with the times of what it leaves out.
-    let rows = format!(
-        "SELECT CASE WHEN before <= {max_bytes} THEN json ELSE '{CUT}' || created_at END AS r FROM ( \
-           SELECT e.json, n.created_at, n.id, sum(octet_length(e.json)) OVER (ORDER BY n.created_at DESC, n.id \
-             ROWS UNBOUNDED PRECEDING) - octet_length(e.json) AS before \
-           FROM newest AS n CROSS JOIN events AS e ON e.seq = n.seq ORDER BY n.created_at DESC, n.id)"
-    );
-    search(filter, limit.min(MAX_FOUND), &rows, viewer)
+impl Text {
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Json(json) => json.len() as u64,
+            Self::Large { size, .. } => *size,
+        }
+    }
+}
+
+/// The newest `limit` stored events `filter` matches, newest first, ties by the lowest id (NIP-01);
+/// texts of more than `max_size` bytes are left where they are. Decode the answer with [`decode`].
+pub fn newest(filter: &Filter, limit: u64, max_size: u64, viewer: &Viewer) -> Statement {
+    let row = |e: &str| {
+        format!(
+            "CASE WHEN octet_length({e}.json) > {max_size} THEN '{LARGE}' || {e}.id || ' ' || {e}.created_at || ' ' \
+             || {e}.seq || ' ' || octet_length({e}.json) ELSE {e}.json END"
+        )
+    };
+    search(filter, limit.min(MAX_FOUND), &row, viewer)
 }
 
 /// All stored events `filter` matches, to be counted; decode them with [`decode_counted`].
 pub fn all(filter: &Filter, viewer: &Viewer) -> Statement {
-    let rows = "SELECT e.id || ' ' || e.pubkey AS r FROM newest AS n CROSS JOIN events AS e ON e.seq = n.seq";
-    search(filter, MAX_FOUND + 1, rows, viewer)
+    search(filter, MAX_FOUND + 1, &|e| format!("{e}.id || ' ' || {e}.pubkey"), viewer)
+}
+
+/// The texts of events by number, one row each, in no order; decode them with [`decode`].
+pub fn texts(seqs: &[u64]) -> Statement {
+    let mut params = Params::default();
+    let seqs = params.list(seqs);
+    Statement {
+        sql: format!("SELECT e.json AS r FROM {seqs} AS s CROSS JOIN events AS e ON e.seq = s.value"),
+        params: params.0,
+    }
 }
 
 /// The events after number `after` up to `upto`: what a reader of the log has missed.
@@ -83,28 +109,30 @@ pub fn log(after: u64, upto: u64) -> Statement {
     }
 }
 
-/// The rows of one statement as a page; `None` when the search, or a single second of it, is too large.
-pub fn decode(rows: Vec<String>) -> Result<Option<Page>, StoreError> {
+/// The rows of one statement as events, in their order; `None` when the search would read too much.
+pub fn decode(rows: Vec<String>) -> Result<Option<Vec<StoredEvent>>, StoreError> {
     #[derive(Deserialize)]
     struct Head {
         id: EventId,
         created_at: u64,
     }
-    let mut page = Page::default();
-    for json in rows {
-        if json == OVER_BUDGET {
-            return Ok(None);
-        }
-        if let Some(second) = json.strip_prefix(CUT) {
-            let second: u64 = second.parse().map_err(|_| StoreError::new(format!("cut row: {json}")))?;
-            page.events.retain(|event| event.created_at > second);
-            page.cut = true;
-            return Ok((!page.events.is_empty()).then_some(page));
-        }
-        let head: Head = serde_json::from_str(&json).map_err(|e| StoreError::new(format!("stored event: {e}")))?;
-        page.events.push(StoredEvent { id: head.id, created_at: head.created_at, json });
+    if rows.first().is_some_and(|row| row == OVER_BUDGET) {
+        return Ok(None);
     }
-    Ok(Some(page))
+    let large = |row: &str| {
+        let mut parts = row.split(' ');
+        let (id, created_at, seq, size) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let text = Text::Large { seq: seq.parse().ok()?, size: size.parse().ok()? };
+        Some(StoredEvent { id: EventId::parse(id)?, created_at: created_at.parse().ok()?, text })
+    };
+    let event = |row: String| {
+        if let Some(rest) = row.strip_prefix(LARGE) {
+            return large(rest).ok_or_else(|| StoreError::new(format!("large row: {row}")));
+        }
+        let head: Head = serde_json::from_str(&row).map_err(|e| StoreError::new(format!("stored event: {e}")))?;
+        Ok(StoredEvent { id: head.id, created_at: head.created_at, text: Text::Json(row) })
+    };
+    rows.into_iter().map(event).collect::<Result<_, _>>().map(Some)
 }
 
 /// The distinct events of [`all`]'s answers, id and author; `None` when there are too many.
@@ -120,7 +148,7 @@ pub fn decode_counted(rows: Rows) -> Result<Option<BTreeMap<EventId, PublicKey>>
             .ok_or_else(|| StoreError::new(format!("counted row: {row}")))?;
         distinct.insert(id, author);
     }
-    Ok(Some(distinct))
+    Ok((distinct.len() as u64 <= MAX_FOUND).then_some(distinct))
 }
 
 fn integer(number: u64) -> Param {
@@ -152,22 +180,110 @@ impl Params {
     }
 }
 
-/// The index a search walks: its table, the ranges of it, and what makes an entry part of a range.
-struct Walk {
-    parts: String,
-    table: &'static str,
-    range: &'static str,
+/// What to return of an event, given its table's alias.
+type Row<'a> = &'a dyn Fn(&str) -> String;
+
+fn search(filter: &Filter, wanted: u64, row: Row, viewer: &Viewer) -> Statement {
+    if let Some(ids) = &filter.ids {
+        return by_id(ids, filter, wanted, row, viewer);
+    }
+    let driving = driving(filter);
+    let residual = filter.tags.len() > 1 || driving.is_some() && filter.authors.is_some();
+    match &filter.kinds {
+        Some(kinds) if !residual && !kinds.iter().any(is_gated) && ranges(filter) <= MAX_JOINED as u64 => {
+            direct(filter, kinds, wanted, row, viewer)
+        }
+        _ => general(filter, wanted, row, viewer),
+    }
 }
 
-fn search(filter: &Filter, wanted: u64, rows: &str, viewer: &Viewer) -> Statement {
-    let mut params = Params::default();
-    // The letter with the fewest values drives, of several one that names an event or a key.
+/// The letter whose values are walked: the one with the fewest, of several one that names an event or a
+/// key.
+fn driving(filter: &Filter) -> Option<(u8, &BTreeSet<String>)> {
     let names = |letter: u8| matches!(letter, b'e' | b'p');
-    let driving = filter.tags.iter().min_by_key(|(letter, values)| (values.len(), !names(**letter)));
-    let driving = driving.map(|(letter, _)| *letter);
-    let Walk { parts, table, range } = walk(filter, driving, &mut params);
-    let range = entries(filter, viewer, range, &mut params);
-    let conditions = conditions(filter, driving, viewer, &mut params).join(" AND ");
+    let fewest = filter.tags.iter().min_by_key(|(letter, values)| (values.len(), !names(**letter)));
+    fewest.map(|(letter, values)| (*letter, values))
+}
+
+fn is_gated(kind: &u16) -> bool {
+    GATES.iter().any(|gate| gate.kind == *kind)
+}
+
+/// How many ranges the filter names, as far as it does.
+fn ranges(filter: &Filter) -> u64 {
+    let kinds = filter.kinds.as_ref().map_or(1, BTreeSet::len);
+    let values = driving(filter).map(|(_, values)| values.len());
+    let values = values.or_else(|| filter.authors.as_ref().map(BTreeSet::len));
+    (kinds * values.unwrap_or(1)) as u64
+}
+
+fn by_id(ids: &BTreeSet<EventId>, filter: &Filter, wanted: u64, row: Row, viewer: &Viewer) -> Statement {
+    let mut params = Params::default();
+    let list = params.list(ids);
+    let mut checks = vec![within(filter, viewer, &mut params)];
+    if let Some(kinds) = &filter.kinds {
+        checks.push(format!("s.kind IN {}", params.list(kinds)));
+    }
+    if let Some(authors) = &filter.authors {
+        checks.push(format!("s.pubkey IN {}", params.list(authors)));
+    }
+    checks.extend(filter.tags.iter().map(|(letter, values)| has_tag(&params.keys(*letter, values))));
+    checks.extend(gate(filter, viewer, &mut params));
+    let row = row("s");
+    Statement {
+        sql: format!(
+            "SELECT {row} AS r FROM {list} AS v CROSS JOIN events AS s ON s.id = v.value WHERE {} \
+             ORDER BY s.created_at DESC, s.id LIMIT {wanted}",
+            checks.join(" AND ")
+        ),
+        params: params.0,
+    }
+}
+
+/// A few ranges that the index covers whole, each walked by itself.
+fn direct(filter: &Filter, kinds: &BTreeSet<u16>, wanted: u64, row: Row, viewer: &Viewer) -> Statement {
+    let mut params = Params::default();
+    let within = within(filter, viewer, &mut params);
+    let row = row(if filter.tags.is_empty() { "s" } else { "e" });
+    let mut terms = Vec::new();
+    let mut term = |from: &str, range: &str, kind: u16| {
+        terms.push(format!(
+            "SELECT s.created_at, s.id, {row} AS r FROM {from} WHERE {range} AND s.kind = {kind} AND {within} \
+             ORDER BY s.created_at DESC, s.id LIMIT {wanted}"
+        ));
+    };
+    for kind in kinds {
+        match (driving(filter), &filter.authors) {
+            (Some((letter, values)), _) => values.iter().for_each(|value| {
+                let key = params.bind(Param::Text(key::of(letter, value)));
+                term("tags AS s CROSS JOIN events AS e ON e.seq = s.seq", &format!("s.tag = {key}"), *kind);
+            }),
+            (None, Some(authors)) => authors.iter().for_each(|author| {
+                let author = params.bind(Param::Text(author.to_string()));
+                term("events AS s", &format!("s.pubkey = {author}"), *kind);
+            }),
+            (None, None) => term("events AS s", "true", *kind),
+        }
+    }
+    let sql = match terms.as_slice() {
+        [only] => format!("SELECT r FROM ({only})"),
+        terms => {
+            let terms: Vec<String> = terms.iter().map(|term| format!("SELECT * FROM ({term})")).collect();
+            // An event that has two of the values is found twice.
+            format!(
+                "SELECT r FROM ({}) GROUP BY created_at, id ORDER BY created_at DESC, id LIMIT {wanted}",
+                terms.join(" UNION ALL ")
+            )
+        }
+    };
+    Statement { sql, params: params.0 }
+}
+
+fn general(filter: &Filter, wanted: u64, row: Row, viewer: &Viewer) -> Statement {
+    let mut params = Params::default();
+    let (parts, table, range) = walk(filter, &mut params);
+    let range = format!("{range} AND {}", within(filter, viewer, &mut params));
+    let checks = checks(filter, viewer, &mut params).join(" AND ");
     let walked = |limit: u64| {
         format!(
             "SELECT s.created_at, s.id, s.seq, s.kind FROM {table} AS s WHERE {range} \
@@ -177,10 +293,10 @@ fn search(filter: &Filter, wanted: u64, rows: &str, viewer: &Viewer) -> Statemen
     // A checked range is walked only as far as it takes to find what is wanted: SQLite runs the inner
     // SELECT as a co-routine that the outer LIMIT ends.
     let per_range = MAX_FOUND / ranges(filter).clamp(1, MAX_FOUND / 1000);
-    let (newest_of_range, cut_off) = if conditions.is_empty() {
+    let (newest_of_range, cut_off) = if checks.is_empty() {
         (walked(wanted), "false".to_owned())
     } else {
-        let checked = format!("SELECT * FROM ({}) AS s WHERE {conditions} LIMIT {wanted}", walked(per_range));
+        let checked = format!("SELECT * FROM ({}) AS s WHERE {checks} LIMIT {wanted}", walked(per_range));
         let longer = format!("SELECT 1 FROM {table} AS s WHERE {range} LIMIT 1 OFFSET {per_range}");
         let some = format!("EXISTS (SELECT 1 FROM parts WHERE ({longer}))");
         (checked, format!("CASE WHEN (SELECT count(*) FROM newest) < {wanted} THEN {some} END"))
@@ -196,46 +312,32 @@ fn search(filter: &Filter, wanted: u64, rows: &str, viewer: &Viewer) -> Statemen
                ORDER BY created_at DESC, id LIMIT {wanted}) \
              SELECT '{OVER_BUDGET}' AS r WHERE (SELECT count(*) FROM found) > {MAX_FOUND} \
                OR (SELECT count(*) FROM parts) > {MAX_PARTS} OR {cut_off} \
-             UNION ALL SELECT r FROM ({rows})",
+             UNION ALL SELECT r FROM (SELECT {row} AS r FROM newest AS n CROSS JOIN events AS e ON e.seq = n.seq \
+               ORDER BY n.created_at DESC, n.id)",
             max_parts = MAX_PARTS + 1,
             max_found = MAX_FOUND + 1,
+            row = row("e"),
         ),
         params: params.0,
     }
 }
 
-/// How many ranges the filter names, as far as it does.
-fn ranges(filter: &Filter) -> u64 {
-    let kinds = filter.kinds.as_ref().map_or(1, BTreeSet::len);
-    let values = filter.tags.values().map(BTreeSet::len).min();
-    let values = values.or_else(|| filter.authors.as_ref().map(BTreeSet::len));
-    filter.ids.as_ref().map_or_else(|| (kinds * values.unwrap_or(1)) as u64, |ids| ids.len() as u64)
-}
-
-fn walk(filter: &Filter, driving: Option<u8>, params: &mut Params) -> Walk {
-    let tag = driving.and_then(|letter| Some((letter, filter.tags.get(&letter)?)));
-    match (&filter.ids, tag, &filter.authors, &filter.kinds) {
-        (Some(ids), ..) => Walk {
-            parts: format!("SELECT value, 0 FROM {}", params.list(ids)),
-            table: "events",
-            range: "s.id = parts.value",
-        },
-        (_, Some((letter, values)), ..) => {
+/// The ranges a search walks, the table whose index has them, and what makes an entry part of one.
+fn walk(filter: &Filter, params: &mut Params) -> (String, &'static str, &'static str) {
+    match (driving(filter), &filter.authors, &filter.kinds) {
+        (Some((letter, values)), ..) => {
             let keys = params.keys(letter, values);
-            let parts = by_kind("tags", "tag", &keys, filter, params);
-            Walk { parts, table: "tags", range: "s.tag = parts.value AND s.kind = parts.kind" }
+            (by_kind("tags", "tag", &keys, filter, params), "tags", "s.tag = parts.value AND s.kind = parts.kind")
         }
-        (_, _, Some(authors), _) => {
+        (None, Some(authors), _) => {
             let keys = params.list(authors);
             let parts = by_kind("events", "pubkey", &keys, filter, params);
-            Walk { parts, table: "events", range: "s.pubkey = parts.value AND s.kind = parts.kind" }
+            (parts, "events", "s.pubkey = parts.value AND s.kind = parts.kind")
         }
-        (_, _, _, Some(kinds)) => Walk {
-            parts: format!("SELECT '', value FROM {}", params.list(kinds)),
-            table: "events",
-            range: "s.kind = parts.kind",
-        },
-        _ => Walk { parts: "SELECT '', 0".to_owned(), table: "events", range: "true" },
+        (None, None, Some(kinds)) => {
+            (format!("SELECT '', value FROM {}", params.list(kinds)), "events", "s.kind = parts.kind")
+        }
+        (None, None, None) => ("SELECT '', 0".to_owned(), "events", "true"),
     }
 }
 
@@ -253,49 +355,51 @@ fn by_kind(table: &str, column: &str, keys: &str, filter: &Filter, params: &mut 
     }
 }
 
-/// What every index has: the range, times, expiry.
-fn entries(filter: &Filter, viewer: &Viewer, range: &str, params: &mut Params) -> String {
-    let mut conditions = vec![range.to_owned()];
+/// What every index has: times and expiry.
+fn within(filter: &Filter, viewer: &Viewer, params: &mut Params) -> String {
+    let mut conditions = vec![format!("(s.expires_at IS NULL OR s.expires_at > {})", params.integer(viewer.now))];
     if let Some(since) = filter.since {
         conditions.push(format!("s.created_at >= {}", params.integer(since)));
     }
     if let Some(until) = filter.until {
         conditions.push(format!("s.created_at <= {}", params.integer(until)));
     }
-    conditions.push(format!("(s.expires_at IS NULL OR s.expires_at > {})", params.integer(viewer.now)));
     conditions.join(" AND ")
 }
 
 /// What the walked index does not have, checked on each entry it gave.
-fn conditions(filter: &Filter, driving: Option<u8>, viewer: &Viewer, params: &mut Params) -> Vec<String> {
-    const AUTHOR: &str = "(SELECT e.pubkey FROM events AS e WHERE e.seq = s.seq)";
-    let has_tag = |keys: &str| {
-        format!(
-            "EXISTS (SELECT 1 FROM {keys} AS v CROSS JOIN tags AS t ON t.tag = v.value \
-             AND t.kind = s.kind AND t.created_at = s.created_at AND t.id = s.id)"
-        )
-    };
-    let mut conditions = Vec::new();
-    let by_id = filter.ids.is_some();
-    if let (true, Some(kinds)) = (by_id, &filter.kinds) {
-        conditions.push(format!("s.kind IN {}", params.list(kinds)));
+fn checks(filter: &Filter, viewer: &Viewer, params: &mut Params) -> Vec<String> {
+    let driving = driving(filter).map(|(letter, _)| letter);
+    let mut checks = Vec::new();
+    if let (Some(_), Some(authors)) = (driving, &filter.authors) {
+        checks.push(format!("{AUTHOR} IN {}", params.list(authors)));
     }
-    if let (true, Some(authors)) = (by_id || driving.is_some(), &filter.authors) {
-        conditions.push(format!("{AUTHOR} IN {}", params.list(authors)));
+    for (letter, values) in filter.tags.iter().filter(|(letter, _)| driving != Some(**letter)) {
+        checks.push(has_tag(&params.keys(*letter, values)));
     }
-    for (letter, values) in filter.tags.iter().filter(|(letter, _)| by_id || driving != Some(**letter)) {
-        conditions.push(has_tag(&params.keys(*letter, values)));
+    checks.extend(gate(filter, viewer, params));
+    checks
+}
+
+/// The author of an index entry.
+const AUTHOR: &str = "(SELECT a.pubkey FROM events AS a WHERE a.seq = s.seq)";
+
+/// Whether an index entry's event has one of the tags.
+fn has_tag(keys: &str) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM {keys} AS v CROSS JOIN tags AS t ON t.tag = v.value \
+         AND t.kind = s.kind AND t.created_at = s.created_at AND t.id = s.id)"
+    )
+}
+
+/// The read gates, when the filter may find a gated kind.
+fn gate(filter: &Filter, viewer: &Viewer, params: &mut Params) -> Option<String> {
+    if filter.kinds.as_ref().is_some_and(|kinds| !kinds.iter().any(is_gated)) {
+        return None;
     }
-    let gated = |kind: u16| filter.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind));
-    if GATES.iter().any(|gate| gated(gate.kind)) {
-        let kinds = params.list(GATES.iter().map(|gate| gate.kind));
-        let of_author = params.list(GATES.iter().filter(|gate| gate.author).map(|gate| gate.kind));
-        let named = params.keys(b'p', viewer.keys.iter().map(ToString::to_string));
-        let keys = params.list(viewer.keys);
-        conditions.push(format!(
-            "(s.kind NOT IN {kinds} OR {} OR s.kind IN {of_author} AND {AUTHOR} IN {keys})",
-            has_tag(&named)
-        ));
-    }
-    conditions
+    let kinds = params.list(GATES.iter().map(|gate| gate.kind));
+    let of_author = params.list(GATES.iter().filter(|gate| gate.author).map(|gate| gate.kind));
+    let named = has_tag(&params.keys(b'p', viewer.keys.iter().map(ToString::to_string)));
+    let keys = params.list(viewer.keys);
+    Some(format!("(s.kind NOT IN {kinds} OR {named} OR s.kind IN {of_author} AND {AUTHOR} IN {keys})"))
 }

@@ -87,7 +87,7 @@ impl World {
     pub fn open(&mut self) -> ConnId {
         let conn = ConnId(self.frames.len() as u64 + 1);
         self.frames.insert(conn, Vec::new());
-        self.input(Input::Opened { conn, challenge: challenge(conn) });
+        self.input(Input::Opened { conn, challenge: challenge(conn), ip: None });
         conn
     }
 

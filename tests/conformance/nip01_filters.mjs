@@ -32,9 +32,9 @@ export const filterChecks = [
       const who = author();
       const client = await connect(who);
       const values = LETTERS.map(unique);
-      // The second event has each value under the next letter.
-      const [own, shifted] = [0, 1].map((by) => who.sign({ kind: 1111, tags: LETTERS.map((letter, at) => [letter, values[(at + by) % 52]]) }));
-      await store(client, own, shifted);
+      // The other events have each value under the next letter, and under the letter of the other case.
+      const [own, next, other] = [0, 1, 26].map((by) => who.sign({ kind: 1111, tags: LETTERS.map((letter, at) => [letter, values[(at + by) % 52]]) }));
+      await store(client, own, next, other);
       for (const [at, letter] of LETTERS.entries()) {
         sameEvents(await read(client, { [`#${letter}`]: [values[at]] }), [own], `#${letter}`);
       }

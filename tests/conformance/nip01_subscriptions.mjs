@@ -13,10 +13,12 @@ export const subscriptionChecks = [
       const tag = unique();
       const t = ["t", tag];
       const past = now() - 100;
-      const [one, two, all] = [
-        await watch(client, { "#t": [tag], kinds: [7] }, { "#t": [tag], authors: [other.pubkey] }),
+      const listed = who.sign({ kind: 7, created_at: past + 6 });
+      const [one, two, all, named] = [
+        await watch(client, [{ "#t": [tag], kinds: [7] }, { "#t": [tag], authors: [other.pubkey] }]),
         await watch(await connect(), { "#t": [tag], since: past, until: past + 10 }),
         await watch(await connect(), { "#t": [tag] }),
+        await watch(client, { ids: [listed.id] }),
       ];
       const events = [
         who.sign({ tags: [t] }),
@@ -28,8 +30,9 @@ export const subscriptionChecks = [
         who.sign({ tags: [["t", unique()]], kind: 7 }),
         who.sign({ tags: [t], kind: 7, created_at: past + 5 }), // for each of them
       ];
-      await store(client, ...events);
+      await store(client, ...events, listed);
       const last = events[7];
+      sameEvents(await named.upTo(listed), [listed], "live by id");
       sameEvents(await one.upTo(last), [events[1], last], "live by kind");
       sameEvents(await two.upTo(last), [events[3], events[4], last], "live by since and until");
       sameEvents(await all.upTo(last), [...events.slice(0, 6), last], "live by tag");
@@ -110,7 +113,7 @@ export const subscriptionChecks = [
       two.send(["CLOSE", "same"]);
       two.send(["REQ", "after", { limit: 0 }]);
       await first(two, "after");
-      const last = await store(one, who.sign({ tags: [["t", tag]] }));
+      const last = await store(one, who.sign({ tags: [["t", tag]], content: "last" }));
       sameEvents(await mine.upTo(last), [last], "after the second's CLOSE");
     },
   },

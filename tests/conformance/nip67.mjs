@@ -27,7 +27,8 @@ async function page({ request }, client, filters, expected, hint, what) {
 async function few({ author, connect, store }, number) {
   const who = author();
   const client = await connect(who);
-  const events = Array.from({ length: number }, (_, at) => who.sign({ created_at: now() - 10 - at }));
+  const time = now() - 10;
+  const events = Array.from({ length: number }, (_, at) => who.sign({ created_at: time - at }));
   await store(client, ...events);
   return { who, client, events };
 }

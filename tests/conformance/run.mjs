@@ -50,13 +50,14 @@ export async function runSuite(url, { only = [], relayUrl, all = false, report =
   return { url, name: relay.document.name ?? "", version: relay.document.version ?? "", rows, totals: totals(rows) };
 }
 
+/** `{ nip, pass, fail, skip }` for each NIP. */
 function totals(rows) {
-  const byNip = {};
-  for (const { nip, result } of rows) (byNip[two(nip)] ??= { pass: 0, fail: 0, skip: 0 })[result]++;
-  return byNip;
+  const nips = [...new Set(rows.map(({ nip }) => nip))];
+  const number = (nip, result) => rows.filter((row) => row.nip === nip && row.result === result).length;
+  return nips.map((nip) => ({ nip, pass: number(nip, "pass"), fail: number(nip, "fail"), skip: number(nip, "skip") }));
 }
 
-const line = (nip, result, check, reason) => `${nip.padEnd(4)} ${result.padEnd(5)} ${check.padEnd(72)} ${reason}`.trimEnd();
+const line = (nip, result, check, reason) => `${nip.padEnd(4)} ${result.padEnd(5)} ${check.padEnd(84)} ${reason}`.trimEnd();
 
 async function main() {
   const { values, positionals } = parseArgs({
@@ -72,7 +73,7 @@ async function main() {
   if (values.json) console.log(JSON.stringify(outcome, null, 2));
   else {
     console.log(`\n${outcome.name} ${outcome.version} at ${url}\n\nNIP  pass fail skip`);
-    for (const [nip, { pass, fail, skip }] of Object.entries(outcome.totals)) console.log(`${nip} ${[pass, fail, skip].map((n) => String(n).padStart(5)).join("")}`);
+    for (const { nip, pass, fail, skip } of outcome.totals) console.log(`${two(nip)} ${[pass, fail, skip].map((n) => String(n).padStart(5)).join("")}`);
   }
   const bad = outcome.rows.filter(({ result }) => result === "fail" || (values.strict && result === "skip"));
   // Sockets that a relay does not close must not keep the process.

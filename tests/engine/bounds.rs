@@ -1,7 +1,7 @@
 //! What one client can make the relay hold or do is bounded, and a bound that is met is said.
 
 use nexus::nostr::Event;
-use nexus::relay::Input;
+use nexus::relay::{ConnId, Input};
 use nexus::store::{Param, StoreError};
 use serde_json::{Value, json};
 
@@ -168,6 +168,48 @@ fn a_look_for_missed_events_that_fails_is_made_again() {
     world.ask(conn, json!(["EVENT", notes[2]]));
     let told: Vec<Value> = world.take(reader).iter().map(|frame| frame[2]["content"].clone()).collect();
     assert_eq!(told, ["next", "last", "lost"]);
+}
+
+#[test]
+fn who_is_sent_much_and_says_nothing_is_closed() {
+    let mut world = World::new(&[("AUTH_REQUIRED", "false"), ("MAX_UNHEARD_BYTES", "10000000")]);
+    let (silent, talking, author) = (world.client(), world.client(), world.client());
+    for conn in [silent, talking] {
+        world.ask(conn, json!(["REQ", "live", {"kinds": [1]}]));
+    }
+    let mut closed = Value::Null;
+    for n in 0..120 {
+        world.ask(author, json!(["EVENT", Author::new(1).sign(1, NOW, &[], &padded(n))]));
+        world.say(talking, json!(["CLOSE", "nothing"]));
+        closed = world.take(silent).last().cloned().unwrap_or(closed);
+        assert_eq!(world.take(talking).len(), 1);
+    }
+    assert_eq!(closed, json!(["(closed)", 1008, "10000000 bytes sent and nothing heard; send a message now and then"]));
+    assert_eq!(
+        (world.stats()["connections"]["open"].clone(), world.stats()["subscriptions"].clone()),
+        (json!(2), json!(1))
+    );
+}
+
+#[test]
+fn connections_of_one_network_are_bounded() {
+    let mut world = World::new(&[("MAX_CONNECTIONS_PER_IP", "2")]);
+    let open = |world: &mut World, n: u64, ip: &str| {
+        assert!(world.relay.may_open(ip), "{ip}");
+        let input = Input::Opened { conn: ConnId(n), challenge: n.to_string(), ip: Some(ip.to_owned()) };
+        world.relay.handle(input, NOW * 1000);
+    };
+    open(&mut world, 1, "192.0.2.1");
+    open(&mut world, 2, "::ffff:192.0.2.1");
+    assert!(!world.relay.may_open("192.0.2.1"));
+    open(&mut world, 3, "192.0.2.2");
+    open(&mut world, 4, "2001:db8:1:2::1");
+    open(&mut world, 5, "2001:db8:1:2:ffff::9");
+    assert!(!world.relay.may_open("2001:db8:1:2::77") && world.relay.may_open("2001:db8:1:3::1"));
+    world.relay.handle(Input::Closed { conn: ConnId(2) }, NOW * 1000);
+    assert!(world.relay.may_open("192.0.2.1"));
+    // An address that is none is not counted.
+    assert!(world.relay.may_open("unknown"));
 }
 
 /// 100,000 characters.

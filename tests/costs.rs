@@ -1,0 +1,155 @@
+//! What operations cost on real D1, by its own meter, on a table of 100,000 events: rows are what an
+//! operator pays for, so their budgets are behaviour.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::Database;
+use common::d1::{Bill, D1};
+use common::events::{Author, NOW};
+use nexus::market::job;
+use nexus::nostr::{Event, EventId, Filter, PublicKey, Signature, Tag, deletion};
+use nexus::store::read::{self, Viewer};
+use nexus::store::write::{self, NewEvent};
+use sha2::{Digest, Sha256};
+
+const EVENTS: u64 = 100_000;
+const GROUP: u64 = 1000;
+
+fn hash(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+fn key(n: u64) -> PublicKey {
+    PublicKey::new(hash(&format!("key {n}")))
+}
+
+/// The `n`th event of the table. The store does not verify, so it is not signed.
+fn event(n: u64) -> Event {
+    let id = |n: u64| EventId::new(hash(&format!("event {n}")));
+    let job = id(n - n % 4).to_string();
+    let (customer, provider) = (key(n / 4 % 500), key(1000 + n % 50));
+    let (kind, author, tags): (u16, PublicKey, Vec<Vec<String>>) = match n % 4 {
+        0 if n % 400 == 0 => (31990, provider, vec![vec!["d".into(), n.to_string()], vec!["k".into(), "5050".into()]]),
+        0 => (5050, customer, vec![vec!["i".into(), n.to_string()], vec!["p".into(), provider.to_string()]]),
+        1 | 2 => (7000, provider, vec![vec!["e".into(), job], vec!["p".into(), customer.to_string()]]),
+        _ => (6050, provider, vec![vec!["e".into(), job], vec!["p".into(), customer.to_string()]]),
+    };
+    Event {
+        id: id(n),
+        pubkey: author,
+        created_at: NOW - EVENTS + n,
+        kind,
+        tags: tags.into_iter().map(|tag| Tag::new(tag).unwrap()).collect(),
+        content: "x".repeat(300),
+        sig: Signature::new([0; 64]),
+    }
+}
+
+fn new(event: Event) -> NewEvent {
+    NewEvent {
+        expires_at: event.expiration().unwrap(),
+        deletes: deletion::targets(&event, &[]),
+        job: job::NIP90.job_of(&event),
+        event,
+    }
+}
+
+fn filled() -> D1 {
+    let mut d1 = D1::start();
+    for start in (0..EVENTS).step_by(usize::try_from(GROUP).unwrap()) {
+        let group: Vec<NewEvent> = (start..start + GROUP).map(|n| new(event(n))).collect();
+        d1.run(&write::statements(&group)).unwrap();
+    }
+    d1
+}
+
+/// Reads. D1 counts a row for each stage it passes through, so a shape that one index covers costs the
+/// rows it returns, one that goes through the tags twice that. Shapes that have to be put together from
+/// ranges the filter does not name cost a small multiple; none depends on the size of the table.
+fn queries(d1: &mut D1) {
+    let n = EVENTS / 5 * 2 + 4;
+    let request = event(n);
+    let (customer, provider, id) = (request.pubkey, key(1000 + (n + 1) % 50), request.id);
+    let since = NOW - 50;
+    // Rows read for each row returned; every value of the filter may cost ten besides.
+    let (covered, tagged, composed) = (1, 2, 20);
+    let shapes = [
+        ("one id", format!(r#"{{"ids":["{id}"]}}"#), tagged),
+        ("new jobs", format!(r#"{{"kinds":[5050],"since":{since}}}"#), covered),
+        ("jobs for me", format!(r##"{{"kinds":[5050],"#p":["{}"],"limit":50}}"##, key(1004)), tagged),
+        ("answers to my job", format!(r##"{{"kinds":[6050,7000],"#e":["{id}"],"#p":["{customer}"]}}"##), tagged),
+        ("handlers of a kind", r##"{"kinds":[31990],"#k":["5050"],"limit":50}"##.to_owned(), tagged),
+        ("all about a job", format!(r##"{{"#e":["{id}"]}}"##), composed),
+        ("all of an author", format!(r#"{{"authors":["{provider}"],"limit":50}}"#), composed),
+        ("an author's results", format!(r#"{{"authors":["{provider}"],"kinds":[6050],"limit":50}}"#), covered),
+        ("the newest of a kind", r#"{"kinds":[6050],"limit":50}"#.to_owned(), covered),
+        ("the newest of all", r#"{"limit":50}"#.to_owned(), composed),
+        ("nothing there", r##"{"#t":["nowhere"]}"##.to_owned(), composed),
+        ("a page further back", format!(r#"{{"kinds":[7000],"until":{},"limit":100}}"#, NOW - EVENTS / 2), covered),
+    ];
+    let keys = BTreeSet::new();
+    let viewer = Viewer { keys: &keys, now: NOW };
+    println!("{:<22} {:>8} {:>6} {:>7}", "shape", "returned", "read", "budget");
+    for (name, filter, per_row) in shapes {
+        let filter = Filter::parse(&filter).unwrap();
+        let statement = read::newest(&filter, filter.limit.unwrap_or(500), 4_000_000, &viewer);
+        let returned = d1.run(std::slice::from_ref(&statement)).unwrap()[0].len() as u64;
+        let Bill { read, written } = d1.bill(&[statement]);
+        let budget = per_row * returned + 10 * filter.value_count().max(1) as u64;
+        println!("{name:<22} {returned:>8} {read:>6} {budget:>7}");
+        assert!(returned > 0 || name == "nothing there", "{name} finds nothing");
+        assert_eq!(written, 0);
+        assert!(read <= budget, "{name}: {read} rows read for {returned} returned");
+    }
+}
+
+/// Writes, one event alone in its group.
+fn writes(d1: &mut D1) {
+    let (buyer, provider) = (Author::new(1), Author::new(2));
+    let p = provider.key().to_string();
+    let request = buyer.sign(
+        5050,
+        NOW,
+        &[&["i", "q", "text"], &["p", &p], &["t", "bitcoin"], &["x", "1"], &["bid", "1000"]],
+        &"x".repeat(200),
+    );
+    let id = request.id.to_string();
+    let handler = |time, content: &str| provider.sign(31990, time, &[&["d", "a"], &["k", "5050"]], content);
+    let note = buyer.sign(1, NOW, &[&["t", "x"]], "");
+    let cases = [
+        ("job request, 4 tags", request.clone(), 11),
+        ("the same again", request, 0),
+        ("feedback, 2 tags", provider.sign(7000, NOW, &[&["e", &id], &["p", &p]], ""), 11),
+        ("result, 2 tags", provider.sign(6050, NOW, &[&["e", &id], &["p", &p]], ""), 11),
+        ("note, 1 tag", note.clone(), 7),
+        ("handler, 2 tags", handler(NOW, "1"), 9),
+        ("newer handler", handler(NOW + 1, "2"), 17),
+        ("older handler", handler(NOW - 1, "0"), 0),
+        ("expiring, no tag", buyer.sign(1, NOW, &[&["expiration", &(NOW + 9).to_string()]], ""), 7),
+        ("deletion of the note", buyer.sign(5, NOW, &[&["e", &note.id.to_string()]], ""), 15),
+    ];
+    println!("{:<22} {:>7} {:>6} {:>7}", "event", "written", "read", "budget");
+    for (name, event, budget) in cases {
+        let Bill { read, written } = d1.bill(&write::statements(&[new(event)]));
+        println!("{name:<22} {written:>7} {read:>6} {budget:>7}");
+        assert!(written <= budget, "{name}: {written} rows written");
+        assert!(read <= 100, "{name}: {read} rows read");
+    }
+    let request = |n: u64| {
+        let n = n.to_string();
+        let tags: &[&[&str]] = &[&["i", &n, "text"], &["p", &p], &["t", "bitcoin"], &["x", "1"], &["bid", "1000"]];
+        new(buyer.sign(5050, NOW, tags, &"x".repeat(200)))
+    };
+    let group = d1.bill(&write::statements(&(0..64).map(request).collect::<Vec<_>>()));
+    println!("{:<22} {:>7} {:>6} {:>7}", "64 requests", group.written, group.read, 641);
+    assert!(group.written <= 64 * 10 + 1, "{group:?}");
+}
+
+#[test]
+fn budgets_hold_on_a_hundred_thousand_events() {
+    let mut d1 = filled();
+    queries(&mut d1);
+    writes(&mut d1);
+}

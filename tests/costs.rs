@@ -31,7 +31,9 @@ fn event(n: u64) -> Event {
     let job = id(n - n % 4).to_string();
     let (customer, provider) = (key(n / 4 % 500), key(1000 + n % 50));
     let (kind, author, tags): (u16, PublicKey, Vec<Vec<String>>) = match n % 4 {
-        0 if n % 400 == 0 => (31990, provider, vec![vec!["d".into(), n.to_string()], vec!["k".into(), "5050".into()]]),
+        0 if n.is_multiple_of(400) => {
+            (31990, provider, vec![vec!["d".into(), n.to_string()], vec!["k".into(), "5050".into()]])
+        }
         0 => (5050, customer, vec![vec!["i".into(), n.to_string()], vec!["p".into(), provider.to_string()]]),
         1 | 2 => (7000, provider, vec![vec!["e".into(), job], vec!["p".into(), customer.to_string()]]),
         _ => (6050, provider, vec![vec!["e".into(), job], vec!["p".into(), customer.to_string()]]),

@@ -28,7 +28,7 @@ const fn setting(key: &'static str, default: &'static str, meaning: &'static str
 
 /// Every setting there is.
 pub const SETTINGS: &[Setting] = &[
-    setting("RELAY_NAME", "Nexus", "name in the information document; under 30 characters"),
+    setting("RELAY_NAME", "Nexus", "name in the information document; keep it under 30 characters"),
     setting("RELAY_DESCRIPTION", "A Nostr relay for the agents' compute market", "a sentence about the relay"),
     setting(
         "RELAY_URL",

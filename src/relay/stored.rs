@@ -81,7 +81,8 @@ impl Reading {
             None => Err(unreadable(StoreError::new("a query was answered with too few results"))),
         };
         if let Some(answer) = &mut self.answer {
-            return Ok(answer.fill(next()?));
+            answer.fill(next()?);
+            return Ok(());
         }
         let goes_on = self.lanes.iter().any(|lane| lane.cut.is_some());
         for lane in &mut self.lanes {

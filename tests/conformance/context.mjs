@@ -40,8 +40,8 @@ export function same(actual, expected, what) {
 
 /** The same events, each once, in any order. */
 export function sameEvents(actual, expected, what) {
-  const ids = (events) => events.map((event) => event.id).sort();
-  expect(isDeepStrictEqual(ids(actual), ids(expected)), `${what}: got ${actual.length} events ${brief(ids(actual))}, not ${expected.length} ${brief(ids(expected))}`);
+  const [got, wanted] = [actual, expected].map((events) => events.map((event) => event.id).sort());
+  expect(isDeepStrictEqual(got, wanted), `${what}: got ${got.length} events ${brief(got)}, not ${wanted.length} ${brief(wanted)}`);
 }
 
 /** A frame whose last element is a reason with one of the prefixes; any prefix when none is given. */

@@ -93,7 +93,9 @@ export const filterChecks = [
       const [who, other] = [author(), author()];
       const client = await connect(who, other);
       const start = now() - 100;
-      const events = [5, 1, 3, 3, 9, 3, 5, 2].map((at, n) => (n % 2 ? who : other).sign({ created_at: start + at, kind: n % 3 ? 1 : 7, content: `${n}` }));
+      const events = [5, 1, 3, 3, 9, 3, 5, 2].map((at, n) =>
+        (n % 2 ? who : other).sign({ created_at: start + at, kind: n % 3 ? 1 : 7, content: `${n}` }),
+      );
       await store(client, ...events);
       const ordered = [...events].sort(newestFirst).map((event) => event.id);
       for (let limit = 1; limit <= events.length + 1; limit++) {
@@ -160,7 +162,9 @@ export const filterChecks = [
       const who = author();
       const client = await connect(who);
       const event = await store(client, who.sign({ tags: [["alt", "text"]] }));
-      for (const unknown of [{ colour: ["red"] }, { "#alt": ["text"] }]) await mustClose(client, ["unsupported"], { authors: [who.pubkey], ...unknown });
+      for (const unknown of [{ colour: ["red"] }, { "#alt": ["text"] }]) {
+        await mustClose(client, ["unsupported"], { authors: [who.pubkey], ...unknown });
+      }
       sameEvents(await read(client, { authors: [who.pubkey] }), [event], "without the key");
     },
   },
@@ -185,8 +189,8 @@ export const filterChecks = [
     name: "a REQ whose filters make no sense gets a CLOSED with a reason",
     async run({ connect, mustClose, request }) {
       const client = await connect();
-      const wrong = [{ kinds: ["1"] }, { kinds: 1 }, { kinds: [1.5] }, { authors: "all" }, { since: "now" }, { limit: -1 }, { "#t": [1] }, "filter", []];
-      for (const filter of wrong) await mustClose(client, [], filter);
+      const wrong = [{ kinds: ["1"] }, { kinds: 1 }, { kinds: [1.5] }, { authors: "all" }, { since: "now" }, { limit: -1 }, { "#t": [1] }];
+      for (const filter of [...wrong, "filter", []]) await mustClose(client, [], filter);
       await mustClose(client, [], { limit: 0 }, { since: "now" });
       await mustClose(client, []); // no filter at all
       expect((await request(client, { limit: 0 })).eose, "the connection did not go on");

@@ -23,7 +23,9 @@ const versions = (kind, tags) => async ({ author, connect, store, refuse, publis
   sameEvents(await read(client, filter), [old, other], "before");
   await store(client, deletion(who, { a: [addressOf(old)], created_at: time }));
   sameEvents(await read(client, filter), [other], "after the deletion");
-  for (const version of [old, unseen, same]) await refuse(client, version, ["blocked"], `a version ${time - version.created_at} s older than the deletion`);
+  for (const version of [old, unseen, same]) {
+    await refuse(client, version, ["blocked"], `a version ${time - version.created_at} s older than the deletion`);
+  }
   sameEvents(await read(client, filter), [other], "after they were published again");
   await store(client, newer);
   sameEvents(await read(client, filter), [newer, other], "after a newer version");
@@ -75,7 +77,8 @@ export const checks = [
       const [who, other] = [author(), author()];
       const client = await connect(who, other);
       const created_at = now() - 10;
-      const events = [who.sign({ created_at }), who.sign({ kind: ADDRESSABLE, tags: [["d", "x"]], created_at }), who.sign({ kind: REPLACEABLE, created_at })];
+      const addressable = who.sign({ kind: ADDRESSABLE, tags: [["d", "x"]], created_at });
+      const events = [who.sign({ created_at }), addressable, who.sign({ kind: REPLACEABLE, created_at })];
       await store(client, ...events);
       const addresses = events.slice(1).map(addressOf);
       // A relay may refuse these (NIP-09, relay usage); either way the events stay.
@@ -108,7 +111,8 @@ export const checks = [
       const [who, other] = [author(), author()];
       const client = await connect(who, other);
       const created_at = now() - 10;
-      const [kept, barred, version] = [who.sign({ created_at }), who.sign({ kind: 7, created_at }), who.sign({ kind: ADDRESSABLE, tags: [["d", "x"]], created_at })];
+      const [kept, barred] = [who.sign({ created_at }), who.sign({ kind: 7, created_at })];
+      const version = who.sign({ kind: ADDRESSABLE, tags: [["d", "x"]], created_at });
       await publish(client, deletion(other, { e: [kept], a: [addressOf(version)] }));
       await store(client, deletion(who, { e: [barred] }));
       await store(client, kept, version);

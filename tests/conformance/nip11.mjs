@@ -35,7 +35,8 @@ const createdAt = (key, sign) => async (context) => {
   // The NIP does not say so, but all relays mean seconds before and after now.
   if (seconds > now()) throw skip(`${key} of ${seconds} s is no limit`);
   const near = Math.min(60, Math.floor(seconds / 2));
-  await bounded(context, () => ({ created_at: now() + sign * (seconds - near) }), () => ({ created_at: now() + sign * (seconds + 60) }), "created_at");
+  const away = (distance) => () => ({ created_at: now() + sign * distance });
+  await bounded(context, away(seconds - near), away(seconds + 60), "created_at");
 };
 
 /** A REQ of exactly so many bytes, with characters of two bytes among them. */
@@ -61,7 +62,10 @@ export const checks = [
     async run({ http }) {
       const Origin = "https://client.example";
       const preflight = { Origin, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "accept" };
-      const answers = { document: await fetch(http, { headers: { ...ACCEPT, Origin } }), preflight: await fetch(http, { method: "OPTIONS", headers: preflight }) };
+      const answers = {
+        document: await fetch(http, { headers: { ...ACCEPT, Origin } }),
+        preflight: await fetch(http, { method: "OPTIONS", headers: preflight }),
+      };
       for (const [what, answer] of Object.entries(answers)) {
         expect(answer.ok, `${what}: status ${answer.status}`);
         for (const name of CORS) expect(answer.headers.get(name), `${what}: no ${name}`);
@@ -78,10 +82,13 @@ export const checks = [
       const nips = (value) => Array.isArray(value) && value.every(Number.isInteger) && new Set(value).size === value.length;
       const forms = {
         name: (value) => text(value) && [...value].length < 30,
-        description: text, banner: url, icon: url, pubkey: key, self: key, contact: text, supported_nips: nips, software: url, version: text, terms_of_service: text,
+        description: text, banner: url, icon: url, pubkey: key, self: key, contact: text,
+        supported_nips: nips, software: url, version: text, terms_of_service: text,
       };
       expect(Object.keys(document).length > 0, "no document");
-      for (const [field, fits] of Object.entries(forms)) if (field in document) expect(fits(document[field]), `${field}: ${JSON.stringify(document[field])}`);
+      for (const [field, fits] of Object.entries(forms)) {
+        if (field in document) expect(fits(document[field]), `${field}: ${JSON.stringify(document[field])}`);
+      }
       for (const [field, value] of Object.entries(document.limitation ?? {})) {
         if (/_required$|^restricted_writes$/.test(field)) expect(typeof value === "boolean", `limitation.${field}: ${value}`);
         else if (/^(max|min|default|created_at)_/.test(field)) expect(Number.isInteger(value) && value >= 0, `limitation.${field}: ${value}`);

@@ -3,7 +3,11 @@ import { now, same, sameEvents, skip } from "./context.mjs";
 
 export const nip = 62;
 
-const vanish = (who, relays, created_at = now() - 5) => who.sign({ kind: 62, created_at, tags: relays.map((relay) => ["relay", relay]), content: "forget me" });
+/** The kinds of a history, the request's own apart. */
+const KINDS = [0, 1, 5, 7, 30078];
+
+const vanish = (who, relays, created_at = now() - 5) =>
+  who.sign({ kind: 62, created_at, tags: relays.map((relay) => ["relay", relay]), content: "forget me" });
 
 /**
  * A key with events of every class, the last in the second of the request to come, a deletion among
@@ -79,7 +83,8 @@ export const checks = [
       const { who, client, time } = past;
       const later = await context.store(client, who.sign({ created_at: time + 1, content: "later" }));
       await context.store(client, vanish(who, [context.relayUrl], time));
-      await context.eventually(async () => (await context.read(client, { authors: [who.pubkey], until: time, kinds: [0, 1, 5, 7, 30078] })).length === 0, "events are still served");
+      const upTo = { authors: [who.pubkey], until: time, kinds: KINDS };
+      await context.eventually(async () => (await context.read(client, upTo)).length === 0, "events are still served");
       sameEvents(await context.read(client, { authors: [who.pubkey], kinds: [1] }), [later], "stored");
     },
   },
@@ -138,7 +143,7 @@ export const checks = [
     async run(context) {
       if (!context.advertises(45)) throw skip("NIP-45 is not advertised");
       const past = await history(context);
-      const filter = { authors: [past.who.pubkey], kinds: [0, 1, 5, 7, 30078] };
+      const filter = { authors: [past.who.pubkey], kinds: KINDS };
       same(await context.counted(past.client, filter), past.kept.length, "before");
       await context.store(past.client, vanish(past.who, [context.relayUrl], past.time));
       await context.eventually(async () => (await context.counted(past.client, filter)) === 0, "events are still counted");

@@ -46,7 +46,8 @@ const crowd = ({ author, connect, store, limits, once }) =>
     const events = sizes.flatMap(([at, size]) => Array.from({ length: size }, (_, n) => who.sign({ created_at: time + at, content: `${n}` })));
     await store(await connect(who), ...events);
     const ordered = events.sort(newestFirst);
-    return { authors: [who.pubkey], time, all: ordered, of: (from, to) => ordered.filter(({ created_at: at }) => at >= time + from && at <= time + to) };
+    const of = (from, to) => ordered.filter(({ created_at: at }) => at >= time + from && at <= time + to);
+    return { authors: [who.pubkey], time, all: ordered, of };
   });
 
 /** All pages, each asked for from before the oldest of the last; none may repeat an event. */
@@ -122,7 +123,9 @@ export const checks = [
     async run(context) {
       const { authors, time, of } = await crowd(context);
       const client = await context.connect();
-      for (const limit of [1, 10, 99]) await page(context, client, { authors, until: time, limit }, of(0, 0).slice(0, limit), "more", `limit ${limit} of 130 in a second`);
+      for (const limit of [1, 10, 99]) {
+        await page(context, client, { authors, until: time, limit }, of(0, 0).slice(0, limit), "more", `limit ${limit} of 130 in a second`);
+      }
       await page(context, client, { authors, limit: 65 }, of(0, 6).slice(0, 65), "more", "limit 65");
     },
   },

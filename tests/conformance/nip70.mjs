@@ -34,7 +34,8 @@ const repost = (kind, original) => async (context) => {
   for (const reposter of [fan, who]) {
     const client = await context.connect(reposter);
     const of = (event, content) => reposter.sign({ kind, tags: [["e", event.id], ["p", event.pubkey], ["k", `${event.kind}`]], content });
-    await context.refuse(client, of(hidden, JSON.stringify(hidden)), ["invalid", "blocked", "restricted"], `a repost by ${reposter === who ? "the author" : "another"}`);
+    const whose = reposter === who ? "the author" : "another";
+    await context.refuse(client, of(hidden, JSON.stringify(hidden)), ["invalid", "blocked", "restricted"], `a repost by ${whose}`);
     const fine = [of(hidden, ""), of(open, JSON.stringify(open))];
     await context.store(client, ...fine);
     sameEvents(await context.read(client, { authors: [reposter.pubkey], kinds: [kind] }), fine, "reposts stored");

@@ -42,7 +42,8 @@ export async function runSuite(url, { only = [], relayUrl, all = false, report =
     // NIP-01 is mandatory, and a document is what NIP-11 is: neither needs to be advertised.
     const due = all || nip === 1 || nip === 11 || [nip, ...alsoAdvertisedAs].some(relay.advertises);
     for (const check of checks) {
-      const row = due ? await runCheck(nip, check, relay) : { nip, check: check.name, result: "skip", reason: `NIP-${two(nip)} is not advertised`, ms: 0 };
+      const skipped = { nip, check: check.name, result: "skip", reason: `NIP-${two(nip)} is not advertised`, ms: 0 };
+      const row = due ? await runCheck(nip, check, relay) : skipped;
       rows.push(row);
       report(row);
     }
@@ -59,13 +60,14 @@ function totals(rows) {
 
 const line = (nip, result, check, reason) => `${nip.padEnd(4)} ${result.padEnd(5)} ${check.padEnd(84)} ${reason}`.trimEnd();
 
+const USAGE = "usage: node tests/conformance/run.mjs ws://… [--only 01,09] [--relay-url wss://…] [--all] [--strict] [--json]";
+
 async function main() {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: { only: { type: "string" }, "relay-url": { type: "string" }, all: { type: "boolean" }, strict: { type: "boolean" }, json: { type: "boolean" } },
-  });
+  const [text, flag] = [{ type: "string" }, { type: "boolean" }];
+  const options = { only: text, "relay-url": text, all: flag, strict: flag, json: flag };
+  const { values, positionals } = parseArgs({ allowPositionals: true, options });
   const [url] = positionals;
-  if (!/^wss?:\/\//.test(url ?? "")) throw new Error("usage: node tests/conformance/run.mjs ws://… [--only 01,09] [--relay-url wss://…] [--all] [--strict] [--json]");
+  if (!/^wss?:\/\//.test(url ?? "")) throw new Error(USAGE);
   const only = values.only ? values.only.split(",").map(Number) : [];
   const report = values.json ? undefined : (row) => console.log(line(two(row.nip), row.result, row.check, row.reason.replace(/\s*\n\s*/g, " ")));
   if (report) console.log(line("NIP", "", "check", "reason"));
@@ -73,7 +75,9 @@ async function main() {
   if (values.json) console.log(JSON.stringify(outcome, null, 2));
   else {
     console.log(`\n${outcome.name} ${outcome.version} at ${url}\n\nNIP  pass fail skip`);
-    for (const { nip, pass, fail, skip } of outcome.totals) console.log(`${two(nip)} ${[pass, fail, skip].map((n) => String(n).padStart(5)).join("")}`);
+    for (const { nip, pass, fail, skip } of outcome.totals) {
+      console.log(`${two(nip)} ${[pass, fail, skip].map((n) => String(n).padStart(5)).join("")}`);
+    }
   }
   const bad = outcome.rows.filter(({ result }) => result === "fail" || (values.strict && result === "skip"));
   // Sockets that a relay does not close must not keep the process.

@@ -50,7 +50,8 @@ async function compare({ connect, count, store, author }, letter, value, authors
   expect(/^[0-9a-f]{512}$/i.test(hll), `hll is not 512 hex digits but ${hll.length} characters`);
   const expected = registers(authors.map((who) => who.pubkey), offsetOf(value));
   const [got, wanted] = [hll.toLowerCase(), expected].map((hex) => hex.match(/../g));
-  same(wanted.flatMap((byte, register) => (got[register] === byte ? [] : [[register, got[register], byte]])), [], `registers that differ, as [register, got, expected] (offset ${offsetOf(value)})`);
+  const differing = wanted.flatMap((byte, register) => (got[register] === byte ? [] : [[register, got[register], byte]]));
+  same(differing, [], `registers that differ, as [register, got, expected] (offset ${offsetOf(value)})`);
 }
 
 const many = (author) => Array.from({ length: 12 }, () => author());

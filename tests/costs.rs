@@ -99,7 +99,7 @@ fn queries(d1: &mut D1) {
         let statement = read::newest(&filter, filter.limit.unwrap_or(500), 4_000_000, &viewer);
         let returned = d1.run(std::slice::from_ref(&statement)).unwrap()[0].len() as u64;
         let Bill { read, written } = d1.bill(&[statement]);
-        let budget = per_row * returned + 10 * filter.value_count().max(1) as u64;
+        let budget = per_row * returned.max(1) + 10 * filter.value_count().max(1) as u64;
         println!("{name:<22} {returned:>8} {read:>6} {budget:>7}");
         assert!(returned > 0 || name == "nothing there", "{name} finds nothing");
         assert_eq!(written, 0);

@@ -39,7 +39,8 @@ impl D1 {
                 json!({ "sql": statement.sql, "params": params.collect::<Vec<_>>() })
             })
             .collect();
-        writeln!(self.to.as_mut().unwrap(), "{}", json!(list)).unwrap();
+        let line = json!(list).to_string() + "\n";
+        self.to.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
         let mut line = String::new();
         self.from.read_line(&mut line).unwrap();
         serde_json::from_str(&line).expect("an answer from Miniflare; its error is above")

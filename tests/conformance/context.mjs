@@ -86,10 +86,11 @@ async function open(url) {
   const socket = new WebSocket(url);
   const frames = [];
   const waiting = new Set();
+  const gone = new Promise((resolve) => socket.on("close", resolve));
   const client = {
     closed: false,
     send: (message) => socket.send(typeof message === "string" ? message : JSON.stringify(message)),
-    close: () => socket.close(),
+    close: () => (socket.close(), gone),
     /** Takes the frames that have come and match. */
     drain: (matches) => {
       const taken = frames.filter(matches);

@@ -149,7 +149,7 @@ const eventChecks = [
       const who = author();
       const first = await connect(who);
       const event = await store(first, who.sign({ content: "kept" }));
-      first.close();
+      await first.close();
       same(await read(await connect(), { ids: [event.id] }), [event], "read later");
     },
   },

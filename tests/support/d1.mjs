@@ -4,29 +4,30 @@ import { readFileSync, readdirSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { Miniflare } from "miniflare";
 
-const miniflare = new Miniflare({
-  modules: true,
-  script: "export default { fetch() { return new Response(null, { status: 404 }) } }",
-  d1Databases: { DB: "nexus" },
-});
+// The batch is made inside the Worker: over Miniflare's proxy each prepare() and bind() is a round trip.
+const script = `export default {
+  async fetch(request, { DB }) {
+    try {
+      const statements = (await request.json()).map(({ sql, params }) => DB.prepare(sql).bind(...params));
+      const results = await DB.batch(statements);
+      return Response.json({
+        rows: results.map(({ results }) => results.map(({ r }) => r)),
+        meta: results.map(({ meta }) => ({ read: meta.rows_read, written: meta.rows_written })),
+      });
+    } catch (error) {
+      return Response.json({ error: error.message });
+    }
+  },
+}`;
+const miniflare = new Miniflare({ modules: true, script, d1Databases: { DB: "nexus" } });
 const db = await miniflare.getD1Database("DB");
 for (const file of readdirSync("migrations").sort()) {
   const sql = readFileSync(`migrations/${file}`, "utf8").replace(/--.*$/gm, "");
   for (const statement of sql.split(";")) if (statement.trim()) await db.prepare(statement).run();
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  let answer;
-  try {
-    const statements = JSON.parse(line).map(({ sql, params }) => db.prepare(sql).bind(...params));
-    const results = await db.batch(statements);
-    answer = {
-      rows: results.map(({ results }) => results.map(({ r }) => r)),
-      meta: results.map(({ meta }) => ({ read: meta.rows_read, written: meta.rows_written })),
-    };
-  } catch (error) {
-    answer = { error: error.message };
-  }
-  process.stdout.write(`${JSON.stringify(answer)}\n`);
+for await (const body of createInterface({ input: process.stdin })) {
+  const answer = await miniflare.dispatchFetch("http://d1/", { method: "POST", body });
+  process.stdout.write(`${await answer.text()}\n`);
 }
 await miniflare.dispose();

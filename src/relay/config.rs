@@ -178,7 +178,7 @@ impl Config {
                 max_subscriptions: r.number("MAX_SUBSCRIPTIONS", 1, 1000),
                 max_filters: r.number("MAX_FILTERS", 1, 100),
                 max_filter_values: r.number("MAX_FILTER_VALUES", 1, 10_000),
-                max_subid_length: r.number("MAX_SUBID_LENGTH", 1, 256),
+                max_subid_length: r.number("MAX_SUBID_LENGTH", 1, 64),
                 max_limit: r.number("MAX_LIMIT", 1, 5000),
                 default_limit: r.number("DEFAULT_LIMIT", 1, 5000),
                 max_event_tags: r.number("MAX_EVENT_TAGS", 1, 10_000),

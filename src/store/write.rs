@@ -103,16 +103,21 @@ const REPLACED: &str = "SELECT e.seq FROM json_each(?1) AS g CROSS JOIN events A
     AND (e.created_at < g.value->>'$.e.created_at' \
       OR e.created_at = g.value->>'$.e.created_at' AND e.id > g.value->>'$.e.id')";
 
-/// The events that those of the group delete: by id, the author's own or gift wraps to them; or by
-/// coordinates.
-const DELETED: &str = "SELECT e.seq FROM json_each(?1) AS g CROSS JOIN json_each(g.value, '$.i') AS i \
-    CROSS JOIN events AS e ON e.id = i.value AND e.kind NOT IN (5, 62) AND (e.pubkey = g.value->>'$.e.pubkey' \
-      OR e.kind = 1059 AND EXISTS (SELECT 1 FROM json_each(e.keys) AS k \
-        WHERE k.value = 'p=' || (g.value->>'$.e.pubkey'))) \
-    UNION ALL \
-    SELECT e.seq FROM json_each(?1) AS g CROSS JOIN json_each(g.value, '$.a') AS a CROSS JOIN events AS e \
-    ON e.pubkey = g.value->>'$.e.pubkey' AND e.kind = a.value->>0 AND e.d = a.value->>1 \
-    AND e.created_at <= g.value->>'$.e.created_at'";
+/// The events that deletion requests of the group delete, unless something keeps the request itself
+/// out: by id, the author's own or gift wraps to them; or by coordinates.
+fn deleted() -> String {
+    let requests = format!("(SELECT g.value FROM json_each(?1) AS g WHERE NOT {BLOCKED}) AS g");
+    format!(
+        "SELECT e.seq FROM {requests} CROSS JOIN json_each(g.value, '$.i') AS i CROSS JOIN events AS e \
+         ON e.id = i.value AND e.kind NOT IN (5, 62) AND (e.pubkey = g.value->>'$.e.pubkey' \
+           OR e.kind = 1059 AND EXISTS (SELECT 1 FROM json_each(e.keys) AS k \
+             WHERE k.value = 'p=' || (g.value->>'$.e.pubkey'))) \
+         UNION ALL \
+         SELECT e.seq FROM {requests} CROSS JOIN json_each(g.value, '$.a') AS a CROSS JOIN events AS e \
+         ON e.pubkey = g.value->>'$.e.pubkey' AND e.kind = a.value->>0 AND e.d = a.value->>1 \
+         AND e.created_at <= g.value->>'$.e.created_at'"
+    )
+}
 
 /// The events of the group that this batch has put in: above every number given before it.
 const FRESH: &str = "json_each(?1) AS g CROSS JOIN events AS e \
@@ -148,14 +153,20 @@ pub fn statements(group: &[NewEvent]) -> Vec<Statement> {
 
     let any = |has: fn(&Item) -> bool| items.iter().any(has);
     let mut list = read_totals();
-    if any(|item| !item.t.is_empty()) {
-        list.push(with_group(
+    let remember = |which: &str| {
+        with_group(format!(
             "INSERT INTO deletions (key, until) SELECT t.value->>0, max(t.value->>1) \
-             FROM json_each(?1) AS g CROSS JOIN json_each(g.value, '$.t') AS t GROUP BY t.value->>0 \
+             FROM json_each(?1) AS g CROSS JOIN json_each(g.value, '$.t') AS t WHERE {which} GROUP BY t.value->>0 \
              ON CONFLICT (key) DO UPDATE SET until = excluded.until WHERE excluded.until > until"
-                .to_owned(),
-        ));
-        list.extend(remove(DELETED).map(with_group));
+        ))
+    };
+    // Who vanishes takes his deletion requests with him, so these come second and only if they stand.
+    if any(|item| item.v) {
+        list.push(remember("g.value->>'$.v'"));
+    }
+    if any(|item| !item.v && !item.t.is_empty()) {
+        list.push(remember(&format!("NOT g.value->>'$.v' AND NOT {BLOCKED}")));
+        list.extend(remove(&deleted()).map(with_group));
     }
     if any(|item| item.v) {
         list.push(with_group(

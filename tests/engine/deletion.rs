@@ -220,3 +220,22 @@ fn vanishing_goes_on_after_the_loss_of_memory() {
     world.pass(120);
     assert_eq!(world.stored().len(), 1);
 }
+
+#[test]
+fn a_deletion_request_that_vanished_deletes_nothing() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let alice = Author::new(1);
+    let later = alice.sign(1, NOW + 5, &[], "after vanishing");
+    let request = delete(&alice, NOW, &[&["e", &later.id.to_string()]]);
+    let vanish = alice.sign(62, NOW + 1, &[&["relay", "ALL_RELAYS"]], "");
+    put(&mut world, conn, &later);
+    // Together with the request to vanish, and after it.
+    world.say(conn, json!(["EVENT", Author::new(2).note("keeps the store busy")]));
+    world.say(conn, json!(["EVENT", request]));
+    world.say(conn, json!(["EVENT", vanish]));
+    world.settle();
+    world.take(conn);
+    assert_eq!(put(&mut world, conn, &request), blocked(&request));
+    assert_eq!(contents(&mut world, conn, json!({"kinds": [1], "authors": [alice.key()]})), ["after vanishing"]);
+}

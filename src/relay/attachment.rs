@@ -22,6 +22,8 @@ struct Attachment {
     c: String,
     /// Proven keys.
     k: BTreeSet<PublicKey>,
+    /// COUNTs that wait for the store.
+    q: BTreeSet<String>,
     /// Subscriptions.
     s: Vec<(String, bool, Vec<Box<RawValue>>)>,
 }
@@ -44,6 +46,7 @@ pub fn encode(conn: &Conn) -> String {
         n: conn.network.clone(),
         c: conn.challenge.clone(),
         k: conn.keys.clone(),
+        q: conn.counting.clone(),
         s: conn
             .subs
             .iter()
@@ -65,6 +68,12 @@ pub fn decode(text: &str) -> Option<(Conn, Vec<Remembered>)> {
             Some(Remembered { id: id.into(), unread, filters: filters?.into() })
         })
         .collect::<Option<_>>()?;
-    let conn = Conn { network: attachment.n, challenge: attachment.c, keys: attachment.k, ..Conn::default() };
+    let conn = Conn {
+        network: attachment.n,
+        challenge: attachment.c,
+        keys: attachment.k,
+        counting: attachment.q,
+        ..Conn::default()
+    };
     Some((conn, subs))
 }

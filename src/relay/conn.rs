@@ -56,6 +56,8 @@ pub struct Conn {
     pub challenge: String,
     /// Proven keys.
     pub keys: BTreeSet<PublicKey>,
+    /// COUNTs that wait for the store.
+    pub counting: BTreeSet<String>,
     /// By subscription id.
     pub subs: BTreeMap<Rc<str>, Sub>,
 }

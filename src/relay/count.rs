@@ -35,6 +35,10 @@ impl Relay {
         if statements.is_empty() {
             self.count_answered(counting, Ok(Rows::new()), out);
         } else {
+            if let Some(state) = self.conns.get_mut(&conn) {
+                state.counting.insert(counting.query.clone());
+            }
+            self.remember(conn, out);
             self.ask(conn, Question::Count(counting), statements, now, out);
         }
     }
@@ -46,6 +50,9 @@ impl Relay {
         out: &mut Vec<Effect>,
     ) {
         let Counting { conn, query, filters } = counting;
+        if self.conns.get_mut(&conn).is_some_and(|state| state.counting.remove(&query)) {
+            self.remember(conn, out);
+        }
         let found = match result.and_then(read::decode_counted) {
             Ok(Some(found)) => found,
             Ok(None) => return self.send(conn, relay_msg::closed(&query, &over_budget()), out),

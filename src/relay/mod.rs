@@ -16,6 +16,7 @@ mod conn;
 mod count;
 mod counters;
 pub mod http;
+mod missed;
 mod publish;
 mod session;
 mod stored;
@@ -37,6 +38,7 @@ use crate::store::{Rows, Statement, StoreError, write};
 use asking::{Line, Question};
 use conn::Conn;
 use counters::Counters;
+use missed::Log;
 use subs::SubIndex;
 use writer::Writer;
 
@@ -166,9 +168,10 @@ enum Purpose {
     Sweep,
     /// The totals, before the first group.
     Totals,
-    /// Events above the first number up to the second, that landed although their commit was reported
-    /// as failed.
-    Missed(u64, u64),
+    /// Events that landed although their commit was reported as failed.
+    Missed,
+    /// Whether a commit that was reported as failed landed.
+    Landed,
 }
 
 /// One relay.
@@ -182,8 +185,7 @@ pub struct Relay {
     last_ticket: u64,
     /// The earliest alarm asked for since the relay woke.
     alarm: Option<Millis>,
-    /// Numbers of events that are still to be looked for, as in [`Purpose::Missed`].
-    missed: Option<(u64, u64)>,
+    log: Log,
     /// Whether a sweep is being done.
     sweeping: bool,
     /// The removal in flight: its ticket, whether more is to be removed, when the next event expires.
@@ -203,7 +205,7 @@ impl Relay {
             queries: BTreeMap::new(),
             last_ticket: 0,
             alarm: None,
-            missed: None,
+            log: Log::default(),
             sweeping: false,
             removing: None,
             counters: Counters::new(now),
@@ -296,11 +298,8 @@ impl Relay {
             }
             Purpose::Sweep => self.sweep_found(result, now, out),
             Purpose::Totals => self.totals_answered(result.and_then(|rows| write::decode_totals(&rows)), now, out),
-            Purpose::Missed(after, upto) => match result {
-                Ok(rows) => rows.iter().flatten().for_each(|json| self.tell_missed(json, out)),
-                // Asked for again with the next group.
-                Err(_) => self.missed = Some((after, upto)),
-            },
+            Purpose::Missed => self.found_missed(result, now, out),
+            Purpose::Landed => self.landed_after_all(result, now, out),
         }
     }
 

@@ -5,7 +5,6 @@ use super::{ConnId, Effect, Millis, Purpose, Relay, Ticket};
 use crate::market::job;
 use crate::nostr::deletion::{self, Target};
 use crate::nostr::{Event, EventId, KindClass, Prefix, Reason, relay_msg};
-use crate::store::read;
 use crate::store::write::{self, NewEvent, Outcome, Totals};
 use crate::store::{Rows, StoreError};
 
@@ -94,13 +93,13 @@ impl Relay {
             }
             Err(error) => {
                 out.push(Effect::Log { line: format!("commit failed twice: {error}") });
-                self.writer.doubt(ids.into_iter());
                 self.give_up(group.events, &error, out);
                 if error.timed_out {
                     // Those who wait would wait as long for the same.
                     let waiting = self.writer.drain();
                     self.give_up(waiting, &error, out);
                 }
+                self.query(Purpose::Landed, write::read_totals(), now, out);
                 self.commit_next(now, out);
             }
         }
@@ -109,7 +108,6 @@ impl Relay {
     /// Answers the authors and tells the subscribers, in the order the events were numbered.
     fn landed(&mut self, events: Vec<Waiting>, committed: &write::Committed, now: Millis, out: &mut Vec<Effect>) {
         let told = self.writer.told();
-        let mut missed = committed.base.saturating_sub(told);
         for Waiting { new, conns, .. } in events {
             let id = new.event.id;
             let stored = match committed.outcomes.get(&id) {
@@ -122,8 +120,10 @@ impl Relay {
             let fresh = stored.as_ref().is_ok_and(|seq| *seq > told);
             if fresh {
                 // Landed before this commit although it was reported as failed.
-                missed = missed.saturating_sub(u64::from(stored.as_ref().is_ok_and(|seq| *seq <= committed.base)));
-                self.tell(&new.event, &new.event.to_json(), out);
+                if stored.as_ref().is_ok_and(|seq| *seq <= committed.base) {
+                    self.log.told.insert(id);
+                }
+                self.fan_out(&new.event, &new.event.to_json(), out);
                 self.follow_up(&new, now, out);
             }
             for (at, conn) in conns.into_iter().enumerate() {
@@ -141,26 +141,9 @@ impl Relay {
                 }
             }
         }
-        let again = self.missed.take();
-        if missed > 0 || again.is_some() {
-            let after = again.map_or(told, |(after, _)| after);
-            self.query(Purpose::Missed(after, committed.base), vec![read::log(after, committed.base)], now, out);
-        }
+        self.look_for(told, committed.base);
+        self.search(now, out);
         self.writer.advance(committed.totals);
-    }
-
-    /// Tells subscribers of an event that was found in the log, unless they have been told.
-    pub(super) fn tell_missed(&mut self, json: &str, out: &mut Vec<Effect>) {
-        match Event::parse(json) {
-            Ok(event) if self.writer.is_unsure(&event.id) => self.tell(&event, json, out),
-            Ok(_) => {}
-            Err(reason) => out.push(Effect::Log { line: format!("stored event does not parse: {reason}") }),
-        }
-    }
-
-    fn tell(&mut self, event: &Event, json: &str, out: &mut Vec<Effect>) {
-        self.writer.settle(&event.id);
-        self.fan_out(event, json, out);
     }
 
     /// What has to be removed because of a stored event, now or later.

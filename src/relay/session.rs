@@ -65,19 +65,23 @@ impl Relay {
     /// the store. Reads that were never answered are closed.
     pub(super) fn woke(&mut self, conns: Vec<(ConnId, String)>, now: Millis, out: &mut Vec<Effect>) {
         for (conn, text) in conns {
-            let Some((state, subs)) = attachment::decode(&text) else {
+            let Some((mut state, subs)) = attachment::decode(&text) else {
                 out.push(Effect::Log { line: format!("connection {conn}: its attachment is unreadable, closing it") });
                 let reason = "the relay lost this connection's state; reconnect".to_owned();
                 out.push(Effect::Close { conn, code: TRY_AGAIN, reason });
                 continue;
             };
+            let counting = std::mem::take(&mut state.counting);
             self.conns.insert(conn, state);
-            let unread = subs.iter().any(|sub| sub.unread);
+            let lost = Reason::new(Prefix::Error, "the relay lost this request; send it again");
+            let unread = subs.iter().any(|sub| sub.unread) || !counting.is_empty();
+            for query in counting {
+                self.send(conn, relay_msg::closed(&query, &lost), out);
+            }
             for sub in subs {
                 if sub.unread {
                     // Not read again by itself: what ended the memory may have been this very answer.
-                    let reason = Reason::new(Prefix::Error, "the relay lost this request; send it again");
-                    self.send(conn, relay_msg::closed(&sub.id, &reason), out);
+                    self.send(conn, relay_msg::closed(&sub.id, &lost), out);
                 } else {
                     self.install(conn, sub.id, sub.filters);
                 }

@@ -54,10 +54,8 @@ impl Reading {
             let seqs: Vec<u64> = answer
                 .events
                 .iter()
-                .filter_map(|event| match event.text {
-                    Text::Large { seq, .. } => Some(seq),
-                    Text::Json(_) => None,
-                })
+                .filter(|event| matches!(event.text, Text::Large(_)))
+                .map(|event| event.seq)
                 .collect();
             return if seqs.is_empty() { Vec::new() } else { vec![read::texts(&seqs)] };
         }
@@ -132,7 +130,7 @@ impl Answer {
         let mut texts: BTreeMap<EventId, Text> = texts.into_iter().map(|event| (event.id, event.text)).collect();
         self.events.retain_mut(|event| match event.text {
             Text::Json(_) => true,
-            Text::Large { .. } => texts.remove(&event.id).map(|text| event.text = text).is_some(),
+            Text::Large(_) => texts.remove(&event.id).map(|text| event.text = text).is_some(),
         });
     }
 }
@@ -240,7 +238,9 @@ impl Relay {
         let completeness = if unasked { Completeness::Unknown } else { Completeness::Finish };
         let Answer { events, completeness } = answer.unwrap_or(Answer { events: vec![], completeness });
         let sent: BTreeSet<EventId> = events.iter().map(|event| event.id).collect();
-        let ahead = self.writer.untold(&sent);
+        // What is here and was told to nobody yet will be told: not to this subscription.
+        let told = self.writer.told();
+        let ahead = events.iter().filter(|event| event.seq > told).map(|event| event.id).collect();
         let backlog = self.sub_mut(conn, &subscription).and_then(|sub| {
             sub.ahead = ahead;
             sub.reading.take()

@@ -5,10 +5,8 @@
 //! numbers tell which events are new: those above `told`, the highest number that subscribers have
 //! been told of. Whatever lands later still shows as a gap below the next group and is told then.
 
-use std::collections::BTreeSet;
-
 use super::{ConnId, Millis, Ticket};
-use crate::nostr::{EventId, Prefix, Reason};
+use crate::nostr::{Prefix, Reason};
 use crate::store::write::{self, NewEvent, Totals};
 
 /// Events in one group, and the bytes they take in its parameter: what D1 takes (2 MB) with room to
@@ -17,8 +15,6 @@ const MAX_EVENTS: usize = 256;
 const MAX_BYTES: usize = 1_000_000;
 /// Bytes that may wait for the group in flight before more is refused.
 const MAX_WAITING: usize = 16_000_000;
-/// Events whose fate is unknown that are remembered.
-const MAX_UNSURE: usize = 4096;
 
 /// An event and who waits for its OK.
 #[derive(Clone, Debug)]
@@ -57,8 +53,6 @@ pub struct Writer {
     waiting: Vec<Waiting>,
     waiting_bytes: usize,
     pub in_flight: Option<InFlight>,
-    /// Events whose commit failed twice: they may be in the store, unknown to subscribers.
-    unsure: BTreeSet<EventId>,
 }
 
 impl Writer {
@@ -73,6 +67,11 @@ impl Writer {
             Log::Told(seq) => seq,
             Log::Unknown | Log::Asked => 0,
         }
+    }
+
+    /// Whether the numbers are known.
+    pub fn is_known(&self) -> bool {
+        matches!(self.log, Log::Told(_))
     }
 
     /// Whether the totals must be asked for now; they are asked for once.
@@ -135,29 +134,5 @@ impl Writer {
     pub fn drain(&mut self) -> Vec<Waiting> {
         self.waiting_bytes = 0;
         std::mem::take(&mut self.waiting)
-    }
-
-    /// Notes events whose fate is unknown.
-    pub fn doubt(&mut self, ids: impl Iterator<Item = EventId>) {
-        self.unsure.extend(ids);
-        while self.unsure.len() > MAX_UNSURE {
-            self.unsure.pop_first();
-        }
-    }
-
-    /// Whether the fate of this event is unknown.
-    pub fn is_unsure(&self, id: &EventId) -> bool {
-        self.unsure.contains(id)
-    }
-
-    /// Subscribers are being told of this event.
-    pub fn settle(&mut self, id: &EventId) {
-        self.unsure.remove(id);
-    }
-
-    /// Those of `ids` that may be in the store without subscribers having been told.
-    pub fn untold(&self, ids: &BTreeSet<EventId>) -> BTreeSet<EventId> {
-        let in_flight = self.in_flight.iter().flat_map(|group| group.events.iter().map(|w| w.new.event.id));
-        in_flight.chain(self.unsure.iter().copied()).filter(|id| ids.contains(id)).collect()
     }
 }

@@ -25,8 +25,6 @@ const MAX_FOUND: u64 = 20_000;
 const MAX_PARTS: u64 = 2_000;
 /// The row that says that a search stopped at its budget.
 const OVER_BUDGET: &str = "!";
-/// What a row begins with that stands for a text too large to come with the others.
-const LARGE: &str = "~";
 /// Ranges one statement joins: D1 takes five terms of a UNION.
 const MAX_JOINED: usize = 5;
 
@@ -42,6 +40,8 @@ pub struct Viewer<'a> {
 /// A stored event on its way to a subscriber.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
+    /// Its number.
+    pub seq: u64,
     /// Its id.
     pub id: EventId,
     /// Unix seconds.
@@ -55,13 +55,8 @@ pub struct StoredEvent {
 pub enum Text {
     /// Here.
     Json(String),
-    /// Too large to come with the others; [`texts`] gets it.
-    Large {
-        /// The event's number.
-        seq: u64,
-        /// Bytes.
-        size: u64,
-    },
+    /// Too large to come with the others, with its bytes; [`texts`] gets it.
+    Large(u64),
 }
 
 impl Text {
@@ -69,7 +64,7 @@ impl Text {
     pub fn size(&self) -> u64 {
         match self {
             Self::Json(json) => json.len() as u64,
-            Self::Large { size, .. } => *size,
+            Self::Large(size) => *size,
         }
     }
 }
@@ -79,8 +74,8 @@ impl Text {
 pub fn newest(filter: &Filter, limit: u64, max_size: u64, viewer: &Viewer) -> Statement {
     let row = |e: &str| {
         format!(
-            "CASE WHEN octet_length({e}.json) > {max_size} THEN '{LARGE}' || {e}.id || ' ' || {e}.created_at || ' ' \
-             || {e}.seq || ' ' || octet_length({e}.json) ELSE {e}.json END"
+            "{e}.seq || ' ' || CASE WHEN octet_length({e}.json) > {max_size} \
+             THEN {e}.id || ' ' || {e}.created_at || ' ' || octet_length({e}.json) ELSE {e}.json END"
         )
     };
     search(filter, limit.min(MAX_FOUND), &row, viewer)
@@ -96,7 +91,7 @@ pub fn texts(seqs: &[u64]) -> Statement {
     let mut params = Params::default();
     let seqs = params.list(seqs);
     Statement {
-        sql: format!("SELECT e.json AS r FROM {seqs} AS s CROSS JOIN events AS e ON e.seq = s.value"),
+        sql: format!("SELECT e.seq || ' ' || e.json AS r FROM {seqs} AS s CROSS JOIN events AS e ON e.seq = s.value"),
         params: params.0,
     }
 }
@@ -104,7 +99,7 @@ pub fn texts(seqs: &[u64]) -> Statement {
 /// The events after number `after` up to `upto`: what a reader of the log has missed.
 pub fn log(after: u64, upto: u64) -> Statement {
     Statement {
-        sql: "SELECT json AS r FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq".to_owned(),
+        sql: "SELECT seq || ' ' || json AS r FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq".to_owned(),
         params: vec![integer(after), integer(upto)],
     }
 }
@@ -119,18 +114,22 @@ pub fn decode(rows: Vec<String>) -> Result<Option<Vec<StoredEvent>>, StoreError>
     if rows.first().is_some_and(|row| row == OVER_BUDGET) {
         return Ok(None);
     }
-    let large = |row: &str| {
+    let large = |seq, row: &str| {
         let mut parts = row.split(' ');
-        let (id, created_at, seq, size) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let text = Text::Large { seq: seq.parse().ok()?, size: size.parse().ok()? };
-        Some(StoredEvent { id: EventId::parse(id)?, created_at: created_at.parse().ok()?, text })
+        let (id, created_at, size) = (parts.next()?, parts.next()?, parts.next()?);
+        let (id, created_at, text) = (EventId::parse(id)?, created_at.parse().ok()?, Text::Large(size.parse().ok()?));
+        Some(StoredEvent { seq, id, created_at, text })
     };
     let event = |row: String| {
-        if let Some(rest) = row.strip_prefix(LARGE) {
-            return large(rest).ok_or_else(|| StoreError::new(format!("large row: {row}")));
+        let (seq, rest) = row
+            .split_once(' ')
+            .and_then(|(seq, rest)| Some((seq.parse().ok()?, rest)))
+            .ok_or_else(|| StoreError::new("a stored event came without its number"))?;
+        if !rest.starts_with('{') {
+            return large(seq, rest).ok_or_else(|| StoreError::new(format!("large row: {row}")));
         }
-        let head: Head = serde_json::from_str(&row).map_err(|e| StoreError::new(format!("stored event: {e}")))?;
-        Ok(StoredEvent { id: head.id, created_at: head.created_at, text: Text::Json(row) })
+        let head: Head = serde_json::from_str(rest).map_err(|e| StoreError::new(format!("stored event: {e}")))?;
+        Ok(StoredEvent { seq, id: head.id, created_at: head.created_at, text: Text::Json(rest.to_owned()) })
     };
     rows.into_iter().map(event).collect::<Result<_, _>>().map(Some)
 }

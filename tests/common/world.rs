@@ -189,6 +189,13 @@ impl World {
         Some(if commit { Input::Committed { ticket, result } } else { Input::Answered { ticket, result } })
     }
 
+    /// Runs and answers all commits, and no query.
+    pub fn commit_all(&mut self) {
+        while let Some(answer) = self.run_oldest(true) {
+            self.input(answer);
+        }
+    }
+
     /// Runs and answers everything, oldest first, until nothing waits.
     pub fn settle(&mut self) {
         while let Some(commit) = self.pending.front().map(|pending| pending.commit) {
@@ -243,6 +250,7 @@ impl World {
     }
 }
 
-fn challenge(conn: ConnId) -> String {
+/// What a connection's AUTH event must repeat.
+pub fn challenge(conn: ConnId) -> String {
     format!("challenge of {conn}")
 }

@@ -48,8 +48,12 @@ fn a_req_that_was_being_answered_is_closed_after_the_reset() {
 fn an_unreadable_attachment_closes_its_connection_alone() {
     let mut world = World::open_relay();
     let (a, b) = (world.client(), world.client());
-    for text in ["", "{", r#"{"v":99,"c":"","k":[],"s":[]}"#, r#"{"v":1,"c":"","k":[],"s":[["s",false,[{"ids":5}]]]}"#]
-    {
+    for text in [
+        "",
+        "{",
+        r#"{"v":99,"c":"","k":[],"s":[]}"#,
+        r#"{"v":1,"n":null,"c":"","k":[],"q":[],"s":[["s",false,[{"ids":5}]]]}"#,
+    ] {
         world.corrupt(a, text);
         world.reset(false);
         world.settle();

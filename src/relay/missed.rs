@@ -1,0 +1,71 @@
+//! Events that are in the store although their commit was reported as failed: nobody has been told of
+//! them. Their numbers lie in gaps between what was told, and there they are looked for.
+
+use std::collections::BTreeSet;
+
+use super::{Effect, Millis, Purpose, Relay};
+use crate::nostr::{Event, EventId};
+use crate::store::read::{self, Text};
+use crate::store::write::{self, Totals};
+use crate::store::{Rows, StoreError};
+
+/// Gaps in what was told.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    /// Ranges of numbers, each above the first up to the second, that are still to be looked at.
+    gaps: Vec<(u64, u64)>,
+    /// Ranges the store is being asked for.
+    searched: Vec<(u64, u64)>,
+    /// Events inside of them that were told by other ways.
+    pub told: BTreeSet<EventId>,
+}
+
+impl Relay {
+    /// Notes a gap, if it is one.
+    pub(super) fn look_for(&mut self, after: u64, upto: u64) {
+        if upto > after {
+            self.log.gaps.push((after, upto));
+        }
+    }
+
+    /// Looks into the gaps, one search at a time; what fails is looked for again with the next group.
+    pub(super) fn search(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        if self.log.searched.is_empty() && !self.log.gaps.is_empty() {
+            self.log.searched = std::mem::take(&mut self.log.gaps);
+            let statements = self.log.searched.iter().map(|(after, upto)| read::log(*after, *upto)).collect();
+            self.query(Purpose::Missed, statements, now, out);
+        }
+    }
+
+    pub(super) fn found_missed(&mut self, result: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
+        let searched = std::mem::take(&mut self.log.searched);
+        let found = result.and_then(|rows| rows.into_iter().map(read::decode).collect::<Result<Vec<_>, _>>());
+        let Ok(found) = found else {
+            self.log.gaps.extend(searched);
+            return;
+        };
+        for event in found.into_iter().flatten().flatten() {
+            if let (Text::Json(json), false) = (&event.text, self.log.told.contains(&event.id)) {
+                match Event::parse(json) {
+                    Ok(event) => drop(self.fan_out(&event, json, out)),
+                    Err(reason) => out.push(Effect::Log { line: format!("stored event does not parse: {reason}") }),
+                }
+            }
+        }
+        if self.log.gaps.is_empty() {
+            self.log.told.clear();
+        }
+        self.search(now, out);
+    }
+
+    /// After a commit that was reported as failed: whether it landed all the same. While another group
+    /// is on its way nothing is concluded: that one's answer says it, too.
+    pub(super) fn landed_after_all(&mut self, totals: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
+        let totals: Option<Totals> = totals.and_then(|rows| write::decode_totals(&rows)).ok();
+        if let (Some(totals), true, None) = (totals, self.writer.is_known(), &self.writer.in_flight) {
+            self.look_for(self.writer.told(), totals.last_seq);
+            self.writer.advance(totals);
+            self.search(now, out);
+        }
+    }
+}

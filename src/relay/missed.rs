@@ -20,6 +20,13 @@ pub(super) struct Log {
     pub told: BTreeSet<EventId>,
 }
 
+impl Log {
+    /// Whether an event of this number may still be found and told.
+    pub fn is_open(&self, seq: u64) -> bool {
+        self.gaps.iter().chain(&self.searched).any(|(after, upto)| seq > *after && seq <= *upto)
+    }
+}
+
 impl Relay {
     /// Notes a gap, if it is one.
     pub(super) fn look_for(&mut self, after: u64, upto: u64) {
@@ -62,8 +69,10 @@ impl Relay {
     /// is on its way nothing is concluded: that one's answer says it, too.
     pub(super) fn landed_after_all(&mut self, totals: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
         let totals: Option<Totals> = totals.and_then(|rows| write::decode_totals(&rows)).ok();
-        if let (Some(totals), true, None) = (totals, self.writer.is_known(), &self.writer.in_flight) {
-            self.look_for(self.writer.told(), totals.last_seq);
+        let told = self.writer.told();
+        let newer = |totals: &Totals| totals.last_seq > told;
+        if let (Some(totals), true, None) = (totals.filter(newer), self.writer.is_known(), &self.writer.in_flight) {
+            self.look_for(told, totals.last_seq);
             self.writer.advance(totals);
             self.search(now, out);
         }

@@ -240,7 +240,8 @@ impl Relay {
         let sent: BTreeSet<EventId> = events.iter().map(|event| event.id).collect();
         // What is here and was told to nobody yet will be told: not to this subscription.
         let told = self.writer.told();
-        let ahead = events.iter().filter(|event| event.seq > told).map(|event| event.id).collect();
+        let untold = |event: &&StoredEvent| event.seq > told || self.log.is_open(event.seq);
+        let ahead = events.iter().filter(untold).map(|event| event.id).collect();
         let backlog = self.sub_mut(conn, &subscription).and_then(|sub| {
             sub.ahead = ahead;
             sub.reading.take()

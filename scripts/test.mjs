@@ -31,6 +31,7 @@ const STEPS = [
   ["unit tests", () => cargo("test", "--locked", "--lib")],
   ["engine scenarios", () => cargo("test", "--locked", "--test", "engine")],
   ["store suite on SQLite and D1", () => cargo("test", "--locked", "--test", "store")],
+  ["the fuzz corpus", () => cargo("test", "--locked", "--test", "corpus")],
   ["random schedules of the engine", () => cargo("test", "--locked", "--test", "schedule")],
   ["property: four judges agree", () => cargo("test", "--locked", "--test", "property")],
   ["costs on a D1 of 100,000 events", () => cargo("test", "--locked", "--test", "costs")],

@@ -215,7 +215,7 @@ pub fn statements(group: &[NewEvent]) -> Vec<Statement> {
          FROM {JOB_COUNTS} WHERE EXISTS (SELECT 1 FROM {FRESH})"
     )));
     list.push(with_group(format!(
-        "SELECT (g.value->>'$.e.id') || ' ' || CASE WHEN e.seq IS NOT NULL THEN e.seq WHEN {BLOCKED} THEN 'deleted' \
+        "SELECT (g.value->>'$.e.id') || ' ' || CASE WHEN {BLOCKED} THEN 'deleted' WHEN e.seq IS NOT NULL THEN e.seq \
          ELSE 'superseded' END AS r FROM json_each(?1) AS g LEFT JOIN events AS e ON e.id = g.value->>'$.e.id'"
     )));
     list.extend(read_totals());

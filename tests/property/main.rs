@@ -45,5 +45,5 @@ fn all_judges_agree() {
         "{decisions} decisions ({live} live, {stored} stored), {matched} of them a match; {pages} pages"
     )
     .unwrap();
-    assert!(decisions >= all * 50_000, "{decisions} decisions");
+    assert!(decisions >= 200_000 || all < ROUNDS, "{decisions} decisions");
 }

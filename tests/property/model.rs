@@ -40,7 +40,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Takes a group of different events at once. Within a group, requests count first.
+    /// Takes a group of different events at once. Within a group, requests count first; one that is
+    /// itself kept out does nothing.
     pub fn take(&mut self, group: &[&Value]) -> Vec<Fate> {
         let before = self.requests.len();
         for kind in [62, 5] {
@@ -164,8 +165,8 @@ pub fn covers(request: &Value, event: &Value) -> bool {
     let author = request["pubkey"].as_str().unwrap();
     let own = event["pubkey"] == author;
     let before = time(event) <= time(request);
-    let addressed = event["kind"] == 1059 && names(event, "p", author);
-    if !own && !addressed {
+    let addressee = event["kind"] == 1059 && names(event, "p", author);
+    if !own && !addressee {
         return false;
     }
     if request["kind"] == 62 {

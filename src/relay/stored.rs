@@ -98,10 +98,14 @@ impl Reading {
 
     /// All lanes together: each event once, newest first, whole seconds up to the budget.
     fn whole(&mut self) -> Result<Answer, Reason> {
-        let mut more = self.lanes.iter().any(|lane| lane.more);
+        let left_out: Vec<EventId> = self.lanes.iter().filter_map(|lane| lane.next).collect();
         let mut events: Vec<StoredEvent> = self.lanes.drain(..).flat_map(|lane| lane.events).collect();
         events.sort_by(|a, b| b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id)));
         events.dedup_by(|a, b| a.id == b.id);
+        // What one filter's limit cut off another filter may have sent; then nobody knows of the rest.
+        let sent = |id: &EventId| events.iter().any(|event| event.id == *id);
+        let mut more = !left_out.iter().all(sent);
+        let unknown = self.unasked || !left_out.is_empty();
         let mut bytes = 0;
         let over = events.iter().find(|event| {
             bytes += event.text.size();
@@ -114,7 +118,7 @@ impl Reading {
                 return Err(over_budget());
             }
         }
-        let completeness = match (more, self.unasked) {
+        let completeness = match (more, unknown) {
             (true, _) => Completeness::More,
             (false, true) => Completeness::Unknown,
             (false, false) => Completeness::Finish,
@@ -143,7 +147,8 @@ struct Lane {
     events: Vec<StoredEvent>,
     /// The second at which the page was cut, until it is completed.
     cut: Option<u64>,
-    more: bool,
+    /// The newest event that the limit leaves out.
+    next: Option<EventId>,
 }
 
 impl Lane {
@@ -160,7 +165,7 @@ impl Lane {
     fn take(&mut self, events: Vec<StoredEvent>) {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         self.events = events;
-        self.more = self.events.len() > limit;
+        self.next = self.events.get(limit).map(|event| event.id);
         if let (Some(last), Some(next)) = (self.events.get(limit.saturating_sub(1)), self.events.get(limit))
             && self.limit >= PAGE
             && last.created_at == next.created_at
@@ -177,7 +182,7 @@ impl Lane {
         }
         self.events.retain(|event| event.created_at > second);
         self.events.extend(rest);
-        self.more = !older.is_empty();
+        self.next = older.first().map(|event| event.id);
         self.cut = None;
         Ok(())
     }
@@ -193,7 +198,7 @@ impl Relay {
             .filters
             .iter()
             .filter(|filter| !filter.is_void())
-            .map(|filter| Lane { limit: limit(filter), filter: filter.clone(), events: vec![], cut: None, more: false })
+            .map(|filter| Lane { limit: limit(filter), filter: filter.clone(), events: vec![], cut: None, next: None })
             .collect();
         let asked: Vec<Lane> = lanes.iter().filter(|lane| lane.limit > 0).cloned().collect();
         let unasked = asked.len() < lanes.len();

@@ -47,6 +47,9 @@ fn hints_say_whether_all_was_sent() {
     }
     let frames = world.ask(conn, json!(["REQ", "two", {"limit": 1}, {"kinds": [9]}]));
     assert_eq!(frames.last(), Some(&json!(["EOSE", "two", ["more"]])));
+    // What the first filter cuts off the second one sends: whether there is more was not looked at.
+    let frames = world.ask(conn, json!(["REQ", "two", {"limit": 1}, {"kinds": [1]}]));
+    assert_eq!((frames.len(), frames.last()), (4, Some(&json!(["EOSE", "two"]))));
 }
 
 #[test]

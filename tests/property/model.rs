@@ -104,11 +104,12 @@ impl Model {
         (found, whole)
     }
 
-    /// What a REQ finds, and whether that is all.
-    pub fn answer(&self, filters: &[Value], view: View) -> (Vec<&Value>, bool) {
-        let (pages, whole): (Vec<Vec<&Value>>, Vec<bool>) =
-            filters.iter().map(|filter| self.page(filter, view)).unzip();
-        (union(pages), whole.into_iter().all(|whole| whole))
+    /// What a REQ finds, whether that is all, and whether it is for each filter by itself.
+    pub fn answer(&self, filters: &[Value], view: View) -> (Vec<&Value>, bool, bool) {
+        let (pages, each): (Vec<Vec<&Value>>, Vec<bool>) = filters.iter().map(|filter| self.page(filter, view)).unzip();
+        let found = union(pages);
+        let whole = found.len() == self.count(filters, view);
+        (found, whole, each.into_iter().all(|whole| whole))
     }
 
     /// What a COUNT counts: the limit says nothing.

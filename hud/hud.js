@@ -13,6 +13,8 @@ const SECTIONS = [
     ["requested", s.jobs && s.jobs.requested],
     ["with feedback", s.jobs && s.jobs.with_feedback],
     ["with result", s.jobs && s.jobs.with_result],
+    ["median to result, ms", s.jobs && s.jobs.time_to_result.p50_ms],
+    ["providers of the last hour", s.providers && s.providers.active_last_hour],
   ]],
   ["Connections", (s) => [
     ["open", s.connections.open],
@@ -24,12 +26,14 @@ const SECTIONS = [
     ["accepted since wake", s.events.accepted],
     ["sent since wake", s.events.sent],
   ]],
-  ["Refused since wake", (s) => [...rejected(s), ["requests for events", s.reqs_refused], ["authentications", s.auth.rejected]]],
+  ["Refused", (s) => [...rejected(s), ["requests for events", s.reqs_refused], ["authentications", s.auth.rejected]]],
   ["Storage", (s) => [
     ["groups committed", s.storage.commits.count - s.storage.commits.failed],
     ["failed", s.storage.commits.failed + s.storage.queries.failed],
     ["last commit, ms", s.storage.commits.last_ms],
     ["last query, ms", s.storage.queries.last_ms],
+    ["rows read this month", s.storage.rows.read],
+    ["rows written this month", s.storage.rows.written],
   ]],
   ["Since wake", (s) => [
     ["seconds", s.uptime_seconds],

@@ -1,33 +1,44 @@
--- Events, their searchable tags, what was deleted, the jobs events belong to, and totals.
--- Every index entry is a billed row: an event costs 5 rows and 1 for each distinct single-letter tag.
+-- Events, their searchable tags, what was deleted, jobs, providers, and totals.
+-- Every index entry is a billed row: an event costs 5 rows, 1 more when it expires and 1 for each
+-- distinct single-letter tag.
 -- Indexes carry all that a search looks at, so that a row is read only when it is sent.
+--
+-- A shelf is a kind, or a kind + 65536 for events that not everybody may read. Searches walk public
+-- shelves, and private ones only by the tags '>=PUBKEY' that private events have for their readers.
 
 CREATE TABLE events (
   seq        INTEGER PRIMARY KEY, -- only grows; orders the log
   id         TEXT    NOT NULL UNIQUE,
   pubkey     TEXT    NOT NULL,
   kind       INTEGER NOT NULL,
+  shelf      INTEGER NOT NULL,
   created_at INTEGER NOT NULL,    -- Unix seconds
   expires_at INTEGER,             -- Unix seconds
-  d          TEXT,                -- key of the d tag of replaceable and addressable events
+  d          TEXT,                -- what there is one of per author and kind: the key of the d tag of
+                                  -- replaceable and addressable events, the job of a result
   keys       TEXT    NOT NULL,    -- JSON list of the event's rows in tags
+  job        TEXT,                -- id of the request of the job it belongs to
+  step       INTEGER,             -- the state it brings the job to; -1 to be removed
+  asked      INTEGER,             -- the kind of request a result answers
+  came_ms    INTEGER NOT NULL,    -- when it came, Unix milliseconds
   json       TEXT    NOT NULL     -- the event, as it is sent
 );
 
-CREATE INDEX events_by_author ON events (pubkey, kind, created_at DESC, id, expires_at);
-CREATE INDEX events_by_kind   ON events (kind, created_at DESC, id, expires_at);
-CREATE INDEX events_by_time   ON events (created_at DESC, id, kind, expires_at);
+CREATE INDEX events_by_author ON events (pubkey, shelf, created_at DESC, id, expires_at);
+CREATE INDEX events_by_kind   ON events (shelf, created_at DESC, id, expires_at);
+CREATE INDEX events_by_time   ON events (created_at DESC, id, expires_at) WHERE shelf < 65536;
 CREATE INDEX events_by_expiry ON events (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX events_to_remove ON events (seq) WHERE step = -1;
 CREATE UNIQUE INDEX events_by_coordinates ON events (pubkey, kind, d) WHERE d IS NOT NULL;
 
 CREATE TABLE tags (
   tag        TEXT    NOT NULL,    -- letter and value
-  kind       INTEGER NOT NULL,
+  shelf      INTEGER NOT NULL,
   created_at INTEGER NOT NULL,
   id         TEXT    NOT NULL,
   seq        INTEGER NOT NULL,
   expires_at INTEGER,
-  PRIMARY KEY (tag, kind, created_at DESC, id)
+  PRIMARY KEY (tag, shelf, created_at DESC, id)
 ) WITHOUT ROWID;
 
 -- What may not come back: `PUBKEY ID`, `PUBKEY KIND:D` or `PUBKEY *`, up to a created_at.
@@ -42,20 +53,53 @@ CREATE TABLE vanishing (
   until  INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- A job, for as long as some event of it is held.
 CREATE TABLE jobs (
-  id        TEXT    PRIMARY KEY,  -- id of the request
-  requested INTEGER NOT NULL,     -- 1 when the request is stored
-  feedback  INTEGER NOT NULL,     -- 1 when feedback is stored
-  result    INTEGER NOT NULL      -- 1 when a result is stored
+  id          TEXT    PRIMARY KEY, -- id of the request
+  held        INTEGER NOT NULL,    -- how many events of it are held
+  state       INTEGER NOT NULL,    -- market::job::State; only grows
+  kind        INTEGER,             -- the request's; NULL while the request has not been seen
+  customer    TEXT,
+  providers   TEXT,                -- JSON list of those who were asked; NULL for everybody
+  encrypted   INTEGER,
+  asked_ms    INTEGER,             -- when the request, the first feedback and the first result came
+  reported_ms INTEGER,
+  answered_ms INTEGER,
+  first       TEXT,                -- whose result came first
+  batch       INTEGER NOT NULL,    -- the last group that moved it, by totals.last_seq before it
+  was         INTEGER NOT NULL     -- what the job counted as before that group
 ) WITHOUT ROWID;
 
+CREATE INDEX jobs_gone ON jobs (id) WHERE held <= 0;
+
+-- Who has answered jobs whose request was held.
+CREATE TABLE providers (
+  pubkey      TEXT    PRIMARY KEY,
+  results     INTEGER NOT NULL,
+  errors      INTEGER NOT NULL,
+  times       TEXT    NOT NULL,    -- JSON object: histogram of the times to results
+  seen        INTEGER NOT NULL,    -- Unix seconds
+  active_hour INTEGER NOT NULL     -- hours since 1970 of the last answer
+) WITHOUT ROWID;
+
+CREATE INDEX providers_by_hour ON providers (active_hour);
+
+-- Who was ever a customer of whom.
+CREATE TABLE dealings (
+  provider TEXT NOT NULL,
+  customer TEXT NOT NULL,
+  PRIMARY KEY (provider, customer)
+) WITHOUT ROWID;
+
+CREATE INDEX dealings_by_customer ON dealings (customer);
+
 CREATE TABLE totals (
-  one           INTEGER PRIMARY KEY CHECK (one = 1),
-  last_seq      INTEGER NOT NULL,
-  stored        INTEGER NOT NULL,
-  requested     INTEGER NOT NULL,
-  with_feedback INTEGER NOT NULL,
-  with_result   INTEGER NOT NULL
+  one      INTEGER PRIMARY KEY CHECK (one = 1),
+  last_seq INTEGER NOT NULL,
+  stored   INTEGER NOT NULL,
+  flush    INTEGER NOT NULL,      -- number of the last counters the engine handed over
+  since_ms INTEGER NOT NULL,      -- when counting began
+  counts   TEXT    NOT NULL       -- JSON object: see store::counts
 );
 
-INSERT INTO totals VALUES (1, 0, 0, 0, 0, 0);
+INSERT INTO totals VALUES (1, 0, 0, 0, 0, '{}');

@@ -4,15 +4,16 @@ mod common;
 
 use common::Database;
 use common::d1::D1;
-use common::events::{Author, NOW};
+use common::events::{Author, NOW, new_event};
 use common::sqlite::Sqlite;
-use nexus::market::job;
+use nexus::market::job::NIP90;
 use std::collections::BTreeSet;
 
-use nexus::nostr::{Event, Filter, deletion};
+use nexus::nostr::{Event, Filter};
 use nexus::store::Statement;
+use nexus::store::counts::{self, Counts, Flush, Totals};
 use nexus::store::read::{self, StoredEvent, Text, Viewer};
-use nexus::store::write::{self, Committed, NewEvent, Outcome, Totals};
+use nexus::store::write::{self, Committed, NewEvent, Outcome};
 
 /// One case: a name and what it does with an empty database.
 type Case = (&'static str, fn(&mut dyn Database));
@@ -30,7 +31,7 @@ const CASES: &[Case] = &[
     ("newest first, lowest id first, up to the limit", order),
     ("values with NUL, quotes, length and two letters alike", odd_values),
     ("a list with no value matches nothing", void_filters),
-    ("jobs are counted once, whatever order their events come in", jobs),
+    ("jobs move forward and are counted once, whatever order their events come in", jobs),
     ("a statement that fails leaves nothing of its group", atomic),
     ("the log after a number", log),
 ];
@@ -48,9 +49,9 @@ fn on_d1() {
 fn suite(db: &mut dyn Database) {
     for (name, case) in CASES {
         println!("case: {name}");
-        let clear =
-            ["events", "tags", "jobs", "deletions", "vanishing"].map(|table| sql(&format!("DELETE FROM {table}")));
-        let zero = sql("UPDATE totals SET last_seq = 0, stored = 0, requested = 0, with_feedback = 0, with_result = 0");
+        let clear = ["events", "tags", "jobs", "providers", "dealings", "deletions", "vanishing"]
+            .map(|table| sql(&format!("DELETE FROM {table}")));
+        let zero = sql("UPDATE totals SET last_seq = 0, stored = 0, flush = 0, since_ms = 0, counts = '{}'");
         db.run(&[clear.to_vec(), vec![zero]].concat()).unwrap();
         case(db);
     }
@@ -61,9 +62,9 @@ fn sql(text: &str) -> Statement {
 }
 
 fn put(db: &mut dyn Database, events: &[&Event]) -> Committed {
-    let group: Vec<NewEvent> = events.iter().map(|event| new(event)).collect();
+    let group: Vec<NewEvent> = events.iter().map(|event| new_event(event)).collect();
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
-    write::decode(&ids, &db.run(&write::statements(&group)).unwrap()).unwrap()
+    write::decode(&ids, &db.run(&write::statements(&group, &Flush::default())).unwrap()).unwrap()
 }
 
 fn get(db: &mut dyn Database, filters: &str) -> Vec<Event> {
@@ -73,10 +74,10 @@ fn get(db: &mut dyn Database, filters: &str) -> Vec<Event> {
         .map(|filter| Filter::parse(filter.get()).unwrap())
         .collect();
     let keys = BTreeSet::new();
-    let viewer = Viewer { keys: &keys, now: NOW };
+    let viewer = Viewer { keys: &keys, profile: &NIP90, now: NOW };
     let mut found = Vec::new();
     for filter in filters.iter().filter(|filter| !filter.is_void()) {
-        let rows = db.run(&[read::newest(filter, filter.limit.unwrap_or(100), u64::MAX >> 12, &viewer)]).unwrap();
+        let rows = db.run(&read::newest(filter, filter.limit.unwrap_or(100), u64::MAX >> 12, &viewer)).unwrap();
         let page = read::decode(rows[0].clone()).unwrap().expect("within the budget");
         found.extend(page.iter().map(text).map(|json| Event::parse(&json).unwrap()));
     }
@@ -90,22 +91,17 @@ fn text(stored: &StoredEvent) -> String {
     }
 }
 
-fn new(event: &Event) -> NewEvent {
-    NewEvent {
-        event: event.clone(),
-        expires_at: event.expiration().unwrap(),
-        deletes: deletion::targets(event, &[]),
-        job: job::NIP90.job_of(event),
-    }
-}
-
 /// The contents of what a filter returns, in order.
 fn contents(db: &mut dyn Database, filters: &str) -> Vec<String> {
     get(db, filters).into_iter().map(|event| event.content).collect()
 }
 
 fn totals(db: &mut dyn Database) -> Totals {
-    write::decode_totals(&db.run(&write::read_totals()).unwrap()).unwrap()
+    counts::decode_totals(&db.run(&counts::read_totals()).unwrap()).unwrap()
+}
+
+fn stored(seq: u64) -> Outcome {
+    Outcome::Stored { seq, private: false }
 }
 
 fn bytes(db: &mut dyn Database) {
@@ -113,8 +109,9 @@ fn bytes(db: &mut dyn Database) {
     let event = Author::new(1).sign(1, NOW, &[&["t", content], &["", "\""], &["x"]], content);
     put(db, &[&event]);
     let keys = BTreeSet::new();
-    let rows =
-        db.run(&[read::newest(&Filter::default(), 1, u64::MAX >> 12, &Viewer { keys: &keys, now: NOW })]).unwrap();
+    let rows = db
+        .run(&read::newest(&Filter::default(), 1, u64::MAX >> 12, &Viewer { keys: &keys, profile: &NIP90, now: NOW }))
+        .unwrap();
     assert_eq!(rows, [[format!("1 {}", event.to_json())]]);
     Event::parse(&rows[0][0][2..]).unwrap().verify().unwrap();
 }
@@ -127,15 +124,15 @@ fn numbers(db: &mut dyn Database) {
     let second = put(db, &[&notes[2], &notes[3], &notes[4]]);
     assert_eq!((second.base, second.totals.last_seq, second.totals.stored), (2, 5, 5));
     let seqs: Vec<Outcome> = notes[2..].iter().map(|note| second.outcomes[&note.id]).collect();
-    assert_eq!(seqs, [Outcome::Stored(3), Outcome::Stored(4), Outcome::Stored(5)]);
+    assert_eq!(seqs, [stored(3), stored(4), stored(5)]);
 }
 
 fn duplicates(db: &mut dyn Database) {
     let author = Author::new(1);
     let (a, b) = (author.sign(1, NOW, &[&["t", "x"], &["t", "x"]], "a"), author.note("b"));
-    assert_eq!(put(db, &[&a]).outcomes[&a.id], Outcome::Stored(1));
+    assert_eq!(put(db, &[&a]).outcomes[&a.id], stored(1));
     let again = put(db, &[&b, &a]);
-    assert_eq!((again.outcomes[&a.id], again.base), (Outcome::Stored(1), 1));
+    assert_eq!((again.outcomes[&a.id], again.base), (stored(1), 1));
     assert_eq!(totals(db).stored, 2);
     assert_eq!(put(db, &[&a, &b]).totals, totals(db));
     assert_eq!(contents(db, r##"[{"#t":["x"]}]"##), ["a"]);
@@ -294,34 +291,55 @@ fn void_filters(db: &mut dyn Database) {
     }
 }
 
+/// What is counted under keys that begin like this, without what has gone back to 0.
+fn counted(db: &mut dyn Database, prefix: &str) -> Vec<(String, i64)> {
+    let counts: Counts = counts::decode_counts(&db.run(&[counts::read_counts()]).unwrap()).unwrap();
+    counts.counts.into_iter().filter(|(key, n)| key.starts_with(prefix) && *n != 0).collect()
+}
+
 fn jobs(db: &mut dyn Database) {
     let (buyer, provider) = (Author::new(1), Author::new(2));
+    let customer = buyer.key().to_string();
+    let about = |request: &Event, kind, status: &str, after: u64| {
+        let id = request.id.to_string();
+        provider.sign(kind, NOW + after, &[&["e", &id], &["p", &customer], &["status", status]], status)
+    };
     let request = buyer.sign(5050, NOW, &[], "ask");
-    let id = request.id.to_string();
-    let about = |kind, content: &str| provider.sign(kind, NOW, &[&["e", &id]], content);
-    let events = [request.clone(), about(7000, "f1"), about(7000, "f2"), about(6050, "result")];
-    let counts = |t: Totals| (t.requested, t.with_feedback, t.with_result);
+    let feedback = [about(&request, 7000, "processing", 1), about(&request, 7000, "partial", 2)];
+    let result = about(&request, 6050, "", 3);
 
     // In order, one by one.
-    let seen = events.each_ref().map(|event| counts(put(db, &[event]).totals));
-    assert_eq!(seen, [(1, 0, 0), (1, 1, 0), (1, 1, 0), (1, 1, 1)]);
-    // Again: nothing moves.
-    assert_eq!(counts(put(db, &events.each_ref()).totals), (1, 1, 1));
+    let states = |db: &mut dyn Database| {
+        let keys: Vec<String> = counted(db, "j ").into_iter().map(|(key, n)| format!("{key} {n}")).collect();
+        keys.join(", ")
+    };
+    let mut seen = Vec::new();
+    for event in [&request, &feedback[0], &feedback[1], &feedback[0], &result, &result] {
+        put(db, &[event]);
+        seen.push(states(db));
+    }
+    let expected = ["open", "processing", "partial", "partial", "success", "success"];
+    assert_eq!(seen, expected.map(|state| format!("j 5050 {state} 1")));
+    // One second to the first feedback, three to the result.
+    assert_eq!((counted(db, "f "), counted(db, "r ")), (vec![("f 9".into(), 1)], vec![("r 11".into(), 1)]));
+
     // A job that is answered before it is asked, then one in a single group.
-    let other = buyer.sign(5051, NOW, &[], "ask 2");
-    let id = other.id.to_string();
-    let result = provider.sign(6051, NOW, &[&["e", &id]], "early");
-    assert_eq!(counts(put(db, &[&result]).totals), (1, 1, 1));
-    assert_eq!(counts(put(db, &[&other]).totals), (2, 1, 2));
-    let third = buyer.sign(5052, NOW, &[], "ask 3");
-    let id = third.id.to_string();
-    let feedback = provider.sign(7000, NOW, &[&["e", &id]], "f");
-    assert_eq!(counts(put(db, &[&feedback, &third]).totals), (3, 2, 2));
+    let late = buyer.sign(5051, NOW, &[], "ask 2");
+    put(db, &[&about(&late, 6051, "", 5)]);
+    assert_eq!(states(db), "j 5050 success 1");
+    put(db, &[&late]);
+    assert_eq!(states(db), "j 5050 success 1, j 5051 success 1");
+    let third = buyer.sign(5050, NOW, &[], "ask 3");
+    put(db, &[&about(&third, 7000, "error", 1), &third]);
+    assert_eq!(states(db), "j 5050 error 1, j 5050 success 1, j 5051 success 1");
+    let by_kind = [("e 5050", 2), ("e 5051", 1), ("e 6050", 1), ("e 6051", 1), ("e 7000", 3)];
+    assert_eq!(counted(db, "e "), by_kind.map(|(key, n)| (key.to_owned(), n)));
+    assert_eq!(totals(db).stored, 8);
 }
 
 fn atomic(db: &mut dyn Database) {
     let event = Author::new(1).sign(1, NOW, &[&["t", "x"]], "a");
-    let mut statements = write::statements(&[new(&event)]);
+    let mut statements = write::statements(&[new_event(&event)], &Flush::default());
     statements.push(sql("INSERT INTO nowhere VALUES (1)"));
     let error = db.run(&statements).unwrap_err();
     assert!(error.message.contains("nowhere"), "{error}");

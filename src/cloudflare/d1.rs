@@ -8,7 +8,7 @@ use serde::Deserialize;
 use worker::wasm_bindgen::JsValue;
 use worker::{D1Database, Delay};
 
-use crate::store::{Param, Rows, Statement, StoreError};
+use crate::store::{Answer, Param, Statement, StoreError};
 
 /// An answer takes milliseconds, in bad times seconds; clients give up after some more.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -19,14 +19,14 @@ struct Row {
 }
 
 /// Runs `statements` as one transaction: all of them or none.
-pub async fn run(db: &D1Database, statements: &[Statement]) -> Result<Rows, StoreError> {
+pub async fn run(db: &D1Database, statements: &[Statement]) -> Result<Answer, StoreError> {
     match select(pin!(batch(db, statements)), Delay::from(TIMEOUT)).await {
         Either::Left((result, _)) => result.map_err(|error| self::error(&error)),
         Either::Right(_) => Err(StoreError::timed_out()),
     }
 }
 
-async fn batch(db: &D1Database, statements: &[Statement]) -> worker::Result<Rows> {
+async fn batch(db: &D1Database, statements: &[Statement]) -> worker::Result<Answer> {
     let prepared = statements
         .iter()
         .map(|statement| {
@@ -38,7 +38,15 @@ async fn batch(db: &D1Database, statements: &[Statement]) -> worker::Result<Rows
     if results.len() != statements.len() {
         return Err(worker::Error::RustError("the database answered only a part".to_owned()));
     }
-    results.iter().map(|result| Ok(result.results::<Row>()?.into_iter().map(|row| row.r).collect())).collect()
+    let mut answer = Answer::default();
+    for result in &results {
+        answer.rows.push(result.results::<Row>()?.into_iter().map(|row| row.r).collect());
+        if let Some(meta) = result.meta()? {
+            answer.bill.read += meta.rows_read.unwrap_or_default() as u64;
+            answer.bill.written += meta.rows_written.unwrap_or_default() as u64;
+        }
+    }
+    Ok(answer)
 }
 
 fn value(param: &Param) -> JsValue {

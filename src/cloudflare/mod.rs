@@ -1,7 +1,7 @@
 //! The Cloudflare host: the Worker's entry. Translates and performs; decides nothing.
 //!
 //! Answers what needs no state itself (NIP-11, the HUD's files, errors) and hands WebSockets and
-//! `/api/stats` to the one [`NexusRelay`](object::NexusRelay).
+//! `/api/` to the one [`NexusRelay`](object::NexusRelay).
 
 mod attachments;
 mod d1;
@@ -11,7 +11,7 @@ mod object;
 use worker::{Context, Env, Fetcher, Headers, Request, Response, ResponseBuilder, Result, event};
 
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route};
-use crate::store::write;
+use crate::store::counts;
 
 /// The one object of this shard.
 const OBJECT_NAME: &str = "nexus";
@@ -21,7 +21,7 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
     console_error_panic_hook::set_once();
     let header = |name| request.headers().get(name).ok().flatten();
     let (upgrade, accept) = (header("upgrade"), header("accept"));
-    let route = http::route(request.method().as_ref(), &request.path(), upgrade.as_deref(), accept.as_deref());
+    let route = route(&request, upgrade.as_deref(), accept.as_deref())?;
     let config = match env::config(&env) {
         Ok(config) => config,
         Err(error) => {
@@ -33,7 +33,8 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         Route::Preflight => Ok(builder(204)?.empty()),
         Route::Refuse(status, error) => refuse(status, error),
         Route::Document => json(200, DOCUMENT_TYPE, serde_json::to_string(&config.document()).unwrap_or_default()),
-        Route::Socket | Route::Stats => {
+        Route::Handlers(_) if !config.handlers_api => refuse(404, "this relay does not list handlers (HANDLERS_API)"),
+        Route::Socket | Route::Stats | Route::Handlers(_) => {
             let stub = env.durable_object(env::OBJECT)?.get_by_name(OBJECT_NAME)?;
             stub.fetch_with_request(request).await
         }
@@ -42,10 +43,15 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
     }
 }
 
+fn route(request: &Request, upgrade: Option<&str>, accept: Option<&str>) -> Result<Route> {
+    let url = request.url()?;
+    Ok(http::route(request.method().as_ref(), url.path(), url.query().unwrap_or_default(), upgrade, accept))
+}
+
 /// Whether the database answers and has its tables.
 async fn health(env: &Env) -> Result<Response> {
     let answer = match env.d1(env::DATABASE) {
-        Ok(db) => d1::run(&db, &write::read_totals()).await.and_then(|rows| write::decode_totals(&rows)),
+        Ok(db) => d1::run(&db, &counts::read_totals()).await.and_then(|answer| counts::decode_totals(&answer.rows)),
         Err(error) => Err(d1::error(&error)),
     };
     match answer {

@@ -8,23 +8,21 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_channel::oneshot::{Sender, channel};
 use worker::wasm_bindgen_futures::spawn_local;
 use worker::worker_sys::WebSocketRequestResponsePair;
 use worker::{
-    D1Database, Date, Delay, DurableObject, Env, Request, Response, Result, SqlStorage, State, WebSocket,
+    D1Database, Date, DurableObject, Env, Request, Response, Result, SqlStorage, State, WebSocket,
     WebSocketIncomingMessage, WebSocketPair, console_error, durable_object,
 };
 
-use super::{attachments, d1, env, json, refuse};
+use super::{attachments, d1, env, json, refuse, route};
 use crate::relay::http::Route;
-use crate::relay::{ConnId, Effect, Input, Relay, http};
-use crate::store::Statement;
+use crate::relay::{Api, ConnId, Effect, Input, Relay, RequestId, http};
+use crate::store::{Answer, Statement, StoreError};
 
 /// A Durable Object holds 32,768 sockets; accepting one more is an exception in the runtime.
 const MAX_SOCKETS: usize = 32_000;
-/// How often and how long `/api/stats` waits for the totals after a wake.
-const TOTALS_POLL: Duration = Duration::from_millis(10);
-const TOTALS_POLLS: u32 = 200;
 
 /// One relay, one event loop.
 #[durable_object]
@@ -38,6 +36,8 @@ struct Core {
     db: D1Database,
     relay: RefCell<Relay>,
     sockets: RefCell<BTreeMap<ConnId, WebSocket>>,
+    /// HTTP requests that wait for the engine, and the number of the last one.
+    requests: RefCell<(u64, BTreeMap<RequestId, Sender<(u16, String)>>)>,
 }
 
 impl DurableObject for NexusRelay {
@@ -52,9 +52,10 @@ impl DurableObject for NexusRelay {
             Err(error) => return refuse(500, error),
         };
         let upgrade = request.headers().get("upgrade")?;
-        match http::route(request.method().as_ref(), &request.path(), upgrade.as_deref(), None) {
+        match route(&request, upgrade.as_deref(), None)? {
             Route::Socket => core.open(request.headers().get("cf-connecting-ip")?),
-            _ => core.stats().await,
+            Route::Handlers(kind) => core.ask(Api::Handlers(kind)).await,
+            _ => core.ask(Api::Stats).await,
         }
     }
 
@@ -117,7 +118,7 @@ impl Core {
             state.set_websocket_auto_response(&pair);
         }
         let relay = RefCell::new(Relay::new(Rc::new(config), now()));
-        let core = Rc::new(Self { state, sql, db, relay, sockets: RefCell::default() });
+        let core = Rc::new(Self { state, sql, db, relay, sockets: RefCell::default(), requests: RefCell::default() });
         let mut conns = Vec::new();
         for socket in core.state.get_websockets() {
             let Some(conn) = core.conn_of(&socket) else { continue };
@@ -159,15 +160,19 @@ impl Core {
         self.handle(Input::Closed { conn });
     }
 
-    async fn stats(&self) -> Result<Response> {
-        for _ in 0..TOTALS_POLLS {
-            if self.relay.borrow().is_ready() {
-                break;
-            }
-            Delay::from(TOTALS_POLL).await;
-        }
-        let body = self.relay.borrow().stats(now());
-        json(200, "application/json", body)
+    async fn ask(self: &Rc<Self>, api: Api) -> Result<Response> {
+        let (sender, answer) = channel();
+        let request = {
+            let mut requests = self.requests.borrow_mut();
+            requests.0 += 1;
+            let request = RequestId(requests.0);
+            requests.1.insert(request, sender);
+            request
+        };
+        self.handle(Input::Requested { request, api });
+        // Every request is answered; the sender is only dropped with the object.
+        let (status, body) = answer.await.unwrap_or((503, http::error_body("the relay restarted")));
+        json(status, "application/json", body)
     }
 
     fn handle(self: &Rc<Self>, input: Input) {
@@ -201,6 +206,12 @@ impl Core {
             Effect::Query { ticket, statements } => {
                 self.run(statements, move |result| Input::Answered { ticket, result });
             }
+            Effect::Respond { request, status, body } => {
+                if let Some(sender) = self.requests.borrow_mut().1.remove(&request) {
+                    // Fails when whoever asked is gone.
+                    let _ = sender.send((status, body));
+                }
+            }
             Effect::WakeAt { at } => self.wake_at(at),
             Effect::Log { line } => console_error!("{line}"),
         }
@@ -223,7 +234,7 @@ impl Core {
     fn run(
         self: &Rc<Self>,
         statements: Vec<Statement>,
-        answer: impl FnOnce(std::result::Result<crate::store::Rows, crate::store::StoreError>) -> Input + 'static,
+        answer: impl FnOnce(std::result::Result<Answer, StoreError>) -> Input + 'static,
     ) {
         let core = self.clone();
         spawn_local(async move {

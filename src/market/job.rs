@@ -1,12 +1,20 @@
-//! Jobs (NIP-90): which event is a request, feedback or a result, and of which job.
+//! Jobs (NIP-90): which event is a request, feedback or a result, of which job, and how a job lives.
+//!
+//! Pure rules. A job's state is the furthest of what its events say, so that any order of arrival ends
+//! in the same one.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use crate::nostr::{Event, EventId};
+use serde::Serialize;
+
+use crate::nostr::{Event, EventId, PublicKey};
 
 /// Which kinds make up a job. NIP-90 is one such set; its successors are others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobProfile {
+    /// What settings call it.
+    pub name: &'static str,
     /// Kinds a customer asks with.
     pub requests: RangeInclusive<u16>,
     /// A result's kind is its request's plus this.
@@ -16,7 +24,10 @@ pub struct JobProfile {
 }
 
 /// NIP-90: requests 5000-5999, results 6000-6999, feedback 7000.
-pub const NIP90: JobProfile = JobProfile { requests: 5000..=5999, result_offset: 1000, feedback: 7000 };
+pub const NIP90: JobProfile = JobProfile { name: "nip90", requests: 5000..=5999, result_offset: 1000, feedback: 7000 };
+
+/// Every profile an operator can choose.
+pub const PROFILES: &[JobProfile] = &[NIP90];
 
 /// The part an event plays in a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,18 +40,104 @@ pub enum JobRole {
     Result,
 }
 
-impl JobRole {
-    /// The word the store keeps it under.
+/// How far a job has come. A job only moves to a greater state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Asked, and nothing heard.
+    Open,
+    /// A provider wants to be paid first.
+    PaymentRequired,
+    /// A provider works on it.
+    Processing,
+    /// A part of the result was delivered.
+    Partial,
+    /// Its request expired before it was answered. A late answer still counts.
+    Expired,
+    /// A provider gave up, and none has answered.
+    Error,
+    /// A result was delivered.
+    Success,
+    /// Its customer deleted the request (NIP-09).
+    Cancelled,
+}
+
+impl State {
+    /// All of them, in their order.
+    pub const ALL: [Self; 8] = [
+        Self::Open,
+        Self::PaymentRequired,
+        Self::Processing,
+        Self::Partial,
+        Self::Expired,
+        Self::Error,
+        Self::Success,
+        Self::Cancelled,
+    ];
+
+    /// The word for it; of those that are a feedback's `status`, that.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Request => "request",
-            Self::Feedback => "feedback",
-            Self::Result => "result",
+            Self::Open => "open",
+            Self::PaymentRequired => "payment-required",
+            Self::Processing => "processing",
+            Self::Partial => "partial",
+            Self::Expired => "expired",
+            Self::Error => "error",
+            Self::Success => "success",
+            Self::Cancelled => "cancelled",
         }
+    }
+
+    /// The state a feedback's `status` brings a job to (NIP-90).
+    pub fn of_status(status: &str) -> Option<Self> {
+        let said = [Self::PaymentRequired, Self::Processing, Self::Partial, Self::Error, Self::Success];
+        said.into_iter().find(|state| state.as_str() == status)
+    }
+
+    /// Its number, as it is stored.
+    pub const fn rank(self) -> u8 {
+        self as u8
+    }
+}
+
+/// An event's part in a job, with what has to agree among the job's events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The job: the id of its request.
+    pub job: EventId,
+    /// What the event is to it.
+    pub role: JobRole,
+    /// The state it brings the job to.
+    pub state: State,
+    /// Kind of the request; feedback does not say.
+    pub kind: Option<u16>,
+    /// Who asked, as far as this event says.
+    pub customer: PublicKey,
+    /// Who was asked, when not everybody (requests only).
+    pub providers: Vec<PublicKey>,
+    /// Whether the event says that it is for its parties alone.
+    pub encrypted: bool,
+}
+
+impl Part {
+    /// Whether it is feedback or a result.
+    pub fn is_answer(&self) -> bool {
+        self.role != JobRole::Request
+    }
+
+    /// Those an answer to an encrypted job is for: its customer and the answer's author.
+    pub fn parties(&self, answer: &Event) -> BTreeSet<PublicKey> {
+        BTreeSet::from([self.customer, answer.pubkey])
     }
 }
 
 impl JobProfile {
+    /// The profile of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        PROFILES.iter().find(|profile| profile.name == name).cloned()
+    }
+
     /// The part an event of `kind` plays, if any.
     pub fn role(&self, kind: u16) -> Option<JobRole> {
         if self.requests.contains(&kind) {
@@ -48,20 +145,49 @@ impl JobProfile {
         } else if kind == self.feedback {
             Some(JobRole::Feedback)
         } else {
-            let asked = kind.checked_sub(self.result_offset)?;
-            self.requests.contains(&asked).then_some(JobRole::Result)
+            self.request_of(kind).map(|_| JobRole::Result)
         }
     }
 
-    /// The job `event` belongs to and its part in it. Feedback and results name the request in
-    /// their first `e` tag; one that names none belongs to no job.
-    pub fn job_of(&self, event: &Event) -> Option<(EventId, JobRole)> {
+    /// The request's kind for a result's.
+    pub fn request_of(&self, result: u16) -> Option<u16> {
+        result.checked_sub(self.result_offset).filter(|kind| self.requests.contains(kind))
+    }
+
+    /// Whether events of `kind` answer jobs, so that some of them are for their parties alone.
+    pub fn is_answer(&self, kind: u16) -> bool {
+        matches!(self.role(kind), Some(JobRole::Feedback | JobRole::Result))
+    }
+
+    /// The job `event` belongs to and its part in it; `None` for other events and for those whose tags
+    /// do not say ([`rules::check`](super::rules::check) refuses these).
+    pub fn part_of(&self, event: &Event) -> Option<Part> {
         let role = self.role(event.kind)?;
-        let job = match role {
-            JobRole::Request => event.id,
-            JobRole::Feedback | JobRole::Result => EventId::parse(event.tag_value("e")?)?,
-        };
-        Some((job, role))
+        let encrypted = event.tags.iter().any(|tag| tag.name() == "encrypted");
+        let key = |name| event.tag_value(name).and_then(PublicKey::parse);
+        Some(match role {
+            JobRole::Request => Part {
+                job: event.id,
+                role,
+                state: State::Open,
+                kind: Some(event.kind),
+                customer: event.pubkey,
+                providers: event.tag_values("p").filter_map(PublicKey::parse).collect(),
+                encrypted,
+            },
+            JobRole::Feedback | JobRole::Result => Part {
+                job: EventId::parse(event.tag_value("e")?)?,
+                role,
+                state: match role {
+                    JobRole::Feedback => State::of_status(event.tag_value("status")?)?,
+                    _ => State::Success,
+                },
+                kind: self.request_of(event.kind),
+                customer: key("p")?,
+                providers: Vec::new(),
+                encrypted,
+            },
+        })
     }
 }
 
@@ -77,5 +203,23 @@ mod tests {
             roles,
             [None, request, request, request, result, result, result, Some(JobRole::Feedback), None, None]
         );
+    }
+
+    #[test]
+    fn another_profile_is_data() {
+        let other = JobProfile { name: "other", requests: 100..=109, result_offset: 20, feedback: 140 };
+        let roles = [99, 100, 109, 110, 119, 120, 129, 130, 140].map(|kind| other.role(kind));
+        let (request, result) = (Some(JobRole::Request), Some(JobRole::Result));
+        assert_eq!(roles, [None, request, request, None, None, result, result, None, Some(JobRole::Feedback)]);
+        assert_eq!(other.request_of(125), Some(105));
+    }
+
+    #[test]
+    fn states_are_numbered_in_their_order() {
+        for (rank, state) in State::ALL.into_iter().enumerate() {
+            assert_eq!(usize::from(state.rank()), rank);
+        }
+        assert_eq!(State::of_status("payment-required"), Some(State::PaymentRequired));
+        assert_eq!(State::of_status("open"), None);
     }
 }

@@ -1,7 +1,15 @@
-//! What makes this relay a market: which events belong to a job and what part they play in it.
+//! What makes this relay a market: what its events must look like, how jobs live, who may read what,
+//! how long things are kept, and who provides what how well.
 //!
 //! Pure rules over events. Knows no connections and no SQL.
 
+pub mod handler;
+pub mod histogram;
 pub mod job;
+mod metadata;
+pub mod privacy;
+pub mod reputation;
+pub mod retention;
+pub mod rules;
 
-pub use job::{JobProfile, JobRole};
+pub use job::{JobProfile, JobRole, Part, State};

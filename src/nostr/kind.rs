@@ -14,6 +14,10 @@ pub const VANISH: u16 = 62;
 pub const GIFT_WRAP: u16 = 1059;
 /// A gift wrap that is never stored (NIP-59).
 pub const EPHEMERAL_GIFT_WRAP: u16 = 21059;
+/// A label (NIP-32).
+pub const LABEL: u16 = 1985;
+/// Handler information (NIP-89).
+pub const HANDLER: u16 = 31990;
 /// A NIP-42 authentication event: never stored, never broadcast.
 pub const AUTHENTICATION: u16 = 22242;
 

@@ -23,6 +23,8 @@ pub enum Prefix {
     Mute,
     /// Too little proof of work (NIP-13).
     Pow,
+    /// Too fast; the text ends with `retry in N s`.
+    RateLimited,
     /// Well-formed, but over a limit or not allowed.
     Restricted,
     /// A part of the protocol this relay does not speak.
@@ -31,7 +33,7 @@ pub enum Prefix {
 
 impl Prefix {
     /// All prefixes this relay uses.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AuthRequired,
         Self::Blocked,
         Self::Duplicate,
@@ -39,6 +41,7 @@ impl Prefix {
         Self::Invalid,
         Self::Mute,
         Self::Pow,
+        Self::RateLimited,
         Self::Restricted,
         Self::Unsupported,
     ];
@@ -53,6 +56,7 @@ impl Prefix {
             Self::Invalid => "invalid",
             Self::Mute => "mute",
             Self::Pow => "pow",
+            Self::RateLimited => "rate-limited",
             Self::Restricted => "restricted",
             Self::Unsupported => "unsupported",
         }
@@ -147,6 +151,12 @@ pub fn count(query: &str, count: u64, hll: Option<&str>) -> String {
 /// `["CLOSED", subscription, reason]`.
 pub fn closed(subscription: &str, reason: &Reason) -> String {
     frame(("CLOSED", subscription, reason.to_string()))
+}
+
+/// `["NOTICE", "cancelled: job ID …"]`: to those who have answered a job whose customer has deleted
+/// the request (NIP-90, NIP-09).
+pub fn cancelled(job: &EventId) -> String {
+    frame(("NOTICE", format!("cancelled: job {job} was cancelled by its customer")))
 }
 
 /// `["NOTICE", reason]`.

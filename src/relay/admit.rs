@@ -3,8 +3,8 @@
 
 use super::conn::{MAX_INDEXED, MAX_REMEMBERED};
 use super::{ConnId, Relay};
-use crate::nostr::gate::GATES;
-use crate::nostr::{Event, Filter, KindClass, Prefix, Reason, deletion, kind};
+use crate::market::rules;
+use crate::nostr::{Event, Filter, KindClass, Prefix, Reason, deletion, gate, kind};
 
 impl Relay {
     /// Checks an event; `now` is in Unix seconds. Answers when it expires, if it does.
@@ -13,15 +13,31 @@ impl Relay {
             return Err(reason);
         }
         self.within_limits(event, now)?;
-        let expires_at = if event.class() == KindClass::Ephemeral { None } else { event.expiration()? };
-        if expires_at.is_some_and(|at| at <= now) {
-            return Err(Reason::new(Prefix::Invalid, "the event has expired"));
-        }
+        let expires_at = self.expiry(event, now)?;
+        rules::check(&self.config.profile, event)?;
         self.worked_for(event)?;
         self.own_if_protected(conn, event)?;
         vanishes_from_here(event, &self.config)?;
         event.verify()?;
         Ok(expires_at)
+    }
+
+    /// When a stored event expires, by its own word (NIP-40) or by how long its kind is kept.
+    fn expiry(&self, event: &Event, now: u64) -> Result<Option<u64>, Reason> {
+        if event.class() == KindClass::Ephemeral {
+            return Ok(None);
+        }
+        let tagged = event.expiration()?;
+        let expires_at = self.config.retention.expires_at(&self.config.profile, event, tagged);
+        match expires_at.filter(|at| *at <= now) {
+            None => Ok(expires_at),
+            Some(at) if tagged == Some(at) => Err(Reason::new(Prefix::Invalid, "the event has expired")),
+            Some(at) => {
+                let kept = at.saturating_sub(event.created_at);
+                let why = format!("created_at is too long ago; this relay keeps events of this kind for {kept} s");
+                Err(Reason::new(Prefix::Invalid, why))
+            }
+        }
     }
 
     fn within_limits(&self, event: &Event, now: u64) -> Result<(), Reason> {
@@ -126,8 +142,7 @@ impl Relay {
 }
 
 fn asks_for_gated_kinds_only(filter: &Filter) -> bool {
-    let gated = |kind: &u16| GATES.iter().any(|gate| gate.kind == *kind);
-    filter.kinds.as_ref().is_some_and(|kinds| !kinds.is_empty() && kinds.iter().all(gated))
+    filter.kinds.as_ref().is_some_and(|kinds| !kinds.is_empty() && kinds.iter().all(|kind| gate::is_gated(*kind)))
 }
 
 /// NIP-62: a request to vanish says from where.

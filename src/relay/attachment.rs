@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::conn::Conn;
 use crate::nostr::{Filter, PublicKey};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A connection as text.
 #[derive(Serialize, Deserialize)]
@@ -22,6 +22,10 @@ struct Attachment {
     c: String,
     /// Proven keys.
     k: BTreeSet<PublicKey>,
+    /// Those of them that are providers'.
+    p: BTreeSet<PublicKey>,
+    /// Levels of the network's and the keys' quotas, in that order.
+    l: Vec<Option<String>>,
     /// COUNTs that wait for the store.
     q: BTreeSet<String>,
     /// Subscriptions.
@@ -38,14 +42,16 @@ pub struct Remembered {
     pub filters: Rc<[Filter]>,
 }
 
-/// Writes `conn` down.
-pub fn encode(conn: &Conn) -> String {
+/// Writes `conn` down, with the levels of its holders' quotas.
+pub fn encode(conn: &Conn, levels: Vec<Option<String>>) -> String {
     let raw = |filter: &Filter| serde_json::value::to_raw_value(filter).ok();
     let attachment = Attachment {
         v: VERSION,
         n: conn.network.clone(),
         c: conn.challenge.clone(),
         k: conn.keys.clone(),
+        p: conn.providers.clone(),
+        l: levels,
         q: conn.counting.clone(),
         s: conn
             .subs
@@ -56,9 +62,9 @@ pub fn encode(conn: &Conn) -> String {
     serde_json::to_string(&attachment).unwrap_or_default()
 }
 
-/// Reads back what [`encode`] wrote: the connection without its subscriptions, and these. `None` for
-/// anything else, such as another version's text.
-pub fn decode(text: &str) -> Option<(Conn, Vec<Remembered>)> {
+/// Reads back what [`encode`] wrote: the connection without its subscriptions, these, and the levels.
+/// `None` for anything else, such as another version's text.
+pub fn decode(text: &str) -> Option<(Conn, Vec<Remembered>, Vec<Option<String>>)> {
     let attachment: Attachment = serde_json::from_str(text).ok().filter(|a: &Attachment| a.v == VERSION)?;
     let subs = attachment
         .s
@@ -72,8 +78,9 @@ pub fn decode(text: &str) -> Option<(Conn, Vec<Remembered>)> {
         network: attachment.n,
         challenge: attachment.c,
         keys: attachment.k,
+        providers: attachment.p,
         counting: attachment.q,
         ..Conn::default()
     };
-    Some((conn, subs))
+    Some((conn, subs, attachment.l))
 }

@@ -1,14 +1,19 @@
 //! Settings: one table says what can be set, its default and what it means; hosts only look values up.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use super::class::{Class, Rates};
+use crate::market::JobProfile;
+use crate::market::job::PROFILES;
+use crate::market::retention::Retention;
 use crate::nostr::PublicKey;
 use crate::nostr::auth::Authority;
 use crate::nostr::nip11::{Document, Limitation};
 
 /// NIPs this relay implements and tests.
-const SUPPORTED_NIPS: &[u16] = &[1, 9, 11, 13, 17, 40, 42, 45, 62, 67, 70];
+const SUPPORTED_NIPS: &[u16] = &[1, 9, 11, 13, 17, 32, 40, 42, 45, 62, 67, 70, 89, 90];
 const SOFTWARE: &str = "https://github.com/OpenAgentsInc/nexus";
 
 /// One setting, as an operator writes it.
@@ -40,7 +45,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("RELAY_ICON", "", "URL of a square image"),
     setting("AUTH_REQUIRED", "true", "whether a connection must prove a key (NIP-42) before anything else"),
     setting("MAX_MESSAGE_LENGTH", "131072", "bytes in one message from a client"),
-    setting("MAX_CONNECTIONS_PER_IP", "100", "open connections from one IPv4 address or IPv6 /64 network"),
+    setting("MAX_CONNECTIONS_PER_IP", "1000", "open connections from one IPv4 address or IPv6 /64 network"),
+    setting("MAX_GUESTS_PER_IP", "20", "of these, connections that have not proven a key"),
     setting(
         "MAX_UNHEARD_BYTES",
         "33554432",
@@ -57,6 +63,35 @@ pub const SETTINGS: &[Setting] = &[
     setting("MIN_POW_DIFFICULTY", "0", "leading zero bits an event id must have and its nonce tag commit to (NIP-13)"),
     setting("CREATED_AT_LOWER_LIMIT", "94608000", "seconds an event may lie in the past"),
     setting("CREATED_AT_UPPER_LIMIT", "900", "seconds an event may lie in the future"),
+    setting("JOB_PROFILE", "nip90", "which kinds are job requests, results and feedback; there is nip90"),
+    setting("RETAIN_REQUESTS", "86400", "seconds from its created_at that a job request is kept; 0 keeps it"),
+    setting("RETAIN_FEEDBACK", "86400", "the same for job feedback"),
+    setting("RETAIN_RESULTS", "604800", "the same for job results"),
+    setting("RETAIN_HANDLERS", "0", "the same for handler information (NIP-89), which is kept until replaced"),
+    setting("RETAIN_OTHERS", "0", "the same for all other events but deletion requests"),
+    setting("HANDLERS_API", "true", "whether /api/handlers ranks the handlers of a kind"),
+    setting("RATE_LIMITS", "on", "off lifts all limits of rate and connections, for benchmarks and private relays"),
+    setting(
+        "RATE_GUEST",
+        "events 10/100 queries 5/50 bytes 65536/1048576",
+        "tokens a second / burst of an IP before AUTH; an AUTH costs an event token",
+    ),
+    setting(
+        "RATE_AGENT",
+        "events 20/200 queries 20/200 bytes 262144/8388608",
+        "the same of a proven key, all its connections together",
+    ),
+    setting(
+        "RATE_PROVIDER",
+        "events 60/600 queries 60/600 bytes 786432/25165824",
+        "the same of a key that has a live handler (NIP-89)",
+    ),
+    setting(
+        "RATE_LISTED",
+        "events 200/2000 queries 200/2000 bytes 2097152/67108864",
+        "the same of the keys in LISTED_KEYS",
+    ),
+    setting("LISTED_KEYS", "", "public keys, 64 hex digits each, separated by spaces"),
 ];
 
 /// What bounds a client; every value is enforced and those NIP-11 has a name for are advertised.
@@ -66,6 +101,8 @@ pub struct Limits {
     pub max_message_length: u64,
     /// Per IPv4 address or IPv6 /64 network.
     pub max_connections_per_ip: u64,
+    /// Of these, connections that have not proven a key.
+    pub max_guests_per_ip: u64,
     /// Bytes to a connection since its last message.
     pub max_unheard_bytes: u64,
     /// Per connection.
@@ -104,6 +141,33 @@ pub struct Config {
     pub icon: Option<String>,
     pub auth_required: bool,
     pub limits: Limits,
+    pub profile: JobProfile,
+    pub retention: Retention,
+    pub handlers_api: bool,
+    pub quotas: Option<Classes>,
+}
+
+/// What each class of clients may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Classes {
+    guest: Rates,
+    agent: Rates,
+    provider: Rates,
+    listed: Rates,
+    /// The keys of class [`Class::Listed`].
+    pub listed_keys: BTreeSet<PublicKey>,
+}
+
+impl Classes {
+    /// The rates of a class.
+    pub const fn rates(&self, class: Class) -> &Rates {
+        match class {
+            Class::Guest => &self.guest,
+            Class::Agent => &self.agent,
+            Class::Provider => &self.provider,
+            Class::Listed => &self.listed,
+        }
+    }
 }
 
 /// What is wrong with the settings: one sentence for each that is, beginning with its key.
@@ -174,6 +238,7 @@ impl Config {
                 // An event is one D1 value, which holds 2 MB.
                 max_message_length: r.number("MAX_MESSAGE_LENGTH", 1024, 1_000_000),
                 max_connections_per_ip: r.number("MAX_CONNECTIONS_PER_IP", 1, 32_000),
+                max_guests_per_ip: r.number("MAX_GUESTS_PER_IP", 1, 32_000),
                 max_unheard_bytes: r.number("MAX_UNHEARD_BYTES", 10_000_000, 10_000_000_000),
                 max_subscriptions: r.number("MAX_SUBSCRIPTIONS", 1, 1000),
                 max_filters: r.number("MAX_FILTERS", 1, 100),
@@ -187,6 +252,16 @@ impl Config {
                 created_at_lower_limit: r.number("CREATED_AT_LOWER_LIMIT", 60, 10_000_000_000),
                 created_at_upper_limit: r.number("CREATED_AT_UPPER_LIMIT", 60, 10_000_000_000),
             },
+            profile: profile(&mut r),
+            retention: Retention {
+                requests: r.number("RETAIN_REQUESTS", 0, 10_000_000_000),
+                feedback: r.number("RETAIN_FEEDBACK", 0, 10_000_000_000),
+                results: r.number("RETAIN_RESULTS", 0, 10_000_000_000),
+                handlers: r.number("RETAIN_HANDLERS", 0, 10_000_000_000),
+                others: r.number("RETAIN_OTHERS", 0, 10_000_000_000),
+            },
+            handlers_api: r.parse("HANDLERS_API", "must be true or false"),
+            quotas: quotas(&mut r),
         };
         if r.wrong.is_empty() && config.limits.default_limit > config.limits.max_limit {
             r.wrong("DEFAULT_LIMIT", "must not be above MAX_LIMIT");
@@ -238,6 +313,39 @@ fn relays<F: Fn(&str) -> Option<String>>(r: &mut Reader<F>) -> Vec<Authority> {
         _ => {
             r.wrong("RELAY_URL", "must name the ws:// or wss:// URLs clients reach this relay by");
             Vec::new()
+        }
+    }
+}
+
+fn profile<F: Fn(&str) -> Option<String>>(r: &mut Reader<F>) -> JobProfile {
+    JobProfile::named(&r.text("JOB_PROFILE")).unwrap_or_else(|| {
+        let names: Vec<&str> = PROFILES.iter().map(|profile| profile.name).collect();
+        r.wrong("JOB_PROFILE", &format!("must be one of {}", names.join(", ")));
+        crate::market::job::NIP90
+    })
+}
+
+/// What classes may do; `None` when rate limits are off.
+fn quotas<F: Fn(&str) -> Option<String>>(r: &mut Reader<F>) -> Option<Classes> {
+    let [guest, agent, provider, listed] = ["RATE_GUEST", "RATE_AGENT", "RATE_PROVIDER", "RATE_LISTED"].map(|key| {
+        let rates = r.text(key).parse::<Rates>();
+        rates.map_err(|must| r.wrong(key, &must)).ok()
+    });
+    let keys = r.text("LISTED_KEYS");
+    let listed_keys: Option<BTreeSet<PublicKey>> =
+        keys.split([' ', ',', '\n']).filter(|key| !key.is_empty()).map(PublicKey::parse).collect();
+    if listed_keys.is_none() {
+        r.wrong("LISTED_KEYS", "must be public keys of 64 lower-case hex digits");
+    }
+    match r.text("RATE_LIMITS").as_str() {
+        "on" => {
+            let (guest, agent, provider, listed) = (guest?, agent?, provider?, listed?);
+            Some(Classes { guest, agent, provider, listed, listed_keys: listed_keys? })
+        }
+        "off" => None,
+        _ => {
+            r.wrong("RATE_LIMITS", "must be on or off");
+            None
         }
     }
 }

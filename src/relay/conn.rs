@@ -56,6 +56,8 @@ pub struct Conn {
     pub challenge: String,
     /// Proven keys.
     pub keys: BTreeSet<PublicKey>,
+    /// Those of them that have a live handler (NIP-89).
+    pub providers: BTreeSet<PublicKey>,
     /// COUNTs that wait for the store.
     pub counting: BTreeSet<String>,
     /// By subscription id.

@@ -26,7 +26,8 @@ impl Relay {
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
-        if let Err(reason) = self.admit_question(conn, &query, &filters) {
+        let admitted = self.admit_question(conn, &query, &filters);
+        if let Err(reason) = admitted.and_then(|()| self.pay_question(conn, now)) {
             self.counters.refused_reqs += 1;
             return self.send(conn, relay_msg::closed(&query, &reason), out);
         }

@@ -1,28 +1,27 @@
-//! What the relay has counted since it woke, and the report made of it for `/api/stats`.
+//! What the relay counts, and the report made of it for `/api/stats`.
+//!
+//! What must survive is handed to the store with the next group ([`Counters::flush`]) and added to the
+//! totals row exactly once; the rest counts from the moment the relay woke.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
-use super::conn::Conn;
-use super::{ConnId, Millis};
+use super::class::Lane;
+use super::report::{self, Report};
+use super::{ConnId, Millis, conn::Conn};
 use crate::nostr::Prefix;
-use crate::store::write::Totals;
+use crate::store::Bill;
+use crate::store::counts::{Counts, Flush, Totals};
 
-/// The version of the report's form.
-const REPORT_VERSION: u32 = 1;
-
-/// Counters in memory; what must survive is in [`Totals`].
+/// Counters in memory.
 #[derive(Debug, Default)]
 pub struct Counters {
-    woke_at: Millis,
+    pub(super) woke_at: Millis,
     /// Connections ever opened.
     pub opened: u64,
     /// Events accepted, ephemeral ones among them.
     pub accepted: u64,
     /// Events that were here already.
     pub duplicates: u64,
-    rejected: BTreeMap<Prefix, u64>,
     /// Events sent to subscribers.
     pub events_sent: u64,
     /// AUTH events accepted.
@@ -37,33 +36,17 @@ pub struct Counters {
     pub bytes_sent: u64,
     /// The store.
     pub storage: Storage,
+    /// Counted and not handed over yet, by key.
+    unsaved: BTreeMap<String, u64>,
+    /// Handed over, and not known to be saved.
+    flushing: Option<Flush>,
 }
 
 /// How the store has answered.
 #[derive(Debug, Default)]
 pub struct Storage {
-    commits: Latency,
-    queries: Latency,
-}
-
-/// Answers of one sort; milliseconds.
-#[derive(Debug, Default, Serialize)]
-struct Latency {
-    count: u64,
-    failed: u64,
-    last_ms: Millis,
-    max_ms: Millis,
-    total_ms: Millis,
-}
-
-impl Latency {
-    fn add(&mut self, took: Millis, succeeded: bool) {
-        self.count += 1;
-        self.failed += u64::from(!succeeded);
-        self.last_ms = took;
-        self.max_ms = self.max_ms.max(took);
-        self.total_ms += took;
-    }
+    pub(super) commits: report::Latency,
+    pub(super) queries: report::Latency,
 }
 
 impl Storage {
@@ -78,61 +61,6 @@ impl Storage {
     }
 }
 
-#[derive(Serialize)]
-struct Report<'a> {
-    version: u32,
-    uptime_seconds: u64,
-    connections: Connections,
-    subscriptions: usize,
-    auth: Auth,
-    events: Events,
-    jobs: Option<Jobs>,
-    reqs_refused: u64,
-    bytes: Bytes,
-    storage: StorageReport<'a>,
-}
-
-#[derive(Serialize)]
-struct Connections {
-    open: usize,
-    authenticated: usize,
-    opened: u64,
-}
-
-#[derive(Serialize)]
-struct Auth {
-    accepted: u64,
-    rejected: u64,
-}
-
-#[derive(Serialize)]
-struct Events {
-    accepted: u64,
-    duplicate: u64,
-    rejected: BTreeMap<&'static str, u64>,
-    sent: u64,
-    stored: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct Jobs {
-    requested: u64,
-    with_feedback: u64,
-    with_result: u64,
-}
-
-#[derive(Serialize)]
-struct Bytes {
-    received: u64,
-    sent: u64,
-}
-
-#[derive(Serialize)]
-struct StorageReport<'a> {
-    commits: &'a Latency,
-    queries: &'a Latency,
-}
-
 impl Counters {
     /// Counters of a relay that wakes now.
     pub fn new(now: Millis) -> Self {
@@ -141,40 +69,50 @@ impl Counters {
 
     /// An event was refused.
     pub fn rejected(&mut self, prefix: Prefix) {
-        *self.rejected.entry(prefix).or_default() += 1;
+        self.count(report::rejected(prefix), 1);
     }
 
-    /// The report as JSON; totals that are not known yet are null.
-    pub fn report(&self, now: Millis, totals: Option<Totals>, conns: &BTreeMap<ConnId, Conn>) -> String {
-        let report = Report {
-            version: REPORT_VERSION,
-            uptime_seconds: now.saturating_sub(self.woke_at) / 1000,
-            connections: Connections {
-                open: conns.len(),
-                authenticated: conns.values().filter(|conn| !conn.keys.is_empty()).count(),
-                opened: self.opened,
-            },
-            subscriptions: conns.values().map(|conn| conn.subs.len()).sum(),
-            auth: Auth { accepted: self.auth_accepted, rejected: self.auth_rejected },
-            events: Events {
-                accepted: self.accepted,
-                duplicate: self.duplicates,
-                rejected: Prefix::ALL
-                    .into_iter()
-                    .map(|prefix| (prefix.as_str(), self.rejected.get(&prefix).copied().unwrap_or_default()))
-                    .collect(),
-                sent: self.events_sent,
-                stored: totals.map(|totals| totals.stored),
-            },
-            jobs: totals.map(|totals| Jobs {
-                requested: totals.requested,
-                with_feedback: totals.with_feedback,
-                with_result: totals.with_result,
-            }),
-            reqs_refused: self.refused_reqs,
-            bytes: Bytes { received: self.bytes_received, sent: self.bytes_sent },
-            storage: StorageReport { commits: &self.storage.commits, queries: &self.storage.queries },
-        };
-        serde_json::to_string(&report).unwrap_or_default()
+    /// A quota was exceeded.
+    pub fn limited(&mut self, lane: Lane) {
+        self.count(report::limited(lane), 1);
+    }
+
+    /// The database has metered rows.
+    pub fn metered(&mut self, bill: Bill, now: Millis) {
+        let month = report::month(now);
+        self.count(report::read(month), bill.read);
+        self.count(report::written(month), bill.written);
+    }
+
+    fn count(&mut self, key: String, n: u64) {
+        if n > 0 {
+            *self.unsaved.entry(key).or_default() += n;
+        }
+    }
+
+    /// What to add to the totals with the next group. Until it is known to have been added it is the
+    /// same again.
+    pub fn flush(&mut self, totals: Totals) -> Flush {
+        self.flushed(totals);
+        let unsaved = &mut self.unsaved;
+        let next = || Flush { number: totals.flush + 1, counts: std::mem::take(unsaved) };
+        self.flushing.get_or_insert_with(next).clone()
+    }
+
+    /// The totals say what has been added.
+    pub fn flushed(&mut self, totals: Totals) {
+        self.flushing.take_if(|flush| flush.number <= totals.flush);
+    }
+
+    /// The report as JSON; `counts` is what the store has counted and how many providers are active. What
+    /// only the store knows is null while it has not answered.
+    pub fn report(&self, now: Millis, counts: Option<(&Counts, u64)>, conns: &BTreeMap<ConnId, Conn>) -> String {
+        let mut all = counts.map(|(counts, _)| counts.clone()).unwrap_or_default();
+        let missing = self.flushing.iter().filter(|flush| flush.number > all.flush);
+        for (key, n) in missing.flat_map(|flush| &flush.counts).chain(&self.unsaved) {
+            *all.counts.entry(key.clone()).or_default() += i64::try_from(*n).unwrap_or(i64::MAX);
+        }
+        serde_json::to_string(&Report::new(self, &all, counts.map(|(_, active)| active), conns, now))
+            .unwrap_or_default()
     }
 }

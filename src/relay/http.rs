@@ -35,6 +35,8 @@ pub enum Route {
     Asset,
     /// The counters.
     Stats,
+    /// The handlers of a kind.
+    Handlers(u16),
     /// Whether the relay is up.
     Health,
     /// A CORS preflight: headers and no body.
@@ -46,11 +48,11 @@ pub enum Route {
 /// No such path.
 pub const NOT_FOUND: Route = Route::Refuse(404, "not found; the relay is at /, its numbers at /api/stats");
 
-/// Routes a request. `upgrade` and `accept` are the headers of that name.
+/// Routes a request; `query` is what follows the `?`, `upgrade` and `accept` are the headers of that name.
 ///
 /// The WebSocket is at `/` alone: NIP-01 has a relay accept a single endpoint when other paths would
 /// change nothing.
-pub fn route(method: &str, path: &str, upgrade: Option<&str>, accept: Option<&str>) -> Route {
+pub fn route(method: &str, path: &str, query: &str, upgrade: Option<&str>, accept: Option<&str>) -> Route {
     if method == "OPTIONS" {
         return Route::Preflight;
     }
@@ -58,7 +60,7 @@ pub fn route(method: &str, path: &str, upgrade: Option<&str>, accept: Option<&st
     let wants = |kind: &str| accept.is_some_and(|accept| accept.to_ascii_lowercase().contains(kind));
     let upgrades = upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"));
     match path {
-        "/" | "/api/stats" | "/health" if !reads => Route::Refuse(405, "method not allowed; use GET"),
+        "/" | "/api/stats" | "/api/handlers" | "/health" if !reads => Route::Refuse(405, "method not allowed; use GET"),
         "/" if upgrades => Route::Socket,
         "/" if wants(DOCUMENT_TYPE) => Route::Document,
         "/" if wants("text/html") => Route::Page,
@@ -67,6 +69,10 @@ pub fn route(method: &str, path: &str, upgrade: Option<&str>, accept: Option<&st
             "this is a Nostr relay: connect a WebSocket, or ask for application/nostr+json (NIP-11) or text/html",
         ),
         "/api/stats" => Route::Stats,
+        "/api/handlers" => {
+            let kind = query.split('&').find_map(|pair| pair.strip_prefix("k=")?.parse().ok());
+            kind.map_or(Route::Refuse(400, "k must be the kind of job, as in /api/handlers?k=5050"), Route::Handlers)
+        }
         "/health" => Route::Health,
         _ if reads && !upgrades => Route::Asset,
         _ => NOT_FOUND,
@@ -84,21 +90,23 @@ mod tests {
 
     #[test]
     fn the_root_serves_sockets_documents_and_people() {
-        assert_eq!(route("GET", "/", Some("WebSocket"), None), Route::Socket);
-        assert_eq!(route("GET", "/", None, Some("application/nostr+json")), Route::Document);
-        assert_eq!(route("GET", "/", None, Some("text/html,application/xhtml+xml,*/*;q=0.8")), Route::Page);
-        assert!(matches!(route("GET", "/", None, Some("*/*")), Route::Refuse(426, _)));
-        assert!(matches!(route("GET", "/", Some("h2c"), None), Route::Refuse(426, _)));
-        assert!(matches!(route("POST", "/", None, None), Route::Refuse(405, _)));
+        assert_eq!(route("GET", "/", "", Some("WebSocket"), None), Route::Socket);
+        assert_eq!(route("GET", "/", "", None, Some("application/nostr+json")), Route::Document);
+        assert_eq!(route("GET", "/", "", None, Some("text/html,application/xhtml+xml,*/*;q=0.8")), Route::Page);
+        assert!(matches!(route("GET", "/", "", None, Some("*/*")), Route::Refuse(426, _)));
+        assert!(matches!(route("GET", "/", "", Some("h2c"), None), Route::Refuse(426, _)));
+        assert!(matches!(route("POST", "/", "", None, None), Route::Refuse(405, _)));
     }
 
     #[test]
     fn other_paths() {
-        assert_eq!(route("OPTIONS", "/anything", None, None), Route::Preflight);
-        assert_eq!(route("GET", "/api/stats", None, None), Route::Stats);
-        assert!(matches!(route("DELETE", "/api/stats", None, None), Route::Refuse(405, _)));
-        assert_eq!(route("GET", "/hud.js", None, None), Route::Asset);
-        assert_eq!(route("POST", "/nowhere", None, None), NOT_FOUND);
-        assert_eq!(route("GET", "/nowhere", Some("websocket"), None), NOT_FOUND);
+        assert_eq!(route("OPTIONS", "/anything", "", None, None), Route::Preflight);
+        assert_eq!(route("GET", "/api/stats", "", None, None), Route::Stats);
+        assert_eq!(route("GET", "/api/handlers", "x=1&k=5050", None, None), Route::Handlers(5050));
+        assert!(matches!(route("GET", "/api/handlers", "k=65536", None, None), Route::Refuse(400, _)));
+        assert!(matches!(route("DELETE", "/api/stats", "", None, None), Route::Refuse(405, _)));
+        assert_eq!(route("GET", "/hud.js", "", None, None), Route::Asset);
+        assert_eq!(route("POST", "/nowhere", "", None, None), NOT_FOUND);
+        assert_eq!(route("GET", "/nowhere", "", Some("websocket"), None), NOT_FOUND);
     }
 }

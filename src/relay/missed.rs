@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::{Effect, Millis, Purpose, Relay};
+use crate::market::privacy;
 use crate::nostr::{Event, EventId};
+use crate::store::counts::{self, Totals};
 use crate::store::read::{self, Text};
-use crate::store::write::{self, Totals};
 use crate::store::{Rows, StoreError};
 
 /// Gaps in what was told.
@@ -51,10 +52,14 @@ impl Relay {
             self.log.gaps.extend(searched);
             return;
         };
-        for event in found.into_iter().flatten().flatten() {
-            if let (Text::Json(json), false) = (&event.text, self.log.told.contains(&event.id)) {
+        for found in found.into_iter().flatten().flatten() {
+            if let (Text::Json(json), false) = (&found.text, self.log.told.contains(&found.id)) {
                 match Event::parse(json) {
-                    Ok(event) => drop(self.fan_out(&event, json, out)),
+                    Ok(event) => {
+                        let part = self.config.profile.part_of(&event);
+                        let readers = privacy::readers(&event, part.as_ref(), found.private);
+                        self.fan_out(&event, readers.as_ref(), json, out);
+                    }
                     Err(reason) => out.push(Effect::Log { line: format!("stored event does not parse: {reason}") }),
                 }
             }
@@ -68,7 +73,7 @@ impl Relay {
     /// After a commit that was reported as failed: whether it landed all the same. While another group
     /// is on its way nothing is concluded: that one's answer says it, too.
     pub(super) fn landed_after_all(&mut self, totals: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
-        let totals: Option<Totals> = totals.and_then(|rows| write::decode_totals(&rows)).ok();
+        let totals: Option<Totals> = totals.and_then(|rows| counts::decode_totals(&rows)).ok();
         let told = self.writer.told();
         let newer = |totals: &Totals| totals.last_seq > told;
         if let (Some(totals), true, None) = (totals.filter(newer), self.writer.is_known(), &self.writer.in_flight) {

@@ -9,8 +9,11 @@
 //! or late or never; feed [`Input::Woke`] first after any loss of memory.
 
 mod admit;
+mod api;
 mod asking;
 mod attachment;
+mod charge;
+mod class;
 mod config;
 mod conn;
 mod count;
@@ -18,6 +21,8 @@ mod counters;
 pub mod http;
 mod missed;
 mod publish;
+mod quota;
+mod report;
 mod session;
 mod stored;
 mod subs;
@@ -28,17 +33,20 @@ mod writer;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+pub use api::{Api, RequestId};
 pub use config::{Config, ConfigError, Limits, SETTINGS, Setting};
 pub use conn::ConnId;
 
 use crate::nostr::client_msg::{self, Refusal};
 use crate::nostr::relay_msg;
 use crate::nostr::{ClientMessage, Prefix, Reason};
-use crate::store::{Rows, Statement, StoreError, write};
+use crate::store::{Answer, Bill, Statement, StoreError, counts};
+use api::Desk;
 use asking::{Line, Question};
 use conn::Conn;
 use counters::Counters;
 use missed::Log;
+use quota::Quotas;
 use subs::SubIndex;
 use writer::Writer;
 
@@ -87,15 +95,22 @@ pub enum Input {
     Committed {
         /// Of the effect.
         ticket: Ticket,
-        /// Rows, or why there are none.
-        result: Result<Rows, StoreError>,
+        /// Rows and what they cost, or why there are none.
+        result: Result<Answer, StoreError>,
     },
     /// The answer to [`Effect::Query`].
     Answered {
         /// Of the effect.
         ticket: Ticket,
-        /// Rows, or why there are none.
-        result: Result<Rows, StoreError>,
+        /// Rows and what they cost, or why there are none.
+        result: Result<Answer, StoreError>,
+    },
+    /// Somebody asks over HTTP; answered with [`Effect::Respond`].
+    Requested {
+        /// To answer with; unused so far.
+        request: RequestId,
+        /// What.
+        api: Api,
     },
     /// The time asked for by [`Effect::WakeAt`] has come.
     Alarm,
@@ -153,6 +168,15 @@ pub enum Effect {
         /// When.
         at: Millis,
     },
+    /// Answer an HTTP request with JSON.
+    Respond {
+        /// Which.
+        request: RequestId,
+        /// HTTP status.
+        status: u16,
+        /// JSON.
+        body: String,
+    },
     /// Write one line for the operator.
     Log {
         /// Without secrets or event content.
@@ -172,6 +196,10 @@ enum Purpose {
     Missed,
     /// Whether a commit that was reported as failed landed.
     Landed,
+    /// Which keys of a connection are providers'.
+    Providers(ConnId),
+    /// To answer over HTTP.
+    Api(Api),
 }
 
 /// One relay.
@@ -186,6 +214,10 @@ pub struct Relay {
     /// The earliest alarm asked for since the relay woke.
     alarm: Option<Millis>,
     log: Log,
+    quotas: Quotas,
+    desk: Desk,
+    /// The time of the input that is being handled.
+    now: Millis,
     /// Whether a sweep is being done.
     sweeping: bool,
     /// The removal in flight: its ticket, whether more is to be removed, when the next event expires.
@@ -206,6 +238,9 @@ impl Relay {
             last_ticket: 0,
             alarm: None,
             log: Log::default(),
+            quotas: Quotas::default(),
+            desk: Desk::default(),
+            now,
             sweeping: false,
             removing: None,
             counters: Counters::new(now),
@@ -214,6 +249,7 @@ impl Relay {
 
     /// Takes one input; returns what the host must now do, in order.
     pub fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
+        self.now = now;
         let mut out = Vec::new();
         match input {
             Input::Opened { conn, challenge, ip } => self.opened(conn, challenge, ip.as_deref(), &mut out),
@@ -223,9 +259,16 @@ impl Relay {
                 let reason = Reason::new(Prefix::Invalid, "binary frames are not part of the protocol; send text");
                 self.send(conn, relay_msg::notice(&reason), &mut out);
             }
-            Input::Closed { conn } => self.forget(conn),
-            Input::Committed { ticket, result } => self.committed(ticket, result, now, &mut out),
-            Input::Answered { ticket, result } => self.answered(ticket, result, now, &mut out),
+            Input::Closed { conn } => self.closed(conn, now, &mut out),
+            Input::Committed { ticket, result } => {
+                let result = result.map(|answer| self.metered(answer, now).rows);
+                self.committed(ticket, result, now, &mut out);
+            }
+            Input::Answered { ticket, result } => {
+                let result = result.map(|answer| self.metered(answer, now));
+                self.answered(ticket, result, now, &mut out);
+            }
+            Input::Requested { request, api } => self.requested(request, api, now, &mut out),
             Input::Alarm => self.alarmed(now, &mut out),
             Input::Woke { conns } => self.woke(conns, now, &mut out),
         }
@@ -236,18 +279,18 @@ impl Relay {
     /// Whether one more connection from this address may be opened; a host asks before it accepts one.
     pub fn may_open(&self, ip: &str) -> bool {
         let network = conn::network(ip);
-        let same = self.conns.values().filter(|state| network.is_some() && state.network == network);
-        (same.count() as u64) < self.config.limits.max_connections_per_ip
+        if network.is_none() || self.config.quotas.is_none() {
+            return true;
+        }
+        let same = || self.conns.values().filter(|state| state.network == network);
+        let guests = same().filter(|state| state.keys.is_empty()).count() as u64;
+        let limits = &self.config.limits;
+        guests < limits.max_guests_per_ip && (same().count() as u64) < limits.max_connections_per_ip
     }
 
-    /// Whether the totals are known, so that [`stats`](Self::stats) is complete.
-    pub fn is_ready(&self) -> bool {
-        self.writer.totals().is_some()
-    }
-
-    /// The body of `/api/stats`: a JSON object.
-    pub fn stats(&self, now: Millis) -> String {
-        self.counters.report(now, self.writer.totals(), &self.conns)
+    fn metered(&mut self, answer: Answer, now: Millis) -> Answer {
+        self.counters.metered(answer.bill, now);
+        answer
     }
 
     fn received(&mut self, conn: ConnId, text: &str, now: Millis, out: &mut Vec<Effect>) {
@@ -259,6 +302,9 @@ impl Relay {
             let why = format!("message of {} bytes is over the limit of {max}", text.len());
             return self.refuse(conn, client_msg::refuse(text, Reason::new(Prefix::Restricted, why)), out);
         }
+        if let Err(reason) = self.pay_bytes(conn, text.len(), now) {
+            return self.refuse(conn, client_msg::refuse(text, reason), out);
+        }
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Event(event)) => self.publish(conn, *event, now, out),
             Ok(ClientMessage::Req { subscription, filters }) => self.subscribe(conn, subscription, filters, now, out),
@@ -267,6 +313,7 @@ impl Relay {
             Ok(ClientMessage::Auth(event)) => self.authenticate(conn, &event, now, out),
             Err(refusal) => self.refuse(conn, refusal, out),
         }
+        self.remember_levels(conn, now, out);
     }
 
     fn refuse(&mut self, conn: ConnId, refusal: Refusal, out: &mut Vec<Effect>) {
@@ -280,8 +327,10 @@ impl Relay {
         }
     }
 
-    fn answered(&mut self, ticket: Ticket, result: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
+    fn answered(&mut self, ticket: Ticket, result: Result<Answer, StoreError>, now: Millis, out: &mut Vec<Effect>) {
         let Some((purpose, asked)) = self.queries.remove(&ticket) else { return };
+        let bill = result.as_ref().map_or(Bill::default(), |answer| answer.bill);
+        let result = result.map(|answer| answer.rows);
         self.counters.storage.answered(now.saturating_sub(asked), result.is_ok());
         if let Err(error) = &result {
             out.push(Effect::Log { line: format!("query failed: {error}") });
@@ -289,6 +338,7 @@ impl Relay {
         match purpose {
             Purpose::Answer(conn, question) => {
                 self.asked(conn);
+                self.pay_rows(conn, bill.read, now);
                 match question {
                     Some(Question::Stored(reading)) => self.stored_answered(reading, result, now, out),
                     Some(Question::Count(counting)) => self.count_answered(counting, result, out),
@@ -297,9 +347,11 @@ impl Relay {
                 self.ask_next(now, out);
             }
             Purpose::Sweep => self.sweep_found(result, now, out),
-            Purpose::Totals => self.totals_answered(result.and_then(|rows| write::decode_totals(&rows)), now, out),
+            Purpose::Totals => self.totals_answered(result.and_then(|rows| counts::decode_totals(&rows)), now, out),
             Purpose::Missed => self.found_missed(result, now, out),
             Purpose::Landed => self.landed_after_all(result, now, out),
+            Purpose::Providers(conn) => self.providers_found(conn, result, out),
+            Purpose::Api(api) => self.api_answered(api, result, now, out),
         }
     }
 

@@ -2,22 +2,26 @@
 
 use super::writer::{InFlight, Waiting};
 use super::{ConnId, Effect, Millis, Purpose, Relay, Ticket};
-use crate::market::job;
+use crate::market::privacy;
 use crate::nostr::deletion::{self, Target};
-use crate::nostr::{Event, EventId, KindClass, Prefix, Reason, relay_msg};
-use crate::store::write::{self, NewEvent, Outcome, Totals};
+use crate::nostr::{Event, EventId, KindClass, Prefix, PublicKey, Reason, kind, relay_msg};
+use crate::store::counts::{self, Totals};
+use crate::store::write::{self, Disagreement, NewEvent, Outcome};
 use crate::store::{Rows, StoreError};
 
 impl Relay {
     pub(super) fn publish(&mut self, conn: ConnId, event: Event, now: Millis, out: &mut Vec<Effect>) {
         let id = event.id;
-        let admitted = self.admit_event(conn, &event, now / 1000).and_then(|expires_at| {
+        let part = self.config.profile.part_of(&event);
+        let urgent = part.as_ref().is_some_and(|part| part.is_answer() && self.writer.holds(&part.job));
+        let paid = self.pay_event(conn, &event, urgent, now);
+        let admitted = paid.and_then(|()| self.admit_event(conn, &event, now / 1000)).and_then(|expires_at| {
             if event.class() == KindClass::Ephemeral {
                 return self.pass_on(&event, out);
             }
             let deletes = deletion::targets(&event, &self.config.relays);
-            let job = job::NIP90.job_of(&event);
-            self.writer.add(NewEvent { event, expires_at, deletes, job }, conn).map(|()| false)
+            let new = NewEvent { event, came_ms: now, expires_at, deletes, part };
+            self.writer.add(new, urgent, conn).map(|()| false)
         });
         match admitted {
             Ok(true) => self.accept(conn, &id, out),
@@ -28,7 +32,8 @@ impl Relay {
 
     /// Hands an ephemeral event to whoever listens; it never sees the store.
     fn pass_on(&mut self, event: &Event, out: &mut Vec<Effect>) -> Result<bool, Reason> {
-        match self.fan_out(event, &event.to_json(), out) {
+        let readers = privacy::readers(event, None, false);
+        match self.fan_out(event, readers.as_ref(), &event.to_json(), out) {
             0 => Err(Reason::new(Prefix::Mute, "nobody is listening to this ephemeral event")),
             _ => Ok(true),
         }
@@ -42,7 +47,7 @@ impl Relay {
     /// Sends the group that gathers on its way, unless one is.
     fn commit_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
         if self.writer.ask() {
-            self.query(Purpose::Totals, write::read_totals(), now, out);
+            self.query(Purpose::Totals, counts::read_totals(), now, out);
         }
         if let Some(events) = self.writer.next_group() {
             self.commit(events, false, now, out);
@@ -52,7 +57,8 @@ impl Relay {
     fn commit(&mut self, events: Vec<Waiting>, retried: bool, now: Millis, out: &mut Vec<Effect>) {
         let ticket = self.next_ticket();
         let group: Vec<NewEvent> = events.iter().map(|waiting| waiting.new.clone()).collect();
-        out.push(Effect::Commit { ticket, statements: write::statements(&group) });
+        let flush = self.counters.flush(self.writer.totals().unwrap_or_default());
+        out.push(Effect::Commit { ticket, statements: write::statements(&group, &flush) });
         self.writer.in_flight = Some(InFlight { ticket, events, since: now, retried });
     }
 
@@ -99,7 +105,7 @@ impl Relay {
                     let waiting = self.writer.drain();
                     self.give_up(waiting, &error, out);
                 }
-                self.query(Purpose::Landed, write::read_totals(), now, out);
+                self.query(Purpose::Landed, counts::read_totals(), now, out);
                 self.commit_next(now, out);
             }
         }
@@ -108,23 +114,24 @@ impl Relay {
     /// Answers the authors and tells the subscribers, in the order the events were numbered.
     fn landed(&mut self, events: Vec<Waiting>, committed: &write::Committed, now: Millis, out: &mut Vec<Effect>) {
         let told = self.writer.told();
+        let mut cancelled = Vec::new();
         for Waiting { new, conns, .. } in events {
             let id = new.event.id;
             let stored = match committed.outcomes.get(&id) {
-                Some(Outcome::Stored(seq)) => Ok(*seq),
-                Some(Outcome::Deleted) => Err(Reason::new(Prefix::Blocked, "this event was deleted by its author")),
-                Some(Outcome::Superseded) | None => {
-                    Err(Reason::new(Prefix::Duplicate, "a newer version of this event is stored"))
-                }
+                Some(Outcome::Stored { seq, private }) => Ok((*seq, *private)),
+                refused => Err(refusal(&new, refused)),
             };
-            let fresh = stored.as_ref().is_ok_and(|seq| *seq > told);
-            if fresh {
+            let fresh = stored.as_ref().is_ok_and(|(seq, _)| *seq > told);
+            if let (Ok((seq, private)), true) = (&stored, fresh) {
                 // Landed before this commit although it was reported as failed.
-                if stored.as_ref().is_ok_and(|seq| *seq <= committed.base) {
+                if *seq <= committed.base {
                     self.log.told.insert(id);
                 }
-                self.fan_out(&new.event, &new.event.to_json(), out);
+                let readers = privacy::readers(&new.event, new.part.as_ref(), *private);
+                self.fan_out(&new.event, readers.as_ref(), &new.event.to_json(), out);
                 self.follow_up(&new, now, out);
+                let of_request = |(job, _): &&(EventId, PublicKey)| new.deletes.contains(&Target::Event(*job));
+                cancelled.extend(committed.cancelled.iter().filter(of_request));
             }
             for (at, conn) in conns.into_iter().enumerate() {
                 match &stored {
@@ -141,18 +148,38 @@ impl Relay {
                 }
             }
         }
+        self.tell_cancelled(&cancelled, out);
         self.look_for(told, committed.base);
         self.search(now, out);
         self.writer.advance(committed.totals);
+        self.counters.flushed(committed.totals);
     }
 
-    /// What has to be removed because of a stored event, now or later.
+    /// Tells those who have answered a job that its customer has cancelled it: a subscription to kind 5
+    /// would say so, too, but not everybody has one.
+    fn tell_cancelled(&self, cancelled: &[(EventId, PublicKey)], out: &mut Vec<Effect>) {
+        if cancelled.is_empty() {
+            return;
+        }
+        for (conn, state) in &self.conns {
+            for (job, _) in cancelled.iter().filter(|(_, key)| state.keys.contains(key)) {
+                out.push(Effect::Send { conn: *conn, text: relay_msg::cancelled(job) });
+            }
+        }
+    }
+
+    /// What follows from a stored event, now or later.
     fn follow_up(&mut self, new: &NewEvent, now: Millis, out: &mut Vec<Effect>) {
         if new.deletes.contains(&Target::Everything) {
             self.will_vanish(now, out);
         }
-        if new.expires_at.is_some() {
-            self.will_expire(now, out);
+        if let Some(second) = new.expires_at {
+            self.will_expire(second, now, out);
+        }
+        match &new.part {
+            Some(part) if !part.is_answer() => self.writer.hold(part.job),
+            None if new.event.kind == kind::HANDLER => self.provides(&new.event.pubkey, out),
+            _ => {}
         }
     }
 
@@ -164,4 +191,24 @@ impl Relay {
             }
         }
     }
+}
+
+/// Why the store did not take an event.
+fn refusal(new: &NewEvent, outcome: Option<&Outcome>) -> Reason {
+    let (prefix, text) = match outcome {
+        Some(Outcome::Deleted) => (Prefix::Blocked, "this event was deleted by its author"),
+        Some(Outcome::Cancelled) => (Prefix::Blocked, "job cancelled"),
+        Some(Outcome::Disagrees(Disagreement::Customer)) => {
+            (Prefix::Invalid, "p tag is not the customer of the job the e tag names")
+        }
+        Some(Outcome::Disagrees(Disagreement::Kind)) => {
+            (Prefix::Invalid, "e tag names a job request that events of this kind do not answer")
+        }
+        Some(Outcome::Disagrees(Disagreement::Provider)) => {
+            (Prefix::Invalid, "e tag names a job request whose p tags ask other providers")
+        }
+        _ if new.part.is_some() => (Prefix::Duplicate, "this provider has already answered the job"),
+        _ => (Prefix::Duplicate, "a newer version of this event is stored"),
+    };
+    Reason::new(prefix, text)
 }

@@ -2,8 +2,8 @@
 
 use super::conn::{Conn, MAX_KEYS, network};
 use super::{ConnId, Effect, Millis, Relay, attachment};
-use crate::nostr::{Event, Prefix, Reason, auth, relay_msg};
-use crate::store::write;
+use crate::nostr::{Event, Prefix, PublicKey, Reason, auth, relay_msg};
+use crate::store::{Rows, StoreError, counts, market};
 
 /// WebSocket close code for "try again later" (RFC 6455 registry).
 const TRY_AGAIN: u16 = 1012;
@@ -17,6 +17,19 @@ impl Relay {
         self.send(conn, text, out);
     }
 
+    /// A connection has ended; when a provider was last here is noted.
+    pub(super) fn closed(&mut self, conn: ConnId, now: Millis, out: &mut Vec<Effect>) {
+        let providers = self.conns.get(&conn).map(|state| state.providers.clone()).unwrap_or_default();
+        self.forget(conn);
+        let elsewhere = |key: &PublicKey| self.conns.values().any(|state| state.keys.contains(key));
+        let gone: Vec<&PublicKey> = providers.iter().filter(|key| !elsewhere(key)).collect();
+        if !gone.is_empty() {
+            let statements = vec![market::seen(gone, now / 1000)];
+            let ticket = self.next_ticket();
+            out.push(Effect::Commit { ticket, statements });
+        }
+    }
+
     pub(super) fn forget(&mut self, conn: ConnId) {
         let Some(gone) = self.conns.remove(&conn) else { return };
         for (id, sub) in &gone.subs {
@@ -27,19 +40,44 @@ impl Relay {
 
     pub(super) fn authenticate(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) {
         let id = event.id.to_string();
-        match self.check_auth(conn, event, now) {
+        match self.pay_auth(conn, now).and_then(|()| self.check_auth(conn, event, now)) {
             Ok(()) => {
-                if let Some(state) = self.conns.get_mut(&conn) {
-                    state.keys.insert(event.pubkey);
-                }
+                let new = self.conns.get_mut(&conn).is_some_and(|state| state.keys.insert(event.pubkey));
                 self.counters.auth_accepted += 1;
                 self.remember(conn, out);
                 self.send(conn, relay_msg::accepted(&event.id), out);
+                if new {
+                    let asked = market::providers_among([&event.pubkey], now / 1000);
+                    self.query(super::Purpose::Providers(conn), vec![asked], now, out);
+                }
             }
             Err(reason) => {
                 self.counters.auth_rejected += 1;
                 self.send(conn, relay_msg::ok(&id, false, &reason.to_string()), out);
             }
+        }
+    }
+
+    /// Notes which keys of a connection are providers'; who is not known to be one is an agent.
+    pub(super) fn providers_found(&mut self, conn: ConnId, result: Result<Rows, StoreError>, out: &mut Vec<Effect>) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let found = result.unwrap_or_default().into_iter().flatten().filter_map(|key| PublicKey::parse(&key));
+        let before = state.providers.len();
+        state.providers.extend(found.filter(|key| state.keys.contains(key)));
+        if state.providers.len() > before {
+            self.remember(conn, out);
+        }
+    }
+
+    /// A handler was stored: its author is a provider from now on.
+    pub(super) fn provides(&mut self, key: &PublicKey, out: &mut Vec<Effect>) {
+        let here = self.conns.iter().filter(|(_, state)| state.keys.contains(key) && !state.providers.contains(key));
+        let conns: Vec<ConnId> = here.map(|(conn, _)| *conn).collect();
+        for conn in conns {
+            if let Some(state) = self.conns.get_mut(&conn) {
+                state.providers.insert(*key);
+            }
+            self.remember(conn, out);
         }
     }
 
@@ -65,7 +103,7 @@ impl Relay {
     /// the store. Reads that were never answered are closed.
     pub(super) fn woke(&mut self, conns: Vec<(ConnId, String)>, now: Millis, out: &mut Vec<Effect>) {
         for (conn, text) in conns {
-            let Some((mut state, subs)) = attachment::decode(&text) else {
+            let Some((mut state, subs, levels)) = attachment::decode(&text) else {
                 out.push(Effect::Log { line: format!("connection {conn}: its attachment is unreadable, closing it") });
                 let reason = "the relay lost this connection's state; reconnect".to_owned();
                 out.push(Effect::Close { conn, code: TRY_AGAIN, reason });
@@ -73,6 +111,11 @@ impl Relay {
             };
             let counting = std::mem::take(&mut state.counting);
             self.conns.insert(conn, state);
+            for (holder, level) in self.holders(conn).into_iter().zip(levels) {
+                if let Some(level) = level {
+                    self.quotas.restore(holder, &level);
+                }
+            }
             let lost = Reason::new(Prefix::Error, "the relay lost this request; send it again");
             let unread = subs.iter().any(|sub| sub.unread) || !counting.is_empty();
             for query in counting {
@@ -90,7 +133,7 @@ impl Relay {
                 self.remember(conn, out);
             }
         }
-        let statements = write::read_totals();
+        let statements = counts::read_totals();
         if self.writer.ask() {
             self.query(super::Purpose::Totals, statements, now, out);
         }
@@ -98,7 +141,8 @@ impl Relay {
 
     pub(super) fn remember(&self, conn: ConnId, out: &mut Vec<Effect>) {
         if let Some(state) = self.conns.get(&conn) {
-            out.push(Effect::Remember { conn, text: attachment::encode(state) });
+            let levels = self.holders(conn).iter().map(|holder| self.quotas.saved(holder, self.now)).collect();
+            out.push(Effect::Remember { conn, text: attachment::encode(state, levels) });
         }
     }
 }

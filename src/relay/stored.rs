@@ -5,6 +5,7 @@
 //! (NIP-67), in a second query when there is a rest. A smaller limit asks for the newest few and is met
 //! exactly.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -49,7 +50,7 @@ impl Reading {
 
     /// The statements that are needed next; none when the answer is complete. What comes back is
     /// bounded: a text that would take more than its share of the answer is got by itself.
-    fn statements(&self, viewer: &Viewer) -> Vec<Statement> {
+    fn statements(&mut self, viewer: &Viewer) -> Vec<Statement> {
         if let Some(answer) = &self.answer {
             let seqs: Vec<u64> = answer
                 .events
@@ -62,32 +63,47 @@ impl Reading {
         let lanes = (self.lanes.len() as u64).max(1);
         if self.goes_on() {
             let share = MAX_ANSWER / lanes / MAX_SECOND;
-            let cut = self.lanes.iter().filter_map(|lane| lane.cut.map(|second| lane.rest(second, share, viewer)));
+            let cut = self.lanes.iter_mut().filter_map(|lane| Some(lane.rest(lane.cut?, share, viewer)));
             return cut.flatten().collect();
         }
-        let share = |lane: &Lane| MAX_ANSWER / lanes / (lane.limit + 1);
-        self.lanes.iter().map(|lane| read::newest(&lane.filter, lane.limit + 1, share(lane), viewer)).collect()
+        let first = |lane: &mut Lane| {
+            let share = MAX_ANSWER / lanes / (lane.limit + 1);
+            let statements = read::newest(&lane.filter, lane.limit + 1, share, viewer);
+            lane.asked = statements.len();
+            statements
+        };
+        self.lanes.iter_mut().flat_map(first).collect()
     }
 
     /// Takes the rows of [`statements`](Self::statements).
     fn take(&mut self, rows: Rows) -> Result<(), Reason> {
         let mut rows = rows.into_iter();
-        let mut next = || match rows.next().map(read::decode) {
-            Some(Ok(Some(events))) => Ok(events),
-            Some(Ok(None)) => Err(over_budget()),
-            Some(Err(error)) => Err(unreadable(error)),
-            None => Err(unreadable(StoreError::new("a query was answered with too few results"))),
+        let mut next = |count: usize| {
+            let mut all = Vec::new();
+            for _ in 0..count {
+                match rows.next().map(read::decode) {
+                    Some(Ok(Some(events))) => all.extend(events),
+                    Some(Ok(None)) => return Err(over_budget()),
+                    Some(Err(error)) => return Err(unreadable(error)),
+                    None => return Err(unreadable(StoreError::new("a query was answered with too few results"))),
+                }
+            }
+            // Public events and those for the viewer alone come in one list each.
+            if count > 1 {
+                all.sort_by(newest_first);
+            }
+            Ok(all)
         };
         if let Some(answer) = &mut self.answer {
-            answer.fill(next()?);
+            answer.fill(next(1)?);
             return Ok(());
         }
         let goes_on = self.lanes.iter().any(|lane| lane.cut.is_some());
         for lane in &mut self.lanes {
             match (goes_on, lane.cut) {
-                (false, _) => lane.take(next()?),
+                (false, _) => lane.take(next(lane.asked)?),
                 (true, None) => {}
-                (true, Some(second)) => lane.complete(second, next()?, &next()?)?,
+                (true, Some(second)) => lane.complete(second, next(lane.asked)?, &next(lane.asked)?)?,
             }
         }
         if !self.goes_on() {
@@ -100,7 +116,7 @@ impl Reading {
     fn whole(&mut self) -> Result<Answer, Reason> {
         let left_out: Vec<EventId> = self.lanes.iter().filter_map(|lane| lane.next).collect();
         let mut events: Vec<StoredEvent> = self.lanes.drain(..).flat_map(|lane| lane.events).collect();
-        events.sort_by(|a, b| b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id)));
+        events.sort_by(newest_first);
         events.dedup_by(|a, b| a.id == b.id);
         // What one filter's limit cut off another filter may have sent; then nobody knows of the rest.
         let sent = |id: &EventId| events.iter().any(|event| event.id == *id);
@@ -147,18 +163,25 @@ struct Lane {
     events: Vec<StoredEvent>,
     /// The second at which the page was cut, until it is completed.
     cut: Option<u64>,
+    /// How many statements were asked last.
+    asked: usize,
     /// The newest event that the limit leaves out.
     next: Option<EventId>,
 }
 
 impl Lane {
-    fn rest(&self, second: u64, share: u64, viewer: &Viewer) -> [Statement; 2] {
+    fn rest(&mut self, second: u64, share: u64, viewer: &Viewer) -> Vec<Statement> {
         let within = Filter { since: Some(second), until: Some(second), ..self.filter.clone() };
         let before = match second.checked_sub(1) {
             Some(until) => Filter { until: Some(until), ..self.filter.clone() },
             None => Filter { since: Some(1), until: Some(0), ..self.filter.clone() },
         };
-        [read::newest(&within, MAX_SECOND + 1, share, viewer), read::newest(&before, 1, 0, viewer)]
+        let within = read::newest(&within, MAX_SECOND + 1, share, viewer);
+        self.asked = within.len();
+        // Void filters, as before the first second, ask nothing.
+        let mut before = read::newest(&before, 1, 0, viewer);
+        before.resize(self.asked, read::nothing());
+        within.into_iter().chain(before).collect()
     }
 
     /// Takes the first answer: all there is, or one more than the limit.
@@ -198,7 +221,14 @@ impl Relay {
             .filters
             .iter()
             .filter(|filter| !filter.is_void())
-            .map(|filter| Lane { limit: limit(filter), filter: filter.clone(), events: vec![], cut: None, next: None })
+            .map(|filter| Lane {
+                limit: limit(filter),
+                filter: filter.clone(),
+                events: vec![],
+                cut: None,
+                asked: 0,
+                next: None,
+            })
             .collect();
         let asked: Vec<Lane> = lanes.iter().filter(|lane| lane.limit > 0).cloned().collect();
         let unasked = asked.len() < lanes.len();
@@ -207,7 +237,7 @@ impl Relay {
     }
 
     /// Asks what is left to ask, or sends the answer when nothing is.
-    fn read_on(&mut self, reading: Reading, first: bool, now: Millis, out: &mut Vec<Effect>) {
+    fn read_on(&mut self, mut reading: Reading, first: bool, now: Millis, out: &mut Vec<Effect>) {
         let statements = self.viewed(reading.conn, now, |viewer| match first || reading.goes_on() {
             true => reading.statements(viewer),
             false => Vec::new(),
@@ -268,15 +298,17 @@ impl Relay {
     fn viewed<T>(&self, conn: ConnId, now: Millis, make: impl FnOnce(&Viewer) -> T) -> T {
         let nobody = BTreeSet::new();
         let keys = self.conns.get(&conn).map_or(&nobody, |state| &state.keys);
-        make(&Viewer { keys, now: now / 1000 })
+        make(&Viewer { keys, profile: &self.config.profile, now: now / 1000 })
     }
 
     /// Counts what COUNT asks for (NIP-45).
     pub(super) fn read_count(&self, conn: ConnId, filters: &[Filter], now: Millis) -> Vec<Statement> {
-        self.viewed(conn, now, |viewer| {
-            filters.iter().filter(|filter| !filter.is_void()).map(|filter| read::all(filter, viewer)).collect()
-        })
+        self.viewed(conn, now, |viewer| filters.iter().flat_map(|filter| read::all(filter, viewer)).collect())
     }
+}
+
+fn newest_first(a: &StoredEvent, b: &StoredEvent) -> Ordering {
+    b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id))
 }
 
 /// What a search that would read too much is refused with.

@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use super::conn::{MAX_BUFFERED, Sub};
 use super::{ConnId, Effect, Millis, Relay};
-use crate::nostr::{Event, Filter, Prefix, Reason, gate, relay_msg};
+use crate::market::privacy::{self, Readers};
+use crate::nostr::{Event, Filter, Prefix, Reason, relay_msg};
 
 impl Relay {
     pub(super) fn subscribe(
@@ -20,7 +21,8 @@ impl Relay {
         // A REQ under a known id ends the subscription of that id, whatever becomes of the new one.
         let ended = self.end_subscription(conn, &subscription);
         let admitted = self.admit_question(conn, &subscription, &filters);
-        if let Err(reason) = admitted.and_then(|()| self.admit_subscription(conn, size(&filters))) {
+        let admitted = admitted.and_then(|()| self.admit_subscription(conn, size(&filters)));
+        if let Err(reason) = admitted.and_then(|()| self.pay_question(conn, now)) {
             self.counters.refused_reqs += 1;
             if ended {
                 self.remember(conn, out);
@@ -59,13 +61,19 @@ impl Relay {
         }
     }
 
-    /// Sends `event` to every subscription it is for and whose reader may read it; returns how many
-    /// there are.
-    pub(super) fn fan_out(&mut self, event: &Event, json: &str, out: &mut Vec<Effect>) -> usize {
+    /// Sends `event` to every subscription it is for and whose reader is among `readers` (`None` is
+    /// everybody); returns how many there are.
+    pub(super) fn fan_out(
+        &mut self,
+        event: &Event,
+        readers: Option<&Readers>,
+        json: &str,
+        out: &mut Vec<Effect>,
+    ) -> usize {
         let mut shared: Option<Rc<str>> = None;
         let mut count = 0;
         for (conn, subscription) in self.subs.matching(event) {
-            if !self.conns.get(&conn).is_some_and(|state| gate::may_read(event, &state.keys)) {
+            if !self.conns.get(&conn).is_some_and(|state| privacy::may_read(readers, &state.keys)) {
                 continue;
             }
             count += 1;

@@ -65,9 +65,9 @@ impl Relay {
         self.sweep(now, out);
     }
 
-    /// An event that will expire was stored.
-    pub(super) fn will_expire(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        self.wake_at(now + LATENESS, out);
+    /// An event that will expire in `second` was stored.
+    pub(super) fn will_expire(&mut self, second: u64, now: Millis, out: &mut Vec<Effect>) {
+        self.wake_at(second.saturating_mul(1000).max(now + LATENESS), out);
     }
 
     /// The alarm has come.

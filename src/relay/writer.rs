@@ -5,16 +5,23 @@
 //! numbers tell which events are new: those above `told`, the highest number that subscribers have
 //! been told of. Whatever lands later still shows as a gap below the next group and is told then.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use super::{ConnId, Millis, Ticket};
-use crate::nostr::{Prefix, Reason};
-use crate::store::write::{self, NewEvent, Totals};
+use crate::nostr::{EventId, Prefix, Reason};
+use crate::store::counts::Totals;
+use crate::store::write::{self, NewEvent};
 
 /// Events in one group, and the bytes they take in its parameter: what D1 takes (2 MB) with room to
 /// spare, in a batch that takes some milliseconds.
 const MAX_EVENTS: usize = 256;
 const MAX_BYTES: usize = 1_000_000;
-/// Bytes that may wait for the group in flight before more is refused.
+/// Bytes that may wait for the group in flight before more is refused, and the same for answers to jobs
+/// that are held, which go first.
 const MAX_WAITING: usize = 16_000_000;
+const MAX_URGENT: usize = 4_000_000;
+/// Jobs whose answers go first: the ones that came last.
+const MAX_HELD: usize = 50_000;
 
 /// An event and who waits for its OK.
 #[derive(Clone, Debug)]
@@ -50,12 +57,60 @@ enum Log {
 pub struct Writer {
     log: Log,
     totals: Option<Totals>,
-    waiting: Vec<Waiting>,
-    waiting_bytes: usize,
+    waiting: Queue,
+    /// Answers to jobs that are held: no flood of anything else delays them.
+    urgent: Queue,
+    held: BTreeSet<EventId>,
+    /// The same, in the order they came.
+    held_since: VecDeque<EventId>,
     pub in_flight: Option<InFlight>,
 }
 
+/// Events that wait.
+#[derive(Debug, Default)]
+struct Queue {
+    events: VecDeque<Waiting>,
+    bytes: usize,
+}
+
+impl Queue {
+    fn push(&mut self, waiting: Waiting) {
+        self.bytes += waiting.bytes;
+        self.events.push_back(waiting);
+    }
+
+    /// Moves what fits into `group`; says whether all did.
+    fn fill(&mut self, group: &mut Vec<Waiting>, bytes: &mut usize) -> bool {
+        while let Some(next) = self.events.front() {
+            if !group.is_empty() && (group.len() >= MAX_EVENTS || *bytes + next.bytes > MAX_BYTES) {
+                return false;
+            }
+            *bytes += next.bytes;
+            self.bytes -= next.bytes;
+            group.extend(self.events.pop_front());
+        }
+        true
+    }
+}
+
 impl Writer {
+    /// Notes a job that is held.
+    pub fn hold(&mut self, job: EventId) {
+        if self.held.insert(job) {
+            self.held_since.push_back(job);
+        }
+        if self.held_since.len() > MAX_HELD
+            && let Some(oldest) = self.held_since.pop_front()
+        {
+            self.held.remove(&oldest);
+        }
+    }
+
+    /// Whether a job is known to be held; after a loss of memory none is.
+    pub fn holds(&self, job: &EventId) -> bool {
+        self.held.contains(job)
+    }
+
     /// The totals as of the last answer.
     pub fn totals(&self) -> Option<Totals> {
         self.totals
@@ -95,44 +150,40 @@ impl Writer {
         self.totals = Some(totals);
     }
 
-    /// Adds an event to the group that gathers. An event that is already there or in flight gains a
-    /// waiting connection.
-    pub fn add(&mut self, new: NewEvent, conn: ConnId) -> Result<(), Reason> {
+    /// Adds an event to the group that gathers; `urgent` ones go first. An event that is already there or
+    /// in flight gains a waiting connection.
+    pub fn add(&mut self, new: NewEvent, urgent: bool, conn: ConnId) -> Result<(), Reason> {
         let id = new.event.id;
         let in_flight = self.in_flight.iter_mut().flat_map(|group| group.events.iter_mut());
-        if let Some(known) = in_flight.chain(self.waiting.iter_mut()).find(|w| w.new.event.id == id) {
+        let waiting = self.urgent.events.iter_mut().chain(&mut self.waiting.events);
+        if let Some(known) = in_flight.chain(waiting).find(|w| w.new.event.id == id) {
             known.conns.push(conn);
             return Ok(());
         }
-        if self.waiting_bytes >= MAX_WAITING {
+        let (queue, max) = if urgent { (&mut self.urgent, MAX_URGENT) } else { (&mut self.waiting, MAX_WAITING) };
+        if queue.bytes >= max {
             return Err(Reason::new(Prefix::Error, "the store is behind; try again in a few seconds"));
         }
         let bytes = write::parameter_size(&new);
-        self.waiting_bytes += bytes;
-        self.waiting.push(Waiting { new, conns: vec![conn], bytes });
+        queue.push(Waiting { new, conns: vec![conn], bytes });
         Ok(())
     }
 
     /// Takes the next group, if none is in flight and one may go.
     pub fn next_group(&mut self) -> Option<Vec<Waiting>> {
-        if self.in_flight.is_some() || self.waiting.is_empty() || !matches!(self.log, Log::Told(_)) {
+        if self.in_flight.is_some() || !self.is_known() {
             return None;
         }
-        let mut bytes = 0;
-        let mut fits = |w: &Waiting| {
-            bytes += w.bytes;
-            bytes <= MAX_BYTES
-        };
-        let count = self.waiting.iter().take(MAX_EVENTS).map_while(|w| fits(w).then_some(())).count().max(1);
-        let rest = self.waiting.split_off(count.min(self.waiting.len()));
-        let group = std::mem::replace(&mut self.waiting, rest);
-        self.waiting_bytes = self.waiting.iter().map(|w| w.bytes).sum();
-        Some(group)
+        let (mut group, mut bytes) = (Vec::new(), 0);
+        if self.urgent.fill(&mut group, &mut bytes) {
+            self.waiting.fill(&mut group, &mut bytes);
+        }
+        (!group.is_empty()).then_some(group)
     }
 
     /// Gives up everything that waits.
     pub fn drain(&mut self) -> Vec<Waiting> {
-        self.waiting_bytes = 0;
-        std::mem::take(&mut self.waiting)
+        let [urgent, waiting] = [&mut self.urgent, &mut self.waiting].map(std::mem::take);
+        urgent.events.into_iter().chain(waiting.events).collect()
     }
 }

@@ -1,11 +1,15 @@
 //! Every SQL text of the relay: groups and filters become [`Statement`]s, rows become outcomes.
 //!
 //! Executes nothing. A host runs a list of statements atomically and hands back, per statement, the
-//! rows as text: every statement selects one text column, called `r`, or nothing. That is the whole seam to a database, and
-//! D1's `batch()` and an SQLite transaction both fit it.
+//! rows as text: every statement selects one text column, called `r`, or nothing. That is the whole seam
+//! to a database, and D1's `batch()` and an SQLite transaction both fit it.
 
+pub mod counts;
 mod deletion;
+mod item;
+mod jobs;
 pub mod key;
+pub mod market;
 pub mod read;
 pub mod sweep;
 pub mod write;
@@ -30,8 +34,43 @@ pub enum Param {
     Integer(i64),
 }
 
+/// The largest number that is bound.
+const MAX_INTEGER: u64 = 1 << 53;
+
+/// A number as a parameter.
+fn integer(number: u64) -> Param {
+    Param::Integer(i64::try_from(number.min(MAX_INTEGER)).unwrap_or(i64::MAX))
+}
+
+/// What is added to a kind to make its private shelf.
+const PRIVATE: u32 = 65_536;
+
 /// For each statement, its rows.
 pub type Rows = Vec<Vec<String>>;
+
+/// What a database answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// For each statement, its rows.
+    pub rows: Rows,
+    /// What the database meters, where it does.
+    pub bill: Bill,
+}
+
+impl From<Rows> for Answer {
+    fn from(rows: Rows) -> Self {
+        Self { rows, bill: Bill::default() }
+    }
+}
+
+/// Rows a database charges for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bill {
+    /// Rows read.
+    pub read: u64,
+    /// Rows written.
+    pub written: u64,
+}
 
 /// Why a list of statements has no answer. Whether they took effect is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,31 +8,37 @@
 //! has, and reads the newest of them. So what is read follows the limit and the number of ranges, never
 //! the size of the table, and it is bounded by a budget: a search that would exceed it answers
 //! [`OVER_BUDGET`] and nothing is cut silently.
+//!
+//! Events that not everybody may read lie on shelves of their own, where a second search looks for
+//! those the viewer may: it is the same filter with one more tag, the reader's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Param, Rows, Statement, StoreError, key};
-use crate::nostr::gate::GATES;
+use super::item::READER;
+use super::{PRIVATE, Param, Rows, Statement, StoreError, integer, key};
+use crate::market::{JobProfile, privacy};
 use crate::nostr::{EventId, Filter, PublicKey};
 
-/// The largest time that is bound, as D1 takes numbers as doubles.
-const MAX_TIME: u64 = 1 << 53;
 /// Index entries one filter may look at.
 const MAX_FOUND: u64 = 20_000;
 /// Ranges one filter may be made of.
 const MAX_PARTS: u64 = 2_000;
 /// The row that says that a search stopped at its budget.
 const OVER_BUDGET: &str = "!";
+/// Stands before a private event in the log.
+const HIDDEN: &str = "private ";
 /// Ranges one statement joins: D1 takes five terms of a UNION.
 const MAX_JOINED: usize = 5;
 
 /// For whom and when a search is made.
 #[derive(Clone, Debug)]
 pub struct Viewer<'a> {
-    /// Proven keys: gated kinds are shown to those they name.
+    /// Proven keys: private events are shown to those they are for.
     pub keys: &'a BTreeSet<PublicKey>,
+    /// Says which kinds may be private.
+    pub profile: &'a JobProfile,
     /// Unix seconds: what has expired is not shown.
     pub now: u64,
 }
@@ -48,6 +54,8 @@ pub struct StoredEvent {
     pub created_at: u64,
     /// Its text, or where to get it.
     pub text: Text,
+    /// Whether it is for its readers alone; only [`log`] says.
+    pub private: bool,
 }
 
 /// The canonical text of a stored event.
@@ -69,21 +77,27 @@ impl Text {
     }
 }
 
-/// The newest `limit` stored events `filter` matches, newest first, ties by the lowest id (NIP-01);
-/// texts of more than `max_size` bytes are left where they are. Decode the answer with [`decode`].
-pub fn newest(filter: &Filter, limit: u64, max_size: u64, viewer: &Viewer) -> Statement {
+/// The newest `limit` stored events `filter` matches, newest first, ties by the lowest id (NIP-01), in
+/// each of the answers; texts of more than `max_size` bytes are left where they are. Decode them with
+/// [`decode`].
+pub fn newest(filter: &Filter, limit: u64, max_size: u64, viewer: &Viewer) -> Vec<Statement> {
     let row = |e: &str| {
         format!(
             "{e}.seq || ' ' || CASE WHEN octet_length({e}.json) > {max_size} \
              THEN {e}.id || ' ' || {e}.created_at || ' ' || octet_length({e}.json) ELSE {e}.json END"
         )
     };
-    search(filter, limit.min(MAX_FOUND), &row, viewer)
+    searches(filter, limit.min(MAX_FOUND), &row, viewer)
 }
 
 /// All stored events `filter` matches, to be counted; decode them with [`decode_counted`].
-pub fn all(filter: &Filter, viewer: &Viewer) -> Statement {
-    search(filter, MAX_FOUND + 1, &|e| format!("{e}.id || ' ' || {e}.pubkey"), viewer)
+pub fn all(filter: &Filter, viewer: &Viewer) -> Vec<Statement> {
+    searches(filter, MAX_FOUND + 1, &|e| format!("{e}.id || ' ' || {e}.pubkey"), viewer)
+}
+
+/// A statement that finds nothing.
+pub fn nothing() -> Statement {
+    Statement { sql: "SELECT '' AS r WHERE false".to_owned(), params: vec![] }
 }
 
 /// The texts of events by number, one row each, in no order; decode them with [`decode`].
@@ -99,7 +113,10 @@ pub fn texts(seqs: &[u64]) -> Statement {
 /// The events after number `after` up to `upto`: what a reader of the log has missed.
 pub fn log(after: u64, upto: u64) -> Statement {
     Statement {
-        sql: "SELECT seq || ' ' || json AS r FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq".to_owned(),
+        sql: format!(
+            "SELECT seq || iif(shelf < {PRIVATE}, ' ', ' {HIDDEN}') || json AS r \
+             FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq"
+        ),
         params: vec![integer(after), integer(upto)],
     }
 }
@@ -118,18 +135,20 @@ pub fn decode(rows: Vec<String>) -> Result<Option<Vec<StoredEvent>>, StoreError>
         let mut parts = row.split(' ');
         let (id, created_at, size) = (parts.next()?, parts.next()?, parts.next()?);
         let (id, created_at, text) = (EventId::parse(id)?, created_at.parse().ok()?, Text::Large(size.parse().ok()?));
-        Some(StoredEvent { seq, id, created_at, text })
+        Some(StoredEvent { seq, id, created_at, text, private: false })
     };
     let event = |row: String| {
         let (seq, rest) = row
             .split_once(' ')
             .and_then(|(seq, rest)| Some((seq.parse().ok()?, rest)))
             .ok_or_else(|| StoreError::new("a stored event came without its number"))?;
+        let hidden = rest.strip_prefix(HIDDEN);
+        let (rest, private) = (hidden.unwrap_or(rest), hidden.is_some());
         if !rest.starts_with('{') {
             return large(seq, rest).ok_or_else(|| StoreError::new(format!("large row: {row}")));
         }
         let head: Head = serde_json::from_str(rest).map_err(|e| StoreError::new(format!("stored event: {e}")))?;
-        Ok(StoredEvent { seq, id: head.id, created_at: head.created_at, text: Text::Json(rest.to_owned()) })
+        Ok(StoredEvent { seq, id: head.id, created_at: head.created_at, text: Text::Json(rest.to_owned()), private })
     };
     rows.into_iter().map(event).collect::<Result<_, _>>().map(Some)
 }
@@ -148,10 +167,6 @@ pub fn decode_counted(rows: Rows) -> Result<Option<BTreeMap<EventId, PublicKey>>
         distinct.insert(id, author);
     }
     Ok((distinct.len() as u64 <= MAX_FOUND).then_some(distinct))
-}
-
-fn integer(number: u64) -> Param {
-    Param::Integer(i64::try_from(number.min(MAX_TIME)).unwrap_or(i64::MAX))
 }
 
 /// Collects parameters and gives each its number.
@@ -182,33 +197,68 @@ impl Params {
 /// What to return of an event, given its table's alias.
 type Row<'a> = &'a dyn Fn(&str) -> String;
 
-fn search(filter: &Filter, wanted: u64, row: Row, viewer: &Viewer) -> Statement {
+/// Where a search looks.
+#[derive(Clone, Copy, PartialEq)]
+enum Shelves {
+    Public,
+    Private,
+}
+
+impl Shelves {
+    fn of(self, kind: u16) -> u32 {
+        u32::from(kind) + if self == Self::Private { PRIVATE } else { 0 }
+    }
+
+    /// The first one.
+    fn start(self) -> u32 {
+        self.of(0)
+    }
+
+    /// The first one that is not among them.
+    fn end(self) -> u32 {
+        self.start() + PRIVATE
+    }
+}
+
+fn searches(filter: &Filter, wanted: u64, row: Row, viewer: &Viewer) -> Vec<Statement> {
     if filter.is_void() {
-        return Statement { sql: "SELECT '' AS r WHERE false".to_owned(), params: vec![] };
+        return Vec::new();
     }
     if let Some(ids) = &filter.ids {
-        return by_id(ids, filter, wanted, row, viewer);
+        return vec![by_id(ids, filter, wanted, row, viewer)];
     }
+    let public = search(filter, Shelves::Public, wanted, row, viewer);
+    let private = for_viewer(filter, viewer).map(|filter| search(&filter, Shelves::Private, wanted, row, viewer));
+    [public].into_iter().chain(private).collect()
+}
+
+/// What the filter asks of private events the viewer may read; `None` when that can be nothing.
+fn for_viewer(filter: &Filter, viewer: &Viewer) -> Option<Filter> {
+    let mut filter = filter.clone();
+    if let Some(kinds) = &mut filter.kinds {
+        kinds.retain(|kind| privacy::may_be_private(viewer.profile, *kind));
+    }
+    filter.tags.insert(READER, viewer.keys.iter().map(ToString::to_string).collect());
+    (!filter.is_void()).then_some(filter)
+}
+
+fn search(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Viewer) -> Statement {
     let driving = driving(filter);
     let residual = filter.tags.len() > 1 || driving.is_some() && filter.authors.is_some();
-    match &filter.kinds {
-        Some(kinds) if !residual && !kinds.iter().any(is_gated) && ranges(filter) <= MAX_JOINED as u64 => {
-            direct(filter, kinds, wanted, row, viewer)
-        }
-        _ => general(filter, wanted, row, viewer),
+    let named = filter.kinds.is_some() || driving.is_none() && filter.authors.is_none();
+    if named && !residual && ranges(filter) <= MAX_JOINED as u64 {
+        direct(filter, shelves, wanted, row, viewer)
+    } else {
+        general(filter, shelves, wanted, row, viewer)
     }
 }
 
 /// The letter whose values are walked: the one with the fewest, of several one that names an event or a
 /// key.
 fn driving(filter: &Filter) -> Option<(u8, &BTreeSet<String>)> {
-    let names = |letter: u8| matches!(letter, b'e' | b'p');
-    let fewest = filter.tags.iter().min_by_key(|(letter, values)| (values.len(), !names(**letter)));
+    let place = |letter: u8| [b'e', READER, b'p'].iter().position(|name| *name == letter).unwrap_or(3);
+    let fewest = filter.tags.iter().min_by_key(|(letter, values)| (values.len(), place(**letter)));
     fewest.map(|(letter, values)| (*letter, values))
-}
-
-fn is_gated(kind: &u16) -> bool {
-    GATES.iter().any(|gate| gate.kind == *kind)
 }
 
 /// How many ranges the filter names, as far as it does.
@@ -230,7 +280,8 @@ fn by_id(ids: &BTreeSet<EventId>, filter: &Filter, wanted: u64, row: Row, viewer
         checks.push(format!("s.pubkey IN {}", params.list(authors)));
     }
     checks.extend(filter.tags.iter().map(|(letter, values)| has_tag(&params.keys(*letter, values))));
-    checks.extend(gate(filter, viewer, &mut params));
+    let reader = has_tag(&params.keys(READER, viewer.keys.iter().map(ToString::to_string)));
+    checks.push(format!("(s.shelf < {PRIVATE} OR {reader})"));
     let row = row("s");
     Statement {
         sql: format!(
@@ -243,28 +294,32 @@ fn by_id(ids: &BTreeSet<EventId>, filter: &Filter, wanted: u64, row: Row, viewer
 }
 
 /// A few ranges that the index covers whole, each walked by itself.
-fn direct(filter: &Filter, kinds: &BTreeSet<u16>, wanted: u64, row: Row, viewer: &Viewer) -> Statement {
+fn direct(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Viewer) -> Statement {
     let mut params = Params::default();
     let within = within(filter, viewer, &mut params);
     let row = row(if filter.tags.is_empty() { "s" } else { "e" });
     let mut terms = Vec::new();
-    let mut term = |from: &str, range: &str, kind: u16| {
+    let mut term = |from: &str, range: &str, shelf: &str| {
         terms.push(format!(
-            "SELECT s.created_at, s.id, {row} AS r FROM {from} WHERE {range} AND s.kind = {kind} AND {within} \
+            "SELECT s.created_at, s.id, {row} AS r FROM {from} WHERE {range} AND s.shelf {shelf} AND {within} \
              ORDER BY s.created_at DESC, s.id LIMIT {wanted}"
         ));
     };
-    for kind in kinds {
+    let named = filter.kinds.iter().flatten().map(|kind| format!("= {}", shelves.of(*kind)));
+    // Without kinds there is an index of all that is public.
+    let all = filter.kinds.is_none().then(|| format!("< {PRIVATE}"));
+    for shelf in named.chain(all) {
+        let shelf = shelf.as_str();
         match (driving(filter), &filter.authors) {
             (Some((letter, values)), _) => values.iter().for_each(|value| {
                 let key = params.bind(Param::Text(key::of(letter, value)));
-                term("tags AS s CROSS JOIN events AS e ON e.seq = s.seq", &format!("s.tag = {key}"), *kind);
+                term("tags AS s CROSS JOIN events AS e ON e.seq = s.seq", &format!("s.tag = {key}"), shelf);
             }),
             (None, Some(authors)) => authors.iter().for_each(|author| {
                 let author = params.bind(Param::Text(author.to_string()));
-                term("events AS s", &format!("s.pubkey = {author}"), *kind);
+                term("events AS s", &format!("s.pubkey = {author}"), shelf);
             }),
-            (None, None) => term("events AS s", "true", *kind),
+            (None, None) => term("events AS s", "true", shelf),
         }
     }
     let sql = match terms.as_slice() {
@@ -281,14 +336,14 @@ fn direct(filter: &Filter, kinds: &BTreeSet<u16>, wanted: u64, row: Row, viewer:
     Statement { sql, params: params.0 }
 }
 
-fn general(filter: &Filter, wanted: u64, row: Row, viewer: &Viewer) -> Statement {
+fn general(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Viewer) -> Statement {
     let mut params = Params::default();
-    let (parts, table, range) = walk(filter, &mut params);
+    let (parts, table, range) = walk(filter, shelves, &mut params);
     let range = format!("{range} AND {}", within(filter, viewer, &mut params));
-    let checks = checks(filter, viewer, &mut params).join(" AND ");
+    let checks = checks(filter, &mut params).join(" AND ");
     let walked = |limit: u64| {
         format!(
-            "SELECT s.created_at, s.id, s.seq, s.kind FROM {table} AS s WHERE {range} \
+            "SELECT s.created_at, s.id, s.seq, s.shelf FROM {table} AS s WHERE {range} \
              ORDER BY s.created_at DESC, s.id LIMIT {limit}"
         )
     };
@@ -305,7 +360,7 @@ fn general(filter: &Filter, wanted: u64, row: Row, viewer: &Viewer) -> Statement
     };
     Statement {
         sql: format!(
-            "WITH RECURSIVE parts (value, kind) AS ({parts} LIMIT {max_parts}), \
+            "WITH RECURSIVE parts (value, shelf) AS ({parts} LIMIT {max_parts}), \
              found AS MATERIALIZED (SELECT n.value->>0 AS created_at, n.value->>1 AS id, n.value->>2 AS seq \
                FROM parts CROSS JOIN json_each(( \
                  SELECT json_group_array(json_array(created_at, id, seq)) FROM ({newest_of_range}))) AS n \
@@ -325,36 +380,45 @@ fn general(filter: &Filter, wanted: u64, row: Row, viewer: &Viewer) -> Statement
 }
 
 /// The ranges a search walks, the table whose index has them, and what makes an entry part of one.
-fn walk(filter: &Filter, params: &mut Params) -> (String, &'static str, &'static str) {
-    match (driving(filter), &filter.authors, &filter.kinds) {
-        (Some((letter, values)), ..) => {
+fn walk(filter: &Filter, shelves: Shelves, params: &mut Params) -> (String, &'static str, &'static str) {
+    match (driving(filter), &filter.authors) {
+        (Some((letter, values)), _) => {
             let keys = params.keys(letter, values);
-            (by_kind("tags", "tag", &keys, filter, params), "tags", "s.tag = parts.value AND s.kind = parts.kind")
+            let parts = by_shelf("tags", "tag", &keys, filter, shelves, params);
+            (parts, "tags", "s.tag = parts.value AND s.shelf = parts.shelf")
         }
-        (None, Some(authors), _) => {
+        (None, Some(authors)) => {
             let keys = params.list(authors);
-            let parts = by_kind("events", "pubkey", &keys, filter, params);
-            (parts, "events", "s.pubkey = parts.value AND s.kind = parts.kind")
+            let parts = by_shelf("events", "pubkey", &keys, filter, shelves, params);
+            (parts, "events", "s.pubkey = parts.value AND s.shelf = parts.shelf")
         }
-        (None, None, Some(kinds)) => {
-            (format!("SELECT '', value FROM {}", params.list(kinds)), "events", "s.kind = parts.kind")
+        (None, None) => {
+            let named = filter.kinds.iter().flatten().map(|kind| shelves.of(*kind));
+            (format!("SELECT '', value FROM {}", params.list(named)), "events", "s.shelf = parts.shelf")
         }
-        (None, None, None) => ("SELECT '', 0".to_owned(), "events", "true"),
     }
 }
 
-/// The ranges of an index on (`column`, kind, …): one per value and kind. When the filter names no
+/// The ranges of an index on (`column`, shelf, …): one per value and kind. When the filter names no
 /// kinds, those the index has for the value, each found by one step into it.
-fn by_kind(table: &str, column: &str, keys: &str, filter: &Filter, params: &mut Params) -> String {
-    match &filter.kinds {
-        Some(kinds) => format!("SELECT v.value, k.value FROM {keys} AS v CROSS JOIN {} AS k", params.list(kinds)),
-        None => format!(
-            "SELECT v.value, (SELECT min(kind) FROM {table} WHERE {column} = v.value) FROM {keys} AS v \
-             UNION ALL \
-             SELECT value, (SELECT min(i.kind) FROM {table} AS i WHERE i.{column} = parts.value AND i.kind > parts.kind) \
-             FROM parts WHERE parts.kind IS NOT NULL"
-        ),
-    }
+fn by_shelf(table: &str, column: &str, keys: &str, filter: &Filter, shelves: Shelves, params: &mut Params) -> String {
+    let Some(kinds) = &filter.kinds else {
+        let (start, end) = (shelves.start(), shelves.end());
+        let first = |value: &str, after: &str| {
+            format!(
+                "(SELECT min(i.shelf) FROM {table} AS i WHERE i.{column} = {value} AND i.shelf {after} \
+                 AND i.shelf < {end})"
+            )
+        };
+        return format!(
+            "SELECT v.value, {} FROM {keys} AS v UNION ALL \
+             SELECT value, {} FROM parts WHERE parts.shelf IS NOT NULL",
+            first("v.value", &format!(">= {start}")),
+            first("parts.value", "> parts.shelf"),
+        );
+    };
+    let named = params.list(kinds.iter().map(|kind| shelves.of(*kind)));
+    format!("SELECT v.value, k.value FROM {keys} AS v CROSS JOIN {named} AS k")
 }
 
 /// What every index has: times and expiry.
@@ -370,38 +434,23 @@ fn within(filter: &Filter, viewer: &Viewer, params: &mut Params) -> String {
 }
 
 /// What the walked index does not have, checked on each entry it gave.
-fn checks(filter: &Filter, viewer: &Viewer, params: &mut Params) -> Vec<String> {
+fn checks(filter: &Filter, params: &mut Params) -> Vec<String> {
     let driving = driving(filter).map(|(letter, _)| letter);
     let mut checks = Vec::new();
     if let (Some(_), Some(authors)) = (driving, &filter.authors) {
-        checks.push(format!("{AUTHOR} IN {}", params.list(authors)));
+        let author = "(SELECT a.pubkey FROM events AS a WHERE a.seq = s.seq)";
+        checks.push(format!("{author} IN {}", params.list(authors)));
     }
     for (letter, values) in filter.tags.iter().filter(|(letter, _)| driving != Some(**letter)) {
         checks.push(has_tag(&params.keys(*letter, values)));
     }
-    checks.extend(gate(filter, viewer, params));
     checks
 }
-
-/// The author of an index entry.
-const AUTHOR: &str = "(SELECT a.pubkey FROM events AS a WHERE a.seq = s.seq)";
 
 /// Whether an index entry's event has one of the tags.
 fn has_tag(keys: &str) -> String {
     format!(
         "EXISTS (SELECT 1 FROM {keys} AS v CROSS JOIN tags AS t ON t.tag = v.value \
-         AND t.kind = s.kind AND t.created_at = s.created_at AND t.id = s.id)"
+         AND t.shelf = s.shelf AND t.created_at = s.created_at AND t.id = s.id)"
     )
-}
-
-/// The read gates, when the filter may find a gated kind.
-fn gate(filter: &Filter, viewer: &Viewer, params: &mut Params) -> Option<String> {
-    if filter.kinds.as_ref().is_some_and(|kinds| !kinds.iter().any(is_gated)) {
-        return None;
-    }
-    let kinds = params.list(GATES.iter().map(|gate| gate.kind));
-    let of_author = params.list(GATES.iter().filter(|gate| gate.author).map(|gate| gate.kind));
-    let named = has_tag(&params.keys(b'p', viewer.keys.iter().map(ToString::to_string)));
-    let keys = params.list(viewer.keys);
-    Some(format!("(s.kind NOT IN {kinds} OR {named} OR s.kind IN {of_author} AND {AUTHOR} IN {keys})"))
 }

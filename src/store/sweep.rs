@@ -1,7 +1,8 @@
-//! Removing what may no longer be kept, in bounded steps: events that have expired (NIP-40) and those
-//! of keys that asked to vanish (NIP-62). A step finds some, the next removes them.
+//! Removing what may no longer be kept, in bounded steps: events that have expired (NIP-40, retention)
+//! and those of keys that asked to vanish (NIP-62). A step finds some, the next removes them.
 
-use super::{Param, Rows, Statement, StoreError};
+use super::{Param, Rows, Statement, StoreError, counts, integer, jobs};
+use crate::market::State;
 
 /// Events one step removes.
 pub const STEP: usize = 200;
@@ -23,13 +24,10 @@ pub fn find(now: u64) -> Vec<Statement> {
         "SELECT e.seq AS r FROM vanishing AS v CROSS JOIN events AS e ON e.pubkey = v.pubkey \
          AND e.created_at <= v.until AND e.kind <> 62 LIMIT {STEP}"
     );
-    let wraps = format!(
-        "SELECT t.seq AS r FROM vanishing AS v CROSS JOIN tags AS t ON t.tag = 'p=' || v.pubkey AND t.kind = 1059 \
-         AND t.created_at <= v.until LIMIT {STEP}"
-    );
+    let wraps = format!("SELECT t.seq AS r FROM vanishing AS v CROSS JOIN {WRAPS} LIMIT {STEP}", WRAPS = wraps("v"));
     let expired = format!("SELECT seq AS r FROM events WHERE expires_at <= ?1 ORDER BY expires_at LIMIT {STEP}");
     let next = "SELECT expires_at AS r FROM events WHERE expires_at > ?1 ORDER BY expires_at LIMIT 1";
-    let now = || vec![Param::Integer(i64::try_from(now).unwrap_or(i64::MAX))];
+    let now = || vec![integer(now)];
     let text = |sql: &str| format!("SELECT cast(r AS TEXT) AS r FROM ({sql})");
     vec![
         Statement { sql: text(&vanished), params: vec![] },
@@ -37,6 +35,14 @@ pub fn find(now: u64) -> Vec<Statement> {
         Statement { sql: text(&expired), params: now() },
         Statement { sql: text(next), params: now() },
     ]
+}
+
+/// The tags by which gift wraps (kind 1059, always private) to a vanishing key are found.
+fn wraps(vanishing: &str) -> String {
+    format!(
+        "tags AS t ON t.tag = '>=' || {vanishing}.pubkey AND t.shelf = 1059 + {} AND t.created_at <= {vanishing}.until",
+        super::PRIVATE
+    )
 }
 
 /// The answer to [`find`].
@@ -53,23 +59,34 @@ pub fn decode(rows: &Rows) -> Result<Sweep, StoreError> {
     })
 }
 
-/// Removes events by number with all that belongs to them; with `done`, also notes that nobody is
-/// vanishing any more whose events are all gone.
+/// Removes events by number with all that belongs to them; a job that loses its request unanswered has
+/// expired. Also notes that nobody is vanishing any more whose events are all gone.
 pub fn remove(seqs: &[u64]) -> Vec<Statement> {
     let list = serde_json::to_string(seqs).unwrap_or_default();
-    let with_list = |sql: &str| Statement { sql: sql.to_owned(), params: vec![Param::Text(list.clone())] };
-    vec![
-        with_list(
-            "DELETE FROM tags WHERE (tag, kind, created_at, id) IN (SELECT k.value, e.kind, e.created_at, e.id \
-             FROM json_each(?1) AS s CROSS JOIN events AS e ON e.seq = s.value CROSS JOIN json_each(e.keys) AS k)",
-        ),
-        with_list("DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?1))"),
-        Statement {
-            sql: "DELETE FROM vanishing WHERE NOT EXISTS (SELECT 1 FROM events AS e WHERE e.pubkey = vanishing.pubkey \
-                  AND e.created_at <= vanishing.until AND e.kind <> 62) AND NOT EXISTS (SELECT 1 FROM tags AS t \
-                  WHERE t.tag = 'p=' || vanishing.pubkey AND t.kind = 1059 AND t.created_at <= vanishing.until)"
-                .to_owned(),
-            params: vec![],
-        },
-    ]
+    let with_list = |sql: String| Statement { sql, params: vec![Param::Text(list.clone())] };
+    let listed = "SELECT value FROM json_each(?1)";
+    let (expired, name) = (State::Expired.rank(), State::Expired.as_str());
+    let unanswered = format!(
+        "SELECT e.id FROM events AS e CROSS JOIN jobs AS j ON j.id = e.id AND j.state < {expired} \
+         WHERE e.seq IN ({listed}) AND e.job = e.id"
+    );
+    let left = jobs::state_name("state");
+    let deltas = format!(
+        "SELECT 'j ' || kind || ' ' || {left} AS k, 'j * ' || {left} AS other, -1 AS n FROM jobs WHERE id IN ({unanswered}) \
+         UNION ALL SELECT 'j ' || kind || ' {name}', 'j * {name}', 1 FROM jobs WHERE id IN ({unanswered})"
+    );
+    let mut statements = vec![
+        with_list(format!("UPDATE totals SET counts = {} WHERE EXISTS ({unanswered})", counts::plus(&deltas))),
+        with_list(format!("UPDATE jobs SET state = {expired} WHERE id IN ({unanswered})")),
+    ];
+    statements.extend(jobs::remove(listed).map(with_list));
+    let plain = |sql: String| Statement { sql, params: vec![] };
+    statements.push(plain(jobs::FORGET.to_owned()));
+    statements.push(plain(format!(
+        "DELETE FROM vanishing WHERE NOT EXISTS (SELECT 1 FROM events AS e WHERE e.pubkey = vanishing.pubkey \
+         AND e.created_at <= vanishing.until AND e.kind <> 62) \
+         AND NOT EXISTS (SELECT 1 FROM (SELECT 1) CROSS JOIN {})",
+        wraps("vanishing")
+    )));
+    statements
 }

@@ -6,51 +6,59 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Param, Rows, Statement, StoreError, deletion, key};
-use crate::market::JobRole;
+use super::counts::{self, Flush, Totals, decode_totals, read_totals};
+use super::item::{Item, item};
+use super::{PRIVATE, Param, Rows, Statement, StoreError, jobs};
+use crate::market::Part;
 use crate::nostr::deletion::Target;
-use crate::nostr::{Event, EventId};
+use crate::nostr::{Event, EventId, PublicKey};
 
 /// An event on its way into the database.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
     /// Verified.
     pub event: Event,
+    /// When it came, Unix milliseconds.
+    pub came_ms: u64,
     /// Unix seconds from which on it is not served.
     pub expires_at: Option<u64>,
     /// What it asks to be rid of (NIP-09, NIP-62).
     pub deletes: Vec<Target>,
-    /// The job it belongs to and its part in it.
-    pub job: Option<(EventId, JobRole)>,
+    /// Its part in a job.
+    pub part: Option<Part>,
 }
 
 /// What became of an event of a committed group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is in the database under this number.
-    Stored(u64),
-    /// A newer event has its place.
+    /// It is in the database.
+    Stored {
+        /// Its number.
+        seq: u64,
+        /// Whether it is for its readers alone.
+        private: bool,
+    },
+    /// A newer event has its place; of results, another one of the same provider.
     Superseded,
     /// Its author has deleted it, before or after it came.
     Deleted,
+    /// It answers a job whose customer has cancelled it.
+    Cancelled,
+    /// It does not agree with the job request it answers.
+    Disagrees(Disagreement),
 }
 
-/// What the database knows about itself, kept in one row so that reading it costs one row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
-    /// The highest number given to an event.
-    pub last_seq: u64,
-    /// Events ever stored.
-    pub stored: u64,
-    /// Jobs whose request was stored.
-    pub requested: u64,
-    /// Of those, jobs with feedback.
-    pub with_feedback: u64,
-    /// Of those, jobs with a result.
-    pub with_result: u64,
+/// What an answer and its job's request do not agree in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disagreement {
+    /// Another key asked.
+    Customer,
+    /// A request of another kind is answered like this.
+    Kind,
+    /// Others were asked.
+    Provider,
 }
 
 /// What a commit says.
@@ -60,38 +68,11 @@ pub struct Committed {
     pub base: u64,
     /// By event id.
     pub outcomes: BTreeMap<EventId, Outcome>,
+    /// Jobs that the group cancelled, each with one who had answered it.
+    pub cancelled: Vec<(EventId, PublicKey)>,
     /// After the group.
     pub totals: Totals,
 }
-
-/// One element of the group parameter.
-#[derive(Serialize)]
-struct Item<'a> {
-    /// The event's canonical text.
-    e: &'a RawValue,
-    /// Key of its `d` value, when newer events replace it.
-    d: Option<String>,
-    /// Keys of its tags, each once.
-    k: Vec<String>,
-    /// Unix seconds it expires at.
-    x: Option<u64>,
-    /// Keys of deletions that would keep it out.
-    b: Vec<String>,
-    /// Deletions it makes: key and the `created_at` it reaches to.
-    t: Vec<(String, u64)>,
-    /// Ids it deletes.
-    i: Vec<EventId>,
-    /// Kind and `d` key of the coordinates it deletes.
-    a: Vec<(u16, String)>,
-    /// Whether it makes its author vanish.
-    v: bool,
-    /// Job id and role.
-    j: Option<EventId>,
-    r: Option<&'static str>,
-}
-
-const TOTALS_JSON: &str = "json_object('last_seq', last_seq, 'stored', stored, 'requested', requested, \
-                           'with_feedback', with_feedback, 'with_result', with_result)";
 
 /// Whether a deletion keeps the group's event out.
 const BLOCKED: &str = "EXISTS (SELECT 1 FROM json_each(g.value, '$.b') AS b CROSS JOIN deletions AS t \
@@ -101,12 +82,18 @@ const BLOCKED: &str = "EXISTS (SELECT 1 FROM json_each(g.value, '$.b') AS b CROS
 const REPLACED: &str = "SELECT e.seq FROM json_each(?1) AS g CROSS JOIN events AS e \
     ON e.pubkey = g.value->>'$.e.pubkey' AND e.kind = g.value->>'$.e.kind' AND e.d = g.value->>'$.d' \
     AND (e.created_at < g.value->>'$.e.created_at' \
-      OR e.created_at = g.value->>'$.e.created_at' AND e.id > g.value->>'$.e.id')";
+      OR e.created_at = g.value->>'$.e.created_at' AND e.id > g.value->>'$.e.id') \
+    WHERE g.value->>'$.j' IS NULL";
 
-/// The events that deletion requests of the group delete, unless something keeps the request itself
-/// out: by id, the author's own or gift wraps to them; or by coordinates.
+/// The deletion requests of the group that nothing keeps out.
+fn requests() -> String {
+    format!("(SELECT g.value FROM json_each(?1) AS g WHERE json_array_length(g.value, '$.t') AND NOT {BLOCKED}) AS g")
+}
+
+/// The events that deletion requests of the group delete: by id, the author's own or gift wraps to
+/// them; or by coordinates.
 fn deleted() -> String {
-    let requests = format!("(SELECT g.value FROM json_each(?1) AS g WHERE NOT {BLOCKED}) AS g");
+    let requests = requests();
     format!(
         "SELECT e.seq FROM {requests} CROSS JOIN json_each(g.value, '$.i') AS i CROSS JOIN events AS e \
          ON e.id = i.value AND e.kind NOT IN (5, 62) AND (e.pubkey = g.value->>'$.e.pubkey' \
@@ -123,35 +110,57 @@ fn deleted() -> String {
 const FRESH: &str = "json_each(?1) AS g CROSS JOIN events AS e \
     ON e.id = g.value->>'$.e.id' AND e.seq > (SELECT last_seq FROM totals)";
 
-/// Reads [`Totals`]; see [`decode_totals`].
-pub fn read_totals() -> Vec<Statement> {
-    vec![Statement { sql: format!("SELECT {TOTALS_JSON} AS r FROM totals"), params: vec![] }]
-}
-
-/// Decodes the answer to [`read_totals`].
-pub fn decode_totals(rows: &Rows) -> Result<Totals, StoreError> {
-    rows.first().and_then(|rows| rows.first()).map_or_else(
-        || Err(StoreError::new("the totals row is missing; apply the migrations")),
-        |row| serde_json::from_str(row).map_err(|e| StoreError::new(format!("totals row: {e}"))),
-    )
-}
-
 /// Bytes `new` takes in the parameter of its group, about.
 pub fn parameter_size(new: &NewEvent) -> usize {
     let text = RawValue::from_string(new.event.to_json());
     text.ok().and_then(|text| serde_json::to_string(&item(new, &text)).ok()).map_or(0, |json| json.len())
 }
 
-/// The statements that store `group` atomically. Decode their answer with [`decode`].
-pub fn statements(group: &[NewEvent]) -> Vec<Statement> {
+/// Puts events of the group in. The winner among replaceable events of one group comes first, and of
+/// results of one provider the one that came first; the unique index ignores the rest.
+///
+/// A label (NIP-32) of a result that is held gets a tag `@=PUBKEY` for the result's author.
+fn insert(private: &str, labels: bool, which: &str) -> String {
+    let keys = if labels {
+        "CASE WHEN g.value->>'$.l' IS NULL THEN g.value->'$.k' ELSE (SELECT json_group_array(k) FROM ( \
+           SELECT value AS k FROM json_each(g.value, '$.k') UNION \
+           SELECT '@=' || r.pubkey FROM json_each(g.value, '$.l') AS l CROSS JOIN events AS r \
+             ON r.id = l.value AND r.asked IS NOT NULL)) END"
+            .to_owned()
+    } else if private == "false" {
+        "g.value->'$.k'".to_owned()
+    } else {
+        format!(
+            "CASE WHEN {private} THEN (SELECT json_group_array(k) FROM (SELECT value AS k \
+             FROM json_each(g.value, '$.k') UNION SELECT value FROM json_each(g.value, '$.j.w'))) \
+             ELSE g.value->'$.k' END"
+        )
+    };
+    format!(
+        "INSERT OR IGNORE INTO events \
+         (seq, id, pubkey, kind, shelf, created_at, expires_at, d, keys, job, step, asked, came_ms, json) \
+         SELECT t.last_seq + g.key + 1, g.value->>'$.e.id', g.value->>'$.e.pubkey', g.value->>'$.e.kind', \
+           g.value->>'$.s' + ({private}) * {PRIVATE}, g.value->>'$.e.created_at', g.value->>'$.x', g.value->>'$.d', \
+           {keys}, g.value->>'$.j.i', g.value->>'$.j.z', iif(g.value->>'$.j.r', g.value->>'$.j.n', NULL), \
+           g.value->>'$.m', g.value->'$.e' \
+         FROM json_each(?1) AS g CROSS JOIN totals AS t WHERE {which} AND NOT {BLOCKED} \
+         ORDER BY iif(g.value->>'$.j' IS NULL, -(g.value->>'$.e.created_at'), g.key), g.value->>'$.e.id'"
+    )
+}
+
+/// The statements that store `group` atomically, and add `flush` to the totals. Decode their answer
+/// with [`decode`].
+pub fn statements(group: &[NewEvent], flush: &Flush) -> Vec<Statement> {
     let texts: Vec<Option<Box<RawValue>>> =
         group.iter().map(|new| RawValue::from_string(new.event.to_json()).ok()).collect();
     let items: Vec<Item> =
         group.iter().zip(&texts).filter_map(|(new, text)| Some(item(new, text.as_deref()?))).collect();
-    let json = serde_json::to_string(&items).unwrap_or_default();
-    let with_group = |sql: String| Statement { sql, params: vec![Param::Text(json.clone())] };
+    let json = Param::Text(serde_json::to_string(&items).unwrap_or_default());
+    let with_group = |sql: String| Statement { sql, params: vec![json.clone()] };
 
     let any = |has: fn(&Item) -> bool| items.iter().any(has);
+    let (requested, answers, deletes) =
+        (any(|item| item.is_request()), any(|item| item.is_answer()), any(|item| !item.v && !item.t.is_empty()));
     let mut list = read_totals();
     let remember = |which: &str| {
         with_group(format!(
@@ -164,9 +173,11 @@ pub fn statements(group: &[NewEvent]) -> Vec<Statement> {
     if any(|item| item.v) {
         list.push(remember("g.value->>'$.v'"));
     }
-    if any(|item| !item.v && !item.t.is_empty()) {
+    if deletes {
+        list.push(with_group(jobs::cancelled(&requests())));
         list.push(remember(&format!("NOT g.value->>'$.v' AND NOT {BLOCKED}")));
-        list.extend(remove(&deleted()).map(with_group));
+        list.push(with_group(jobs::cancel(&requests())));
+        list.extend(jobs::remove(&deleted()).map(with_group));
     }
     if any(|item| item.v) {
         list.push(with_group(
@@ -175,97 +186,65 @@ pub fn statements(group: &[NewEvent]) -> Vec<Statement> {
              ON CONFLICT (pubkey) DO UPDATE SET until = max(until, excluded.until)"
                 .to_owned(),
         ));
+        list.extend(jobs::vanish().map(with_group));
     }
-    if any(|item| item.d.is_some()) {
-        list.extend(remove(&format!("{REPLACED} AND NOT {BLOCKED}")).map(with_group));
+    if any(|item| item.is_replaceable()) {
+        let replaced = format!("{REPLACED} AND NOT {BLOCKED}");
+        list.push(with_group(jobs::delete_tags(&replaced)));
+        list.push(with_group(format!("DELETE FROM events WHERE seq IN ({replaced})")));
     }
-    // The winner among replaceable events of one group comes first; the unique index ignores the rest.
+    if !items.iter().all(Item::is_answer) {
+        let others = if answers { "g.value->>'$.j.a' IS NOT 1" } else { "true" };
+        list.push(with_group(insert("false", any(|item| item.l.is_some()), others)));
+    }
+    if requested {
+        list.push(with_group(jobs::request(FRESH)));
+        let ids: Vec<EventId> =
+            group.iter().filter_map(|new| new.part.as_ref()).filter(|p| !p.is_answer()).map(|p| p.job).collect();
+        let ids = Param::Text(serde_json::to_string(&ids).unwrap_or_default());
+        let with_ids =
+            |sql: String| Statement { params: if sql.contains("?1") { vec![ids.clone()] } else { vec![] }, sql };
+        list.extend(jobs::reconcile().into_iter().map(with_ids));
+    }
+    if answers {
+        let agree = format!(
+            "g.value->>'$.j.a' AND {} IS NULL AND NOT (g.value->>'$.j.r' AND {})",
+            jobs::DISAGREES,
+            jobs::CANCELLED
+        );
+        list.push(with_group(insert(jobs::ENCRYPTED, false, &agree)));
+        list.push(with_group(jobs::answer(FRESH)));
+        list.push(with_group(jobs::providers(FRESH)));
+        list.push(with_group(jobs::active(FRESH)));
+        list.push(with_group(jobs::dealings(FRESH)));
+    }
     list.push(with_group(format!(
-        "INSERT OR IGNORE INTO events (seq, id, pubkey, kind, created_at, expires_at, d, keys, json) \
-         SELECT t.last_seq + g.key + 1, g.value->>'$.e.id', g.value->>'$.e.pubkey', g.value->>'$.e.kind', \
-                g.value->>'$.e.created_at', g.value->>'$.x', g.value->>'$.d', g.value->'$.k', g.value->'$.e' \
-         FROM json_each(?1) AS g CROSS JOIN totals AS t WHERE NOT {BLOCKED} \
-         ORDER BY g.value->>'$.e.created_at' DESC, g.value->>'$.e.id'"
-    )));
-    list.push(with_group(format!(
-        "INSERT OR IGNORE INTO tags (tag, kind, created_at, id, seq, expires_at) \
-         SELECT k.value, e.kind, e.created_at, e.id, e.seq, e.expires_at \
+        "INSERT OR IGNORE INTO tags (tag, shelf, created_at, id, seq, expires_at) \
+         SELECT k.value, e.shelf, e.created_at, e.id, e.seq, e.expires_at \
          FROM {FRESH} CROSS JOIN json_each(e.keys) AS k"
     )));
-    if items.iter().any(|item| item.j.is_some()) {
-        // The jobs the group touches leave the totals before they change and come back after it.
-        list.push(with_group(format!(
-            "UPDATE totals SET requested = totals.requested - c.asked, \
-             with_feedback = totals.with_feedback - c.reported, with_result = totals.with_result - c.answered \
-             FROM {JOB_COUNTS} WHERE c.asked > 0 AND EXISTS (SELECT 1 FROM {FRESH})"
-        )));
-        list.push(with_group(format!(
-            "INSERT INTO jobs (id, requested, feedback, result) \
-             SELECT g.value->>'$.j', max(g.value->>'$.r' = 'request'), max(g.value->>'$.r' = 'feedback'), \
-                    max(g.value->>'$.r' = 'result') \
-             FROM {FRESH} WHERE g.value->>'$.j' IS NOT NULL GROUP BY g.value->>'$.j' \
-             ON CONFLICT (id) DO UPDATE SET requested = max(requested, excluded.requested), \
-             feedback = max(feedback, excluded.feedback), result = max(result, excluded.result)"
-        )));
+    let moved = (requested || answers || deletes).then(jobs::moved);
+    list.push(counts::count_group(json.clone(), flush, FRESH, moved.as_deref()));
+    if deletes || requested {
+        list.push(Statement { sql: jobs::FORGET.to_owned(), params: vec![] });
     }
+    let refused = if answers {
+        format!(
+            "WHEN e.seq IS NULL AND g.value->>'$.j.a' AND {disagrees} IS NOT NULL THEN {disagrees} \
+             WHEN e.seq IS NULL AND g.value->>'$.j.r' AND {cancelled} THEN 'cancelled'",
+            disagrees = jobs::DISAGREES,
+            cancelled = jobs::CANCELLED
+        )
+    } else {
+        String::new()
+    };
     list.push(with_group(format!(
-        "UPDATE totals SET stored = totals.stored + (SELECT count(*) FROM {FRESH}), \
-         last_seq = (SELECT max(e.seq) FROM {FRESH}), requested = totals.requested + c.asked, \
-         with_feedback = totals.with_feedback + c.reported, with_result = totals.with_result + c.answered \
-         FROM {JOB_COUNTS} WHERE EXISTS (SELECT 1 FROM {FRESH})"
-    )));
-    list.push(with_group(format!(
-        "SELECT (g.value->>'$.e.id') || ' ' || CASE WHEN {BLOCKED} THEN 'deleted' WHEN e.seq IS NOT NULL THEN e.seq \
-         ELSE 'superseded' END AS r FROM json_each(?1) AS g LEFT JOIN events AS e ON e.id = g.value->>'$.e.id'"
+        "SELECT (g.value->>'$.e.id') || ' ' || CASE WHEN {BLOCKED} THEN 'deleted' {refused} \
+         WHEN e.seq IS NULL THEN 'superseded' WHEN e.shelf < {PRIVATE} THEN e.seq ELSE e.seq || ' private' END AS r \
+         FROM json_each(?1) AS g LEFT JOIN events AS e ON e.id = g.value->>'$.e.id'"
     )));
     list.extend(read_totals());
     list
-}
-
-/// How many of the jobs the group touches count in each of the totals.
-const JOB_COUNTS: &str = "(SELECT count(*) AS asked, coalesce(sum(feedback), 0) AS reported, \
-    coalesce(sum(result), 0) AS answered \
-    FROM jobs WHERE requested AND id IN (SELECT value->>'$.j' FROM json_each(?1))) AS c";
-
-/// Deletes the events `victims` selects by number, and their tags.
-fn remove(victims: &str) -> [String; 2] {
-    [
-        format!(
-            "DELETE FROM tags WHERE (tag, kind, created_at, id) IN (SELECT k.value, e.kind, e.created_at, e.id \
-             FROM events AS e CROSS JOIN json_each(e.keys) AS k WHERE e.seq IN ({victims}))"
-        ),
-        format!("DELETE FROM events WHERE seq IN ({victims})"),
-    ]
-}
-
-fn item<'a>(new: &NewEvent, text: &'a RawValue) -> Item<'a> {
-    let event = &new.event;
-    let mut keys: Vec<String> =
-        event.tags.iter().filter_map(|tag| tag.indexed()).map(|(letter, value)| key::of(letter, value)).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let mut item = Item {
-        e: text,
-        d: event.replacement_key().map(|d| key::of(b'd', d)),
-        k: keys,
-        x: new.expires_at,
-        b: deletion::keeping_out(event),
-        t: Vec::new(),
-        i: Vec::new(),
-        a: Vec::new(),
-        v: false,
-        j: new.job.map(|(id, _)| id),
-        r: new.job.map(|(_, role)| role.as_str()),
-    };
-    for target in &new.deletes {
-        item.t.push((deletion::key(&event.pubkey, target), deletion::reach(event, target)));
-        match target {
-            Target::Event(id) => item.i.push(*id),
-            Target::Address { kind, d } => item.a.push((*kind, key::of(b'd', d))),
-            Target::Everything => item.v = true,
-        }
-    }
-    item
 }
 
 /// What the answer to [`statements`] says of the events with `ids`.
@@ -275,21 +254,34 @@ pub fn decode(ids: &[EventId], rows: &Rows) -> Result<Committed, StoreError> {
         return Err(StoreError::new("the commit was answered with too few results"));
     };
     let totals = decode_totals(&vec![totals.clone()])?;
-    let mut outcomes = BTreeMap::new();
-    for row in stored {
-        let outcome = row.split_once(' ').and_then(|(id, fate)| {
-            let outcome = match fate {
-                "superseded" => Outcome::Superseded,
-                "deleted" => Outcome::Deleted,
-                seq => Outcome::Stored(seq.parse().ok()?),
-            };
-            Some((EventId::parse(id)?, outcome))
-        });
-        let (id, outcome) = outcome.ok_or_else(|| StoreError::new(format!("outcome row: {row}")))?;
-        outcomes.insert(id, outcome);
-    }
+    let outcomes: BTreeMap<EventId, Outcome> = stored
+        .iter()
+        .map(|row| outcome(row).ok_or_else(|| StoreError::new(format!("outcome row: {row}"))))
+        .collect::<Result<_, _>>()?;
     if ids.iter().any(|id| !outcomes.contains_key(id)) {
         return Err(StoreError::new("the commit was answered for a part of its group"));
     }
-    Ok(Committed { base, outcomes, totals })
+    // Of the statements between the first and the last two, one selects something, if any.
+    let cancelled = rows.iter().skip(1).take(rows.len().saturating_sub(3)).flatten().filter_map(|row| {
+        let (job, key) = row.split_once(' ')?;
+        Some((EventId::parse(job)?, PublicKey::parse(key)?))
+    });
+    Ok(Committed { base, outcomes, cancelled: cancelled.collect(), totals })
+}
+
+fn outcome(row: &str) -> Option<(EventId, Outcome)> {
+    let (id, fate) = row.split_once(' ')?;
+    let outcome = match fate {
+        "superseded" => Outcome::Superseded,
+        "deleted" => Outcome::Deleted,
+        "cancelled" => Outcome::Cancelled,
+        "customer" => Outcome::Disagrees(Disagreement::Customer),
+        "kind" => Outcome::Disagrees(Disagreement::Kind),
+        "provider" => Outcome::Disagrees(Disagreement::Provider),
+        stored => {
+            let seq = stored.strip_suffix(" private");
+            Outcome::Stored { seq: seq.unwrap_or(stored).parse().ok()?, private: seq.is_some() }
+        }
+    };
+    Some((EventId::parse(id)?, outcome))
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use nexus::store::{Param, Rows, Statement, StoreError};
+use nexus::store::{Bill, Param, Rows, Statement, StoreError};
 use serde_json::{Value, json};
 
 use super::Database;
@@ -45,13 +45,6 @@ impl D1 {
         self.from.read_line(&mut line).unwrap();
         serde_json::from_str(&line).expect("an answer from Miniflare; its error is above")
     }
-}
-
-/// What D1 would bill.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Bill {
-    pub read: u64,
-    pub written: u64,
 }
 
 impl D1 {

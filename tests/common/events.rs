@@ -1,6 +1,8 @@
 //! Signed events, made with libsecp256k1.
 
-use nexus::nostr::{Event, EventId, PublicKey, Signature, Tag};
+use nexus::market::job;
+use nexus::nostr::{Event, EventId, PublicKey, Signature, Tag, deletion};
+use nexus::store::write::NewEvent;
 use secp256k1::{Keypair, schnorr};
 use sha2::{Digest, Sha256};
 
@@ -40,5 +42,16 @@ impl Author {
     /// A regular event of kind 1 at [`NOW`].
     pub fn note(&self, content: &str) -> Event {
         self.sign(1, NOW, &[], content)
+    }
+}
+
+/// An event on its way into the store, with nothing the engine would add but its part in a job.
+pub fn new_event(event: &Event) -> NewEvent {
+    NewEvent {
+        came_ms: event.created_at * 1000,
+        expires_at: event.expiration().unwrap(),
+        deletes: deletion::targets(event, &[]),
+        part: job::NIP90.part_of(event),
+        event: event.clone(),
     }
 }

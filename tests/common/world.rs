@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use nexus::nostr::Event;
-use nexus::relay::{Config, ConnId, Effect, Input, Relay, Ticket};
-use nexus::store::{Statement, StoreError};
+use nexus::relay::{Api, Config, ConnId, Effect, Input, Relay, RequestId, Ticket};
+use nexus::store::{Answer, Statement, StoreError};
 use serde_json::{Value, json};
 
 use super::Database;
@@ -44,6 +44,7 @@ pub struct World {
     pending: VecDeque<Pending>,
     frames: BTreeMap<ConnId, Vec<Value>>,
     attachments: BTreeMap<ConnId, String>,
+    responses: BTreeMap<RequestId, (u16, Value)>,
 }
 
 pub const RELAY: &str = "wss://nexus.example";
@@ -52,7 +53,12 @@ pub const RELAY: &str = "wss://nexus.example";
 pub fn config(changes: &[(&str, &str)]) -> Config {
     Config::read(|key| {
         let changed = changes.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned());
-        changed.or_else(|| (key == "RELAY_URL").then(|| RELAY.to_owned()))
+        // Limits of rate have tests of their own.
+        changed.or_else(|| match key {
+            "RELAY_URL" => Some(RELAY.to_owned()),
+            "RATE_LIMITS" => Some("off".to_owned()),
+            _ => None,
+        })
     })
     .unwrap()
 }
@@ -64,7 +70,12 @@ impl World {
     }
 
     pub fn new(changes: &[(&str, &str)]) -> Self {
-        let config = Rc::new(config(changes));
+        Self::with(config(changes))
+    }
+
+    /// A relay with a configuration that settings cannot make.
+    pub fn with(config: Config) -> Self {
+        let config = Rc::new(config);
         let mut world = Self {
             relay: Relay::new(config.clone(), NOW * 1000),
             db: Sqlite::new(),
@@ -77,6 +88,7 @@ impl World {
             pending: VecDeque::new(),
             frames: BTreeMap::new(),
             attachments: BTreeMap::new(),
+            responses: BTreeMap::new(),
         };
         world.input(Input::Woke { conns: vec![] });
         world.settle();
@@ -89,6 +101,17 @@ impl World {
         self.frames.insert(conn, Vec::new());
         self.input(Input::Opened { conn, challenge: challenge(conn), ip: None });
         conn
+    }
+
+    /// A new connection from an address, if it may be opened; its challenge is left in its frames.
+    pub fn open_from(&mut self, ip: &str) -> Option<ConnId> {
+        if !self.relay.may_open(ip) {
+            return None;
+        }
+        let conn = ConnId(self.frames.len() as u64 + 1);
+        self.frames.insert(conn, Vec::new());
+        self.input(Input::Opened { conn, challenge: challenge(conn), ip: Some(ip.to_owned()) });
+        Some(conn)
     }
 
     /// A new connection without its challenge.
@@ -104,7 +127,15 @@ impl World {
         let event = self.auth_event(author, conn);
         self.say(conn, json!(["AUTH", event]));
         assert_eq!(self.take(conn), [json!(["OK", event.id, true, ""])]);
+        self.answer_last();
         conn
+    }
+
+    /// Proves a key on a connection and lets the store answer; returns the OK.
+    pub fn prove(&mut self, author: &Author, conn: ConnId) -> Value {
+        let event = self.auth_event(author, conn);
+        let frames = self.ask(conn, json!(["AUTH", event]));
+        frames.into_iter().find(|frame| frame[0] == "OK" && frame[1] == json!(event.id)).unwrap()
     }
 
     pub fn auth_event(&self, author: &Author, conn: ConnId) -> Event {
@@ -156,6 +187,9 @@ impl World {
                 Effect::Query { ticket, statements } => {
                     self.pending.push_back(Pending { commit: false, ticket, statements });
                 }
+                Effect::Respond { request, status, body } => {
+                    self.responses.insert(request, (status, serde_json::from_str(&body).unwrap()));
+                }
                 Effect::WakeAt { at } => self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at))),
                 Effect::Log { line } => self.log.push(line),
             }
@@ -176,7 +210,11 @@ impl World {
     /// Runs the oldest commit (or query) without answering it yet.
     pub fn run_oldest(&mut self, commit: bool) -> Option<Input> {
         let at = self.pending.iter().position(|pending| pending.commit == commit)?;
-        let Pending { ticket, statements, .. } = self.pending.remove(at)?;
+        self.run_at(at)
+    }
+
+    fn run_at(&mut self, at: usize) -> Option<Input> {
+        let Pending { commit, ticket, statements } = self.pending.remove(at)?;
         let fault = if commit { self.faults.pop_front() } else { None };
         let failed = Err(StoreError::new("disk on fire"));
         let result = match fault {
@@ -185,6 +223,7 @@ impl World {
             Some(Fault::LandsAndFails) => self.db.run(&statements).and(failed),
             None => self.db.run(&statements),
         };
+        let result = result.map(Answer::from);
         self.now += 1;
         Some(if commit { Input::Committed { ticket, result } } else { Input::Answered { ticket, result } })
     }
@@ -233,8 +272,25 @@ impl World {
         self.attachments.insert(conn, text.to_owned());
     }
 
-    pub fn stats(&self) -> Value {
-        serde_json::from_str(&self.relay.stats(self.now)).unwrap()
+    /// Lets the store answer what was asked last, and nothing else.
+    fn answer_last(&mut self) {
+        if let Some(answer) = self.pending.len().checked_sub(1).and_then(|at| self.run_at(at)) {
+            self.input(answer);
+        }
+    }
+
+    /// Asks over HTTP; what else waits for the store goes on waiting.
+    pub fn http(&mut self, api: Api) -> (u16, Value) {
+        let request = RequestId(self.responses.len() as u64);
+        self.input(Input::Requested { request, api });
+        if !self.responses.contains_key(&request) {
+            self.answer_last();
+        }
+        self.responses[&request].clone()
+    }
+
+    pub fn stats(&mut self) -> Value {
+        self.http(Api::Stats).1
     }
 
     /// One text column of the database.

@@ -193,7 +193,7 @@ fn who_is_sent_much_and_says_nothing_is_closed() {
 
 #[test]
 fn connections_of_one_network_are_bounded() {
-    let mut world = World::new(&[("MAX_CONNECTIONS_PER_IP", "2")]);
+    let mut world = World::new(&[("MAX_CONNECTIONS_PER_IP", "2"), ("RATE_LIMITS", "on")]);
     let open = |world: &mut World, n: u64, ip: &str| {
         assert!(world.relay.may_open(ip), "{ip}");
         let input = Input::Opened { conn: ConnId(n), challenge: n.to_string(), ip: Some(ip.to_owned()) };

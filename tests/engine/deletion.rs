@@ -50,7 +50,7 @@ fn an_event_is_deleted_by_its_author_and_stays_away() {
     assert_eq!(contents(&mut world, conn, json!({"kinds": [5]})), ["deletion"]);
     assert_eq!(put(&mut world, conn, &a), blocked(&a));
     assert_eq!(put(&mut world, conn, &b)[2], true);
-    let tags: Vec<String> = world.column("SELECT tag FROM tags WHERE kind = 1");
+    let tags: Vec<String> = world.column("SELECT tag FROM tags WHERE shelf = 1");
     assert_eq!(tags, ["t=x"]);
 }
 

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod api;
 mod auth;
 mod bad_input;
 mod bounds;
@@ -11,9 +12,11 @@ mod deletion;
 mod expiry;
 mod faults;
 mod gates;
+mod market;
 mod pages;
 mod proof;
 mod publish;
+mod rates;
 mod settings;
 mod subscribe;
 mod wake;

@@ -202,11 +202,14 @@ fn jobs_are_counted_in_the_statistics() {
     let request = buyer.sign(5050, NOW, &[&["i", "hi", "text"]], "");
     let id = request.id.to_string();
     world.ask(conn, json!(["EVENT", request]));
-    world.ask(conn, json!(["EVENT", provider.sign(7000, NOW, &[&["e", &id], &["status", "processing"]], "")]));
+    let about = [&["e", &id] as &[&str], &["p", &buyer.key().to_string()], &["status", "processing"]];
+    world.ask(conn, json!(["EVENT", provider.sign(7000, NOW, &about, "")]));
     world.ask(conn, json!(["EVENT", buyer.sign(5050, NOW, &[&["i", "again", "text"]], "")]));
-    world.ask(conn, json!(["EVENT", provider.sign(6050, NOW, &[&["e", &id]], "done")]));
+    world.ask(conn, json!(["EVENT", provider.sign(6050, NOW, &about, "done")]));
     let stats = world.stats();
-    assert_eq!(stats["jobs"], json!({"requested": 2, "with_feedback": 1, "with_result": 1}));
+    let jobs = ["requested", "with_feedback", "with_result", "fill_rate"].map(|name| stats["jobs"][name].clone());
+    assert_eq!(jobs, [json!(2), json!(1), json!(1), json!(0.5)]);
+    assert_eq!(stats["jobs"]["by_kind"], json!({"5050": {"open": 1, "success": 1}}));
     assert_eq!(stats["events"]["accepted"], 4);
     // Totals survive the loss of memory.
     world.reset(false);

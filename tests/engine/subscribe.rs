@@ -116,13 +116,13 @@ fn live_matching_knows_every_condition() {
     let mut world = World::open_relay();
     let (alice, bob) = (Author::new(1), Author::new(2));
     let job = "ab".repeat(32);
-    let event = alice.sign(7000, NOW, &[&["e", &job], &["t", "x", "y"], &["T", "Z"], &["long", "v"]], "");
+    let event = alice.sign(1063, NOW, &[&["e", &job], &["t", "x", "y"], &["T", "Z"], &["long", "v"]], "");
     let yes = [
         json!({}),
         json!({"ids": [event.id]}),
         json!({"authors": [alice.key(), bob.key()]}),
-        json!({"kinds": [1, 7000]}),
-        json!({"#e": [job], "#t": ["w", "x"], "kinds": [7000]}),
+        json!({"kinds": [1, 1063]}),
+        json!({"#e": [job], "#t": ["w", "x"], "kinds": [1063]}),
         json!({"#T": ["Z"]}),
         json!({"since": NOW, "until": NOW}),
         json!({"limit": 0}),

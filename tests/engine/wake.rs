@@ -24,7 +24,7 @@ fn subscriptions_and_authentication_survive() {
     // The challenge of before still holds.
     let auth = world.auth_event(&alice, locked);
     assert_eq!(world.ask(locked, json!(["AUTH", auth])), [json!(["OK", auth.id, true, ""])]);
-    assert_eq!(world.stats()["connections"], json!({"open": 3, "authenticated": 3, "opened": 0}));
+    assert_eq!(world.stats()["connections"], json!({"open": 3, "authenticated": 3, "providers": 0, "opened": 0}));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn an_unreadable_attachment_closes_its_connection_alone() {
         "",
         "{",
         r#"{"v":99,"c":"","k":[],"s":[]}"#,
-        r#"{"v":1,"n":null,"c":"","k":[],"q":[],"s":[["s",false,[{"ids":5}]]]}"#,
+        r#"{"v":2,"n":null,"c":"","k":[],"p":[],"l":[],"q":[],"s":[["s",false,[{"ids":5}]]]}"#,
     ] {
         world.corrupt(a, text);
         world.reset(false);

@@ -14,8 +14,8 @@ pub struct Made {
 }
 
 const KINDS: &[u16] = &[
-    1, 1, 1, 1, 5050, 5050, 6050, 6050, 7000, 7000, 0, 10_002, 30_023, 30_023, 31_990, 31_990, 4, 4, 1059, 1059, 5, 5,
-    5, 20_001, 21_059,
+    1, 1, 1, 1, 40, 40, 1063, 1063, 9735, 9735, 0, 10_002, 30_023, 30_023, 31_989, 31_989, 4, 4, 1059, 1059, 5, 5, 5,
+    20_001, 21_059,
 ];
 /// Names of tags; a filter can ask for the first seven.
 const NAMES: &[&str] = &["e", "p", "t", "k", "T", "d", "a", "alt", "é", "1", ""];
@@ -50,7 +50,7 @@ fn event(chance: &mut Chance, authors: &[Author], made: &[Made]) -> Event {
     match kind {
         5 => (time, tags) = deletion(chance, time, author, made),
         4 | 1059 | 21_059 if !chance.one_in(6) => tags.push(vec!["p".to_owned(), key(chance, authors)]),
-        30_023 | 31_990 if !chance.one_in(6) => tags.push(vec!["d".to_owned(), word(chance)]),
+        30_023 | 31_989 if !chance.one_in(6) => tags.push(vec!["d".to_owned(), word(chance)]),
         _ => {}
     }
     for _ in 0..chance.below(4) {

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use nexus::market::job;
-use nexus::nostr::{Event, EventId, Filter, PublicKey, deletion};
+use nexus::market::job::NIP90;
+use nexus::nostr::{Event, EventId, Filter, PublicKey};
+use nexus::store::counts::Flush;
 use nexus::store::read::{self, StoredEvent, Text, Viewer};
 use nexus::store::write::{self, NewEvent, Outcome};
-use nexus::store::{Statement, sweep};
+use nexus::store::{Rows, Statement, sweep};
 use serde_json::Value;
 
 use crate::common::Database;
 use crate::common::d1::D1;
+use crate::common::events::new_event;
 use crate::model::Fate;
 
 /// More than is ever stored.
@@ -36,28 +38,22 @@ pub fn clear(d1: &mut D1) {
     let sql = |sql: String| Statement { sql, params: vec![] };
     let tables = ["events", "tags", "jobs", "deletions", "vanishing"];
     let mut statements = tables.map(|table| sql(format!("DELETE FROM {table}"))).to_vec();
-    statements.push(sql(
-        "UPDATE totals SET last_seq = 0, stored = 0, requested = 0, with_feedback = 0, with_result = 0".to_owned(),
-    ));
+    statements.push(sql("UPDATE totals SET last_seq = 0, stored = 0, flush = 0, counts = '{}'".to_owned()));
     d1.run(&statements).unwrap();
 }
 
 /// Writes a group.
 pub fn take(d1: &mut D1, group: &[&Event]) -> Vec<Fate> {
-    let new = |event: &&Event| NewEvent {
-        event: (*event).clone(),
-        expires_at: event.expiration().unwrap(),
-        deletes: deletion::targets(event, &[]),
-        job: job::NIP90.job_of(event),
-    };
+    let new: Vec<NewEvent> = group.iter().map(|event| new_event(event)).collect();
     let ids: Vec<EventId> = group.iter().map(|event| event.id).collect();
-    let rows = d1.run(&write::statements(&group.iter().map(new).collect::<Vec<_>>())).unwrap();
+    let rows = d1.run(&write::statements(&new, &Flush::default())).unwrap();
     let committed = write::decode(&ids, &rows).unwrap();
     let fate = |id: &EventId| match committed.outcomes[id] {
-        Outcome::Stored(seq) if seq > committed.base => Fate::Stored,
-        Outcome::Stored(_) => Fate::Known,
+        Outcome::Stored { seq, .. } if seq > committed.base => Fate::Stored,
+        Outcome::Stored { .. } => Fate::Known,
         Outcome::Superseded => Fate::Superseded,
         Outcome::Deleted => Fate::Deleted,
+        Outcome::Cancelled | Outcome::Disagrees(_) => panic!("there are no jobs here"),
     };
     ids.iter().map(fate).collect()
 }
@@ -76,26 +72,30 @@ pub fn sweep(d1: &mut D1, now: u64) {
 pub fn find(d1: &mut D1, asked: &[Asked]) -> Vec<Found> {
     let statements = |asked: &Asked| {
         let filter = Filter::parse(&asked.filter.to_string()).unwrap();
-        let viewer = Viewer { keys: asked.keys, now: asked.now };
+        let viewer = Viewer { keys: asked.keys, profile: &NIP90, now: asked.now };
         let newest = |limit| read::newest(&filter, limit, u64::MAX >> 12, &viewer);
         [newest(ALL), newest(asked.limit), read::all(&filter, &viewer)]
     };
-    let statements: Vec<Statement> = asked.iter().flat_map(statements).collect();
-    let mut rows = d1.run(&statements).unwrap().into_iter();
-    let mut next = || rows.next().unwrap();
-    let found = |_: &Asked| Found {
-        all: events(next()),
-        limited: events(next()),
+    let statements: Vec<[Vec<Statement>; 3]> = asked.iter().map(statements).collect();
+    let mut rows = d1.run(&statements.as_flattened().concat()).unwrap().into_iter();
+    let mut next = |statements: &Vec<Statement>| rows.by_ref().take(statements.len()).collect::<Rows>();
+    let found = |(asked, [all, limited, counted]): (&Asked, &[Vec<Statement>; 3])| Found {
+        all: events(next(all), ALL),
+        limited: events(next(limited), asked.limit),
         counted: {
-            let counted = read::decode_counted(vec![next()]).unwrap().unwrap();
+            let counted = read::decode_counted(next(counted)).unwrap().unwrap();
             counted.keys().map(ToString::to_string).collect()
         },
     };
-    asked.iter().map(found).collect()
+    asked.iter().zip(&statements).map(found).collect()
 }
 
-fn events(rows: Vec<String>) -> Vec<Value> {
-    let events = read::decode(rows).unwrap().unwrap();
+/// The newest of all lists together.
+fn events(lists: Rows, limit: u64) -> Vec<Value> {
+    let mut events: Vec<StoredEvent> =
+        lists.into_iter().flat_map(|rows| read::decode(rows).unwrap().unwrap()).collect();
+    events.sort_by(|a, b| b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id)));
+    events.truncate(limit as usize);
     let json = |event: &StoredEvent| match &event.text {
         Text::Json(json) => serde_json::from_str(json).unwrap(),
         Text::Large(_) => panic!("no text is too large here"),

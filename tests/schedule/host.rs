@@ -6,11 +6,12 @@ use std::rc::Rc;
 
 use nexus::nostr::Event;
 use nexus::relay::{Config, ConnId, Effect, Input, Relay, Ticket};
+use nexus::store::counts::{self, Flush};
 use nexus::store::write::{self, NewEvent};
-use nexus::store::{Statement, StoreError, read};
+use nexus::store::{Statement, StoreError, market, read};
 
 use crate::common::Database;
-use crate::common::events::NOW;
+use crate::common::events::{NOW, new_event};
 use crate::common::sqlite::Sqlite;
 use crate::common::world::config;
 use crate::pool::{Ev, Pool};
@@ -37,6 +38,8 @@ pub enum Errand {
     Totals,
     /// Events that landed unknown.
     Search,
+    /// Whether a key that was proven is a provider's.
+    Provider,
 }
 
 /// Statements on their way.
@@ -65,8 +68,10 @@ fn errand(query: &[Statement]) -> Errand {
     let is = |known: Statement| query.iter().any(|statement| statement.sql == known.sql);
     if is(read::log(0, 0)) {
         Errand::Search
-    } else if query == write::read_totals() {
+    } else if query == counts::read_totals() {
         Errand::Totals
+    } else if is(market::providers_among([], 0)) {
+        Errand::Provider
     } else {
         Errand::Question
     }
@@ -82,7 +87,7 @@ pub fn database() -> Sqlite {
 /// Forgets everything.
 pub fn wipe(db: &Sqlite) {
     let wipe = "DELETE FROM events; DELETE FROM tags; DELETE FROM deletions; DELETE FROM vanishing; DELETE FROM jobs; \
-                UPDATE totals SET last_seq = 0, stored = 0, requested = 0, with_feedback = 0, with_result = 0;";
+                UPDATE totals SET last_seq = 0, stored = 0, flush = 0, counts = '{}';";
     db.0.execute_batch(wipe).unwrap();
 }
 
@@ -107,9 +112,8 @@ impl Host {
 
     /// Puts events into the database, past the engine.
     pub fn store(&mut self, events: impl Iterator<Item = Event>) {
-        let group: Vec<NewEvent> =
-            events.map(|event| NewEvent { event, expires_at: None, deletes: vec![], job: None }).collect();
-        self.db.run(&write::statements(&group)).unwrap();
+        let group: Vec<NewEvent> = events.map(|event| new_event(&event)).collect();
+        self.db.run(&write::statements(&group, &Flush::default())).unwrap();
     }
 
     pub fn input(&mut self, input: Input) -> Vec<Sent> {
@@ -145,7 +149,7 @@ impl Host {
             }
         };
         let result = match ran {
-            Some(rows) if ending == Ending::Works => Ok(rows),
+            Some(rows) if ending == Ending::Works => Ok(rows.into()),
             // Some hosts know why, some only waited for long.
             _ if self.now.is_multiple_of(3) => Err(StoreError::timed_out()),
             _ => Err(StoreError::new("disk on fire")),
@@ -153,7 +157,7 @@ impl Host {
         let ticket = *ticket;
         *answer = Some(match errand {
             Errand::Commit => Input::Committed { ticket, result },
-            Errand::Question | Errand::Totals | Errand::Search => Input::Answered { ticket, result },
+            _ => Input::Answered { ticket, result },
         });
     }
 

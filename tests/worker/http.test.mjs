@@ -20,7 +20,7 @@ test("NIP-11 with its three CORS headers and the settings in force", async () =>
   assert.equal(document.name, "Market");
   assert.equal(document.limitation.max_limit, 400);
   assert.equal(document.limitation.auth_required, true);
-  assert.deepEqual(document.supported_nips, [1, 9, 11, 13, 17, 40, 42, 45, 62, 67, 70]);
+  assert.deepEqual(document.supported_nips, [1, 9, 11, 13, 17, 32, 40, 42, 45, 62, 67, 70, 89, 90]);
 });
 
 test("a browser gets the HUD and its files, nothing from elsewhere", async () => {
@@ -38,8 +38,9 @@ test("numbers and health", async () => {
   assert.match(stats.headers.get("content-type"), /^application\/json/);
   for (const name of CORS) assert.ok(stats.headers.get(name), name);
   const body = await stats.json();
-  assert.equal(body.version, 1);
-  assert.deepEqual(body.jobs, { requested: 0, with_feedback: 0, with_result: 0 });
+  assert.equal(body.version, 2);
+  assert.deepEqual([body.jobs.requested, body.jobs.fill_rate, body.jobs.time_to_result.p50_ms], [0, null, null]);
+  assert.deepEqual(await (await get("/api/handlers?k=5050")).json(), { version: 1, kind: 5050, handlers: [] });
   assert.deepEqual(await (await get("/health")).json(), { status: "ok" });
 });
 
@@ -47,6 +48,8 @@ test("errors are JSON with an error", async () => {
   const cases = [
     ["GET", "/nowhere", {}, 404],
     ["GET", "/api/nothing", {}, 404],
+    ["GET", "/api/handlers", {}, 400],
+    ["GET", "/api/handlers?k=-1", {}, 400],
     ["POST", "/nowhere", {}, 404],
     ["POST", "/", {}, 405],
     ["DELETE", "/api/stats", {}, 405],

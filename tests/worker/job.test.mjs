@@ -50,7 +50,11 @@ test("the whole job", async () => {
   assert.deepEqual(overheard.events, []);
 
   const stats = await relay.stats();
-  assert.deepEqual(stats.jobs, { requested: 1, with_feedback: 1, with_result: 1 });
+  assert.deepEqual([stats.jobs.requested, stats.jobs.with_feedback, stats.jobs.with_result], [1, 1, 1]);
+  assert.deepEqual(stats.jobs.by_kind, { 5050: { success: 1 } });
+  assert.equal(stats.providers.active_last_hour, 1);
+  // D1's own meter.
+  assert.ok(stats.storage.rows.written > 40 && stats.storage.rows.read > 40, JSON.stringify(stats.storage.rows));
   assert.equal(stats.events.stored, 5);
   assert.equal(stats.connections.authenticated, 3);
   for (const client of [provider, back, stranger]) client.close();

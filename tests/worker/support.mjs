@@ -23,7 +23,8 @@ export async function startRelay({ vars = {}, persist, migrate = true, port = 0 
       binding: "ASSETS",
       routerConfig: { invoke_user_worker_ahead_of_assets: true, has_user_worker: true },
     },
-    bindings: { RELAY_URL: "wss://nexus.example", ...vars },
+    // Limits of rate have tests of their own.
+    bindings: { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", ...vars },
     host: "127.0.0.1",
     port,
     ...(persist && { defaultPersistRoot: persist }),

@@ -1,0 +1,124 @@
+//! What a market event must look like to be taken (NIP-90, NIP-89). A reason names the tag.
+
+use super::job::{JobProfile, JobRole, State};
+use super::metadata::metadata;
+use crate::nostr::{Event, EventId, Prefix, PublicKey, Reason, Tag, kind};
+
+type Checked = Result<(), Reason>;
+
+fn wrong(what: impl Into<String>) -> Checked {
+    Err(Reason::new(Prefix::Invalid, what))
+}
+
+/// Checks an event by its own tags; events that are no part of the market are left alone.
+pub fn check(profile: &JobProfile, event: &Event) -> Checked {
+    if event.kind == kind::HANDLER {
+        return handler(event);
+    }
+    match profile.role(event.kind) {
+        None => Ok(()),
+        Some(JobRole::Request) => request(event),
+        Some(JobRole::Feedback) => answer(event).and_then(|()| feedback(event)),
+        Some(JobRole::Result) => answer(event).and_then(|()| result(profile, event)),
+    }
+}
+
+fn request(event: &Event) -> Checked {
+    each(event, "p", |tag| is_key(tag.value()), "must name a public key, 64 lower-case hex digits")?;
+    each(event, "e", |tag| is_id(tag.value()), "must name an event, 64 lower-case hex digits")?;
+    each(event, "i", is_input, "must have a value, and for the types event and job that is an event id")?;
+    each(event, "bid", |tag| is_msats(tag.value()), "must be a whole number of msats")?;
+    each(event, "output", |tag| has_value(tag.value()), "must name a MIME type")?;
+    each(event, "param", |tag| has_value(tag.value()), "must name a parameter")?;
+    each(event, "relays", |tag| has_value(tag.value()), "must name a relay")
+}
+
+fn answer(event: &Event) -> Checked {
+    if !event.tags.iter().any(|tag| tag.name() == "e") {
+        return wrong("e tag is missing; it names the job request");
+    }
+    each(event, "e", |tag| is_id(tag.value()), "must be an event id, 64 lower-case hex digits")?;
+    let Some(customer) = event.tags.iter().find(|tag| tag.name() == "p").map(Tag::value) else {
+        return wrong("p tag is missing; it names the customer");
+    };
+    each(event, "p", |tag| is_key(tag.value()), "must be a public key, 64 lower-case hex digits")?;
+    // Who may read the answer to an encrypted job is decided by this tag.
+    each(event, "p", |tag| tag.value() == customer, "names several keys; a job has one customer")?;
+    each(event, "amount", |tag| is_msats(tag.value()), "must be a whole number of msats")?;
+    each(
+        event,
+        "amount",
+        |tag| tag.element(2).is_none_or(|bolt11| bolt11.is_empty() || bolt11.to_ascii_lowercase().starts_with("ln")),
+        "must have a bolt11 invoice as its third element, or none",
+    )
+}
+
+fn feedback(event: &Event) -> Checked {
+    let Some(status) = event.tag_value("status") else { return wrong("status tag is missing") };
+    match State::of_status(status) {
+        None => wrong("status tag must be payment-required, processing, error, success or partial"),
+        Some(State::PaymentRequired) if event.tag_value("amount").is_none() => {
+            wrong("amount tag is missing; payment-required says how many msats")
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn result(profile: &JobProfile, event: &Event) -> Checked {
+    let Some(text) = event.tag_value("request") else { return Ok(()) };
+    let Ok(request) = Event::parse(text) else { return wrong("request tag must be the job request as JSON") };
+    if Some(request.id) != event.tag_value("e").and_then(EventId::parse) {
+        return wrong("request tag is another event than the e tag names");
+    }
+    if Some(request.kind) != profile.request_of(event.kind) {
+        return wrong(format!("request tag is of kind {}, which kind {} does not answer", request.kind, event.kind));
+    }
+    Ok(())
+}
+
+/// NIP-89.
+fn handler(event: &Event) -> Checked {
+    if event.tag_value("d").is_none() {
+        return wrong("d tag is missing; it names the handler");
+    }
+    if event.tag_value("k").is_none() {
+        return wrong("k tag is missing; it names a kind that is handled");
+    }
+    each(event, "k", |tag| tag.value().is_some_and(|k| k.parse::<u16>().is_ok()), "must be a kind, 0 to 65535")?;
+    if event.content.is_empty() || metadata(&event.content).is_some() {
+        Ok(())
+    } else {
+        wrong("content must be empty or a JSON object")
+    }
+}
+
+fn each(event: &Event, name: &str, holds: impl Fn(&Tag) -> bool, must: &str) -> Checked {
+    if event.tags.iter().filter(|tag| tag.name() == name).all(holds) {
+        Ok(())
+    } else {
+        wrong(format!("{name} tag {must}"))
+    }
+}
+
+fn is_id(value: Option<&str>) -> bool {
+    value.is_some_and(|value| EventId::parse(value).is_some())
+}
+
+fn is_key(value: Option<&str>) -> bool {
+    value.is_some_and(|value| PublicKey::parse(value).is_some())
+}
+
+fn is_msats(value: Option<&str>) -> bool {
+    value.is_some_and(|value| value.bytes().all(|byte| byte.is_ascii_digit()) && value.parse::<u64>().is_ok())
+}
+
+fn has_value(value: Option<&str>) -> bool {
+    value.is_some_and(|value| !value.is_empty())
+}
+
+fn is_input(tag: &Tag) -> bool {
+    match tag.element(2) {
+        Some("event" | "job") => is_id(tag.value()),
+        _ => tag.value().is_some(),
+    }
+}

@@ -1,0 +1,155 @@
+//! Questions over HTTP that need the engine: `/api/stats` and `/api/handlers`. What the store says is
+//! kept for a moment, so that many who look cost no more than one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Effect, Millis, Purpose, Relay, http};
+use crate::market::handler::{self, Candidate};
+use crate::market::reputation;
+use crate::nostr::PublicKey;
+use crate::store::counts::{self, Counts};
+use crate::store::market::{self, Handlers};
+use crate::store::{Rows, StoreError};
+
+/// Milliseconds for which counts answer `/api/stats` while no event comes.
+const STATS_FRESH: Millis = 60_000;
+/// Milliseconds for which handlers of a kind answer `/api/handlers`.
+const HANDLERS_FRESH: Millis = 15_000;
+/// Kinds whose handlers are kept.
+const MAX_KINDS: usize = 64;
+
+/// Names an HTTP request until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// What an HTTP request asks of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// `/api/stats`
+    Stats,
+    /// `/api/handlers?k=…`
+    Handlers(u16),
+}
+
+/// Answers of the store that are kept, and who waits for them.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    counts: Option<Known>,
+    handlers: BTreeMap<u16, (Millis, Handlers)>,
+    waiting: Vec<(RequestId, Api)>,
+}
+
+/// What the store has counted.
+#[derive(Debug)]
+struct Known {
+    at: Millis,
+    /// The log when it was asked.
+    upto: u64,
+    counts: Counts,
+    active_providers: u64,
+}
+
+impl Desk {
+    fn waits(&self, api: Api) -> bool {
+        self.waiting.iter().any(|(_, waiting)| *waiting == api)
+    }
+}
+
+impl Relay {
+    pub(super) fn requested(&mut self, request: RequestId, api: Api, now: Millis, out: &mut Vec<Effect>) {
+        if let Some(body) = self.known(api, now) {
+            return out.push(Effect::Respond { request, status: 200, body });
+        }
+        let asked = self.desk.waits(api);
+        self.desk.waiting.push((request, api));
+        if asked {
+            return;
+        }
+        let seconds = now / 1000;
+        let statements = match api {
+            Api::Stats => vec![counts::read_counts(), market::active_providers(seconds)],
+            Api::Handlers(kind) => market::handlers(kind, seconds),
+        };
+        self.query(Purpose::Api(api), statements, now, out);
+    }
+
+    pub(super) fn api_answered(
+        &mut self,
+        api: Api,
+        result: Result<Rows, StoreError>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        let kept = result.and_then(|rows| match api {
+            Api::Stats => {
+                let active = rows.last().and_then(|rows| rows.first()).and_then(|row| row.parse().ok());
+                let (counts, upto) = (counts::decode_counts(&rows)?, self.writer.told());
+                let active_providers = active.unwrap_or_default();
+                self.desk.counts = Some(Known { at: now, upto, counts, active_providers });
+                Ok(())
+            }
+            Api::Handlers(kind) => {
+                let handlers = market::decode_handlers(&rows)?;
+                if self.desk.handlers.len() >= MAX_KINDS {
+                    self.desk.handlers.retain(|_, (at, _)| now.saturating_sub(*at) <= HANDLERS_FRESH);
+                }
+                if self.desk.handlers.len() >= MAX_KINDS {
+                    self.desk.handlers.pop_first();
+                }
+                self.desk.handlers.insert(kind, (now, handlers));
+                Ok(())
+            }
+        });
+        let (status, body) = match (kept, self.known(api, now)) {
+            (Ok(()), Some(body)) => (200, body),
+            // What is in memory is told all the same: an operator looks when things are broken.
+            (Err(_), _) if api == Api::Stats => {
+                let known = self.desk.counts.as_ref();
+                let counts = known.map(|known| (&known.counts, known.active_providers));
+                (200, self.counters.report(now, counts, &self.conns))
+            }
+            (Err(error), _) => (503, http::error_body(&format!("database: {error}"))),
+            (Ok(()), None) => (503, http::error_body("the numbers are not known")),
+        };
+        let (answered, waiting) =
+            std::mem::take(&mut self.desk.waiting).into_iter().partition(|(_, waiting)| *waiting == api);
+        self.desk.waiting = waiting;
+        let answered: Vec<(RequestId, Api)> = answered;
+        let respond = |(request, _)| Effect::Respond { request, status, body: body.clone() };
+        out.extend(answered.into_iter().map(respond));
+    }
+
+    /// The answer, when what the store said of it is fresh.
+    fn known(&self, api: Api, now: Millis) -> Option<String> {
+        match api {
+            Api::Stats => {
+                let known = self.desk.counts.as_ref()?;
+                let fresh = known.upto == self.writer.told() && now.saturating_sub(known.at) <= STATS_FRESH;
+                fresh.then(|| self.counters.report(now, Some((&known.counts, known.active_providers)), &self.conns))
+            }
+            Api::Handlers(kind) => {
+                let (at, handlers) = self.desk.handlers.get(&kind)?;
+                (now.saturating_sub(*at) <= HANDLERS_FRESH).then(|| self.ranked(kind, handlers, now))
+            }
+        }
+    }
+
+    fn ranked(&self, kind: u16, handlers: &Handlers, now: Millis) -> String {
+        let online: BTreeSet<PublicKey> = self.conns.values().flat_map(|state| state.keys.iter().copied()).collect();
+        let candidate = |found: &market::Found| {
+            let pubkey = found.event.pubkey;
+            let votes = handlers.votes.get(&pubkey).map(Vec::as_slice).unwrap_or_default();
+            let online = online.contains(&pubkey);
+            Candidate {
+                pubkey,
+                event: found.event.clone(),
+                record: found.record.clone(),
+                reputation: reputation::tally(&pubkey, votes),
+                online,
+                last_seen: if online { Some(now / 1000) } else { found.record.last_active },
+            }
+        };
+        let ranked = handler::rank(handlers.found.iter().map(candidate).collect());
+        serde_json::json!({ "version": 1, "kind": kind, "handlers": ranked }).to_string()
+    }
+}

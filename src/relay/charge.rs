@@ -1,0 +1,99 @@
+//! Who pays for what: which class a connection's holder is of, what a message costs, and the answer
+//! when it is too much.
+
+use super::class::{Class, Lane};
+use super::quota::Holder;
+use super::{ConnId, Effect, Millis, Relay, conn};
+use crate::nostr::{Event, KindClass, Prefix, PublicKey, Reason};
+
+/// Milli-tokens of one event, AUTH or question.
+const ONE: u64 = 1000;
+/// Milli-tokens of an ephemeral event, which costs no storage.
+const EPHEMERAL: u64 = 100;
+/// Milli-tokens of a byte.
+const BYTE: u64 = 1000;
+/// Milli-tokens of a row the database read for a question.
+const ROW: u64 = 1;
+
+impl Relay {
+    /// Takes the bytes of a frame.
+    pub(super) fn pay_bytes(&mut self, conn: ConnId, bytes: usize, now: Millis) -> Result<(), Reason> {
+        self.charge(self.holder(conn, None), Lane::Bytes, BYTE.saturating_mul(bytes as u64), now)
+    }
+
+    /// Takes an event: from its author when the connection has proven that key, else from whoever the
+    /// connection is. Answers to jobs that are held have a lane of their own.
+    pub(super) fn pay_event(&mut self, conn: ConnId, event: &Event, answer: bool, now: Millis) -> Result<(), Reason> {
+        let lane = if answer { Lane::Answers } else { Lane::Events };
+        let cost = if event.class() == KindClass::Ephemeral { EPHEMERAL } else { ONE };
+        self.charge(self.holder(conn, Some(&event.pubkey)), lane, cost, now)
+    }
+
+    /// Takes an attempt to prove a key, which costs a verification: always from the network.
+    pub(super) fn pay_auth(&mut self, conn: ConnId, now: Millis) -> Result<(), Reason> {
+        self.charge((self.network(conn), Class::Guest), Lane::Events, ONE, now)
+    }
+
+    /// Takes a question.
+    pub(super) fn pay_question(&mut self, conn: ConnId, now: Millis) -> Result<(), Reason> {
+        self.charge(self.holder(conn, None), Lane::Queries, ONE, now)
+    }
+
+    /// Takes what answering a question has cost, once it is known.
+    pub(super) fn pay_rows(&mut self, conn: ConnId, rows: u64, now: Millis) {
+        let (holder, class) = self.holder(conn, None);
+        if let Some(classes) = &self.config.quotas {
+            self.quotas.debit(&holder, classes.rates(class), Lane::Queries, rows.saturating_mul(ROW), now);
+        }
+    }
+
+    fn charge(&mut self, (holder, class): (Holder, Class), lane: Lane, cost: u64, now: Millis) -> Result<(), Reason> {
+        let Some(classes) = &self.config.quotas else { return Ok(()) };
+        self.quotas.charge(&holder, classes.rates(class), lane, cost, now).map_err(|seconds| {
+            self.counters.limited(lane);
+            let (rate, what) = (classes.rates(class).of(lane).per_second, lane.as_str());
+            let text = format!("{rate} {what} a second for one {}; retry in {seconds} s", class.as_str());
+            Reason::new(Prefix::RateLimited, text)
+        })
+    }
+
+    /// Who pays for a connection: the first of its keys (`author`, when that is one of them), else the
+    /// network it comes from.
+    fn holder(&self, conn: ConnId, author: Option<&PublicKey>) -> (Holder, Class) {
+        let Some(state) = self.conns.get(&conn) else { return (self.network(conn), Class::Guest) };
+        match author.and_then(|author| state.keys.get(author)).or_else(|| state.keys.first()) {
+            Some(key) => (Holder::Key(*key), self.class(state, key)),
+            None => (self.network(conn), Class::Guest),
+        }
+    }
+
+    fn class(&self, state: &conn::Conn, key: &PublicKey) -> Class {
+        let listed = self.config.quotas.as_ref().is_some_and(|classes| classes.listed_keys.contains(key));
+        match (listed, state.providers.contains(key)) {
+            (true, _) => Class::Listed,
+            (false, true) => Class::Provider,
+            (false, false) => Class::Agent,
+        }
+    }
+
+    /// The network of a connection; a host that knows no address makes each connection one of its own.
+    fn network(&self, conn: ConnId) -> Holder {
+        let network = self.conns.get(&conn).and_then(|state| state.network.clone());
+        Holder::Network(network.unwrap_or_else(|| conn.to_string()))
+    }
+
+    /// Everybody whose levels a connection is asked to remember: its network and its keys.
+    pub(super) fn holders(&self, conn: ConnId) -> Vec<Holder> {
+        let keys = self.conns.get(&conn).into_iter().flat_map(|state| &state.keys);
+        [self.network(conn)].into_iter().chain(keys.map(|key| Holder::Key(*key))).collect()
+    }
+
+    /// Has a connection remember levels that have become low, so that no loss of memory fills them.
+    pub(super) fn remember_levels(&mut self, conn: ConnId, now: Millis, out: &mut Vec<Effect>) {
+        let (holder, class) = self.holder(conn, None);
+        let Some(classes) = &self.config.quotas else { return };
+        if self.quotas.needs_saving(&holder, classes.rates(class), now) {
+            self.remember(conn, out);
+        }
+    }
+}

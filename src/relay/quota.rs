@@ -1,0 +1,442 @@
+//! Quotas: token buckets that say how much a holder may do, and when it may do more.
+//!
+//! Owns the levels of every holder's buckets and the text they are saved as. Never reads a clock,
+//! does IO, decides who is of which class or what a message costs, or knows more holders than
+//! [`MAX_HOLDERS`]. A bucket that is full again need not be known: an unknown holder's are full.
+//!
+//! One token is 1000 milli-tokens, so a rate of one token a second is one milli-token a millisecond
+//! and nothing is ever rounded.
+
+use std::collections::BTreeMap;
+
+use super::Millis;
+use super::class::{Lane, Rate, Rates, milli};
+use crate::nostr::PublicKey;
+
+/// Holders known at the most.
+const MAX_HOLDERS: usize = 100_000;
+/// Holders left when there were too many.
+const KEPT_HOLDERS: usize = 75_000;
+/// Holders below which nobody looks for those that can be forgotten.
+const FEW_HOLDERS: usize = 1024;
+/// Bursts a bucket can owe at the most, negated.
+const MAX_DEBT: i64 = -10;
+/// Milliseconds between two reports that a holder should be saved.
+const REPORT_EVERY: Millis = 1000;
+/// Milliseconds the clock may go back and have nothing refilled until it has caught up. When it goes
+/// back further it was wrong before, and refilling goes on from the new time.
+const MAX_BACKWARDS: Millis = 3_600_000;
+
+/// Who pays.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    /// The network a connection comes from, before AUTH.
+    Network(String),
+    /// A proven key: all its connections together.
+    Key(PublicKey),
+}
+
+/// The buckets of one holder.
+#[derive(Debug)]
+struct Buckets {
+    /// The time of the levels.
+    at: Millis,
+    /// When all will be full, by the rates of their last use.
+    full_at: Millis,
+    /// When it was last reported that they should be saved, and the levels then.
+    reported: Option<(Millis, [i64; 4])>,
+    /// Milli-tokens by lane; below zero is a debt.
+    levels: [i64; 4],
+}
+
+impl Buckets {
+    /// Buckets that the next refill cuts down to full ones.
+    const fn new(now: Millis) -> Self {
+        Self { at: now, full_at: now, reported: None, levels: [i64::MAX; 4] }
+    }
+
+    const fn level(&mut self, lane: Lane) -> &mut i64 {
+        let [events, answers, queries, bytes] = &mut self.levels;
+        match lane {
+            Lane::Events => events,
+            Lane::Answers => answers,
+            Lane::Queries => queries,
+            Lane::Bytes => bytes,
+        }
+    }
+
+    /// Brings the levels to `now`, or leaves them at a later time that was seen before.
+    fn refill(&mut self, rates: &Rates, now: Millis) {
+        if self.at > now.saturating_add(MAX_BACKWARDS) {
+            self.at = now;
+        }
+        let elapsed = now.saturating_sub(self.at);
+        self.at = self.at.max(now);
+        self.full_at = self.at;
+        for (level, rate) in self.levels.iter_mut().zip(rates.by_lane()) {
+            let gained = milli(elapsed.saturating_mul(rate.per_second));
+            let full = rate.full();
+            *level = level.saturating_add(gained).clamp(full.saturating_mul(MAX_DEBT), full);
+            let wait = rate.time_for(full.saturating_sub(*level));
+            self.full_at = self.full_at.max(self.at.saturating_add(wait));
+        }
+    }
+
+    /// Takes `cost` milli-tokens from a bucket that has been refilled.
+    fn take(&mut self, rate: Rate, lane: Lane, cost: u64) {
+        let full = rate.full();
+        let level = self.level(lane);
+        *level = level.saturating_sub(milli(cost)).max(full.saturating_mul(MAX_DEBT));
+        let wait = rate.time_for(full.saturating_sub(*level));
+        self.full_at = self.full_at.max(self.at.saturating_add(wait));
+    }
+
+    /// Reads back what [`Quotas::saved`] wrote.
+    fn parse(text: &str) -> Option<Self> {
+        let (times, levels) = text.split_once(';')?;
+        let (at, full_in) = times.split_once(',')?;
+        let (at, full_in): (Millis, Millis) = (at.parse().ok()?, full_in.parse().ok()?);
+        let levels: Vec<i64> = levels.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
+        let levels = levels.try_into().ok()?;
+        (full_in > 0).then_some(Self { at, full_at: at.saturating_add(full_in), reported: None, levels })
+    }
+
+    /// Keeps the lower levels of two that may both hold. The rates are not known here: what the older
+    /// one has gained since is lost, unless it was full by the time of the newer and says nothing.
+    fn merge(&mut self, other: Self) {
+        if other.full_at <= self.at {
+            return;
+        }
+        if self.full_at <= other.at {
+            self.levels = other.levels;
+        }
+        for (level, other) in self.levels.iter_mut().zip(other.levels) {
+            *level = other.min(*level);
+        }
+        self.at = self.at.max(other.at);
+        self.full_at = self.full_at.max(other.full_at);
+    }
+}
+
+/// The buckets of all holders.
+#[derive(Debug, Default)]
+pub struct Quotas {
+    holders: BTreeMap<Holder, Buckets>,
+    /// How many holders there may be before those that are full are looked for.
+    purge_at: usize,
+}
+
+impl Quotas {
+    /// Takes `cost` milli-tokens if the bucket has them, or is full: a cost above the burst leaves a
+    /// debt. Otherwise nothing is taken, and the error is the seconds after which it would be.
+    pub fn charge(&mut self, holder: &Holder, rates: &Rates, lane: Lane, cost: u64, now: Millis) -> Result<(), u64> {
+        let rate = rates.of(lane);
+        let buckets = self.refilled(holder, rates, now);
+        let missing = milli(cost).min(rate.full()).saturating_sub(*buckets.level(lane));
+        if missing > 0 {
+            let ready_at = buckets.at.saturating_add(rate.time_for(missing));
+            return Err(ready_at.saturating_sub(now).div_ceil(1000).max(1));
+        }
+        buckets.take(rate, lane, cost);
+        Ok(())
+    }
+
+    /// Takes `cost` milli-tokens, whether the bucket has them or not; it owes ten bursts at the most.
+    pub fn debit(&mut self, holder: &Holder, rates: &Rates, lane: Lane, cost: u64, now: Millis) {
+        self.refilled(holder, rates, now).take(rates.of(lane), lane, cost);
+    }
+
+    /// Whether a bucket is below half its burst, so that the holder is worth saving. Says so once a
+    /// second, and whenever another eighth of a burst is gone.
+    pub fn needs_saving(&mut self, holder: &Holder, rates: &Rates, now: Millis) -> bool {
+        let Some(buckets) = self.holders.get_mut(holder) else { return false };
+        buckets.refill(rates, now);
+        let much = |at: Millis, levels: [i64; 4]| {
+            let fallen = |((level, before), rate): ((&i64, i64), Rate)| before.saturating_sub(*level) > rate.full() / 8;
+            now.abs_diff(at) >= REPORT_EVERY || buckets.levels.iter().zip(levels).zip(rates.by_lane()).any(fallen)
+        };
+        if !buckets.reported.is_none_or(|(at, levels)| much(at, levels)) {
+            return false;
+        }
+        let low = buckets.levels.iter().zip(rates.by_lane()).any(|(level, rate)| *level < rate.full() / 2);
+        if low {
+            buckets.reported = Some((now, buckets.levels));
+        }
+        low
+    }
+
+    /// The holder's buckets as text that [`restore`](Self::restore) reads: the time of the levels in
+    /// Unix milliseconds, milliseconds from then until all are full, and the levels in milli-tokens, as
+    /// in "1700000000000,5000;100000,200000,200000,4194304000". `None` if they are full by now.
+    pub fn saved(&self, holder: &Holder, now: Millis) -> Option<String> {
+        let Buckets { at, full_at, levels: [events, answers, queries, bytes], .. } =
+            self.holders.get(holder).filter(|buckets| buckets.full_at > now.max(buckets.at))?;
+        Some(format!("{at},{};{events},{answers},{queries},{bytes}", full_at.saturating_sub(*at)))
+    }
+
+    /// Takes up what [`saved`](Self::saved) wrote, and ignores anything else. Never raises a level.
+    pub fn restore(&mut self, holder: Holder, text: &str) {
+        let Some(restored) = Buckets::parse(text) else { return };
+        if let Some(buckets) = self.holders.get_mut(&holder) {
+            return buckets.merge(restored);
+        }
+        // The time is not known here, so nobody is taken for full.
+        self.make_room(0);
+        self.holders.insert(holder, restored);
+    }
+
+    fn refilled(&mut self, holder: &Holder, rates: &Rates, now: Millis) -> &mut Buckets {
+        if !self.holders.contains_key(holder) {
+            self.make_room(now);
+        }
+        let buckets = self.holders.entry(holder.clone()).or_insert_with(|| Buckets::new(now));
+        buckets.refill(rates, now);
+        buckets
+    }
+
+    /// Before one more holder: when they have doubled in number, forgets those that are full, and if
+    /// that leaves too many, those that will be full soonest.
+    fn make_room(&mut self, now: Millis) {
+        if self.holders.len() < self.purge_at {
+            return;
+        }
+        self.holders.retain(|_, buckets| buckets.full_at > now);
+        let mut excess = self.holders.len().saturating_sub(KEPT_HOLDERS);
+        if excess > 0 {
+            let mut times: Vec<Millis> = self.holders.values().map(|buckets| buckets.full_at).collect();
+            times.sort_unstable();
+            let last = times.get(excess - 1).copied().unwrap_or_default();
+            self.holders.retain(|_, buckets| {
+                let goes = excess > 0 && buckets.full_at <= last;
+                excess -= usize::from(goes);
+                !goes
+            });
+        }
+        self.purge_at = self.holders.len().saturating_mul(2).clamp(FEW_HOLDERS, MAX_HOLDERS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Millis = 1_700_000_000_000;
+    const LANES: [Lane; 4] = [Lane::Events, Lane::Answers, Lane::Queries, Lane::Bytes];
+
+    fn rates() -> Rates {
+        "events 20/200 queries 7/10 bytes 262144/4194304".parse().unwrap()
+    }
+
+    fn key(n: u32) -> Holder {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        Holder::Key(PublicKey::new(bytes))
+    }
+
+    /// How many charges of `cost` succeed at `now`, in one lane of the first holder.
+    fn drain(quotas: &mut Quotas, lane: Lane, cost: u64, now: Millis) -> usize {
+        (0..).take_while(|_| quotas.charge(&key(0), &rates(), lane, cost, now).is_ok()).count()
+    }
+
+    fn next(seed: &mut u64) -> u64 {
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 7;
+        *seed ^= *seed << 17;
+        *seed
+    }
+
+    #[test]
+    fn a_burst_and_then_the_rate_to_the_token() {
+        let mut quotas = Quotas::default();
+        assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW), 200);
+        let taken: usize = (1..=100_000).map(|ms| drain(&mut quotas, Lane::Events, 1000, NOW + ms)).sum();
+        assert_eq!(taken, 100 * 20);
+        assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW + 110_000), 200);
+        assert_eq!(
+            drain(&mut quotas, Lane::Events, 1000, NOW + 999_999_999),
+            200,
+            "no more than the burst is saved up"
+        );
+        assert_eq!(drain(&mut quotas, Lane::Events, 100, NOW + 1_000_000_000), 0, "20 of 100 milli-tokens are there");
+        assert_eq!(drain(&mut quotas, Lane::Events, 100, NOW + 1_000_000_999), 200, "tenths, and the 20 were not lost");
+    }
+
+    #[test]
+    fn the_seconds_to_wait_are_true() {
+        let mut seed = 42;
+        for _ in 0..2000 {
+            let mut quotas = Quotas::default();
+            let (lane, used) = (LANES[next(&mut seed) as usize % 4], next(&mut seed) % 100_000_000);
+            let cost = 1 + next(&mut seed) % 6_000_000;
+            quotas.debit(&key(0), &rates(), lane, used, NOW);
+            let now = NOW + next(&mut seed) % 4000 - 2000;
+            if let Err(seconds) = quotas.charge(&key(0), &rates(), lane, cost, now) {
+                let before = now + (seconds - 1) * 1000;
+                assert!(quotas.charge(&key(0), &rates(), lane, cost, before).is_err());
+                assert_eq!(quotas.charge(&key(0), &rates(), lane, cost, before + 1000), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn debts_are_made_bounded_and_paid() {
+        let (mut quotas, rates) = (Quotas::default(), rates());
+        assert_eq!(quotas.charge(&key(0), &rates, Lane::Queries, 24_000, NOW), Ok(()), "2.4 bursts from a full bucket");
+        assert_eq!(quotas.charge(&key(0), &rates, Lane::Queries, 0, NOW), Err(2), "14 tokens are owed");
+        assert_eq!(quotas.charge(&key(0), &rates, Lane::Queries, u64::MAX, NOW), Err(4), "full again after 24 tokens");
+        assert_eq!(quotas.charge(&key(0), &rates, Lane::Queries, 0, NOW + 2000), Ok(()), "refusals cost nothing");
+        quotas.debit(&key(1), &rates, Lane::Queries, u64::MAX, NOW);
+        assert_eq!(quotas.charge(&key(1), &rates, Lane::Queries, 0, NOW), Err(15), "10 bursts of 10 at 7 a second");
+    }
+
+    #[test]
+    fn lanes_and_holders_are_apart() {
+        let mut quotas = Quotas::default();
+        quotas.debit(&key(0), &rates(), Lane::Events, 900_000, NOW);
+        assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW), 0);
+        assert_eq!(drain(&mut quotas, Lane::Answers, 1000, NOW), 200);
+        assert_eq!(drain(&mut quotas, Lane::Queries, 1000, NOW), 10);
+        assert_eq!(drain(&mut quotas, Lane::Bytes, 1_000_000, NOW), 4194);
+        let network = Holder::Network("192.0.2.1".to_owned());
+        assert_eq!(quotas.charge(&network, &rates(), Lane::Events, 200_000, NOW), Ok(()));
+    }
+
+    #[test]
+    fn what_is_saved_is_restored_and_never_raises_a_level() {
+        let mut quotas = Quotas::default();
+        assert_eq!(quotas.saved(&key(0), NOW), None);
+        assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW), 200);
+        let empty = quotas.saved(&key(0), NOW).unwrap();
+        assert_eq!(empty, format!("{NOW},10000;0,200000,10000,4194304000"));
+        let mut woken = Quotas::default();
+        woken.restore(key(0), &empty);
+        assert_eq!(woken.saved(&key(0), NOW + 9999), Some(empty.clone()));
+        assert_eq!(woken.saved(&key(0), NOW + 10_000), None, "full by then");
+        assert_eq!(drain(&mut woken, Lane::Events, 1000, NOW + 500), 10);
+
+        // Another connection's text: older, newer, outdated, or nonsense.
+        woken.restore(key(0), &format!("{},9000;20000,5000,10000,4194304000", NOW + 1000));
+        assert_eq!(drain(&mut woken, Lane::Events, 1000, NOW + 1000), 0);
+        assert_eq!(drain(&mut woken, Lane::Answers, 1000, NOW + 1000), 5);
+        assert_eq!(drain(&mut woken, Lane::Events, 1000, NOW + 9000), 160);
+        woken.restore(key(0), &format!("{},50000;-100000,0,0,0", NOW));
+        assert_eq!(drain(&mut woken, Lane::Events, 0, NOW + 13_999), 0, "owes 100 at the time of the newer");
+        assert!(woken.charge(&key(0), &rates(), Lane::Events, 0, NOW + 14_000).is_ok());
+        woken.restore(key(0), &empty);
+        assert_eq!(drain(&mut woken, Lane::Answers, 1000, NOW + 14_000), 100, "5 seconds, as before");
+        let before = woken.saved(&key(0), NOW + 14_000);
+        for text in
+            ["", ";", "1,2", "1,2;3,4,5", "1,2;3,4,5,6,7", "1,0;3,4,5,6", "x,2;3,4,5,6", "1,2;3,4,5,\u{e9}", "1;2;3"]
+        {
+            woken.restore(key(0), text);
+            woken.restore(key(1), text);
+        }
+        assert_eq!((woken.saved(&key(0), NOW + 14_000), woken.holders.len()), (before, 1));
+    }
+
+    #[test]
+    fn extreme_numbers_do_no_harm() {
+        let (max, min) = (u64::MAX, i64::MIN);
+        for (at, rate) in [(0, Rate { per_second: 0, burst: 0 }), (max, Rate { per_second: max, burst: max })] {
+            let (mut quotas, rates) = (Quotas::default(), Rates { events: rate, queries: rate, bytes: rate });
+            quotas.restore(key(0), &format!("{at},{max};{min},{},0,-1", i64::MAX));
+            quotas.restore(key(0), &format!("{max},1;{min},{min},{min},{min}"));
+            for (lane, now) in LANES.into_iter().zip([0, max, 0, NOW]) {
+                let _ = quotas.charge(&key(0), &rates, lane, max, now);
+                quotas.debit(&key(0), &rates, lane, max, now);
+                let _ = (quotas.needs_saving(&key(0), &rates, now), quotas.saved(&key(0), now));
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_gives_nothing() {
+        let mut quotas = Quotas::default();
+        assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW), 200);
+        for now in [NOW - 1000, NOW, NOW - 3_000_000, NOW - 1, NOW] {
+            assert_eq!(drain(&mut quotas, Lane::Events, 1, now), 0);
+        }
+        assert_eq!(quotas.charge(&key(0), &rates(), Lane::Events, 20_000, NOW - 5000), Err(6), "5 to catch up");
+        // The clock was hours ahead and is set right.
+        assert_eq!(drain(&mut quotas, Lane::Events, 1, NOW - 9_000_000), 0);
+        assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW - 9_000_000 + 1000), 20);
+    }
+
+    #[test]
+    fn a_low_holder_is_reported_once_a_second() {
+        let (mut quotas, rates) = (Quotas::default(), rates());
+        assert!(!quotas.needs_saving(&key(0), &rates, NOW));
+        quotas.debit(&key(0), &rates, Lane::Answers, 100_000, NOW);
+        assert!(!quotas.needs_saving(&key(0), &rates, NOW), "half is left");
+        quotas.debit(&key(0), &rates, Lane::Answers, 100_000, NOW);
+        let told = [0, 1, 999, 1000, 1999, 2000].map(|ms| quotas.needs_saving(&key(0), &rates, NOW + ms));
+        assert_eq!(told, [true, false, false, true, false, true]);
+        assert!(!quotas.needs_saving(&key(0), &rates, NOW + 5000), "half is back");
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_full_are_forgotten() {
+        let (mut quotas, rates) = (Quotas::default(), rates());
+        for n in 0..50_000 {
+            // Full again after 100 ms, one of them each millisecond.
+            quotas.debit(&key(n), &rates, Lane::Events, 2000, NOW + Millis::from(n));
+            assert!(quotas.holders.len() <= FEW_HOLDERS);
+        }
+        for n in 0..250_000 {
+            let cost = if n % 10 == 0 { 100_000 } else { 2000 };
+            quotas.debit(&key(n), &rates, Lane::Events, cost, NOW + 50_000);
+            if n % 2 == 0 {
+                quotas.restore(key(n + 1_000_000), &format!("{NOW},50001;0,0,0,0"));
+            }
+            assert!(quotas.holders.len() <= MAX_HOLDERS);
+        }
+        let indebted = (0..250_000).step_by(10).filter(|n| quotas.holders.contains_key(&key(*n))).count();
+        assert_eq!(indebted, 25_000, "those that need it longest are kept");
+    }
+
+    /// The model gains each millisecond on its own and forgets nothing.
+    #[test]
+    fn any_run_agrees_with_a_dumb_model() {
+        for run in 1..=20_u64 {
+            let (mut seed, rates, mut now) = (run * 0x9e37_79b9, rates(), NOW);
+            let full = rates.by_lane().map(Rate::full);
+            let (mut quotas, mut model) = (Quotas::default(), [full; 5]);
+            for _ in 0..3000 {
+                for _ in 0..next(&mut seed) % 20 * (next(&mut seed) % 20) {
+                    now += 1;
+                    for (level, rate) in model.iter_mut().flat_map(|levels| levels.iter_mut().zip(rates.by_lane())) {
+                        *level = rate.full().min(*level + rate.per_second as i64);
+                    }
+                }
+                let (who, lane) = (next(&mut seed) as usize % 5, next(&mut seed) as usize % 4);
+                let cost = next(&mut seed)
+                    % [1500, full[lane] as u64 / 2, full[lane] as u64 * 3][next(&mut seed) as usize % 3];
+                let (level, holder) = (&mut model[who][lane], key(who as u32));
+                let taken = cost as i64;
+                match next(&mut seed) % 10 {
+                    0 => {
+                        quotas.debit(&holder, &rates, LANES[lane], cost, now);
+                        *level = (*level - taken).max(full[lane] * -10);
+                    }
+                    1 => {
+                        quotas.purge_at = 0;
+                        quotas.make_room(now);
+                    }
+                    2 => {
+                        let mut woken = Quotas::default();
+                        for holder in (0..5).map(key) {
+                            let text = quotas.saved(&holder, now);
+                            text.into_iter().for_each(|text| woken.restore(holder.clone(), &text));
+                        }
+                        quotas = woken;
+                    }
+                    _ => {
+                        let may = *level >= taken.min(full[lane]);
+                        assert_eq!(quotas.charge(&holder, &rates, LANES[lane], cost, now).is_ok(), may, "run {run}");
+                        *level -= if may { taken } else { 0 };
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The form of `/api/stats`, and the keys under which the engine's own counts are kept.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::class::Lane;
+use super::conn::Conn;
+use super::counters::Counters;
+use super::{ConnId, Millis};
+use crate::market::State;
+use crate::market::histogram::{self, Histogram};
+use crate::nostr::Prefix;
+use crate::store::counts::Counts;
+
+/// The version of the report's form.
+const VERSION: u32 = 2;
+/// Dollars for a million rows read and written on D1, and how many of each a month includes.
+const READ_PRICE: f64 = 0.001;
+const WRITE_PRICE: f64 = 1.0;
+const READ_INCLUDED: f64 = 25e9;
+const WRITE_INCLUDED: f64 = 50e6;
+const DAY: Millis = 86_400_000;
+
+/// The key of refused events.
+pub(super) fn rejected(prefix: Prefix) -> String {
+    format!("x {}", prefix.as_str())
+}
+
+/// The key of exceeded quotas.
+pub(super) fn limited(lane: Lane) -> String {
+    format!("l {}", lane.as_str())
+}
+
+/// The key of rows read in a month.
+pub(super) fn read(month: u64) -> String {
+    format!("read {month}")
+}
+
+/// The key of rows written in a month.
+pub(super) fn written(month: u64) -> String {
+    format!("written {month}")
+}
+
+/// The month of a time as YYYYMM (UTC).
+pub(super) fn month(now: Millis) -> u64 {
+    let (year, month, _) = civil(now / DAY);
+    year * 100 + month
+}
+
+/// Year, month and day (from 1) of a day since 1970, by the proleptic Gregorian calendar.
+fn civil(day: u64) -> (u64, u64, u64) {
+    // Days since 0000-03-01, so that the leap day is the last of its year.
+    let day = day + 719_468;
+    let (era, of_era) = (day / 146_097, day % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month, of_year - (153 * march_month + 2) / 5 + 1)
+}
+
+/// Answers of one sort; milliseconds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Latency {
+    count: u64,
+    failed: u64,
+    last_ms: Millis,
+    max_ms: Millis,
+    total_ms: Millis,
+}
+
+impl Latency {
+    pub fn add(&mut self, took: Millis, succeeded: bool) {
+        self.count += 1;
+        self.failed += u64::from(!succeeded);
+        self.last_ms = took;
+        self.max_ms = self.max_ms.max(took);
+        self.total_ms += took;
+    }
+}
+
+/// The whole report.
+#[derive(Serialize)]
+pub(super) struct Report {
+    version: u32,
+    uptime_seconds: u64,
+    since: u64,
+    connections: Connections,
+    subscriptions: usize,
+    auth: Auth,
+    events: Events,
+    jobs: Option<Jobs>,
+    providers: Option<Providers>,
+    reqs_refused: u64,
+    rate_limited: BTreeMap<&'static str, i64>,
+    bytes: Bytes,
+    storage: Storage,
+}
+
+#[derive(Serialize)]
+struct Connections {
+    open: usize,
+    authenticated: usize,
+    providers: usize,
+    opened: u64,
+}
+
+#[derive(Serialize)]
+struct Auth {
+    accepted: u64,
+    rejected: u64,
+}
+
+#[derive(Serialize)]
+struct Events {
+    stored: Option<u64>,
+    by_kind: BTreeMap<String, i64>,
+    rejected: BTreeMap<&'static str, i64>,
+    accepted: u64,
+    duplicate: u64,
+    sent: u64,
+}
+
+#[derive(Serialize)]
+struct Jobs {
+    requested: i64,
+    states: BTreeMap<&'static str, i64>,
+    by_kind: BTreeMap<String, BTreeMap<&'static str, i64>>,
+    with_feedback: u64,
+    with_result: u64,
+    fill_rate: Option<f64>,
+    time_to_feedback: histogram::Report,
+    time_to_result: histogram::Report,
+}
+
+#[derive(Serialize)]
+struct Providers {
+    active_last_hour: u64,
+}
+
+#[derive(Serialize)]
+struct Bytes {
+    received: u64,
+    sent: u64,
+}
+
+#[derive(Serialize)]
+struct Storage {
+    commits: Latency,
+    queries: Latency,
+    rows: Rows,
+}
+
+/// Rows the database has metered in this month, and what the month will come to.
+#[derive(Serialize)]
+struct Rows {
+    month: String,
+    read: i64,
+    written: i64,
+    month_read: u64,
+    month_written: u64,
+    month_dollars: f64,
+    month_dollars_above_included: f64,
+}
+
+impl Report {
+    /// The report; without `active_providers` the store has not answered, and `counts` is the engine's
+    /// own.
+    pub fn new(
+        counters: &Counters,
+        counts: &Counts,
+        active_providers: Option<u64>,
+        conns: &BTreeMap<ConnId, Conn>,
+        now: Millis,
+    ) -> Self {
+        let get = |key: &str| counts.counts.get(key).copied().unwrap_or_default();
+        Self {
+            version: VERSION,
+            uptime_seconds: now.saturating_sub(counters.woke_at) / 1000,
+            since: counts.since_ms / 1000,
+            connections: Connections {
+                open: conns.len(),
+                authenticated: conns.values().filter(|conn| !conn.keys.is_empty()).count(),
+                providers: conns.values().filter(|conn| !conn.providers.is_empty()).count(),
+                opened: counters.opened,
+            },
+            subscriptions: conns.values().map(|conn| conn.subs.len()).sum(),
+            auth: Auth { accepted: counters.auth_accepted, rejected: counters.auth_rejected },
+            events: Events {
+                stored: active_providers.map(|_| counts.stored),
+                by_kind: of_letter(counts, "e ").map(|(kind, n)| (kind.to_owned(), n)).collect(),
+                rejected: Prefix::ALL.into_iter().map(|p| (p.as_str(), get(&rejected(p)))).collect(),
+                accepted: counters.accepted,
+                duplicate: counters.duplicates,
+                sent: counters.events_sent,
+            },
+            jobs: active_providers.map(|_| jobs(counts)),
+            providers: active_providers.map(|active_last_hour| Providers { active_last_hour }),
+            reqs_refused: counters.refused_reqs,
+            rate_limited: Lane::ALL.into_iter().map(|lane| (lane.as_str(), get(&limited(lane)))).collect(),
+            bytes: Bytes { received: counters.bytes_received, sent: counters.bytes_sent },
+            storage: Storage {
+                commits: counters.storage.commits.clone(),
+                queries: counters.storage.queries.clone(),
+                rows: rows(get(&read(month(now))), get(&written(month(now))), counts.since_ms, now),
+            },
+        }
+    }
+}
+
+/// What was counted under keys that begin so, by the rest of the key.
+fn of_letter<'a>(counts: &'a Counts, letter: &'a str) -> impl Iterator<Item = (&'a str, i64)> {
+    counts.counts.iter().filter_map(move |(key, n)| Some((key.strip_prefix(letter)?, *n)))
+}
+
+fn jobs(counts: &Counts) -> Jobs {
+    let mut by_kind: BTreeMap<String, BTreeMap<&'static str, i64>> = BTreeMap::new();
+    let mut states: BTreeMap<&'static str, i64> = State::ALL.into_iter().map(|state| (state.as_str(), 0)).collect();
+    for (name, n) in of_letter(counts, "j ") {
+        let Some((kind, state)) = name.split_once(' ') else { continue };
+        let Some(state) = State::ALL.into_iter().find(|known| known.as_str() == state) else { continue };
+        if n != 0 {
+            by_kind.entry(kind.to_owned()).or_default().insert(state.as_str(), n);
+        }
+        *states.entry(state.as_str()).or_default() += n;
+    }
+    let times = |letter| -> Histogram {
+        let bucket = |(bucket, n): (&str, i64)| Some((bucket.parse().ok()?, u64::try_from(n).ok()?));
+        of_letter(counts, letter).filter_map(bucket).collect()
+    };
+    let (feedback, result) = (times("f "), times("r "));
+    let requested: i64 = states.values().sum();
+    Jobs {
+        requested,
+        states,
+        by_kind,
+        with_feedback: feedback.count(),
+        with_result: result.count(),
+        fill_rate: (requested > 0).then(|| round(result.count() as f64 / requested as f64)),
+        time_to_feedback: feedback.report(),
+        time_to_result: result.report(),
+    }
+}
+
+/// What this month's rows come to at D1's prices, if it goes on like this.
+fn rows(read: i64, written: i64, since_ms: Millis, now: Millis) -> Rows {
+    let (year, month, day) = civil(now / DAY);
+    let start = (now / DAY).saturating_sub(day - 1) * DAY;
+    let next = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+    let days = (28..=31).find(|days| {
+        let (year, month, _) = civil(start / DAY + days);
+        (year, month) == next
+    });
+    let length = days.unwrap_or(30) * DAY;
+    // An hour at least: the first minutes say nothing of a month.
+    let elapsed = now.saturating_sub(start.max(since_ms)).max(3_600_000).min(length);
+    let whole = |rows: i64| rows.max(0) as f64 * length as f64 / elapsed as f64;
+    let dollars = |read: f64, written: f64| round((read * READ_PRICE + written * WRITE_PRICE) / 1e6);
+    let (all_read, all_written) = (whole(read), whole(written));
+    Rows {
+        month: format!("{year}-{month:02}"),
+        read,
+        written,
+        month_read: all_read as u64,
+        month_written: all_written as u64,
+        month_dollars: dollars(all_read, all_written),
+        month_dollars_above_included: dollars(
+            (all_read - READ_INCLUDED).max(0.0),
+            (all_written - WRITE_INCLUDED).max(0.0),
+        ),
+    }
+}
+
+fn round(value: f64) -> f64 {
+    (value * 10_000.0).round() / 10_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_have_their_dates() {
+        let dates = [
+            (0, (1970, 1, 1)),
+            (59, (1970, 3, 1)),
+            (11_016, (2000, 2, 29)),
+            (11_017, (2000, 3, 1)),
+            (20_778, (2026, 11, 21)),
+            (47_540, (2100, 2, 28)),
+            (47_541, (2100, 3, 1)),
+        ];
+        for (day, date) in dates {
+            assert_eq!(civil(day), date, "day {day}");
+        }
+    }
+
+    #[test]
+    fn a_month_is_told_from_what_has_passed_of_it() {
+        // Ten of November's thirty days.
+        let now = 20_758 * DAY + 10 * DAY;
+        let rows = rows(1_000_000, 100_000_000, 0, now);
+        assert_eq!((rows.month.as_str(), rows.month_read, rows.month_written), ("2026-11", 3_000_000, 300_000_000));
+        assert_eq!((rows.month_dollars, rows.month_dollars_above_included), (300.003, 250.0));
+    }
+}

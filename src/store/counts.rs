@@ -1,0 +1,127 @@
+//! The totals: one row that says how far the log is and what has been counted, written once a group.
+//!
+//! Counts are a JSON object from a key to a number, so that counting costs one row whatever is counted.
+//! The keys: `e KIND` events stored, `j KIND STATE` jobs now in a state, `f BUCKET` and `r BUCKET` jobs
+//! by the time to the first feedback and the first result, and what the engine counts itself. Kinds past
+//! the first [`MAX_KEYS`] keys share the kind `*`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Param, Rows, Statement, StoreError, integer};
+use crate::market::histogram::BOUNDS_MS;
+
+/// Keys after which kinds are no longer told apart.
+const MAX_KEYS: usize = 600;
+
+/// What the database knows about itself, kept in one row so that reading it costs one row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// The highest number given to an event.
+    pub last_seq: u64,
+    /// Events ever stored.
+    pub stored: u64,
+    /// Number of the last [`Flush`] that was added.
+    pub flush: u64,
+}
+
+/// What the engine has counted since it last handed its counts over. Each number is added once, however
+/// often the group it came with is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flush {
+    /// One more than [`Totals::flush`].
+    pub number: u64,
+    /// By key.
+    pub counts: BTreeMap<String, u64>,
+}
+
+/// Everything that has been counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Counts {
+    /// When counting began, Unix milliseconds; 0 before the first event.
+    pub since_ms: u64,
+    /// Events ever stored.
+    pub stored: u64,
+    /// Number of the last [`Flush`] that is among the counts.
+    pub flush: u64,
+    /// By key.
+    pub counts: BTreeMap<String, i64>,
+}
+
+/// Reads [`Totals`]; see [`decode_totals`].
+pub fn read_totals() -> Vec<Statement> {
+    let sql = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', flush) AS r FROM totals";
+    vec![Statement { sql: sql.to_owned(), params: vec![] }]
+}
+
+/// Decodes the answer to [`read_totals`].
+pub fn decode_totals(rows: &Rows) -> Result<Totals, StoreError> {
+    one_row(rows)
+}
+
+/// Reads [`Counts`]; see [`decode_counts`].
+pub fn read_counts() -> Statement {
+    let sql = "SELECT json_object('since_ms', since_ms, 'stored', stored, 'flush', flush, 'counts', json(counts)) AS r \
+               FROM totals";
+    Statement { sql: sql.to_owned(), params: vec![] }
+}
+
+/// Decodes the answer to [`read_counts`].
+pub fn decode_counts(rows: &Rows) -> Result<Counts, StoreError> {
+    one_row(rows)
+}
+
+fn one_row<T: for<'a> Deserialize<'a>>(rows: &Rows) -> Result<T, StoreError> {
+    rows.first().and_then(|rows| rows.first()).map_or_else(
+        || Err(StoreError::new("the totals row is missing; apply the migrations")),
+        |row| serde_json::from_str(row).map_err(|e| StoreError::new(format!("totals row: {e}"))),
+    )
+}
+
+/// The counts with `deltas` added: a SELECT of a key, the key to use when there is no room for another
+/// one, and a number.
+pub fn plus(deltas: &str) -> String {
+    format!(
+        "(SELECT json_group_object(k, n) FROM (SELECT k, sum(n) AS n FROM ( \
+           SELECT key AS k, value AS n FROM json_each(totals.counts) \
+           UNION ALL \
+           SELECT CASE WHEN (SELECT count(*) FROM json_each(totals.counts)) < {MAX_KEYS} \
+               OR json_type(totals.counts, '$.\"' || k || '\"') IS NOT NULL THEN k ELSE other END, n \
+             FROM ({deltas})) GROUP BY k))"
+    )
+}
+
+/// Counts a group whose events are `fresh`, whose jobs are marked with this batch; ?1 is the group, ?2
+/// and ?3 a [`Flush`].
+pub fn count_group(group: Param, flush: &Flush, fresh: &str, moved: Option<&str>) -> Statement {
+    let stored = format!(
+        "SELECT 'e ' || e.kind AS k, 'e *' AS other, count(*) AS n FROM {fresh} GROUP BY e.kind \
+         UNION ALL SELECT key, key, value FROM json_each(?2) WHERE totals.flush < ?3"
+    );
+    let deltas = match moved {
+        Some(moved) => format!("{stored} UNION ALL {moved}"),
+        None => stored,
+    };
+    let counts = plus(&deltas);
+    Statement {
+        sql: format!(
+            "UPDATE totals SET counts = {counts}, stored = stored + (SELECT count(*) FROM {fresh}), \
+             last_seq = (SELECT max(e.seq) FROM {fresh}), flush = max(flush, ?3), \
+             since_ms = CASE since_ms WHEN 0 THEN (SELECT min(e.came_ms) FROM {fresh}) ELSE since_ms END \
+             WHERE EXISTS (SELECT 1 FROM {fresh})"
+        ),
+        params: vec![
+            group,
+            Param::Text(serde_json::to_string(&flush.counts).unwrap_or_default()),
+            integer(flush.number),
+        ],
+    }
+}
+
+/// The bucket of a time in milliseconds, as [`crate::market::histogram::bucket`] has it.
+pub fn bucket(ms: &str) -> String {
+    let whens: Vec<String> =
+        BOUNDS_MS.iter().enumerate().map(|(at, bound)| format!("WHEN {ms} <= {bound} THEN {at}")).collect();
+    format!("CASE {} ELSE {} END", whens.join(" "), BOUNDS_MS.len())
+}

@@ -1,0 +1,132 @@
+//! What the relay answers over HTTP: handlers of a kind in their order, and counts that survive.
+
+use nexus::relay::Api;
+use serde_json::{Value, json};
+
+use crate::common::events::{Author, NOW};
+use crate::common::world::World;
+
+fn names(answer: &Value) -> Vec<String> {
+    let list = answer["handlers"].as_array().unwrap();
+    list.iter().map(|handler| handler["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn handler(author: &Author, name: &str, kinds: &[&str]) -> Value {
+    let mut tags: Vec<[&str; 2]> = vec![["d", name]];
+    tags.extend(kinds.iter().map(|kind| ["k", *kind]));
+    let tags: Vec<&[&str]> = tags.iter().map(|tag| tag.as_slice()).collect();
+    json!(["EVENT", author.sign(31990, NOW, &tags, &json!({ "name": name }).to_string())])
+}
+
+#[test]
+fn handlers_are_ranked_by_what_they_did() {
+    let mut world = World::open_relay();
+    let buyer = Author::new(1);
+    let [good, slow, idle, away] = [2, 3, 4, 5].map(Author::new);
+    let conn = world.client();
+    let here = [&good, &slow, &idle].map(|author| world.agent(author));
+    let all = [(&good, "good"), (&slow, "slow"), (&idle, "idle"), (&away, "away")];
+    for (author, name) in all {
+        world.ask(conn, handler(author, name, &["5050", "5051"]));
+    }
+    world.ask(conn, handler(&good, "other", &["5100"]));
+    for n in 0..4 {
+        let request = buyer.sign(5050, NOW, &[], &n.to_string());
+        world.ask(conn, json!(["EVENT", request]));
+        let (id, p) = (request.id.to_string(), buyer.key().to_string());
+        let tags: &[&[&str]] = &[&["e", &id], &["p", &p], &["status", "error"]];
+        world.now += 1000;
+        world.ask(conn, json!(["EVENT", good.sign(6050, NOW, tags, "")]));
+        world.now += 60_000;
+        world.ask(conn, json!(["EVENT", slow.sign(if n < 2 { 6050 } else { 7000 }, NOW, tags, "")]));
+        world.ask(conn, json!(["EVENT", away.sign(6050, NOW, tags, "")]));
+    }
+    let (status, answer) = world.http(Api::Handlers(5050));
+    assert_eq!((status, names(&answer)), (200, ["good", "idle", "slow", "away"].map(str::to_owned).to_vec()));
+    let best = &answer["handlers"][0];
+    assert_eq!(best["pubkey"], json!(good.key()));
+    assert_eq!((&best["results"], &best["errors"], &best["success_rate"]), (&json!(4), &json!(0), &json!(1.0)));
+    assert!((1000..=2000).contains(&best["median_ms"].as_u64().unwrap()), "{best}");
+    assert_eq!((&best["online"], &best["rank"], &best["kinds"]), (&json!(true), &json!(1), &json!([5050, 5051])));
+    let last = &answer["handlers"][2];
+    assert_eq!((&last["results"], &last["errors"], &last["success_rate"]), (&json!(2), &json!(2), &json!(0.5)));
+    assert_eq!(world.http(Api::Handlers(5999)).1["handlers"], json!([]));
+
+    // Who goes is seen to go, and when.
+    world.close(here[0]);
+    world.settle();
+    world.pass(20);
+    let gone = world.http(Api::Handlers(5050)).1;
+    assert_eq!(names(&gone)[3], "away");
+    let good_now = gone["handlers"].as_array().unwrap().iter().find(|h| h["metadata"]["name"] == "good").unwrap();
+    assert_eq!(good_now["online"], false);
+    let ago = world.now / 1000 - good_now["last_seen"].as_u64().unwrap();
+    assert!((19..=22).contains(&ago), "{ago}");
+}
+
+#[test]
+fn labels_weigh_by_who_was_a_customer() {
+    let mut world = World::open_relay();
+    let [buyer, provider, stranger] = [1, 2, 3].map(Author::new);
+    let conn = world.client();
+    world.ask(conn, handler(&provider, "it", &["5050"]));
+    let request = buyer.sign(5050, NOW, &[], "");
+    let (id, p) = (request.id.to_string(), buyer.key().to_string());
+    let result = provider.sign(6050, NOW, &[&["e", &id], &["p", &p]], "");
+    world.ask(conn, json!(["EVENT", request]));
+    world.ask(conn, json!(["EVENT", result]));
+    let (target, result) = (provider.key().to_string(), result.id.to_string());
+    let label = |by: &Author, time: u64, word: &str, about: [&str; 2]| {
+        json!(["EVENT", by.sign(1985, NOW + time, &[&["L", "quality"], &["l", word, "quality"], &about], "")])
+    };
+    for event in [
+        label(&buyer, 0, "quality/bad", ["p", &target]),
+        // The newest counts, here by the result it was given for.
+        label(&buyer, 1, "quality/good", ["e", &result]),
+        label(&stranger, 0, "quality/bad", ["p", &target]),
+        label(&provider, 9, "quality/good", ["p", &target]),
+    ] {
+        assert_eq!(world.ask(conn, event)[0][2], true);
+    }
+    let odd = stranger.sign(1985, NOW, &[&["l"], &["p", "nobody"]], "");
+    assert_eq!(world.ask(conn, json!(["EVENT", odd]))[0][2], true, "labels are stored whatever they say");
+    let answer = world.http(Api::Handlers(5050)).1;
+    let said = |label: &str, votes: u64, customers: u64, weight: f64| json!({"namespace": "quality", "label": label, "votes": votes, "customers": customers, "weight": weight});
+    let expected = json!([said("quality/good", 1, 1, 1.0), said("quality/bad", 1, 0, 0.05)]);
+    assert_eq!(answer["handlers"][0]["reputation"], expected);
+    assert!(answer["handlers"][0]["standing"].as_f64().unwrap() > 0.1);
+}
+
+#[test]
+fn counts_survive_and_are_added_once_whatever_fails() {
+    use crate::common::world::Fault;
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let bad = json!(["EVENT", {"id": "x"}]);
+    world.ask(conn, bad.clone());
+    world.faults.extend([Fault::LandsAndFails, Fault::Fails, Fault::LandsAndFails, Fault::LandsAndFails]);
+    for n in 0..6 {
+        world.ask(conn, json!(["EVENT", Author::new(1).note(&n.to_string())]));
+        world.ask(conn, bad.clone());
+    }
+    world.ask(conn, json!(["EVENT", Author::new(1).note("last")]));
+    let before = world.stats();
+    assert_eq!(before["events"]["rejected"]["invalid"], 7);
+    assert_eq!(before["events"]["by_kind"], json!({"1": 7}));
+    world.reset(false);
+    world.settle();
+    let after = world.stats();
+    assert_eq!(after["events"]["rejected"]["invalid"], 7);
+    assert_eq!((&after["events"]["stored"], &after["since"]), (&json!(7), &before["since"]));
+}
+
+#[test]
+fn statistics_are_asked_of_the_store_once_while_nothing_changes() {
+    let mut world = World::open_relay();
+    world.stats();
+    let conn = world.client();
+    assert_eq!(world.stats()["connections"]["open"], 1);
+    assert_eq!(world.stats()["storage"]["queries"]["count"], 2, "the totals at the start, the counts once");
+    world.ask(conn, json!(["EVENT", Author::new(1).note("a")]));
+    assert_eq!(world.stats()["events"]["stored"], 1);
+}

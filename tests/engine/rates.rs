@@ -1,0 +1,189 @@
+//! Limits of rate: by network before AUTH, by key after it, and what they say.
+
+use serde_json::{Value, json};
+
+use crate::common::events::{Author, NOW};
+use crate::common::world::World;
+
+const SLOW: [(&str, &str); 3] = [
+    ("RATE_LIMITS", "on"),
+    ("RATE_AGENT", "events 2/4 queries 1/3 bytes 100000/1000000"),
+    ("RATE_PROVIDER", "events 6/12 queries 3/9 bytes 100000/1000000"),
+];
+
+fn note(author: &Author, n: usize) -> Value {
+    json!(["EVENT", author.sign(1, NOW, &[], &n.to_string())])
+}
+
+/// How many of `count` events are taken now, and what the first refusal says.
+fn burst(
+    world: &mut World,
+    conns: &[nexus::relay::ConnId],
+    author: &Author,
+    from: usize,
+    count: usize,
+) -> (usize, String) {
+    let mut said = Vec::new();
+    for n in from..from + count {
+        let frames = world.ask(conns[n % conns.len()], note(author, n));
+        said.push(frames.last().unwrap()[3].as_str().unwrap().to_owned());
+    }
+    let refused = said.iter().find(|text| !text.is_empty()).cloned().unwrap_or_default();
+    (said.iter().filter(|text| text.is_empty()).count(), refused)
+}
+
+#[test]
+fn a_key_has_one_quota_on_all_its_connections_and_is_told_when_to_retry() {
+    let mut world = World::new(&SLOW);
+    let alice = Author::new(1);
+    let conns: Vec<_> = (0..1000).map(|_| world.agent(&alice)).collect();
+    world.pass(60);
+    let (taken, refused) = burst(&mut world, &conns, &alice, 0, 20);
+    assert_eq!((taken, refused.as_str()), (4, "rate-limited: 2 events a second for one agent; retry in 1 s"));
+    world.pass(1);
+    assert_eq!(burst(&mut world, &conns, &alice, 100, 5).0, 2);
+    // Another key on the same network is not held up.
+    let bob = Author::new(2);
+    let other = world.agent(&bob);
+    assert_eq!(burst(&mut world, &[other], &bob, 0, 4).0, 4);
+    assert!(world.stats()["rate_limited"]["events"].as_u64().unwrap() >= 19);
+    assert!(world.stats()["events"]["rejected"]["rate-limited"].as_u64().unwrap() >= 19);
+}
+
+#[test]
+fn a_thousand_keys_behind_one_address_prove_themselves_at_its_pace() {
+    let mut world =
+        World::new(&[("RATE_LIMITS", "on"), ("RATE_GUEST", "events 5/50 queries 5/50 bytes 65536/1048576")]);
+    let mut opened = 0;
+    let mut proven = 0;
+    let mut keys = (1..=250u8).cycle().map(Author::new);
+    let mut refused = String::new();
+    while let Some(conn) = world.open_from("192.0.2.1") {
+        opened += 1;
+        assert!(opened <= 1000);
+        let ok = world.prove(&keys.next().unwrap(), conn);
+        if ok[2] == true {
+            proven += 1;
+        } else {
+            refused = ok[3].as_str().unwrap().to_owned();
+        }
+    }
+    // The burst, then twenty guests that wait.
+    assert_eq!((opened, proven), (70, 50));
+    assert_eq!(refused, "rate-limited: 5 events a second for one guest; retry in 1 s");
+    assert!(world.open_from("192.0.2.2").is_some());
+    world.pass(2);
+    let waiting = nexus::relay::ConnId(70);
+    assert_eq!(world.prove(&Author::new(70), waiting)[2], true);
+    assert!(world.open_from("192.0.2.1").is_some());
+}
+
+#[test]
+fn questions_are_limited_by_what_they_cost() {
+    let mut world = World::new(&SLOW);
+    let conn = world.agent(&Author::new(1));
+    let ask = |world: &mut World| world.ask(conn, json!(["REQ", "s", {"kinds": [1]}])).last().unwrap().clone();
+    let frames: Vec<Value> = (0..4).map(|_| ask(&mut world)).collect();
+    assert_eq!(frames[2][0], "EOSE");
+    assert_eq!(frames[3], json!(["CLOSED", "s", "rate-limited: 1 queries a second for one agent; retry in 1 s"]));
+    assert_eq!(world.ask(conn, json!(["COUNT", "c", {}]))[0][0], "CLOSED");
+    world.pass(1);
+    assert_eq!(ask(&mut world)[0], "EOSE");
+}
+
+#[test]
+fn bytes_are_limited_before_anything_is_parsed() {
+    let mut world =
+        World::new(&[("RATE_LIMITS", "on"), ("RATE_AGENT", "events 20/200 queries 20/200 bytes 1000/3000")]);
+    let (alice, conn) = (Author::new(1), world.agent(&Author::new(1)));
+    let large = alice.sign(1, NOW, &[], &"x".repeat(2500));
+    assert_eq!(world.ask(conn, json!(["EVENT", large]))[0][2], true);
+    let next = alice.note("next");
+    let frames = world.ask(conn, json!(["EVENT", large.clone()]));
+    assert_eq!(frames[0][1], json!(large.id));
+    assert!(frames[0][3].as_str().unwrap().starts_with("rate-limited: 1000 bytes a second"), "{frames:?}");
+    world.pass(3);
+    assert_eq!(world.ask(conn, json!(["EVENT", next]))[0][2], true);
+}
+
+#[test]
+fn a_provider_has_more_and_its_answers_a_lane_of_their_own() {
+    let mut world = World::new(&SLOW);
+    let (buyer, provider) = (Author::new(1), Author::new(2));
+    let (asking, answering) = (world.agent(&buyer), world.agent(&provider));
+    let request = buyer.sign(5050, NOW, &[], "");
+    world.ask(asking, json!(["EVENT", request]));
+    let handler = provider.sign(31990, NOW, &[&["d", "a"], &["k", "5050"]], "");
+    assert_eq!(world.ask(answering, json!(["EVENT", handler]))[0][2], true);
+    // 12 for a provider, one of them spent on the handler when it was an agent of 4.
+    world.pass(60);
+    assert_eq!(burst(&mut world, &[answering], &provider, 0, 30).0, 12);
+    let (id, p) = (request.id.to_string(), buyer.key().to_string());
+    let feedback = |n: usize| {
+        json!([
+            "EVENT",
+            provider.sign(7000, NOW, &[&["e", &id], &["p", &p], &["status", "processing"]], &n.to_string())
+        ])
+    };
+    assert_eq!(world.ask(answering, feedback(0))[0][2], true, "the flood of notes delays no answer");
+    // It stays one on its next connection, and after a loss of memory.
+    world.reset(false);
+    world.settle();
+    world.pass(60);
+    assert_eq!(burst(&mut world, &[answering], &provider, 100, 30).0, 12);
+    let again = world.agent(&provider);
+    world.pass(60);
+    assert_eq!(burst(&mut world, &[again], &provider, 200, 30).0, 12);
+}
+
+#[test]
+fn answers_to_held_jobs_go_before_everything_that_waits() {
+    let mut world = World::open_relay();
+    let (conn, buyer, provider) = (world.client(), Author::new(1), Author::new(2));
+    let request = buyer.sign(5050, NOW, &[], "");
+    world.ask(conn, json!(["EVENT", request]));
+    let flood = world.client();
+    for n in 0..1000 {
+        world.say(flood, json!(["EVENT", buyer.sign(5050, NOW, &[], &n.to_string())]));
+    }
+    let (id, p) = (request.id.to_string(), buyer.key().to_string());
+    let result = provider.sign(6050, NOW, &[&["e", &id], &["p", &p]], "");
+    world.say(conn, json!(["EVENT", result]));
+    // One group is on its way; the result is in the next one.
+    for _ in 0..2 {
+        let commit = world.run_oldest(true).unwrap();
+        world.input(commit);
+    }
+    assert_eq!(world.take(conn), [json!(["OK", result.id, true, ""])]);
+    assert!(world.waiting().0 > 0);
+}
+
+#[test]
+fn what_was_spent_is_remembered_through_a_loss_of_memory() {
+    let mut world = World::new(&SLOW);
+    let alice = Author::new(1);
+    let conn = world.agent(&alice);
+    assert_eq!(burst(&mut world, &[conn], &alice, 0, 4).0, 4);
+    world.reset(false);
+    world.settle();
+    assert_eq!(burst(&mut world, &[conn], &alice, 10, 4).0, 0);
+    world.pass(2);
+    assert_eq!(burst(&mut world, &[conn], &alice, 20, 9).0, 4);
+}
+
+#[test]
+fn listed_keys_have_their_own_and_off_lifts_all() {
+    let alice = Author::new(1);
+    let key = alice.key().to_string();
+    let mut world = World::new(&[
+        ("RATE_LIMITS", "on"),
+        ("LISTED_KEYS", &key),
+        ("RATE_LISTED", "events 1/9 queries 1/1 bytes 100000/1000000"),
+    ]);
+    let conn = world.agent(&alice);
+    assert_eq!(burst(&mut world, &[conn], &alice, 0, 30).0, 9);
+    let mut world = World::new(&[("RATE_LIMITS", "off"), ("RATE_AGENT", SLOW[1].1), ("MAX_GUESTS_PER_IP", "1")]);
+    let conn = world.agent(&alice);
+    assert_eq!(burst(&mut world, &[conn], &alice, 0, 300).0, 300);
+    assert!((0..50).all(|_| world.open_from("192.0.2.1").is_some()));
+}

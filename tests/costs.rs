@@ -10,10 +10,10 @@ use common::d1::D1;
 use common::events::{Author, NOW, new_event};
 use nexus::market::job::NIP90;
 use nexus::nostr::{Event, EventId, Filter, PublicKey, Signature, Tag};
-use nexus::store::Bill;
 use nexus::store::counts::Flush;
 use nexus::store::read::{self, Viewer};
 use nexus::store::write::{self, NewEvent};
+use nexus::store::{Bill, sweep};
 use sha2::{Digest, Sha256};
 
 const EVENTS: u64 = 100_000;
@@ -162,9 +162,22 @@ fn writes(d1: &mut D1) {
     assert!(group.written <= 64 * 11 + 1, "{group:?}");
 }
 
+/// Removing what has expired, a step of it.
+fn removals(d1: &mut D1) {
+    let found = sweep::decode(&d1.run(&sweep::find(NOW + 86_400 - EVENTS + 1000)).unwrap()).unwrap();
+    let looking = d1.bill(&sweep::find(NOW + 86_400 - EVENTS + 1000));
+    let removing = d1.bill(&sweep::remove(&found.seqs));
+    let events = found.seqs.len() as u64;
+    println!("{:<22} {:>7} {:>6} {:>7}", "looking for expired", looking.written, looking.read, 1000);
+    println!("{events:<4} {:<17} {:>7} {:>6} {:>7}", "removed", removing.written, removing.read, events * 12);
+    assert!(events == sweep::STEP as u64 && looking.read <= 1000 && looking.written == 0);
+    assert!(removing.written <= events * 12 && removing.read <= events * 40, "{removing:?}");
+}
+
 #[test]
 fn budgets_hold_on_a_hundred_thousand_events() {
     let mut d1 = filled();
     queries(&mut d1);
     writes(&mut d1);
+    removals(&mut d1);
 }

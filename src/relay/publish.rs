@@ -106,6 +106,7 @@ impl Relay {
                     self.give_up(waiting, &error, out);
                 }
                 self.query(Purpose::Landed, counts::read_totals(), now, out);
+                self.may_have_to_sweep(now, out);
                 self.commit_next(now, out);
             }
         }

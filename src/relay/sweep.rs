@@ -70,6 +70,11 @@ impl Relay {
         self.wake_at(second.saturating_mul(1000).max(now + LATENESS), out);
     }
 
+    /// Something may have been stored that is to be removed, now or later: the alarm finds out.
+    pub(super) fn may_have_to_sweep(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.wake_at(now + RETRY, out);
+    }
+
     /// The alarm has come.
     pub(super) fn alarmed(&mut self, now: Millis, out: &mut Vec<Effect>) {
         self.alarm = None;

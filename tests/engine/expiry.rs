@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};
-use crate::common::world::World;
+use crate::common::world::{Fault, World};
 
 #[test]
 fn expired_or_malformed_on_arrival_is_refused() {
@@ -102,4 +102,16 @@ fn ephemeral_events_do_not_care() {
     let event = Author::new(1).sign(20001, NOW, &[&["expiration", "1"]], "");
     let frames = world.ask(conn, json!(["EVENT", event]));
     assert!(frames.contains(&json!(["EVENT", "s", event])));
+}
+
+#[test]
+fn what_landed_unknown_is_removed_too() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    world.faults.extend([Fault::LandsAndFails, Fault::LandsAndFails]);
+    let event = Author::new(1).sign(1, NOW, &[&["expiration", &(NOW + 30).to_string()]], "");
+    assert_eq!(world.ask(conn, json!(["EVENT", event]))[0][2], false);
+    assert_eq!(world.stored().len(), 1);
+    world.pass(60);
+    assert!(world.stored().is_empty());
 }

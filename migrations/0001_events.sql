@@ -41,7 +41,7 @@ CREATE TABLE tags (
   PRIMARY KEY (tag, shelf, created_at DESC, id)
 ) WITHOUT ROWID;
 
--- What may not come back: `PUBKEY ID`, `PUBKEY KIND:D` or `PUBKEY *`, up to a created_at.
+-- What may not come back: `PUBKEY ID`, `PUBKEY KIND:D`, `PUBKEY *` or `PUBKEY result JOB`, up to a created_at.
 CREATE TABLE deletions (
   key   TEXT    PRIMARY KEY,
   until INTEGER NOT NULL
@@ -53,10 +53,11 @@ CREATE TABLE vanishing (
   until  INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- A job, for as long as some event of it is held.
+-- A job, for as long as some event of it is held, and until answers to it would not be kept either.
 CREATE TABLE jobs (
   id          TEXT    PRIMARY KEY, -- id of the request
   held        INTEGER NOT NULL,    -- how many events of it are held
+  until       INTEGER NOT NULL,    -- Unix seconds; 0 while the request has not been seen
   state       INTEGER NOT NULL,    -- market::job::State; only grows
   kind        INTEGER,             -- the request's; NULL while the request has not been seen
   customer    TEXT,
@@ -70,7 +71,7 @@ CREATE TABLE jobs (
   was         INTEGER NOT NULL     -- what the job counted as before that group
 ) WITHOUT ROWID;
 
-CREATE INDEX jobs_gone ON jobs (id) WHERE held <= 0;
+CREATE INDEX jobs_gone ON jobs (until) WHERE held <= 0;
 
 -- Who has answered jobs whose request was held.
 CREATE TABLE providers (
@@ -79,10 +80,10 @@ CREATE TABLE providers (
   errors      INTEGER NOT NULL,
   times       TEXT    NOT NULL,    -- JSON object: histogram of the times to results
   seen        INTEGER NOT NULL,    -- Unix seconds
-  active_hour INTEGER NOT NULL     -- hours since 1970 of the last answer
+  active      INTEGER NOT NULL     -- of the last answer: Unix time in units of five minutes
 ) WITHOUT ROWID;
 
-CREATE INDEX providers_by_hour ON providers (active_hour);
+CREATE INDEX providers_active ON providers (active);
 
 -- Who was ever a customer of whom.
 CREATE TABLE dealings (

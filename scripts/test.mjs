@@ -34,6 +34,7 @@ const STEPS = [
   ["the fuzz corpus", () => cargo("test", "--locked", "--test", "corpus")],
   ["random schedules of the engine", () => cargo("test", "--locked", "--test", "schedule")],
   ["property: four judges agree", () => cargo("test", "--locked", "--test", "property")],
+  ["the market: a day of 20,000 jobs, and jobs in every order", () => cargo("test", "--locked", "--test", "market")],
   ["costs on a D1 of 100,000 events", () => cargo("test", "--locked", "--test", "costs")],
   ["the Worker's size", checkSize],
   ["the Worker on Miniflare", () => nodeTests("tests/worker")],

@@ -166,7 +166,7 @@ fn writes(d1: &mut D1) {
 fn removals(d1: &mut D1) {
     let found = sweep::decode(&d1.run(&sweep::find(NOW + 86_400 - EVENTS + 1000)).unwrap()).unwrap();
     let looking = d1.bill(&sweep::find(NOW + 86_400 - EVENTS + 1000));
-    let removing = d1.bill(&sweep::remove(&found.seqs));
+    let removing = d1.bill(&sweep::remove(&found));
     let events = found.seqs.len() as u64;
     println!("{:<22} {:>7} {:>6} {:>7}", "looking for expired", looking.written, looking.read, 1000);
     println!("{events:<4} {:<17} {:>7} {:>6} {:>7}", "removed", removing.written, removing.read, events * 12);

@@ -36,8 +36,14 @@ struct Core {
     db: D1Database,
     relay: RefCell<Relay>,
     sockets: RefCell<BTreeMap<ConnId, WebSocket>>,
-    /// HTTP requests that wait for the engine, and the number of the last one.
-    requests: RefCell<(u64, BTreeMap<RequestId, Sender<(u16, String)>>)>,
+    requests: RefCell<Requests>,
+}
+
+/// HTTP requests that wait for the engine's answer: a status and a body.
+#[derive(Default)]
+struct Requests {
+    last: u64,
+    waiting: BTreeMap<RequestId, Sender<(u16, Rc<str>)>>,
 }
 
 impl DurableObject for NexusRelay {
@@ -137,7 +143,7 @@ impl Core {
     }
 
     fn open(self: &Rc<Self>, ip: Option<String>) -> Result<Response> {
-        if ip.as_deref().is_some_and(|ip| !self.relay.borrow().may_open(ip)) {
+        if ip.as_deref().is_some_and(|ip| !self.relay.borrow().may_open(ip, now())) {
             return refuse(429, "too many connections from this address");
         }
         if self.sockets.borrow().len() >= MAX_SOCKETS {
@@ -164,15 +170,15 @@ impl Core {
         let (sender, answer) = channel();
         let request = {
             let mut requests = self.requests.borrow_mut();
-            requests.0 += 1;
-            let request = RequestId(requests.0);
-            requests.1.insert(request, sender);
+            requests.last += 1;
+            let request = RequestId(requests.last);
+            requests.waiting.insert(request, sender);
             request
         };
         self.handle(Input::Requested { request, api });
         // Every request is answered; the sender is only dropped with the object.
-        let (status, body) = answer.await.unwrap_or((503, http::error_body("the relay restarted")));
-        json(status, "application/json", body)
+        let (status, body) = answer.await.unwrap_or_else(|_| (503, http::error_body("the relay restarted").into()));
+        json(status, "application/json", body.to_string())
     }
 
     fn handle(self: &Rc<Self>, input: Input) {
@@ -207,7 +213,7 @@ impl Core {
                 self.run(statements, move |result| Input::Answered { ticket, result });
             }
             Effect::Respond { request, status, body } => {
-                if let Some(sender) = self.requests.borrow_mut().1.remove(&request) {
+                if let Some(sender) = self.requests.borrow_mut().waiting.remove(&request) {
                     // Fails when whoever asked is gone.
                     let _ = sender.send((status, body));
                 }

@@ -163,7 +163,10 @@ impl JobProfile {
     /// do not say ([`rules::check`](super::rules::check) refuses these).
     pub fn part_of(&self, event: &Event) -> Option<Part> {
         let role = self.role(event.kind)?;
-        let encrypted = event.tags.iter().any(|tag| tag.name() == "encrypted");
+        // A result may say so by the request it repeats.
+        let repeated = || event.tag_value("request").and_then(|text| Event::parse(text).ok());
+        let encrypted =
+            says_encrypted(event) || role == JobRole::Result && repeated().is_some_and(|r| says_encrypted(&r));
         let key = |name| event.tag_value(name).and_then(PublicKey::parse);
         Some(match role {
             JobRole::Request => Part {
@@ -189,6 +192,10 @@ impl JobProfile {
             },
         })
     }
+}
+
+fn says_encrypted(event: &Event) -> bool {
+    event.tags.iter().any(|tag| tag.name() == "encrypted")
 }
 
 #[cfg(test)]

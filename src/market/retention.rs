@@ -20,7 +20,17 @@ pub struct Retention {
     pub others: u64,
 }
 
+/// Seconds a job is remembered when its results are kept for ever.
+const MONTH: u64 = 30 * 86_400;
+
 impl Retention {
+    /// The Unix second until which the job that `request` asks is remembered when all its events are
+    /// gone: as long as a result would be kept.
+    pub const fn remember_until(&self, request: &Event) -> u64 {
+        let kept = if self.results == 0 { MONTH } else { self.results };
+        request.created_at.saturating_add(kept)
+    }
+
     /// The Unix second from which on `event` is not kept. `tagged` is what its own `expiration` tag says
     /// (NIP-40); the sooner one holds.
     pub fn expires_at(&self, profile: &JobProfile, event: &Event, tagged: Option<u64>) -> Option<u64> {

@@ -38,12 +38,13 @@ fn answer(event: &Event) -> Checked {
         return wrong("e tag is missing; it names the job request");
     }
     each(event, "e", |tag| is_id(tag.value()), "must be an event id, 64 lower-case hex digits")?;
-    let Some(customer) = event.tags.iter().find(|tag| tag.name() == "p").map(Tag::value) else {
+    one(event, "e", "names several events; an answer is about one job")?;
+    if !event.tags.iter().any(|tag| tag.name() == "p") {
         return wrong("p tag is missing; it names the customer");
-    };
+    }
     each(event, "p", |tag| is_key(tag.value()), "must be a public key, 64 lower-case hex digits")?;
     // Who may read the answer to an encrypted job is decided by this tag.
-    each(event, "p", |tag| tag.value() == customer, "names several keys; a job has one customer")?;
+    one(event, "p", "names several keys; a job has one customer")?;
     each(event, "amount", |tag| is_msats(tag.value()), "must be a whole number of msats")?;
     each(
         event,
@@ -55,6 +56,7 @@ fn answer(event: &Event) -> Checked {
 
 fn feedback(event: &Event) -> Checked {
     let Some(status) = event.tag_value("status") else { return wrong("status tag is missing") };
+    one(event, "status", "says several things; feedback has one status")?;
     match State::of_status(status) {
         None => wrong("status tag must be payment-required, processing, error, success or partial"),
         Some(State::PaymentRequired) if event.tag_value("amount").is_none() => {
@@ -65,10 +67,19 @@ fn feedback(event: &Event) -> Checked {
 }
 
 fn result(profile: &JobProfile, event: &Event) -> Checked {
-    let Some(text) = event.tag_value("request") else { return Ok(()) };
-    let Ok(request) = Event::parse(text) else { return wrong("request tag must be the job request as JSON") };
+    let Some(tag) = event.tags.iter().find(|tag| tag.name() == "request") else { return Ok(()) };
+    one(event, "request", "is given several times, and differently")?;
+    let Some(Ok(request)) = tag.value().map(Event::parse) else {
+        return wrong("request tag must be the job request as JSON");
+    };
     if Some(request.id) != event.tag_value("e").and_then(EventId::parse) {
         return wrong("request tag is another event than the e tag names");
+    }
+    if !request.id_matches() {
+        return wrong("request tag is not the event whose id it has");
+    }
+    if Some(request.pubkey) != event.tag_value("p").and_then(PublicKey::parse) {
+        return wrong("request tag is of another key than the p tag names");
     }
     if Some(request.kind) != profile.request_of(event.kind) {
         return wrong(format!("request tag is of kind {}, which kind {} does not answer", request.kind, event.kind));
@@ -84,7 +95,9 @@ fn handler(event: &Event) -> Checked {
     if event.tag_value("k").is_none() {
         return wrong("k tag is missing; it names a kind that is handled");
     }
-    each(event, "k", |tag| tag.value().is_some_and(|k| k.parse::<u16>().is_ok()), "must be a kind, 0 to 65535")?;
+    // As `#k` filters ask for it.
+    let is_kind = |k: &str| k.parse::<u16>().is_ok_and(|kind| kind.to_string() == k);
+    each(event, "k", |tag| tag.value().is_some_and(is_kind), "must be a kind, 0 to 65535")?;
     if event.content.is_empty() || metadata(&event.content).is_some() {
         Ok(())
     } else {
@@ -98,6 +111,12 @@ fn each(event: &Event, name: &str, holds: impl Fn(&Tag) -> bool, must: &str) -> 
     } else {
         wrong(format!("{name} tag {must}"))
     }
+}
+
+/// All tags of the name say the same.
+fn one(event: &Event, name: &str, otherwise: &str) -> Checked {
+    let first = event.tags.iter().find(|tag| tag.name() == name).map(Tag::value);
+    each(event, name, |tag| Some(tag.value()) == first, otherwise)
 }
 
 fn is_id(value: Option<&str>) -> bool {

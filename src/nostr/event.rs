@@ -53,7 +53,8 @@ impl Event {
         if valid { Ok(()) } else { Err(Reason::new(Prefix::Invalid, "sig is not the author's signature of the id")) }
     }
 
-    fn id_matches(&self) -> bool {
+    /// Whether the id is the hash of the event (NIP-01).
+    pub fn id_matches(&self) -> bool {
         let fields = (0, &self.pubkey, self.created_at, self.kind, &self.tags, &self.content);
         let text = serde_json::to_string(&fields).unwrap_or_default();
         if hash(&text) == self.id {

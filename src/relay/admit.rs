@@ -6,12 +6,12 @@ use super::{ConnId, Relay};
 use crate::market::rules;
 use crate::nostr::{Event, Filter, KindClass, Prefix, Reason, deletion, gate, kind};
 
+/// Unix seconds after which nothing expires: databases count no further.
+const NEVER: u64 = 1 << 53;
+
 impl Relay {
     /// Checks an event; `now` is in Unix seconds. Answers when it expires, if it does.
     pub(super) fn admit_event(&self, conn: ConnId, event: &Event, now: u64) -> Result<Option<u64>, Reason> {
-        if let Some(reason) = self.locked(conn) {
-            return Err(reason);
-        }
         self.within_limits(event, now)?;
         let expires_at = self.expiry(event, now)?;
         rules::check(&self.config.profile, event)?;
@@ -30,7 +30,7 @@ impl Relay {
         let tagged = event.expiration()?;
         let expires_at = self.config.retention.expires_at(&self.config.profile, event, tagged);
         match expires_at.filter(|at| *at <= now) {
-            None => Ok(expires_at),
+            None => Ok(expires_at.filter(|at| *at < NEVER)),
             Some(at) if tagged == Some(at) => Err(Reason::new(Prefix::Invalid, "the event has expired")),
             Some(at) => {
                 let kept = at.saturating_sub(event.created_at);

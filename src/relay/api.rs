@@ -2,6 +2,7 @@
 //! kept for a moment, so that many who look cost no more than one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::{Effect, Millis, Purpose, Relay, http};
 use crate::market::handler::{self, Candidate};
@@ -15,8 +16,11 @@ use crate::store::{Rows, StoreError};
 const STATS_FRESH: Millis = 60_000;
 /// Milliseconds for which handlers of a kind answer `/api/handlers`.
 const HANDLERS_FRESH: Millis = 15_000;
-/// Kinds whose handlers are kept.
+/// Kinds whose handlers are kept, and the bytes of all their answers.
 const MAX_KINDS: usize = 64;
+const MAX_KEPT: usize = 8_000_000;
+/// Providers that are here and whose handlers are listed whatever others publish.
+const MAX_ONLINE: usize = 200;
 
 /// Names an HTTP request until it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +39,8 @@ pub enum Api {
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     counts: Option<Known>,
-    handlers: BTreeMap<u16, (Millis, Handlers)>,
+    /// By kind: when it was asked, and the answer.
+    handlers: BTreeMap<u16, (Millis, Rc<str>)>,
     waiting: Vec<(RequestId, Api)>,
 }
 
@@ -68,68 +73,75 @@ impl Relay {
         let seconds = now / 1000;
         let statements = match api {
             Api::Stats => vec![counts::read_counts(), market::active_providers(seconds)],
-            Api::Handlers(kind) => market::handlers(kind, seconds),
+            Api::Handlers(kind) => {
+                let online: BTreeSet<PublicKey> =
+                    self.conns.values().flat_map(|state| &state.providers).copied().collect();
+                market::handlers(kind, online.iter().take(MAX_ONLINE), seconds)
+            }
         };
-        self.query(Purpose::Api(api), statements, now, out);
+        self.query(Purpose::Api(api, self.writer.told()), statements, now, out);
     }
 
     pub(super) fn api_answered(
         &mut self,
         api: Api,
+        upto: u64,
         result: Result<Rows, StoreError>,
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
-        let kept = result.and_then(|rows| match api {
-            Api::Stats => {
-                let active = rows.last().and_then(|rows| rows.first()).and_then(|row| row.parse().ok());
-                let (counts, upto) = (counts::decode_counts(&rows)?, self.writer.told());
-                let active_providers = active.unwrap_or_default();
-                self.desk.counts = Some(Known { at: now, upto, counts, active_providers });
-                Ok(())
-            }
-            Api::Handlers(kind) => {
-                let handlers = market::decode_handlers(&rows)?;
-                if self.desk.handlers.len() >= MAX_KINDS {
-                    self.desk.handlers.retain(|_, (at, _)| now.saturating_sub(*at) <= HANDLERS_FRESH);
-                }
-                if self.desk.handlers.len() >= MAX_KINDS {
-                    self.desk.handlers.pop_first();
-                }
-                self.desk.handlers.insert(kind, (now, handlers));
-                Ok(())
-            }
-        });
-        let (status, body) = match (kept, self.known(api, now)) {
-            (Ok(()), Some(body)) => (200, body),
+        let (status, body) = match result.and_then(|rows| self.keep(api, upto, &rows, now)) {
+            Ok(body) => (200, body),
             // What is in memory is told all the same: an operator looks when things are broken.
-            (Err(_), _) if api == Api::Stats => {
-                let known = self.desk.counts.as_ref();
-                let counts = known.map(|known| (&known.counts, known.active_providers));
-                (200, self.counters.report(now, counts, &self.conns))
-            }
-            (Err(error), _) => (503, http::error_body(&format!("database: {error}"))),
-            (Ok(()), None) => (503, http::error_body("the numbers are not known")),
+            Err(_) if api == Api::Stats => (200, self.stats(now).into()),
+            Err(error) => (503, http::error_body(&format!("database: {error}")).into()),
         };
-        let (answered, waiting) =
-            std::mem::take(&mut self.desk.waiting).into_iter().partition(|(_, waiting)| *waiting == api);
+        let waiting = std::mem::take(&mut self.desk.waiting);
+        let (answered, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, waiting)| *waiting == api);
         self.desk.waiting = waiting;
-        let answered: Vec<(RequestId, Api)> = answered;
         let respond = |(request, _)| Effect::Respond { request, status, body: body.clone() };
         out.extend(answered.into_iter().map(respond));
     }
 
+    /// Keeps what the store said, and answers with it.
+    fn keep(&mut self, api: Api, upto: u64, rows: &Rows, now: Millis) -> Result<Rc<str>, StoreError> {
+        match api {
+            Api::Stats => {
+                let active = rows.last().and_then(|rows| rows.first()).and_then(|row| row.parse().ok());
+                let (counts, active_providers) = (counts::decode_counts(rows)?, active.unwrap_or_default());
+                self.desk.counts = Some(Known { at: now, upto, counts, active_providers });
+                Ok(self.stats(now).into())
+            }
+            Api::Handlers(kind) => {
+                let body: Rc<str> = self.ranked(kind, &market::decode_handlers(rows)?, now).into();
+                let kept = &mut self.desk.handlers;
+                kept.retain(|_, (at, _)| now.saturating_sub(*at) <= HANDLERS_FRESH);
+                let bytes: usize = kept.values().map(|(_, body)| body.len()).sum();
+                if kept.len() < MAX_KINDS && bytes + body.len() <= MAX_KEPT {
+                    kept.insert(kind, (now, body.clone()));
+                }
+                Ok(body)
+            }
+        }
+    }
+
+    /// The report, with the counts the store has told last.
+    fn stats(&self, now: Millis) -> String {
+        let known = self.desk.counts.as_ref();
+        self.counters.report(now, known.map(|known| (&known.counts, known.active_providers)), &self.conns)
+    }
+
     /// The answer, when what the store said of it is fresh.
-    fn known(&self, api: Api, now: Millis) -> Option<String> {
+    fn known(&self, api: Api, now: Millis) -> Option<Rc<str>> {
         match api {
             Api::Stats => {
                 let known = self.desk.counts.as_ref()?;
                 let fresh = known.upto == self.writer.told() && now.saturating_sub(known.at) <= STATS_FRESH;
-                fresh.then(|| self.counters.report(now, Some((&known.counts, known.active_providers)), &self.conns))
+                fresh.then(|| self.stats(now).into())
             }
             Api::Handlers(kind) => {
-                let (at, handlers) = self.desk.handlers.get(&kind)?;
-                (now.saturating_sub(*at) <= HANDLERS_FRESH).then(|| self.ranked(kind, handlers, now))
+                let (at, body) = self.desk.handlers.get(&kind)?;
+                (now.saturating_sub(*at) <= HANDLERS_FRESH).then(|| body.clone())
             }
         }
     }

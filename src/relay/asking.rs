@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::charge::Payer;
 use super::count::Counting;
 use super::stored::Reading;
 use super::{ConnId, Effect, Millis, Purpose, Relay};
@@ -27,7 +28,7 @@ pub(super) enum Question {
 /// The line.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    waiting: VecDeque<(ConnId, Question, Vec<Statement>)>,
+    waiting: VecDeque<(ConnId, Payer, Question, Vec<Statement>)>,
     /// Connections whose question the store is being asked.
     asking: BTreeSet<ConnId>,
 }
@@ -49,11 +50,12 @@ impl Relay {
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
+        let payer = self.holder(conn, None);
         let goes_on = matches!(&question, Question::Stored(reading) if reading.goes_on());
         if goes_on {
-            self.line.waiting.push_front((conn, question, statements));
+            self.line.waiting.push_front((conn, payer, question, statements));
         } else {
-            self.line.waiting.push_back((conn, question, statements));
+            self.line.waiting.push_back((conn, payer, question, statements));
         }
         self.ask_next(now, out);
     }
@@ -66,20 +68,33 @@ impl Relay {
     /// Asks the store whatever may be asked now.
     pub(super) fn ask_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
         while self.line.asking.len() < MAX_AT_ONCE {
-            let free = |(conn, ..): &(ConnId, _, _)| !self.line.asking.contains(conn);
+            let free = |(conn, ..): &(ConnId, _, _, _)| !self.line.asking.contains(conn);
             let Some(at) = self.line.waiting.iter().position(free) else { return };
-            let Some((conn, question, statements)) = self.line.waiting.remove(at) else { return };
+            let Some((conn, payer, question, statements)) = self.line.waiting.remove(at) else { return };
+            if let Some(reason) = self.in_debt(&payer, now) {
+                self.refuse_question(question, &reason, out);
+                continue;
+            }
             self.line.asking.insert(conn);
-            self.query(Purpose::Answer(conn, Some(question)), statements, now, out);
+            self.query(Purpose::Answer(conn, payer, Some(question)), statements, now, out);
+        }
+    }
+
+    /// Answers a question that will not be asked.
+    fn refuse_question(&mut self, question: Question, reason: &Reason, out: &mut Vec<Effect>) {
+        self.counters.refused_reqs += 1;
+        match question {
+            Question::Stored(reading) => self.refuse_stored(&reading, reason, out),
+            Question::Count(counting) => self.refuse_count(&counting, reason, out),
         }
     }
 
     /// Drops what a subscription still asks; what the store is working on is answered to nobody.
     pub(super) fn drop_question(&mut self, conn: ConnId, subscription: &str) {
         let same = |question: &Question| matches!(question, Question::Stored(reading) if reading.conn == conn && &*reading.subscription == subscription);
-        self.line.waiting.retain(|(_, question, _)| !same(question));
+        self.line.waiting.retain(|(_, _, question, _)| !same(question));
         for (purpose, _) in self.queries.values_mut() {
-            if let Purpose::Answer(_, question) = purpose {
+            if let Purpose::Answer(_, _, question) = purpose {
                 question.take_if(|question| same(question));
             }
         }
@@ -89,7 +104,7 @@ impl Relay {
     pub(super) fn drop_questions(&mut self, conn: ConnId) {
         self.line.waiting.retain(|(who, ..)| *who != conn);
         for (purpose, _) in self.queries.values_mut() {
-            if let Purpose::Answer(who, question) = purpose
+            if let Purpose::Answer(who, _, question) = purpose
                 && *who == conn
             {
                 *question = None;

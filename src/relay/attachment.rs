@@ -18,6 +18,8 @@ struct Attachment {
     v: u32,
     /// Network.
     n: Option<String>,
+    /// When it was opened, Unix milliseconds.
+    o: u64,
     /// Challenge.
     c: String,
     /// Proven keys.
@@ -48,6 +50,7 @@ pub fn encode(conn: &Conn, levels: Vec<Option<String>>) -> String {
     let attachment = Attachment {
         v: VERSION,
         n: conn.network.clone(),
+        o: conn.opened_at,
         c: conn.challenge.clone(),
         k: conn.keys.clone(),
         p: conn.providers.clone(),
@@ -76,6 +79,7 @@ pub fn decode(text: &str) -> Option<(Conn, Vec<Remembered>, Vec<Option<String>>)
         .collect::<Option<_>>()?;
     let conn = Conn {
         network: attachment.n,
+        opened_at: attachment.o,
         challenge: attachment.c,
         keys: attachment.k,
         providers: attachment.p,

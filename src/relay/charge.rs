@@ -4,54 +4,79 @@
 use super::class::{Class, Lane};
 use super::quota::Holder;
 use super::{ConnId, Effect, Millis, Relay, conn};
-use crate::nostr::{Event, KindClass, Prefix, PublicKey, Reason};
+use crate::nostr::{Event, KindClass, Prefix, PublicKey, Reason, kind};
 
 /// Milli-tokens of one event, AUTH or question.
 const ONE: u64 = 1000;
 /// Milli-tokens of an ephemeral event, which costs no storage.
 const EPHEMERAL: u64 = 100;
+/// Tags that are indexed, and targets that are deleted, at the price of one event: each is a row.
+const ROWS: u64 = 10;
 /// Milli-tokens of a byte.
 const BYTE: u64 = 1000;
 /// Milli-tokens of a row the database read for a question.
 const ROW: u64 = 1;
 
+/// Whose quota pays, and its class.
+pub(super) type Payer = (Holder, Class);
+
 impl Relay {
     /// Takes the bytes of a frame.
     pub(super) fn pay_bytes(&mut self, conn: ConnId, bytes: usize, now: Millis) -> Result<(), Reason> {
-        self.charge(self.holder(conn, None), Lane::Bytes, BYTE.saturating_mul(bytes as u64), now)
+        self.charge(&self.holder(conn, None), Lane::Bytes, BYTE.saturating_mul(bytes as u64), now)
     }
 
     /// Takes an event: from its author when the connection has proven that key, else from whoever the
-    /// connection is. Answers to jobs that are held have a lane of their own.
-    pub(super) fn pay_event(&mut self, conn: ConnId, event: &Event, answer: bool, now: Millis) -> Result<(), Reason> {
+    /// connection is. Answers to jobs have a lane of their own.
+    pub(super) fn pay_event(
+        &mut self,
+        conn: ConnId,
+        event: &Event,
+        answer: bool,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Reason> {
         let lane = if answer { Lane::Answers } else { Lane::Events };
-        let cost = if event.class() == KindClass::Ephemeral { EPHEMERAL } else { ONE };
-        self.charge(self.holder(conn, Some(&event.pubkey)), lane, cost, now)
+        let indexed = event.tags.iter().filter(|tag| tag.indexed().is_some()).count() as u64;
+        let cost = match event.class() {
+            KindClass::Ephemeral => EPHEMERAL,
+            // A deletion writes what it deletes, too.
+            _ if event.kind == kind::DELETION => ONE + 2 * indexed * ONE / ROWS,
+            _ => ONE + indexed.saturating_sub(ROWS) * ONE / ROWS,
+        };
+        let payer = self.holder(conn, Some(&event.pubkey));
+        self.charge(&payer, lane, cost, now)?;
+        self.remember_levels(conn, &payer, now, out);
+        Ok(())
     }
 
-    /// Takes an attempt to prove a key, which costs a verification: always from the network.
+    /// Takes an attempt to prove a key, which costs a verification.
     pub(super) fn pay_auth(&mut self, conn: ConnId, now: Millis) -> Result<(), Reason> {
-        self.charge((self.network(conn), Class::Guest), Lane::Events, ONE, now)
+        self.charge(&self.holder(conn, None), Lane::Events, ONE, now)
     }
 
-    /// Takes a question.
-    pub(super) fn pay_question(&mut self, conn: ConnId, now: Millis) -> Result<(), Reason> {
-        self.charge(self.holder(conn, None), Lane::Queries, ONE, now)
+    /// Takes a question of so many filters.
+    pub(super) fn pay_question(&mut self, conn: ConnId, filters: usize, now: Millis) -> Result<(), Reason> {
+        self.charge(&self.holder(conn, None), Lane::Queries, ONE.saturating_mul(filters.max(1) as u64), now)
     }
 
     /// Takes what answering a question has cost, once it is known.
-    pub(super) fn pay_rows(&mut self, conn: ConnId, rows: u64, now: Millis) {
-        let (holder, class) = self.holder(conn, None);
+    pub(super) fn pay_rows(&mut self, (holder, class): &Payer, rows: u64, now: Millis) {
         if let Some(classes) = &self.config.quotas {
-            self.quotas.debit(&holder, classes.rates(class), Lane::Queries, rows.saturating_mul(ROW), now);
+            self.quotas.debit(holder, classes.rates(*class), Lane::Queries, rows.saturating_mul(ROW), now);
         }
     }
 
-    fn charge(&mut self, (holder, class): (Holder, Class), lane: Lane, cost: u64, now: Millis) -> Result<(), Reason> {
+    /// Why a question that was taken may not be asked now: answers to earlier ones have cost too much.
+    pub(super) fn in_debt(&mut self, payer: &Payer, now: Millis) -> Option<Reason> {
+        self.charge(payer, Lane::Queries, 0, now).err()
+    }
+
+    fn charge(&mut self, (holder, class): &Payer, lane: Lane, cost: u64, now: Millis) -> Result<(), Reason> {
         let Some(classes) = &self.config.quotas else { return Ok(()) };
-        self.quotas.charge(&holder, classes.rates(class), lane, cost, now).map_err(|seconds| {
+        self.quotas.charge(holder, classes.rates(*class), lane, cost, now).map_err(|seconds| {
             self.counters.limited(lane);
-            let (rate, what) = (classes.rates(class).of(lane).per_second, lane.as_str());
+            let (rate, what) = (classes.rates(*class).of(lane).per_second, lane.as_str());
             let text = format!("{rate} {what} a second for one {}; retry in {seconds} s", class.as_str());
             Reason::new(Prefix::RateLimited, text)
         })
@@ -59,7 +84,7 @@ impl Relay {
 
     /// Who pays for a connection: the first of its keys (`author`, when that is one of them), else the
     /// network it comes from.
-    fn holder(&self, conn: ConnId, author: Option<&PublicKey>) -> (Holder, Class) {
+    pub(super) fn holder(&self, conn: ConnId, author: Option<&PublicKey>) -> Payer {
         let Some(state) = self.conns.get(&conn) else { return (self.network(conn), Class::Guest) };
         match author.and_then(|author| state.keys.get(author)).or_else(|| state.keys.first()) {
             Some(key) => (Holder::Key(*key), self.class(state, key)),
@@ -89,10 +114,10 @@ impl Relay {
     }
 
     /// Has a connection remember levels that have become low, so that no loss of memory fills them.
-    pub(super) fn remember_levels(&mut self, conn: ConnId, now: Millis, out: &mut Vec<Effect>) {
-        let (holder, class) = self.holder(conn, None);
+    pub(super) fn remember_levels(&mut self, conn: ConnId, payer: &Payer, now: Millis, out: &mut Vec<Effect>) {
+        let (holder, class) = payer;
         let Some(classes) = &self.config.quotas else { return };
-        if self.quotas.needs_saving(&holder, classes.rates(class), now) {
+        if self.quotas.needs_saving(holder, classes.rates(*class), now) {
             self.remember(conn, out);
         }
     }

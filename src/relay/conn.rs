@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
+use super::Millis;
 use crate::nostr::{EventId, Filter, PublicKey};
 
 /// Names a connection for as long as it is open, across hibernation and resets.
@@ -36,6 +37,8 @@ pub fn network(ip: &str) -> Option<String> {
     }
 }
 
+/// Milliseconds a connection has to prove a key when others from its network wait.
+pub const GRACE: Millis = 30_000;
 /// Keys one connection can prove: more has no use and would grow without bound.
 pub const MAX_KEYS: usize = 64;
 /// Bytes of filters that one connection can keep open; what is remembered and indexed of it follows.
@@ -50,6 +53,8 @@ pub const MAX_BUFFERED: usize = 1_000_000;
 pub struct Conn {
     /// The network it comes from, as far as the host knows.
     pub network: Option<String>,
+    /// When it was opened.
+    pub opened_at: Millis,
     /// Bytes sent since its last message.
     pub unheard: u64,
     /// What an AUTH event must repeat.

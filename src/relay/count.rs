@@ -5,7 +5,7 @@ use super::asking::Question;
 use super::stored::{over_budget, unreadable};
 use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::hll::Registers;
-use crate::nostr::{Filter, relay_msg};
+use crate::nostr::{Filter, Reason, relay_msg};
 use crate::store::read;
 use crate::store::{Rows, StoreError};
 
@@ -27,7 +27,7 @@ impl Relay {
         out: &mut Vec<Effect>,
     ) {
         let admitted = self.admit_question(conn, &query, &filters);
-        if let Err(reason) = admitted.and_then(|()| self.pay_question(conn, now)) {
+        if let Err(reason) = admitted.and_then(|()| self.pay_question(conn, filters.len(), now)) {
             self.counters.refused_reqs += 1;
             return self.send(conn, relay_msg::closed(&query, &reason), out);
         }
@@ -44,21 +44,33 @@ impl Relay {
         }
     }
 
+    /// Answers a COUNT that cannot be counted.
+    pub(super) fn refuse_count(&mut self, counting: &Counting, reason: &Reason, out: &mut Vec<Effect>) {
+        self.counted(counting, out);
+        self.send(counting.conn, relay_msg::closed(&counting.query, reason), out);
+    }
+
+    /// A COUNT waits no longer.
+    fn counted(&mut self, counting: &Counting, out: &mut Vec<Effect>) {
+        let state = self.conns.get_mut(&counting.conn);
+        if state.is_some_and(|state| state.counting.remove(&counting.query)) {
+            self.remember(counting.conn, out);
+        }
+    }
+
     pub(super) fn count_answered(
         &mut self,
         counting: Counting,
         result: Result<Rows, StoreError>,
         out: &mut Vec<Effect>,
     ) {
-        let Counting { conn, query, filters } = counting;
-        if self.conns.get_mut(&conn).is_some_and(|state| state.counting.remove(&query)) {
-            self.remember(conn, out);
-        }
         let found = match result.and_then(read::decode_counted) {
             Ok(Some(found)) => found,
-            Ok(None) => return self.send(conn, relay_msg::closed(&query, &over_budget()), out),
-            Err(error) => return self.send(conn, relay_msg::closed(&query, &unreadable(error)), out),
+            Ok(None) => return self.refuse_count(&counting, &over_budget(), out),
+            Err(error) => return self.refuse_count(&counting, &unreadable(error), out),
         };
+        self.counted(&counting, out);
+        let Counting { conn, query, filters } = counting;
         let registers = match filters.as_slice() {
             [filter] => Registers::of(filter),
             _ => None,

@@ -43,6 +43,7 @@ use crate::nostr::{ClientMessage, Prefix, Reason};
 use crate::store::{Answer, Bill, Statement, StoreError, counts};
 use api::Desk;
 use asking::{Line, Question};
+use charge::Payer;
 use conn::Conn;
 use counters::Counters;
 use missed::Log;
@@ -175,7 +176,7 @@ pub enum Effect {
         /// HTTP status.
         status: u16,
         /// JSON.
-        body: String,
+        body: Rc<str>,
     },
     /// Write one line for the operator.
     Log {
@@ -186,8 +187,8 @@ pub enum Effect {
 
 /// What a query was made for.
 enum Purpose {
-    /// To answer a client's question; nothing when nobody wants the answer any more.
-    Answer(ConnId, Option<Question>),
+    /// To answer a client's question, who pays for it; nothing when nobody wants the answer any more.
+    Answer(ConnId, Payer, Option<Question>),
     /// What a sweep finds to remove.
     Sweep,
     /// The totals, before the first group.
@@ -198,8 +199,8 @@ enum Purpose {
     Landed,
     /// Which keys of a connection are providers'.
     Providers(ConnId),
-    /// To answer over HTTP.
-    Api(Api),
+    /// To answer over HTTP; the log when it was asked.
+    Api(Api, u64),
 }
 
 /// One relay.
@@ -252,7 +253,7 @@ impl Relay {
         self.now = now;
         let mut out = Vec::new();
         match input {
-            Input::Opened { conn, challenge, ip } => self.opened(conn, challenge, ip.as_deref(), &mut out),
+            Input::Opened { conn, challenge, ip } => self.opened(conn, challenge, ip.as_deref(), now, &mut out),
             Input::Received { conn, text } => self.received(conn, &text, now, &mut out),
             Input::ReceivedBinary { conn, length } => {
                 self.counters.bytes_received += length as u64;
@@ -277,15 +278,15 @@ impl Relay {
     }
 
     /// Whether one more connection from this address may be opened; a host asks before it accepts one.
-    pub fn may_open(&self, ip: &str) -> bool {
-        let network = conn::network(ip);
-        if network.is_none() || self.config.quotas.is_none() {
-            return true;
-        }
-        let same = || self.conns.values().filter(|state| state.network == network);
-        let guests = same().filter(|state| state.keys.is_empty()).count() as u64;
+    pub fn may_open(&self, ip: &str, now: Millis) -> bool {
+        let (Some(network), true) = (conn::network(ip), self.config.quotas.is_some()) else { return true };
         let limits = &self.config.limits;
-        guests < limits.max_guests_per_ip && (same().count() as u64) < limits.max_connections_per_ip
+        let same = self.conns.values().filter(|state| state.network.as_ref() == Some(&network)).count() as u64;
+        let guests: Vec<Millis> = self.guests(&network).map(|(opened_at, _)| opened_at).collect();
+        // Who has had the time to prove a key makes room.
+        let room = (guests.len() as u64) < limits.max_guests_per_ip
+            || guests.iter().any(|opened_at| now.saturating_sub(*opened_at) >= conn::GRACE);
+        room && same < limits.max_connections_per_ip
     }
 
     fn metered(&mut self, answer: Answer, now: Millis) -> Answer {
@@ -313,7 +314,8 @@ impl Relay {
             Ok(ClientMessage::Auth(event)) => self.authenticate(conn, &event, now, out),
             Err(refusal) => self.refuse(conn, refusal, out),
         }
-        self.remember_levels(conn, now, out);
+        let payer = self.holder(conn, None);
+        self.remember_levels(conn, &payer, now, out);
     }
 
     fn refuse(&mut self, conn: ConnId, refusal: Refusal, out: &mut Vec<Effect>) {
@@ -336,9 +338,9 @@ impl Relay {
             out.push(Effect::Log { line: format!("query failed: {error}") });
         }
         match purpose {
-            Purpose::Answer(conn, question) => {
+            Purpose::Answer(conn, payer, question) => {
                 self.asked(conn);
-                self.pay_rows(conn, bill.read, now);
+                self.pay_rows(&payer, bill.read, now);
                 match question {
                     Some(Question::Stored(reading)) => self.stored_answered(reading, result, now, out),
                     Some(Question::Count(counting)) => self.count_answered(counting, result, out),
@@ -351,7 +353,7 @@ impl Relay {
             Purpose::Missed => self.found_missed(result, now, out),
             Purpose::Landed => self.landed_after_all(result, now, out),
             Purpose::Providers(conn) => self.providers_found(conn, result, out),
-            Purpose::Api(api) => self.api_answered(api, result, now, out),
+            Purpose::Api(api, upto) => self.api_answered(api, upto, result, now, out),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::writer::{InFlight, Waiting};
 use super::{ConnId, Effect, Millis, Purpose, Relay, Ticket};
-use crate::market::privacy;
+use crate::market::{Part, privacy};
 use crate::nostr::deletion::{self, Target};
 use crate::nostr::{Event, EventId, KindClass, Prefix, PublicKey, Reason, kind, relay_msg};
 use crate::store::counts::{self, Totals};
@@ -13,14 +13,20 @@ impl Relay {
     pub(super) fn publish(&mut self, conn: ConnId, event: Event, now: Millis, out: &mut Vec<Effect>) {
         let id = event.id;
         let part = self.config.profile.part_of(&event);
-        let urgent = part.as_ref().is_some_and(|part| part.is_answer() && self.writer.holds(&part.job));
-        let paid = self.pay_event(conn, &event, urgent, now);
+        let answer = part.as_ref().is_some_and(Part::is_answer);
+        let urgent = part.as_ref().is_some_and(|part| answer && self.writer.holds(&part.job));
+        // Who may not publish pays nothing: others behind the same address need it to prove their keys.
+        let paid = match self.locked(conn) {
+            Some(reason) => Err(reason),
+            None => self.pay_event(conn, &event, answer, now, out),
+        };
         let admitted = paid.and_then(|()| self.admit_event(conn, &event, now / 1000)).and_then(|expires_at| {
             if event.class() == KindClass::Ephemeral {
                 return self.pass_on(&event, out);
             }
             let deletes = deletion::targets(&event, &self.config.relays);
-            let new = NewEvent { event, came_ms: now, expires_at, deletes, part };
+            let remember_until = self.config.retention.remember_until(&event);
+            let new = NewEvent { event, came_ms: now, expires_at, deletes, part, remember_until };
             self.writer.add(new, urgent, conn).map(|()| false)
         });
         match admitted {
@@ -207,6 +213,9 @@ fn refusal(new: &NewEvent, outcome: Option<&Outcome>) -> Reason {
         }
         Some(Outcome::Disagrees(Disagreement::Provider)) => {
             (Prefix::Invalid, "e tag names a job request whose p tags ask other providers")
+        }
+        Some(Outcome::Disagrees(Disagreement::Early)) => {
+            (Prefix::Restricted, "there are many answers already to this job, whose request is not known here")
         }
         _ if new.part.is_some() => (Prefix::Duplicate, "this provider has already answered the job"),
         _ => (Prefix::Duplicate, "a newer version of this event is stored"),

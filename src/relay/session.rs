@@ -9,12 +9,40 @@ use crate::store::{Rows, StoreError, counts, market};
 const TRY_AGAIN: u16 = 1012;
 
 impl Relay {
-    pub(super) fn opened(&mut self, conn: ConnId, challenge: String, ip: Option<&str>, out: &mut Vec<Effect>) {
+    pub(super) fn opened(
+        &mut self,
+        conn: ConnId,
+        challenge: String,
+        ip: Option<&str>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
         let text = relay_msg::auth(&challenge);
-        self.conns.insert(conn, Conn { challenge, network: ip.and_then(network), ..Conn::default() });
+        let network = ip.and_then(network);
+        if let Some(oldest) = network.as_ref().and_then(|network| self.guest_to_go(network)) {
+            self.forget(oldest);
+            let reason = "others behind this address wait to prove their keys; prove yours within 30 s".to_owned();
+            out.push(Effect::Close { conn: oldest, code: super::POLICY_VIOLATION, reason });
+        }
+        self.conns.insert(conn, Conn { challenge, network, opened_at: now, ..Conn::default() });
         self.counters.opened += 1;
         self.remember(conn, out);
         self.send(conn, text, out);
+    }
+
+    /// The connection that has to make room for another guest from `network`, if one has.
+    fn guest_to_go(&self, network: &str) -> Option<ConnId> {
+        let quotas = self.config.quotas.as_ref();
+        let mut guests: Vec<(Millis, ConnId)> = self.guests(network).collect();
+        guests.sort_unstable();
+        let full = guests.len() as u64 >= self.config.limits.max_guests_per_ip;
+        guests.first().filter(|_| full && quotas.is_some()).map(|(_, conn)| *conn)
+    }
+
+    /// Connections from `network` that have proven no key, with when they were opened.
+    pub(super) fn guests(&self, network: &str) -> impl Iterator<Item = (Millis, ConnId)> {
+        let guest = move |state: &Conn| state.keys.is_empty() && state.network.as_deref() == Some(network);
+        self.conns.iter().filter(move |(_, state)| guest(state)).map(|(conn, state)| (state.opened_at, *conn))
     }
 
     /// A connection has ended; when a provider was last here is noted.
@@ -133,6 +161,8 @@ impl Relay {
                 self.remember(conn, out);
             }
         }
+        // What landed while the memory was lost has to be removed one day, too.
+        self.will_sweep(now, out);
         let statements = counts::read_totals();
         if self.writer.ask() {
             self.query(super::Purpose::Totals, statements, now, out);

@@ -260,12 +260,15 @@ impl Relay {
     ) {
         match result.map_err(unreadable).and_then(|rows| reading.take(rows)) {
             Ok(()) => self.read_on(reading, false, now, out),
-            Err(reason) => {
-                self.end_subscription(reading.conn, &reading.subscription);
-                self.send(reading.conn, relay_msg::closed(&reading.subscription, &reason), out);
-                self.remember(reading.conn, out);
-            }
+            Err(reason) => self.refuse_stored(&reading, &reason, out),
         }
+    }
+
+    /// Ends a subscription whose stored events cannot be sent.
+    pub(super) fn refuse_stored(&mut self, reading: &Reading, reason: &Reason, out: &mut Vec<Effect>) {
+        self.end_subscription(reading.conn, &reading.subscription);
+        self.send(reading.conn, relay_msg::closed(&reading.subscription, reason), out);
+        self.remember(reading.conn, out);
     }
 
     fn send_stored(&mut self, reading: Reading, out: &mut Vec<Effect>) {

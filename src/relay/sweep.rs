@@ -21,12 +21,12 @@ impl Relay {
 
     pub(super) fn sweep_found(&mut self, result: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
         match result.and_then(|rows| sweep::decode(&rows)) {
-            Ok(found) if found.seqs.is_empty() => self.swept(found.next_expiry, now, out),
+            Ok(found) if found.is_empty() => self.swept(found.next_expiry, now, out),
             Ok(found) => {
                 self.wake_at(now + RETRY, out);
                 let ticket = self.next_ticket();
                 self.removing = Some((ticket, found.more, found.next_expiry));
-                out.push(Effect::Commit { ticket, statements: sweep::remove(&found.seqs) });
+                out.push(Effect::Commit { ticket, statements: sweep::remove(&found) });
             }
             Err(_) => {
                 self.sweeping = false;
@@ -73,6 +73,11 @@ impl Relay {
     /// Something may have been stored that is to be removed, now or later: the alarm finds out.
     pub(super) fn may_have_to_sweep(&mut self, now: Millis, out: &mut Vec<Effect>) {
         self.wake_at(now + RETRY, out);
+    }
+
+    /// There may be something to remove that nobody remembers.
+    pub(super) fn will_sweep(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.wake_at(now + LATENESS, out);
     }
 
     /// The alarm has come.

@@ -15,7 +15,7 @@ use crate::store::write::{self, NewEvent};
 /// Events in one group, and the bytes they take in its parameter: what D1 takes (2 MB) with room to
 /// spare, in a batch that takes some milliseconds.
 const MAX_EVENTS: usize = 256;
-const MAX_BYTES: usize = 1_000_000;
+const MAX_BYTES: usize = 500_000;
 /// Bytes that may wait for the group in flight before more is refused, and the same for answers to jobs
 /// that are held, which go first.
 const MAX_WAITING: usize = 16_000_000;

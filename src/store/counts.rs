@@ -3,7 +3,7 @@
 //! Counts are a JSON object from a key to a number, so that counting costs one row whatever is counted.
 //! The keys: `e KIND` events stored, `j KIND STATE` jobs now in a state, `f BUCKET` and `r BUCKET` jobs
 //! by the time to the first feedback and the first result, and what the engine counts itself. Kinds past
-//! the first [`MAX_KEYS`] keys share the kind `*`.
+//! the first [`MAX_KEYS`] keys of a letter share the kind `*`.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{Param, Rows, Statement, StoreError, integer};
 use crate::market::histogram::BOUNDS_MS;
 
-/// Keys after which kinds are no longer told apart.
-const MAX_KEYS: usize = 600;
+/// Keys of one letter after which kinds are no longer told apart.
+const MAX_KEYS: usize = 300;
 
 /// What the database knows about itself, kept in one row so that reading it costs one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,9 +86,10 @@ pub fn plus(deltas: &str) -> String {
         "(SELECT json_group_object(k, n) FROM (SELECT k, sum(n) AS n FROM ( \
            SELECT key AS k, value AS n FROM json_each(totals.counts) \
            UNION ALL \
-           SELECT CASE WHEN (SELECT count(*) FROM json_each(totals.counts)) < {MAX_KEYS} \
-               OR json_type(totals.counts, '$.\"' || k || '\"') IS NOT NULL THEN k ELSE other END, n \
-             FROM ({deltas})) GROUP BY k))"
+           SELECT CASE WHEN iif(substr(d.k, 1, 2) = 'j ', s.jobs, s.events) < {MAX_KEYS} \
+               OR json_type(totals.counts, '$.\"' || d.k || '\"') IS NOT NULL THEN d.k ELSE d.other END, d.n \
+             FROM (SELECT count(*) FILTER (WHERE key GLOB 'e *') AS events, count(*) FILTER (WHERE key GLOB 'j *') AS jobs \
+                FROM json_each((SELECT counts FROM totals))) AS s CROSS JOIN ({deltas}) AS d) GROUP BY k))"
     )
 }
 

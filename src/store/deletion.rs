@@ -1,11 +1,12 @@
 //! The keys under which deletions are remembered, and by which they keep events out.
 //!
-//! A deletion is `PUBKEY ID`, `PUBKEY KIND:D` or `PUBKEY *`, with the `created_at` it reaches to. An
+//! A deletion is `PUBKEY ID`, `PUBKEY KIND:D`, `PUBKEY *` or `PUBKEY result JOB`, with the `created_at` it reaches to. An
 //! event is kept out by any that its author made, a gift wrap also by those of whom it is addressed to
 //! (NIP-59). A deletion request yields to vanishing alone (NIP-09), a request to vanish to nothing
 //! (NIP-62).
 
 use super::key;
+use crate::market::{JobRole, Part};
 use crate::nostr::deletion::Target;
 use crate::nostr::{Event, PublicKey, kind};
 
@@ -29,8 +30,9 @@ pub fn reach(request: &Event, target: &Target) -> u64 {
     }
 }
 
-/// The keys of all deletions that would keep `event` out.
-pub fn keeping_out(event: &Event) -> Vec<String> {
+/// The keys of all deletions that would keep `event` out; `part` is its part in a job, of which a
+/// provider gives no second result when it has deleted the first.
+pub fn keeping_out(event: &Event, part: Option<&Part>) -> Vec<String> {
     let author = &event.pubkey;
     let everything = |key: &PublicKey| self::key(key, &Target::Everything);
     let by_id = |key: &PublicKey| self::key(key, &Target::Event(event.id));
@@ -44,7 +46,9 @@ pub fn keeping_out(event: &Event) -> Vec<String> {
         kind => {
             let address =
                 event.replacement_key().map(|d| self::key(author, &Target::Address { kind, d: d.to_owned() }));
-            [everything(author), by_id(author)].into_iter().chain(address).collect()
+            let spent =
+                part.filter(|part| part.role == JobRole::Result).map(|part| format!("{author} result {}", part.job));
+            [everything(author), by_id(author)].into_iter().chain(address).chain(spent).collect()
         }
     }
 }

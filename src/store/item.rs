@@ -13,11 +13,22 @@ use crate::nostr::{Event, EventId, PublicKey, kind};
 /// The letter of the tags a private event has for its readers.
 pub const READER: u8 = b'>';
 
+/// What searches and rules need of an event.
+#[derive(Serialize)]
+struct Head {
+    id: EventId,
+    pubkey: PublicKey,
+    kind: u16,
+    created_at: u64,
+}
+
 /// One element of the group parameter.
 #[derive(Serialize)]
 pub struct Item<'a> {
-    /// The event's canonical text.
-    e: &'a RawValue,
+    e: Head,
+    /// The event's canonical text, for the one statement that keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    f: Option<&'a RawValue>,
     /// Its shelf.
     s: u32,
     /// When it came, Unix milliseconds.
@@ -40,6 +51,8 @@ pub struct Item<'a> {
     pub v: bool,
     /// Its part in a job.
     pub j: Option<JobItem>,
+    /// Unix seconds until which the job it asks is remembered.
+    u: u64,
     /// Results it labels (NIP-32).
     pub l: Option<Vec<EventId>>,
 }
@@ -70,6 +83,12 @@ pub struct JobItem {
 }
 
 impl Item<'_> {
+    /// Leaves the text out.
+    pub fn without_text(mut self) -> Self {
+        self.f = None;
+        self
+    }
+
     /// Whether newer events replace it.
     pub fn is_replaceable(&self) -> bool {
         self.d.is_some() && self.j.is_none()
@@ -103,18 +122,20 @@ pub fn item<'a>(new: &NewEvent, text: &'a RawValue) -> Item<'a> {
     };
     let labelled = || event.tag_values("e").filter_map(EventId::parse).collect();
     let mut item = Item {
-        e: text,
+        e: Head { id: event.id, pubkey: event.pubkey, kind: event.kind, created_at: event.created_at },
+        f: Some(text),
         s: shelf,
         m: new.came_ms,
         d: one_of,
         k: keys,
         x: new.expires_at,
-        b: deletion::keeping_out(event),
+        b: deletion::keeping_out(event, part),
         t: Vec::new(),
         i: Vec::new(),
         a: Vec::new(),
         v: false,
         j: part.map(|part| job_item(part, event)),
+        u: new.remember_until,
         l: (event.kind == kind::LABEL).then(labelled),
     };
     for target in &new.deletes {

@@ -1,6 +1,7 @@
 //! What a group of events does to jobs, their providers and who dealt with whom.
 //!
-//! A job's row lives while some event of it is held. Its state only grows, so any order of arrival ends
+//! A job's row lives while some event of it is held, and as long as a result would be kept: so a late
+//! answer is held to what was asked, and to who may read it. Its state only grows, so any order of arrival ends
 //! in the same one; what came before the request and does not agree with it is removed when the request
 //! comes. `batch` marks the jobs a group has moved and `was` what they counted as before it: the state,
 //! 100 more when there was feedback, 1000 more when there was a result; -1 for a new job, -2 for one
@@ -10,12 +11,16 @@ use super::{PRIVATE, counts};
 use crate::market::State;
 
 /// What keeps an answer from agreeing with its job's request, when that is known: `customer`, `kind` or
-/// `provider`. For the answer `g`.
-pub const DISAGREES: &str = "(SELECT CASE WHEN j.customer <> g.value->>'$.j.c' THEN 'customer' \
+/// `provider`; when it is not, that there are enough answers (`early`). For the answer `g`.
+pub fn disagrees() -> String {
+    format!("(SELECT CASE WHEN j.kind IS NULL THEN iif(j.held >= {MAX_EARLY}, 'early', NULL) {DISAGREES})")
+}
+
+const DISAGREES: &str = "WHEN j.customer <> g.value->>'$.j.c' THEN 'customer' \
     WHEN j.kind <> g.value->>'$.j.n' THEN 'kind' \
     WHEN j.providers IS NOT NULL AND NOT EXISTS (SELECT 1 FROM json_each(j.providers) AS p \
       WHERE p.value = g.value->>'$.e.pubkey') THEN 'provider' END \
-    FROM jobs AS j WHERE j.id = g.value->>'$.j.i' AND j.kind IS NOT NULL)";
+    FROM jobs AS j WHERE j.id = g.value->>'$.j.i'";
 
 /// Whether the customer has cancelled the job of `g`.
 pub const CANCELLED: &str = "EXISTS (SELECT 1 FROM deletions AS q WHERE q.key = g.value->>'$.j.q')";
@@ -33,8 +38,14 @@ const MARK: &str = "was = CASE WHEN jobs.batch = (SELECT last_seq FROM totals) T
 /// `was` of a job whose answers were here before its request.
 const LATE: i8 = -2;
 
-/// Milliseconds of an hour.
-const HOUR: u64 = 3_600_000;
+/// Milliseconds of one unit of `providers.active`.
+const SLOT_MS: u64 = 1000 * ACTIVE_SLOT;
+/// The same in seconds.
+pub const ACTIVE_SLOT: u64 = 300;
+/// Answers that are looked at for whom to tell that their jobs were cancelled.
+const MAX_TOLD: u64 = 1000;
+/// Answers that are held of one job whose request is not known.
+const MAX_EARLY: u64 = 1000;
 
 /// Of the answers `e`: when the first feedback and the first result came, and whose result that was.
 const REPORTED: &str = "min(CASE WHEN e.d IS NULL THEN e.came_ms END)";
@@ -44,19 +55,23 @@ const FIRST: &str = "substr(min(CASE WHEN e.d IS NOT NULL THEN printf('%016d', e
 /// Jobs whose requests are fresh; `fresh` are the group's fresh events.
 pub fn request(fresh: &str) -> String {
     format!(
-        "INSERT INTO jobs (id, held, state, kind, customer, providers, encrypted, asked_ms, batch, was) \
-         SELECT e.id, 1, 0, e.kind, e.pubkey, g.value->>'$.j.p', g.value->>'$.j.y', e.came_ms, \
+        "INSERT INTO jobs (id, held, until, state, kind, customer, providers, encrypted, asked_ms, batch, was) \
+         SELECT e.id, 1, g.value->>'$.u', 0, e.kind, e.pubkey, g.value->>'$.j.p', g.value->>'$.j.y', e.came_ms, \
            (SELECT last_seq FROM totals), -1 \
          FROM {fresh} WHERE g.value->>'$.j.i' = e.id \
-         ON CONFLICT (id) DO UPDATE SET {MARK}, held = jobs.held + 1, kind = excluded.kind, \
+         ON CONFLICT (id) DO UPDATE SET {MARK}, held = jobs.held + 1, until = excluded.until, kind = excluded.kind, \
            customer = excluded.customer, providers = excluded.providers, encrypted = excluded.encrypted, \
            asked_ms = excluded.asked_ms"
     )
 }
 
 /// For requests that came after answers; ?1 is a list of the requests' ids. Removes the answers that do
-/// not agree, hides those of encrypted jobs, and works out the state anew.
+/// not agree, hides those of encrypted jobs, works out the state anew, and credits the providers.
 pub fn reconcile() -> Vec<String> {
+    // Known by this group, and by no other.
+    let late = |job: &str| {
+        format!("{job}.was = {LATE} AND {job}.kind IS NOT NULL AND {job}.batch = (SELECT last_seq FROM totals)")
+    };
     let of_job = |job: &str| {
         format!(
             "tags AS t CROSS JOIN events AS e ON e.seq = t.seq AND e.job = {job}.id AND e.id <> {job}.id \
@@ -64,7 +79,8 @@ pub fn reconcile() -> Vec<String> {
         )
     };
     let answers = format!(
-        "json_each(?1) AS r CROSS JOIN jobs AS j ON j.id = r.value AND j.was = {LATE} CROSS JOIN {}",
+        "json_each(?1) AS r CROSS JOIN jobs AS j ON j.id = r.value AND {} CROSS JOIN {}",
+        late("j"),
         of_job("j")
     );
     let mark = format!(
@@ -93,24 +109,26 @@ pub fn reconcile() -> Vec<String> {
     let anew = |what: &str| format!("(SELECT {what} FROM {})", of_job("jobs"));
     let state = format!(
         "UPDATE jobs SET state = coalesce({}, 0), reported_ms = {}, answered_ms = {}, first = {} \
-         WHERE id IN (SELECT value FROM json_each(?1)) AND was = {LATE}",
+         WHERE id IN (SELECT value FROM json_each(?1)) AND {}",
         anew("max(e.step)"),
         anew(REPORTED),
         anew(ANSWERED),
         anew(FIRST),
+        late("jobs"),
     );
+    let dealt = format!("{answers} AND e.pubkey <> j.customer");
     let mut list = vec![mark];
     list.extend(remove("SELECT seq FROM events WHERE step = -1"));
     list.extend(hide);
-    list.push(state);
+    list.extend([state, providers(&dealt), active(&dealt), dealings(&dealt)]);
     list
 }
 
 /// Jobs with fresh answers.
 pub fn answer(fresh: &str) -> String {
     format!(
-        "INSERT INTO jobs (id, held, state, reported_ms, answered_ms, first, batch, was) \
-         SELECT g.value->>'$.j.i', count(*), \
+        "INSERT INTO jobs (id, held, until, state, reported_ms, answered_ms, first, batch, was) \
+         SELECT g.value->>'$.j.i', count(*), 0, \
            max(CASE WHEN {CANCELLED} THEN {cancelled} ELSE e.step END), \
            {REPORTED}, {ANSWERED}, {FIRST}, \
            (SELECT last_seq FROM totals), -1 \
@@ -133,38 +151,46 @@ pub fn cancel(requests: &str) -> String {
     )
 }
 
-/// Those who answered the jobs that deletion requests of the group cancel: `JOB PUBKEY`.
+/// Those who answered the jobs that deletion requests of the group are about to cancel: `JOB PUBKEY`.
 pub fn cancelled(requests: &str) -> String {
     format!(
-        "SELECT DISTINCT j.id || ' ' || e.pubkey AS r FROM {requests} CROSS JOIN json_each(g.value, '$.i') AS i \
-         CROSS JOIN jobs AS j ON j.id = i.value AND j.customer = g.value->>'$.e.pubkey' \
+        "SELECT DISTINCT id || ' ' || pubkey AS r FROM (SELECT j.id, e.pubkey \
+         FROM {requests} CROSS JOIN json_each(g.value, '$.i') AS i CROSS JOIN jobs AS j ON j.id = i.value \
+           AND j.customer = g.value->>'$.e.pubkey' AND j.state < {cancelled} \
          CROSS JOIN tags AS t ON t.tag = 'e=' || j.id \
-         CROSS JOIN events AS e ON e.seq = t.seq AND e.job = j.id AND e.id <> j.id LIMIT 1000"
+         CROSS JOIN events AS e ON e.seq = t.seq AND e.job = j.id AND e.id <> j.id LIMIT {MAX_TOLD})",
+        cancelled = State::Cancelled.rank(),
     )
 }
 
 /// Forgets what is known of keys that vanish, besides their events.
 pub fn vanish() -> [String; 3] {
+    // A request that is here already says nothing of what came after it.
     ["providers WHERE pubkey", "dealings WHERE provider", "dealings WHERE customer"].map(|rows| {
-        format!("DELETE FROM {rows} IN (SELECT g.value->>'$.e.pubkey' FROM json_each(?1) AS g WHERE g.value->>'$.v')")
+        format!(
+            "DELETE FROM {rows} IN (SELECT g.value->>'$.e.pubkey' FROM json_each(?1) AS g WHERE g.value->>'$.v' \
+             AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.id = g.value->>'$.e.id'))"
+        )
     })
 }
 
-/// Fresh answers to jobs whose request is known, as `e` and `j`.
-fn dealt(fresh: &str) -> String {
+/// Answers to jobs whose request is known, as `e` and `j`: those of the group, once they are in; or
+/// those that were here before the group's requests. What somebody asks himself says nothing.
+pub fn dealt(fresh: &str) -> String {
     format!(
         "{fresh} CROSS JOIN jobs AS j ON j.id = g.value->>'$.j.i' AND j.kind IS NOT NULL \
-             WHERE g.value->>'$.j.a'"
+         WHERE g.value->>'$.j.a' AND e.pubkey <> j.customer"
     )
 }
 
-/// What fresh answers say of their authors. A row is only written when it has something to say.
-pub fn providers(fresh: &str) -> String {
+/// What answers say of their authors; `dealt` selects them. A row is only written when it has something
+/// to say.
+pub fn providers(dealt: &str) -> String {
     let bucket = counts::bucket("max(0, e.came_ms - j.asked_ms)");
     format!(
-        "INSERT INTO providers (pubkey, results, errors, times, seen, active_hour) \
+        "INSERT INTO providers (pubkey, results, errors, times, seen, active) \
          SELECT pubkey, sum(n * (bucket IS NOT NULL)), sum(errors), \
-           json_group_object(CAST(bucket AS TEXT), n) FILTER (WHERE bucket IS NOT NULL), max(ms) / 1000, max(ms) / {HOUR} \
+           json_group_object(CAST(bucket AS TEXT), n) FILTER (WHERE bucket IS NOT NULL), max(ms) / 1000, max(ms) / {SLOT_MS} \
          FROM (SELECT e.pubkey, CASE WHEN e.d IS NOT NULL THEN {bucket} END AS bucket, count(*) AS n, \
              sum(e.step = {error}) AS errors, max(e.came_ms) AS ms \
            FROM {dealt} GROUP BY 1, 2) GROUP BY pubkey \
@@ -175,27 +201,24 @@ pub fn providers(fresh: &str) -> String {
              SELECT key, value FROM json_each(excluded.times)) GROUP BY key)) \
          WHERE excluded.results > 0 OR excluded.errors > 0",
         error = State::Error.rank(),
-        dealt = dealt(fresh),
     )
 }
 
-/// Notes that the authors of fresh answers are active, once an hour: this column is indexed, and each
-/// write to it is a row more.
-pub fn active(fresh: &str) -> String {
+/// Notes that the authors of answers are active, once in a while: this column is indexed, and each write
+/// to it is a row more.
+pub fn active(dealt: &str) -> String {
     format!(
-        "UPDATE providers SET active_hour = n.hour, seen = max(providers.seen, n.seen) FROM ( \
-           SELECT e.pubkey, max(e.came_ms) / {HOUR} AS hour, max(e.came_ms) / 1000 AS seen FROM {} GROUP BY 1) AS n \
-         WHERE providers.pubkey = n.pubkey AND providers.active_hour < n.hour",
-        dealt(fresh)
+        "UPDATE providers SET active = n.slot, seen = max(providers.seen, n.seen) FROM ( \
+           SELECT e.pubkey, max(e.came_ms) / {SLOT_MS} AS slot, max(e.came_ms) / 1000 AS seen FROM {dealt} GROUP BY 1) AS n \
+         WHERE providers.pubkey = n.pubkey AND providers.active < n.slot"
     )
 }
 
 /// Who has become whose customer.
-pub fn dealings(fresh: &str) -> String {
+pub fn dealings(dealt: &str) -> String {
     format!(
         "INSERT OR IGNORE INTO dealings (provider, customer) SELECT e.pubkey, j.customer \
-         FROM {} AND e.d IS NOT NULL AND e.pubkey <> j.customer",
-        dealt(fresh)
+         FROM {dealt} AND e.d IS NOT NULL"
     )
 }
 
@@ -216,7 +239,7 @@ pub fn moved() -> String {
         time("r", "j.answered_ms", "(j.was / 1000)"),
     ];
     format!(
-        "SELECT m.value->>0, m.value->>1, m.value->>2 FROM ( \
+        "SELECT m.value->>0 AS k, m.value->>1 AS other, m.value->>2 AS n FROM ( \
            SELECT g.value->>'$.j.i' AS id FROM json_each(?1) AS g WHERE g.value->>'$.j.i' IS NOT NULL \
            UNION SELECT i.value FROM json_each(?1) AS g CROSS JOIN json_each(g.value, '$.i') AS i) AS n \
          CROSS JOIN jobs AS j ON j.id = n.id AND j.kind IS NOT NULL AND j.batch = (SELECT last_seq FROM totals) \
@@ -232,8 +255,19 @@ pub fn state_name(number: &str) -> String {
     format!("CASE {number} {} END", states.join(" "))
 }
 
-/// Jobs of which nothing is held any more.
-pub const FORGET: &str = "DELETE FROM jobs WHERE held <= 0";
+/// Jobs whose request was never seen and of which nothing is held any more.
+pub const FORGET: &str = "DELETE FROM jobs WHERE held <= 0 AND until = 0";
+
+/// What a provider deletes it cannot give again: a job has one result of each. For the deletion
+/// `requests`, before they are carried out.
+pub fn spent(requests: &str) -> String {
+    format!(
+        "INSERT OR IGNORE INTO deletions (key, until) SELECT e.pubkey || ' result ' || e.job, {FOREVER} \
+         FROM {requests} CROSS JOIN json_each(g.value, '$.i') AS i CROSS JOIN events AS e \
+         ON e.id = i.value AND e.pubkey = g.value->>'$.e.pubkey' AND e.asked IS NOT NULL",
+        FOREVER = super::MAX_INTEGER,
+    )
+}
 
 /// Deletes the events `victims` selects by number, with their tags and their place in their jobs.
 pub fn remove(victims: &str) -> [String; 3] {

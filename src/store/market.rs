@@ -5,20 +5,23 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::jobs::ACTIVE_SLOT;
 use super::{Param, Rows, Statement, StoreError, integer, key};
 use crate::market::handler::Record;
 use crate::market::histogram::Histogram;
 use crate::market::reputation::Vote;
 use crate::nostr::{Event, PublicKey, kind};
 
-/// Handlers of a kind that are looked at, the newest first.
-const MAX_HANDLERS: usize = 500;
-/// Bytes of a handler event that is looked at.
+/// Announcements of a kind that are looked at, the newest first; of one connected provider; and the
+/// handlers that are listed, one for each provider.
+const MAX_LOOKED_AT: usize = 500;
+const MAX_OF_ONE: usize = 20;
+const MAX_HANDLERS: usize = 100;
+/// Bytes of a handler event that is listed.
 const MAX_HANDLER: usize = 8192;
-/// Labels about one provider that are looked at, the newest first, and about all together.
-const MAX_LABELS: usize = 200;
-const MAX_ALL_LABELS: usize = 5000;
-/// Bytes of a label event that is looked at.
+/// Labels about one provider that are looked at, the newest first.
+const MAX_LABELS: usize = 100;
+/// Bytes of a label event that counts.
 const MAX_LABEL: usize = 2048;
 
 /// A live handler of some kind.
@@ -33,35 +36,44 @@ pub struct Found {
 /// What [`handlers`] finds.
 #[derive(Clone, Debug, Default)]
 pub struct Handlers {
-    /// The newest first.
+    /// One for each provider.
     pub found: Vec<Found>,
     /// Labels about their authors (NIP-32).
     pub votes: BTreeMap<PublicKey, Vec<Vote>>,
 }
 
-/// The live handlers of `wanted` at `now` (Unix seconds); see [`decode_handlers`].
-pub fn handlers(wanted: u16, now: u64) -> Vec<Statement> {
-    let live = format!(
-        "SELECT t.seq FROM tags AS t WHERE t.tag = ?1 AND t.shelf = {} \
-         AND (t.expires_at IS NULL OR t.expires_at > ?2) ORDER BY t.created_at DESC LIMIT {MAX_HANDLERS}",
-        kind::HANDLER
+/// The live handlers of `wanted` at `now` (Unix seconds): of the newest, and of those `online`, one for
+/// each provider; who has given most results first. See [`decode_handlers`].
+pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, now: u64) -> Vec<Statement> {
+    let shelf = kind::HANDLER;
+    let live = "(s.expires_at IS NULL OR s.expires_at > ?2)";
+    // One key that announces much, or many that announce late, hide nobody who is here.
+    let listed = format!(
+        "SELECT h.pubkey, h.seq, p.results, p.errors, p.times, p.seen FROM (SELECT e.pubkey, e.seq, max(e.created_at) AS at \
+           FROM (SELECT * FROM (SELECT s.seq FROM tags AS s WHERE s.tag = ?1 AND s.shelf = {shelf} AND {live} \
+               ORDER BY s.created_at DESC LIMIT {MAX_LOOKED_AT}) \
+             UNION SELECT n.value FROM json_each(?3) AS o CROSS JOIN json_each(( \
+               SELECT json_group_array(seq) FROM (SELECT s.seq FROM events AS s WHERE s.pubkey = o.value \
+                 AND s.shelf = {shelf} AND {live} ORDER BY s.created_at DESC LIMIT {MAX_OF_ONE}))) AS n) AS c \
+           CROSS JOIN events AS e ON e.seq = c.seq AND octet_length(e.json) <= {MAX_HANDLER} \
+             AND EXISTS (SELECT 1 FROM json_each(e.keys) AS k WHERE k.value = ?1) GROUP BY e.pubkey) AS h \
+         LEFT JOIN providers AS p ON p.pubkey = h.pubkey ORDER BY p.results DESC, h.at DESC LIMIT {MAX_HANDLERS}"
     );
-    let params = || vec![Param::Text(key::of(b'k', &wanted.to_string())), integer(now)];
+    let online = serde_json::to_string(&online.collect::<Vec<_>>()).unwrap_or_default();
+    let params = || vec![Param::Text(key::of(b'k', &wanted.to_string())), integer(now), Param::Text(online.clone())];
     let found = format!(
-        "SELECT json_object('event', json(e.json), 'results', coalesce(p.results, 0), 'errors', coalesce(p.errors, 0), \
-           'times', json(coalesce(p.times, '{{}}')), 'seen', p.seen) AS r \
-         FROM ({live}) AS n CROSS JOIN events AS e ON e.seq = n.seq LEFT JOIN providers AS p ON p.pubkey = e.pubkey \
-         WHERE octet_length(e.json) <= {MAX_HANDLER} ORDER BY e.created_at DESC, e.id"
+        "SELECT json_object('event', json(e.json), 'results', coalesce(l.results, 0), 'errors', coalesce(l.errors, 0), \
+           'times', json(coalesce(l.times, '{{}}')), 'seen', l.seen) AS r \
+         FROM ({listed}) AS l CROSS JOIN events AS e ON e.seq = l.seq"
     );
     let labels = format!(
         "SELECT json_object('provider', v.pubkey, 'customer', json(iif(EXISTS (SELECT 1 FROM dealings AS d \
              WHERE d.provider = v.pubkey AND d.customer = e.pubkey), 'true', 'false')), 'event', json(e.json)) AS r \
-         FROM (SELECT DISTINCT h.pubkey FROM ({live}) AS n CROSS JOIN events AS h ON h.seq = n.seq) AS v \
-         CROSS JOIN json_each('[\"p=\",\"@=\"]') AS a \
-         CROSS JOIN json_each((SELECT json_group_array(seq) FROM (SELECT t.seq FROM tags AS t \
-           WHERE t.tag = a.value || v.pubkey AND t.shelf = {} AND (t.expires_at IS NULL OR t.expires_at > ?2) \
-           ORDER BY t.created_at DESC LIMIT {MAX_LABELS}))) AS l \
-         CROSS JOIN events AS e ON e.seq = l.value AND octet_length(e.json) <= {MAX_LABEL} LIMIT {MAX_ALL_LABELS}",
+         FROM ({listed}) AS v CROSS JOIN json_each('[\"p=\",\"@=\"]') AS a \
+         CROSS JOIN json_each((SELECT json_group_array(seq) FROM (SELECT s.seq FROM tags AS s \
+           WHERE s.tag = a.value || v.pubkey AND s.shelf = {} AND {live} \
+           ORDER BY s.created_at DESC LIMIT {MAX_LABELS}))) AS n \
+         CROSS JOIN events AS e ON e.seq = n.value AND octet_length(e.json) <= {MAX_LABEL}",
         kind::LABEL
     );
     vec![Statement { sql: found, params: params() }, Statement { sql: labels, params: params() }]
@@ -118,21 +130,21 @@ pub fn providers_among<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u
 pub fn seen<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64) -> Statement {
     let keys: Vec<&PublicKey> = keys.into_iter().collect();
     Statement {
-        sql: "INSERT INTO providers (pubkey, results, errors, times, seen, active_hour) \
-              SELECT value, 0, 0, '{}', ?2, 0 FROM json_each(?1) WHERE true \
+        sql: "INSERT INTO providers (pubkey, results, errors, times, seen, active) \
+              SELECT v.value, 0, 0, '{}', ?2, 0 FROM json_each(?1) AS v WHERE EXISTS (SELECT 1 FROM events AS e \
+              WHERE e.pubkey = v.value AND e.shelf = 31990) \
               ON CONFLICT (pubkey) DO UPDATE SET seen = excluded.seen WHERE excluded.seen >= providers.seen + 60"
             .to_owned(),
         params: vec![Param::Text(serde_json::to_string(&keys).unwrap_or_default()), integer(now)],
     }
 }
 
-/// How many providers have answered a job within the hour before `now` (Unix seconds), at most 10,000.
+/// How many providers have answered a job within the hour before `now` (Unix seconds), to five minutes;
+/// at most 10,000.
 pub fn active_providers(now: u64) -> Statement {
-    let hour_ago = now.saturating_sub(3600);
     Statement {
-        sql: "SELECT cast(count(*) AS TEXT) AS r FROM (SELECT 1 FROM providers \
-              WHERE active_hour >= ?1 AND seen > ?2 LIMIT 10000)"
+        sql: "SELECT cast(count(*) AS TEXT) AS r FROM (SELECT 1 FROM providers WHERE active > ?1 LIMIT 10000)"
             .to_owned(),
-        params: vec![integer(hour_ago / 3600), integer(hour_ago)],
+        params: vec![integer(now.saturating_sub(3600) / ACTIVE_SLOT)],
     }
 }

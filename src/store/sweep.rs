@@ -1,92 +1,128 @@
 //! Removing what may no longer be kept, in bounded steps: events that have expired (NIP-40, retention)
 //! and those of keys that asked to vanish (NIP-62). A step finds some, the next removes them.
 
-use super::{Param, Rows, Statement, StoreError, counts, integer, jobs};
+use super::{PRIVATE, Param, Rows, Statement, StoreError, counts, integer, jobs};
 use crate::market::State;
 
 /// Events one step removes.
 pub const STEP: usize = 200;
 
+/// Kinds of one vanishing key that are looked through in one step.
+const MAX_SHELVES: usize = 5000;
+
 /// What there is to remove.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
     /// Numbers of events, at most [`STEP`] of each sort.
     pub seqs: Vec<u64>,
+    /// Keys that are done with vanishing when these are removed, each with the time it vanished at.
+    pub vanished: Vec<(String, u64)>,
+    /// Unix seconds up to which jobs need not be remembered.
+    pub forget: u64,
     /// Whether there may be more.
     pub more: bool,
-    /// When the next event expires, in Unix seconds.
+    /// When next something expires, in Unix seconds.
     pub next_expiry: Option<u64>,
+}
+
+impl Sweep {
+    /// Whether there is nothing to remove.
+    pub fn is_empty(&self) -> bool {
+        self.seqs.is_empty() && self.vanished.is_empty() && self.forget == 0
+    }
 }
 
 /// Looks for what can be removed at `now` (Unix seconds); decode with [`decode`].
 pub fn find(now: u64) -> Vec<Statement> {
+    // Shelf by shelf, so that what a key published since is not passed by.
+    let shelf = |of: &str, after: &str| {
+        format!("(SELECT min(i.shelf) FROM events AS i WHERE i.pubkey = {of}.pubkey AND i.shelf > {after})")
+    };
     let vanished = format!(
-        "SELECT e.seq AS r FROM vanishing AS v CROSS JOIN events AS e ON e.pubkey = v.pubkey \
-         AND e.created_at <= v.until AND e.kind <> 62 LIMIT {STEP}"
+        "WITH RECURSIVE s (pubkey, until, shelf) AS (SELECT v.pubkey, v.until, {} FROM vanishing AS v \
+           UNION ALL SELECT s.pubkey, s.until, {} FROM s WHERE s.shelf IS NOT NULL LIMIT {MAX_SHELVES}) \
+         SELECT e.seq AS r FROM s CROSS JOIN events AS e ON e.pubkey = s.pubkey AND e.shelf = s.shelf \
+           AND e.created_at <= s.until WHERE s.shelf <> 62 LIMIT {STEP}",
+        shelf("v", "-1"),
+        shelf("s", "s.shelf"),
     );
-    let wraps = format!("SELECT t.seq AS r FROM vanishing AS v CROSS JOIN {WRAPS} LIMIT {STEP}", WRAPS = wraps("v"));
+    let wraps = format!(
+        "SELECT t.seq AS r FROM vanishing AS v CROSS JOIN tags AS t ON t.tag = '>=' || v.pubkey \
+         AND t.shelf = 1059 + {PRIVATE} AND t.created_at <= v.until LIMIT {STEP}"
+    );
     let expired = format!("SELECT seq AS r FROM events WHERE expires_at <= ?1 ORDER BY expires_at LIMIT {STEP}");
-    let next = "SELECT expires_at AS r FROM events WHERE expires_at > ?1 ORDER BY expires_at LIMIT 1";
-    let now = || vec![integer(now)];
-    let text = |sql: &str| format!("SELECT cast(r AS TEXT) AS r FROM ({sql})");
+    let jobs = format!("SELECT until AS r FROM jobs WHERE held <= 0 AND until <= ?1 ORDER BY until LIMIT {STEP}");
+    let next = "SELECT min(r) AS r FROM (SELECT * FROM (SELECT expires_at AS r FROM events WHERE expires_at > ?1 \
+                ORDER BY expires_at LIMIT 1) UNION ALL SELECT * FROM (SELECT until AS r FROM jobs \
+                WHERE held <= 0 AND until > ?1 ORDER BY until LIMIT 1)) HAVING min(r) IS NOT NULL";
+    let with_now = |sql: &str| Statement { sql: text(sql), params: vec![integer(now)] };
+    let plain = |sql: &str| Statement { sql: text(sql), params: vec![] };
     vec![
-        Statement { sql: text(&vanished), params: vec![] },
-        Statement { sql: text(&wraps), params: vec![] },
-        Statement { sql: text(&expired), params: now() },
-        Statement { sql: text(next), params: now() },
+        plain("SELECT pubkey || ' ' || until AS r FROM vanishing"),
+        plain(&vanished),
+        plain(&wraps),
+        with_now(&expired),
+        with_now(&jobs),
+        with_now(next),
     ]
 }
 
-/// The tags by which gift wraps (kind 1059, always private) to a vanishing key are found.
-fn wraps(vanishing: &str) -> String {
-    format!(
-        "tags AS t ON t.tag = '>=' || {vanishing}.pubkey AND t.shelf = 1059 + {} AND t.created_at <= {vanishing}.until",
-        super::PRIVATE
-    )
+fn text(sql: &str) -> String {
+    format!("SELECT cast(r AS TEXT) AS r FROM ({sql})")
 }
 
 /// The answer to [`find`].
 pub fn decode(rows: &Rows) -> Result<Sweep, StoreError> {
-    let [vanished, wraps, expired, next] = rows.as_slice() else {
+    let [vanishing, events, wraps, expired, jobs, next] = rows.as_slice() else {
         return Err(StoreError::new("a sweep was answered with another number of results"));
     };
-    let number = |row: &String| row.parse::<u64>().map_err(|_| StoreError::new(format!("sweep row: {row}")));
-    let lists = [vanished, wraps, expired];
+    let wrong = |row: &String| StoreError::new(format!("sweep row: {row}"));
+    let number = |row: &String| row.parse::<u64>().map_err(|_| wrong(row));
+    let pair = |row: &String| {
+        let (key, until) = row.split_once(' ').ok_or_else(|| wrong(row))?;
+        Ok((key.to_owned(), until.parse().map_err(|_| wrong(row))?))
+    };
+    let full = |list: &Vec<String>| list.len() >= STEP;
+    // As long as steps are full somebody's events are left.
+    let vanished: &[String] = if full(events) || full(wraps) { &[] } else { vanishing };
     Ok(Sweep {
-        seqs: lists.iter().flat_map(|list| list.iter()).map(number).collect::<Result<_, _>>()?,
-        more: lists.iter().any(|list| list.len() >= STEP),
+        seqs: [events, wraps, expired].into_iter().flatten().map(number).collect::<Result<_, _>>()?,
+        vanished: vanished.iter().map(pair).collect::<Result<_, _>>()?,
+        forget: jobs.last().map(number).transpose()?.unwrap_or_default(),
+        more: [events, wraps, expired, jobs].into_iter().any(full),
         next_expiry: next.first().map(number).transpose()?,
     })
 }
 
-/// Removes events by number with all that belongs to them; a job that loses its request unanswered has
-/// expired. Also notes that nobody is vanishing any more whose events are all gone.
-pub fn remove(seqs: &[u64]) -> Vec<Statement> {
-    let list = serde_json::to_string(seqs).unwrap_or_default();
-    let with_list = |sql: String| Statement { sql, params: vec![Param::Text(list.clone())] };
+/// Removes what was found with all that belongs to it; a job that loses its request unanswered has
+/// expired, one whose customer vanishes is not remembered.
+pub fn remove(found: &Sweep) -> Vec<Statement> {
+    let list = |list: String| move |sql: String| Statement { sql, params: vec![Param::Text(list.clone())] };
+    let with_seqs = list(serde_json::to_string(&found.seqs).unwrap_or_default());
+    let with_vanished = list(serde_json::to_string(&found.vanished).unwrap_or_default());
     let listed = "SELECT value FROM json_each(?1)";
     let (expired, name) = (State::Expired.rank(), State::Expired.as_str());
-    let unanswered = format!(
-        "SELECT e.id FROM events AS e CROSS JOIN jobs AS j ON j.id = e.id AND j.state < {expired} \
-         WHERE e.seq IN ({listed}) AND e.job = e.id"
-    );
+    let requests = format!("SELECT e.id FROM events AS e WHERE e.seq IN ({listed}) AND e.job = e.id");
+    let unanswered = format!("SELECT j.id FROM jobs AS j WHERE j.id IN ({requests}) AND j.state < {expired}");
     let left = jobs::state_name("state");
     let deltas = format!(
         "SELECT 'j ' || kind || ' ' || {left} AS k, 'j * ' || {left} AS other, -1 AS n FROM jobs WHERE id IN ({unanswered}) \
          UNION ALL SELECT 'j ' || kind || ' {name}', 'j * {name}', 1 FROM jobs WHERE id IN ({unanswered})"
     );
     let mut statements = vec![
-        with_list(format!("UPDATE totals SET counts = {} WHERE EXISTS ({unanswered})", counts::plus(&deltas))),
-        with_list(format!("UPDATE jobs SET state = {expired} WHERE id IN ({unanswered})")),
+        with_seqs(format!("UPDATE totals SET counts = {} WHERE EXISTS ({unanswered})", counts::plus(&deltas))),
+        with_seqs(format!("UPDATE jobs SET state = {expired} WHERE id IN ({unanswered})")),
+        with_seqs(format!(
+            "UPDATE jobs SET until = 0 WHERE id IN ({requests}) AND customer IN (SELECT pubkey FROM vanishing)"
+        )),
     ];
-    statements.extend(jobs::remove(listed).map(with_list));
-    let plain = |sql: String| Statement { sql, params: vec![] };
-    statements.push(plain(jobs::FORGET.to_owned()));
-    statements.push(plain(format!(
-        "DELETE FROM vanishing WHERE NOT EXISTS (SELECT 1 FROM events AS e WHERE e.pubkey = vanishing.pubkey \
-         AND e.created_at <= vanishing.until AND e.kind <> 62) \
-         AND NOT EXISTS (SELECT 1 FROM (SELECT 1) CROSS JOIN {})",
-        wraps("vanishing")
-    )));
+    statements.extend(jobs::remove(listed).map(with_seqs));
+    statements.push(Statement {
+        sql: "DELETE FROM jobs WHERE held <= 0 AND until <= ?1".to_owned(),
+        params: vec![integer(found.forget)],
+    });
+    statements.push(with_vanished(
+        "DELETE FROM vanishing WHERE (pubkey, until) IN (SELECT value->>0, value->>1 FROM json_each(?1))".to_owned(),
+    ));
     statements
 }

@@ -28,6 +28,8 @@ pub struct NewEvent {
     pub deletes: Vec<Target>,
     /// Its part in a job.
     pub part: Option<Part>,
+    /// Of a job request: Unix seconds until which the job is remembered.
+    pub remember_until: u64,
 }
 
 /// What became of an event of a committed group.
@@ -59,6 +61,8 @@ pub enum Disagreement {
     Kind,
     /// Others were asked.
     Provider,
+    /// The request is not known, and many answers to it are here.
+    Early,
 }
 
 /// What a commit says.
@@ -142,7 +146,7 @@ fn insert(private: &str, labels: bool, which: &str) -> String {
          SELECT t.last_seq + g.key + 1, g.value->>'$.e.id', g.value->>'$.e.pubkey', g.value->>'$.e.kind', \
            g.value->>'$.s' + ({private}) * {PRIVATE}, g.value->>'$.e.created_at', g.value->>'$.x', g.value->>'$.d', \
            {keys}, g.value->>'$.j.i', g.value->>'$.j.z', iif(g.value->>'$.j.r', g.value->>'$.j.n', NULL), \
-           g.value->>'$.m', g.value->'$.e' \
+           g.value->>'$.m', g.value->'$.f' \
          FROM json_each(?1) AS g CROSS JOIN totals AS t WHERE {which} AND NOT {BLOCKED} \
          ORDER BY iif(g.value->>'$.j' IS NULL, -(g.value->>'$.e.created_at'), g.key), g.value->>'$.e.id'"
     )
@@ -155,8 +159,12 @@ pub fn statements(group: &[NewEvent], flush: &Flush) -> Vec<Statement> {
         group.iter().map(|new| RawValue::from_string(new.event.to_json()).ok()).collect();
     let items: Vec<Item> =
         group.iter().zip(&texts).filter_map(|(new, text)| Some(item(new, text.as_deref()?))).collect();
+    let whole = Param::Text(serde_json::to_string(&items).unwrap_or_default());
+    // The texts are most of it, and all but one or two statements can do without.
+    let items: Vec<Item> = items.into_iter().map(Item::without_text).collect();
     let json = Param::Text(serde_json::to_string(&items).unwrap_or_default());
     let with_group = |sql: String| Statement { sql, params: vec![json.clone()] };
+    let with_texts = |sql: String| Statement { sql, params: vec![whole.clone()] };
 
     let any = |has: fn(&Item) -> bool| items.iter().any(has);
     let (requested, answers, deletes) =
@@ -177,12 +185,14 @@ pub fn statements(group: &[NewEvent], flush: &Flush) -> Vec<Statement> {
         list.push(with_group(jobs::cancelled(&requests())));
         list.push(remember(&format!("NOT g.value->>'$.v' AND NOT {BLOCKED}")));
         list.push(with_group(jobs::cancel(&requests())));
+        list.push(with_group(jobs::spent(&requests())));
         list.extend(jobs::remove(&deleted()).map(with_group));
     }
     if any(|item| item.v) {
         list.push(with_group(
             "INSERT INTO vanishing (pubkey, until) SELECT g.value->>'$.e.pubkey', max(g.value->>'$.e.created_at') \
-             FROM json_each(?1) AS g WHERE g.value->>'$.v' GROUP BY g.value->>'$.e.pubkey' \
+             FROM json_each(?1) AS g WHERE g.value->>'$.v' \
+             AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.id = g.value->>'$.e.id') GROUP BY g.value->>'$.e.pubkey' \
              ON CONFLICT (pubkey) DO UPDATE SET until = max(until, excluded.until)"
                 .to_owned(),
         ));
@@ -195,7 +205,7 @@ pub fn statements(group: &[NewEvent], flush: &Flush) -> Vec<Statement> {
     }
     if !items.iter().all(Item::is_answer) {
         let others = if answers { "g.value->>'$.j.a' IS NOT 1" } else { "true" };
-        list.push(with_group(insert("false", any(|item| item.l.is_some()), others)));
+        list.push(with_texts(insert("false", any(|item| item.l.is_some()), others)));
     }
     if requested {
         list.push(with_group(jobs::request(FRESH)));
@@ -209,14 +219,13 @@ pub fn statements(group: &[NewEvent], flush: &Flush) -> Vec<Statement> {
     if answers {
         let agree = format!(
             "g.value->>'$.j.a' AND {} IS NULL AND NOT (g.value->>'$.j.r' AND {})",
-            jobs::DISAGREES,
+            jobs::disagrees(),
             jobs::CANCELLED
         );
-        list.push(with_group(insert(jobs::ENCRYPTED, false, &agree)));
+        list.push(with_texts(insert(jobs::ENCRYPTED, false, &agree)));
         list.push(with_group(jobs::answer(FRESH)));
-        list.push(with_group(jobs::providers(FRESH)));
-        list.push(with_group(jobs::active(FRESH)));
-        list.push(with_group(jobs::dealings(FRESH)));
+        let dealt = jobs::dealt(FRESH);
+        list.extend([jobs::providers(&dealt), jobs::active(&dealt), jobs::dealings(&dealt)].map(with_group));
     }
     list.push(with_group(format!(
         "INSERT OR IGNORE INTO tags (tag, shelf, created_at, id, seq, expires_at) \
@@ -232,7 +241,7 @@ pub fn statements(group: &[NewEvent], flush: &Flush) -> Vec<Statement> {
         format!(
             "WHEN e.seq IS NULL AND g.value->>'$.j.a' AND {disagrees} IS NOT NULL THEN {disagrees} \
              WHEN e.seq IS NULL AND g.value->>'$.j.r' AND {cancelled} THEN 'cancelled'",
-            disagrees = jobs::DISAGREES,
+            disagrees = jobs::disagrees(),
             cancelled = jobs::CANCELLED
         )
     } else {
@@ -278,6 +287,7 @@ fn outcome(row: &str) -> Option<(EventId, Outcome)> {
         "customer" => Outcome::Disagrees(Disagreement::Customer),
         "kind" => Outcome::Disagrees(Disagreement::Kind),
         "provider" => Outcome::Disagrees(Disagreement::Provider),
+        "early" => Outcome::Disagrees(Disagreement::Early),
         stored => {
             let seq = stored.strip_suffix(" private");
             Outcome::Stored { seq: seq.unwrap_or(stored).parse().ok()?, private: seq.is_some() }

@@ -18,6 +18,13 @@ impl Author {
         Self(Keypair::from_secret_bytes([seed.max(1); 32]).unwrap())
     }
 
+    /// One of many.
+    pub fn numbered(number: u32) -> Self {
+        let mut secret = [7; 32];
+        secret[..4].copy_from_slice(&number.to_be_bytes());
+        Self(Keypair::from_secret_bytes(secret).unwrap())
+    }
+
     pub fn key(&self) -> PublicKey {
         PublicKey::new(self.0.x_only_public_key().0.to_byte_array())
     }
@@ -52,6 +59,7 @@ pub fn new_event(event: &Event) -> NewEvent {
         expires_at: event.expiration().unwrap(),
         deletes: deletion::targets(event, &[]),
         part: job::NIP90.part_of(event),
+        remember_until: event.created_at + 7 * 86_400,
         event: event.clone(),
     }
 }

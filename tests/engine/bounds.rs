@@ -195,21 +195,23 @@ fn who_is_sent_much_and_says_nothing_is_closed() {
 fn connections_of_one_network_are_bounded() {
     let mut world = World::new(&[("MAX_CONNECTIONS_PER_IP", "2"), ("RATE_LIMITS", "on")]);
     let open = |world: &mut World, n: u64, ip: &str| {
-        assert!(world.relay.may_open(ip), "{ip}");
+        assert!(world.relay.may_open(ip, NOW * 1000), "{ip}");
         let input = Input::Opened { conn: ConnId(n), challenge: n.to_string(), ip: Some(ip.to_owned()) };
         world.relay.handle(input, NOW * 1000);
     };
     open(&mut world, 1, "192.0.2.1");
     open(&mut world, 2, "::ffff:192.0.2.1");
-    assert!(!world.relay.may_open("192.0.2.1"));
+    assert!(!world.relay.may_open("192.0.2.1", NOW * 1000));
     open(&mut world, 3, "192.0.2.2");
     open(&mut world, 4, "2001:db8:1:2::1");
     open(&mut world, 5, "2001:db8:1:2:ffff::9");
-    assert!(!world.relay.may_open("2001:db8:1:2::77") && world.relay.may_open("2001:db8:1:3::1"));
+    assert!(
+        !world.relay.may_open("2001:db8:1:2::77", NOW * 1000) && world.relay.may_open("2001:db8:1:3::1", NOW * 1000)
+    );
     world.relay.handle(Input::Closed { conn: ConnId(2) }, NOW * 1000);
-    assert!(world.relay.may_open("192.0.2.1"));
+    assert!(world.relay.may_open("192.0.2.1", NOW * 1000));
     // An address that is none is not counted.
-    assert!(world.relay.may_open("unknown"));
+    assert!(world.relay.may_open("unknown", NOW * 1000));
 }
 
 /// 100,000 characters.

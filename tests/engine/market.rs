@@ -298,8 +298,8 @@ fn market_events_are_kept_as_long_as_is_configured() {
     assert_eq!(market.counted(), json!({"expired": 1, "success": 1}), "unanswered and gone");
     market.world.pass(86_400);
     assert_eq!(market.world.stored().len(), 1);
-    assert_eq!(market.state(), [format!("6 1 {}", market.provider.key())]);
-    // The request is gone, its customer is not forgotten while the result is held.
+    // The requests are gone, their customers are not forgotten as long as a result would be kept.
+    assert_eq!(market.state(), ["4 0 -".to_owned(), format!("6 1 {}", market.provider.key())]);
     let theirs = Author::new(3).sign(
         7000,
         NOW + 86_000,

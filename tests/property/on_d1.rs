@@ -61,10 +61,10 @@ pub fn take(d1: &mut D1, group: &[&Event]) -> Vec<Fate> {
 pub fn sweep(d1: &mut D1, now: u64) {
     loop {
         let found = sweep::decode(&d1.run(&sweep::find(now)).unwrap()).unwrap();
-        if found.seqs.is_empty() {
+        if found.is_empty() {
             return;
         }
-        d1.run(&sweep::remove(&found.seqs)).unwrap();
+        d1.run(&sweep::remove(&found)).unwrap();
     }
 }
 

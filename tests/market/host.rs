@@ -1,0 +1,296 @@
+//! The relay under test and the model beside it: what is published goes to both, the model takes a group
+//! when the database runs it, and every OK must be what the model says.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
+
+use nexus::nostr::EventId;
+use nexus::relay::{Api, ConnId, Input};
+use nexus::store::Param;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::chance::Chance;
+use crate::common::world::{Fault, World};
+use crate::model::{Fate, Model};
+use crate::people::{Ev, RETAIN};
+use crate::recount;
+
+const CONNS: u64 = 8;
+
+/// What a client must be told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Expected {
+    New,
+    Known,
+    /// New or known: it landed although that was reported as failed.
+    Here,
+    Refused(&'static str),
+}
+
+/// What a commit is about.
+enum Commit {
+    Group(Vec<EventId>),
+    /// What is removed, and the second until which jobs are remembered.
+    Sweep(Vec<EventId>, u64),
+}
+
+#[derive(Deserialize)]
+struct Item {
+    e: Named,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: EventId,
+}
+
+pub struct Host {
+    pub world: World,
+    pub model: Model,
+    pub chance: Chance,
+    conns: Vec<ConnId>,
+    /// Events on their way: what, since when, and who waits for the OK.
+    waiting: HashMap<EventId, (Rc<Ev>, u64, Vec<ConnId>)>,
+    expected: BTreeMap<(ConnId, EventId), Vec<Expected>>,
+    /// Whether the group in flight has failed once.
+    failed: bool,
+    /// Events that landed while failure was reported, by this group or by one that was given up.
+    landed: HashSet<EventId>,
+    unsure: HashSet<EventId>,
+    pub tally: Tally,
+}
+
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub published: u64,
+    pub groups: u64,
+    pub largest: usize,
+    pub sweeps: u64,
+    pub faults: u64,
+    pub resets: u64,
+}
+
+impl Host {
+    pub fn new(seed: u64) -> Self {
+        let [requests, feedback, results] = RETAIN.map(|seconds| seconds.to_string());
+        let mut world = World::new(&[
+            ("AUTH_REQUIRED", "false"),
+            ("RETAIN_REQUESTS", &requests),
+            ("RETAIN_FEEDBACK", &feedback),
+            ("RETAIN_RESULTS", &results),
+        ]);
+        world.db.0.set_prepared_statement_cache_capacity(512);
+        Self {
+            conns: (0..CONNS).map(|_| world.client()).collect(),
+            world,
+            model: Model::default(),
+            chance: Chance::new(seed),
+            waiting: HashMap::new(),
+            expected: BTreeMap::new(),
+            failed: false,
+            landed: HashSet::new(),
+            unsure: HashSet::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    pub fn publish(&mut self, ev: &Rc<Ev>) {
+        let conn = *self.chance.pick(&self.conns);
+        self.tally.published += 1;
+        match self.model.unfit(ev, self.world.now / 1000) {
+            Some(_) => self.expect(conn, ev.id(), Expected::Refused("invalid")),
+            None => {
+                let now = self.world.now;
+                self.waiting.entry(ev.id()).or_insert_with(|| (ev.clone(), now, vec![])).2.push(conn);
+            }
+        }
+        self.world.say_text(conn, &ev.message);
+    }
+
+    pub fn ring(&mut self) {
+        self.world.alarm = None;
+        self.world.input(Input::Alarm);
+    }
+
+    fn expect(&mut self, conn: ConnId, id: EventId, expected: Expected) {
+        if let Expected::Refused(prefix) = expected {
+            *self.model.refused.entry(prefix).or_default() += 1;
+        }
+        self.expected.entry((conn, id)).or_default().push(expected);
+    }
+
+    /// Lets the store answer everything, commits and queries in some order, and checks all OKs.
+    pub fn settle(&mut self) {
+        loop {
+            match self.world.waiting() {
+                (0, 0) => break,
+                (commits, queries) if commits > 0 && (queries == 0 || self.chance.one_in(2)) => self.commit(),
+                _ => {
+                    let answer = self.world.run_oldest(false).unwrap();
+                    self.world.input(answer);
+                }
+            }
+        }
+        assert!(self.waiting.is_empty(), "{} events were never written", self.waiting.len());
+        for conn in self.conns.clone() {
+            for frame in self.world.take(conn) {
+                self.check(conn, &frame);
+            }
+        }
+        assert!(self.expected.is_empty(), "no OK came: {:?}", self.expected);
+    }
+
+    fn commit(&mut self) {
+        let commit = self.next_commit();
+        let fault = self.world.faults.front().copied();
+        self.tally.faults += u64::from(fault.is_some());
+        let answer = self.world.run_oldest(true).unwrap();
+        match commit {
+            Commit::Group(ids) => self.group(&ids, fault),
+            Commit::Sweep(ids, second) => {
+                self.tally.sweeps += 1;
+                if fault != Some(Fault::Fails) {
+                    self.model.sweep(&ids, second);
+                }
+            }
+        }
+        self.world.input(answer);
+    }
+
+    /// What the next commit is about. A group is one parameter, a list of events under `e`; a sweep is a
+    /// list of numbers, which must be those of events that have expired.
+    fn next_commit(&mut self) -> Commit {
+        let statements = self.world.next_commit().unwrap();
+        let params: Vec<Param> = statements.iter().flat_map(|statement| statement.params.clone()).collect();
+        let text = params.iter().find_map(|param| match param {
+            Param::Text(text) => Some(text.clone()),
+            Param::Integer(_) => None,
+        });
+        let text = text.unwrap();
+        if let Ok(group) = serde_json::from_str::<Vec<Item>>(&text)
+            && !group.is_empty()
+        {
+            return Commit::Group(group.into_iter().map(|item| item.e.id).collect());
+        }
+        let sql = format!("SELECT id FROM events WHERE seq IN (SELECT value FROM json_each('{text}'))");
+        let ids: Vec<EventId> = self.world.column(&sql).iter().map(|id| EventId::parse(id).unwrap()).collect();
+        for id in &ids {
+            let ev = &self.model.held[id].ev;
+            assert!(ev.expires.is_some_and(|at| at <= self.world.now / 1000), "{} is swept too soon", ev.message);
+        }
+        let second = params.iter().find_map(|param| match param {
+            Param::Integer(second) => Some(*second as u64),
+            Param::Text(_) => None,
+        });
+        Commit::Sweep(ids, second.unwrap())
+    }
+
+    fn group(&mut self, ids: &[EventId], fault: Option<Fault>) {
+        self.tally.groups += 1;
+        self.tally.largest = self.tally.largest.max(ids.len());
+        let group: Vec<(Rc<Ev>, u64)> = ids.iter().map(|id| (self.waiting[id].0.clone(), self.waiting[id].1)).collect();
+        let fates = match fault {
+            Some(Fault::Fails) => vec![],
+            _ => self.model.group(&group),
+        };
+        if fault.is_some() {
+            let stored = ids.iter().zip(&fates).filter(|(_, fate)| **fate == Fate::Stored);
+            self.landed.extend(stored.map(|(id, _)| *id));
+            if std::mem::replace(&mut self.failed, true) {
+                self.failed = false;
+                self.unsure.extend(self.landed.drain());
+                ids.iter().for_each(|id| self.answer(id, [Expected::Refused("error"); 2]));
+            }
+            return;
+        }
+        for (id, fate) in ids.iter().zip(fates) {
+            let expected = match fate {
+                Fate::Stored => [Expected::New, Expected::Known],
+                Fate::Known if self.landed.contains(id) => [Expected::New, Expected::Known],
+                Fate::Known if self.unsure.contains(id) => [Expected::Here; 2],
+                Fate::Known => [Expected::Known; 2],
+                Fate::Refused(prefix) => [Expected::Refused(prefix); 2],
+            };
+            self.answer(id, expected);
+        }
+        self.failed = false;
+        self.landed.clear();
+    }
+
+    /// The first who waits is told the one, the others the other.
+    fn answer(&mut self, id: &EventId, [first, others]: [Expected; 2]) {
+        let (_, _, conns) = self.waiting.remove(id).unwrap();
+        for (at, conn) in conns.into_iter().enumerate() {
+            self.expect(conn, *id, if at == 0 { first } else { others });
+        }
+    }
+
+    fn check(&mut self, conn: ConnId, frame: &Value) {
+        assert_eq!(frame[0], "OK", "{frame}");
+        let id = EventId::parse(frame[1].as_str().unwrap()).unwrap();
+        let expected = self.expected.get_mut(&(conn, id)).unwrap_or_else(|| panic!("an OK too many: {frame}"));
+        let (accepted, text) = (frame[2] == true, frame[3].as_str().unwrap());
+        let said = |expected: &Expected| match expected {
+            Expected::New => accepted && text.is_empty(),
+            Expected::Known => accepted && text.starts_with("duplicate: "),
+            Expected::Here => accepted,
+            Expected::Refused(prefix) => !accepted && text.starts_with(&format!("{prefix}: ")),
+        };
+        let at = expected.iter().position(said).unwrap_or_else(|| panic!("not {frame} but {expected:?}"));
+        expected.swap_remove(at);
+        if expected.is_empty() {
+            self.expected.remove(&(conn, id));
+        }
+    }
+
+    /// Compares counts, rows and providers with the model; nothing may be on its way.
+    pub fn compare(&mut self) {
+        // What is told is up to a minute old.
+        self.world.now += 61_000;
+        let stats = self.world.stats();
+        assert_eq!(recount::told(&stats), recount::stats(&self.model));
+        assert_eq!(stats["providers"]["active_last_hour"], recount::active(&self.model, self.world.now));
+        self.compare_rows();
+        self.compare_handlers();
+    }
+
+    pub fn compare_rows(&self) {
+        let ids = |sql: &str| -> BTreeSet<String> { self.world.column(sql).into_iter().collect() };
+        let held: BTreeSet<String> = self.model.held.keys().map(ToString::to_string).collect();
+        let stored = ids("SELECT id FROM events");
+        let (extra, missing) = (stored.difference(&held).next(), held.difference(&stored).next());
+        let message = |id: &String| &self.model.held[&EventId::parse(id).unwrap()].ev.message;
+        assert_eq!((extra, missing.map(message)), (None, None), "{} events, not {}", stored.len(), held.len());
+        let rows = ids("SELECT json_array(id, held, state, kind, customer, reported_ms, answered_ms, first) FROM jobs");
+        let job = |(id, job): (&EventId, &crate::model::Job)| {
+            let (kind, customer) = job.asked.as_ref().map(|asked| (asked.kind, asked.customer)).unzip();
+            let times = [job.reported, job.answered].map(|time| time.map(|(came, _)| came));
+            json!([id, job.held.len(), job.state, kind, customer, times[0], times[1], job.first]).to_string()
+        };
+        let jobs: BTreeSet<String> = self.model.jobs.iter().map(job).collect();
+        let (extra, missing) = (rows.difference(&jobs).next(), jobs.difference(&rows).next());
+        assert_eq!(extra, missing, "{} jobs, not {}", rows.len(), jobs.len());
+        let none = "SELECT 'tag ' || tag FROM tags WHERE seq NOT IN (SELECT seq FROM events) UNION ALL \
+            SELECT 'event ' || id FROM events WHERE job IS NOT NULL AND job NOT IN (SELECT id FROM jobs) UNION ALL \
+            SELECT 'tags of ' || id FROM events AS e \
+            WHERE json_array_length(keys) <> (SELECT count(*) FROM json_each(e.keys) AS k CROSS JOIN tags AS t \
+              ON t.tag = k.value AND t.shelf = e.shelf AND t.created_at = e.created_at AND t.id = e.id)";
+        assert!(self.world.column(none).is_empty(), "{:?}", self.world.column(none));
+    }
+
+    fn compare_handlers(&mut self) {
+        let (_, list) = self.world.http(Api::Handlers(5100));
+        for handler in list["handlers"].as_array().unwrap() {
+            let key = nexus::nostr::PublicKey::parse(handler["pubkey"].as_str().unwrap()).unwrap();
+            let deeds = self.model.providers.entry(key).or_default();
+            assert_eq!([&handler["results"], &handler["errors"]], [&json!(deeds.times.len()), &json!(deeds.errors)]);
+            deeds.times.sort_unstable();
+            if let Some(median) = deeds.times.get(deeds.times.len().saturating_sub(1) / 2) {
+                let (lower, upper) = recount::bounds(*median);
+                let told = handler["median_ms"].as_u64().unwrap();
+                assert!(told >= lower && upper.is_none_or(|upper| told <= upper), "{told} is not about {median}");
+            }
+        }
+    }
+}

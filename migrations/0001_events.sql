@@ -103,4 +103,13 @@ CREATE TABLE totals (
   counts   TEXT    NOT NULL       -- JSON object: see store::counts
 );
 
+-- The counts of a minute, taken with the first group in it: kept a day, the first of each hour a month.
+CREATE TABLE history (
+  minute  INTEGER PRIMARY KEY,    -- since 1970
+  hour    INTEGER NOT NULL,       -- 1 for the first of an hour
+  stored  INTEGER NOT NULL,
+  states  TEXT    NOT NULL,       -- JSON object: jobs by state
+  results TEXT    NOT NULL        -- JSON object: histogram of the times to results
+);
+
 INSERT INTO totals VALUES (1, 0, 0, 0, 0, '{}');

@@ -321,7 +321,9 @@ fn jobs(db: &mut dyn Database) {
     let expected = ["open", "processing", "partial", "partial", "success", "success"];
     assert_eq!(seen, expected.map(|state| format!("j 5050 {state} 1")));
     // One second to the first feedback, three to the result.
-    assert_eq!((counted(db, "f "), counted(db, "r ")), (vec![("f 9".into(), 1)], vec![("r 11".into(), 1)]));
+    let times = |bucket: &str, sum: &str, ms| vec![(bucket.to_owned(), 1), (sum.to_owned(), ms)];
+    assert_eq!(counted(db, "f "), times("f 9", "f sum", 1000));
+    assert_eq!(counted(db, "r "), times("r 11", "r sum", 3000));
 
     // A job that is answered before it is asked, then one in a single group.
     let late = buyer.sign(5051, NOW, &[], "ask 2");

@@ -8,7 +8,7 @@ mod d1;
 mod env;
 mod object;
 
-use worker::{Context, Env, Fetcher, Headers, Request, Response, ResponseBuilder, Result, event};
+use worker::{Cache, Context, Env, Fetcher, Headers, Method, Request, Response, ResponseBuilder, Result, Stub, event};
 
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route};
 use crate::store::counts;
@@ -34,13 +34,36 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         Route::Refuse(status, error) => refuse(status, error),
         Route::Document => json(200, DOCUMENT_TYPE, serde_json::to_string(&config.document()).unwrap_or_default()),
         Route::Handlers(_) if !config.handlers_api => refuse(404, "this relay does not list handlers (HANDLERS_API)"),
-        Route::Socket | Route::Stats | Route::Handlers(_) => {
-            let stub = env.durable_object(env::OBJECT)?.get_by_name(OBJECT_NAME)?;
-            stub.fetch_with_request(request).await
-        }
+        Route::Socket => object(&env)?.fetch_with_request(request).await,
+        Route::Stats | Route::Metrics | Route::Handlers(_) | Route::History(_) => shared(&env, route, request).await,
         Route::Health => health(&env).await,
         Route::Page | Route::Asset => asset(env.assets(env::ASSETS)?, request).await,
     }
+}
+
+fn object(env: &Env) -> Result<Stub> {
+    env.durable_object(env::OBJECT)?.get_by_name(OBJECT_NAME)
+}
+
+/// An answer that everybody gets the same of for some seconds: one of them asks the object, the others
+/// are served from the cache of their place.
+async fn shared(env: &Env, route: Route, request: Request) -> Result<Response> {
+    let (cache, key) = (Cache::default(), http::cache_key(&request.url()?.origin().ascii_serialization(), route));
+    if request.method() == Method::Get
+        && let Some(response) = cache.get(key.as_str(), false).await?
+    {
+        return Ok(response);
+    }
+    let reads = request.method() == Method::Get;
+    let mut response = object(env)?.fetch_with_request(request).await?;
+    if reads && response.status_code() == 200 {
+        let headers = response.headers().clone();
+        headers.set("Cache-Control", &format!("public, max-age={}", http::SHARED_SECONDS))?;
+        response = response.with_headers(headers);
+        // What is not kept is asked again: no harm.
+        let _ = cache.put(key.as_str(), response.cloned()?).await;
+    }
+    Ok(response)
 }
 
 fn route(request: &Request, upgrade: Option<&str>, accept: Option<&str>) -> Result<Route> {

@@ -13,12 +13,12 @@ use worker::wasm_bindgen_futures::spawn_local;
 use worker::worker_sys::WebSocketRequestResponsePair;
 use worker::{
     D1Database, Date, DurableObject, Env, Request, Response, Result, SqlStorage, State, WebSocket,
-    WebSocketIncomingMessage, WebSocketPair, console_error, durable_object,
+    WebSocketIncomingMessage, WebSocketPair, console_error, console_log, durable_object,
 };
 
 use super::{attachments, d1, env, json, refuse, route};
 use crate::relay::http::Route;
-use crate::relay::{Api, ConnId, Effect, Input, Relay, RequestId, http};
+use crate::relay::{Api, ConnId, Effect, Input, Level, Relay, RequestId, http};
 use crate::store::{Answer, Statement, StoreError};
 
 /// A Durable Object holds 32,768 sockets; accepting one more is an exception in the runtime.
@@ -61,6 +61,8 @@ impl DurableObject for NexusRelay {
         match route(&request, upgrade.as_deref(), None)? {
             Route::Socket => core.open(request.headers().get("cf-connecting-ip")?),
             Route::Handlers(kind) => core.ask(Api::Handlers(kind)).await,
+            Route::History(step) => core.ask(Api::History(step)).await,
+            Route::Metrics => core.ask(Api::Metrics).await,
             _ => core.ask(Api::Stats).await,
         }
     }
@@ -178,7 +180,8 @@ impl Core {
         self.handle(Input::Requested { request, api });
         // Every request is answered; the sender is only dropped with the object.
         let (status, body) = answer.await.unwrap_or_else(|_| (503, http::error_body("the relay restarted").into()));
-        json(status, "application/json", body.to_string())
+        let content_type = if api == Api::Metrics && status == 200 { http::METRICS_TYPE } else { "application/json" };
+        json(status, content_type, body.to_string())
     }
 
     fn handle(self: &Rc<Self>, input: Input) {
@@ -219,7 +222,8 @@ impl Core {
                 }
             }
             Effect::WakeAt { at } => self.wake_at(at),
-            Effect::Log { line } => console_error!("{line}"),
+            Effect::Log { level: Level::Warn | Level::Error, line } => console_error!("{line}"),
+            Effect::Log { line, .. } => console_log!("{line}"),
         }
     }
 

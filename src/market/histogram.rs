@@ -57,6 +57,14 @@ impl Histogram {
         None
     }
 
+    /// What was counted after `before` was what was counted.
+    pub fn since(&self, before: &Self) -> Self {
+        let more = |(bucket, count): (&usize, &u64)| {
+            (*bucket, count.saturating_sub(before.0.get(bucket).copied().unwrap_or_default()))
+        };
+        self.0.iter().map(more).collect()
+    }
+
     /// What is told of it.
     pub fn report(&self) -> Report {
         Report {

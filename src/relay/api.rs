@@ -1,24 +1,25 @@
-//! Questions over HTTP that need the engine: `/api/stats` and `/api/handlers`. What the store says is
+//! Questions over HTTP that need the engine: `/api/stats`, `/metrics`, `/api/handlers`, `/api/history`. What the store says is
 //! kept for a moment, so that many who look cost no more than one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::{Effect, Millis, Purpose, Relay, http};
+use super::{Effect, Millis, Purpose, Relay, http, metrics};
 use crate::market::handler::{self, Candidate};
 use crate::market::reputation;
 use crate::nostr::PublicKey;
 use crate::store::counts::{self, Counts};
+use crate::store::history::{self, Step};
 use crate::store::market::{self, Handlers};
 use crate::store::{Rows, StoreError};
 
 /// Milliseconds for which counts answer `/api/stats` while no event comes.
 const STATS_FRESH: Millis = 60_000;
-/// Milliseconds for which handlers of a kind answer `/api/handlers`.
-const HANDLERS_FRESH: Millis = 15_000;
-/// Kinds whose handlers are kept, and the bytes of all their answers.
-const MAX_KINDS: usize = 64;
-const MAX_KEPT: usize = 8_000_000;
+/// Milliseconds for which an answer to `/api/handlers` and `/api/history` is kept.
+const KEPT_FRESH: Millis = 15_000;
+/// Answers that are kept, and the bytes of all.
+const MAX_KEPT: usize = 64;
+const MAX_KEPT_BYTES: usize = 8_000_000;
 /// Providers that are here and whose handlers are listed whatever others publish.
 const MAX_ONLINE: usize = 200;
 
@@ -27,20 +28,24 @@ const MAX_ONLINE: usize = 200;
 pub struct RequestId(pub u64);
 
 /// What an HTTP request asks of the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Api {
     /// `/api/stats`
     Stats,
+    /// `/metrics`: the same numbers as text for Prometheus.
+    Metrics,
     /// `/api/handlers?k=…`
     Handlers(u16),
+    /// `/api/history?step=…`
+    History(Step),
 }
 
 /// Answers of the store that are kept, and who waits for them.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     counts: Option<Known>,
-    /// By kind: when it was asked, and the answer.
-    handlers: BTreeMap<u16, (Millis, Rc<str>)>,
+    /// Of what is not asked of the store each time: when it was, and the answer.
+    kept: BTreeMap<Api, (Millis, Rc<str>)>,
     waiting: Vec<(RequestId, Api)>,
 }
 
@@ -58,6 +63,17 @@ impl Desk {
     fn waits(&self, api: Api) -> bool {
         self.waiting.iter().any(|(_, waiting)| *waiting == api)
     }
+
+    /// Keeps an answer while it is fresh, unless too much is kept.
+    fn keep(&mut self, api: Api, body: String, now: Millis) -> Rc<str> {
+        let body: Rc<str> = body.into();
+        self.kept.retain(|_, (at, _)| now.saturating_sub(*at) <= KEPT_FRESH);
+        let bytes: usize = self.kept.values().map(|(_, body)| body.len()).sum();
+        if self.kept.len() < MAX_KEPT && bytes + body.len() <= MAX_KEPT_BYTES {
+            self.kept.insert(api, (now, body.clone()));
+        }
+        body
+    }
 }
 
 impl Relay {
@@ -72,7 +88,8 @@ impl Relay {
         }
         let seconds = now / 1000;
         let statements = match api {
-            Api::Stats => vec![counts::read_counts(), market::active_providers(seconds)],
+            Api::Stats | Api::Metrics => vec![counts::read_counts(), market::active_providers(seconds)],
+            Api::History(step) => history::read(step, seconds),
             Api::Handlers(kind) => {
                 let online: BTreeSet<PublicKey> =
                     self.conns.values().flat_map(|state| &state.providers).copied().collect();
@@ -93,7 +110,7 @@ impl Relay {
         let (status, body) = match result.and_then(|rows| self.keep(api, upto, &rows, now)) {
             Ok(body) => (200, body),
             // What is in memory is told all the same: an operator looks when things are broken.
-            Err(_) if api == Api::Stats => (200, self.stats(now).into()),
+            Err(_) if matches!(api, Api::Stats | Api::Metrics) => (200, self.told(api, now)),
             Err(error) => (503, http::error_body(&format!("database: {error}")).into()),
         };
         let waiting = std::mem::take(&mut self.desk.waiting);
@@ -106,42 +123,46 @@ impl Relay {
     /// Keeps what the store said, and answers with it.
     fn keep(&mut self, api: Api, upto: u64, rows: &Rows, now: Millis) -> Result<Rc<str>, StoreError> {
         match api {
-            Api::Stats => {
+            Api::Stats | Api::Metrics => {
                 let active = rows.last().and_then(|rows| rows.first()).and_then(|row| row.parse().ok());
                 let (counts, active_providers) = (counts::decode_counts(rows)?, active.unwrap_or_default());
                 self.desk.counts = Some(Known { at: now, upto, counts, active_providers });
-                Ok(self.stats(now).into())
+                Ok(self.told(api, now))
             }
             Api::Handlers(kind) => {
-                let body: Rc<str> = self.ranked(kind, &market::decode_handlers(rows)?, now).into();
-                let kept = &mut self.desk.handlers;
-                kept.retain(|_, (at, _)| now.saturating_sub(*at) <= HANDLERS_FRESH);
-                let bytes: usize = kept.values().map(|(_, body)| body.len()).sum();
-                if kept.len() < MAX_KINDS && bytes + body.len() <= MAX_KEPT {
-                    kept.insert(kind, (now, body.clone()));
-                }
-                Ok(body)
+                let body = self.ranked(kind, &market::decode_handlers(rows)?, now);
+                Ok(self.desk.keep(api, body, now))
+            }
+            Api::History(step) => {
+                let points = history::decode(rows)?;
+                let body = serde_json::json!({ "version": 1, "step_seconds": step.seconds(), "points": points });
+                Ok(self.desk.keep(api, body.to_string(), now))
             }
         }
     }
 
     /// The report, with the counts the store has told last.
-    fn stats(&self, now: Millis) -> String {
+    fn told(&self, api: Api, now: Millis) -> Rc<str> {
         let known = self.desk.counts.as_ref();
-        self.counters.report(now, known.map(|known| (&known.counts, known.active_providers)), &self.conns)
+        let counts = known.map(|known| (&known.counts, known.active_providers));
+        let report = self.counters.report(now, counts, &self.conns);
+        match api {
+            Api::Metrics => metrics::text(&report).into(),
+            _ => serde_json::to_string(&report).unwrap_or_default().into(),
+        }
     }
 
     /// The answer, when what the store said of it is fresh.
     fn known(&self, api: Api, now: Millis) -> Option<Rc<str>> {
         match api {
-            Api::Stats => {
+            Api::Stats | Api::Metrics => {
                 let known = self.desk.counts.as_ref()?;
                 let fresh = known.upto == self.writer.told() && now.saturating_sub(known.at) <= STATS_FRESH;
-                fresh.then(|| self.stats(now).into())
+                fresh.then(|| self.told(api, now))
             }
-            Api::Handlers(kind) => {
-                let (at, body) = self.desk.handlers.get(&kind)?;
-                (now.saturating_sub(*at) <= HANDLERS_FRESH).then(|| body.clone())
+            Api::Handlers(_) | Api::History(_) => {
+                let (at, body) = self.desk.kept.get(&api)?;
+                (now.saturating_sub(*at) <= KEPT_FRESH).then(|| body.clone())
             }
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::class::{Class, Rates};
+use super::log::Level;
 use crate::market::JobProfile;
 use crate::market::job::PROFILES;
 use crate::market::retention::Retention;
@@ -91,6 +92,7 @@ pub const SETTINGS: &[Setting] = &[
         "events 200/2000 queries 200/2000 bytes 2097152/67108864",
         "the same of the keys in LISTED_KEYS",
     ),
+    setting("LOG_LEVEL", "info", "the least that is logged: debug, info, warn or error"),
     setting("LISTED_KEYS", "", "public keys, 64 hex digits each, separated by spaces"),
 ];
 
@@ -145,6 +147,7 @@ pub struct Config {
     pub retention: Retention,
     pub handlers_api: bool,
     pub quotas: Option<Classes>,
+    pub log_level: Level,
 }
 
 /// What each class of clients may do.
@@ -262,6 +265,10 @@ impl Config {
             },
             handlers_api: r.parse("HANDLERS_API", "must be true or false"),
             quotas: quotas(&mut r),
+            log_level: r.text("LOG_LEVEL").parse().unwrap_or_else(|()| {
+                r.wrong("LOG_LEVEL", "must be debug, info, warn or error");
+                Level::Info
+            }),
         };
         if r.wrong.is_empty() && config.limits.default_limit > config.limits.max_limit {
             r.wrong("DEFAULT_LIMIT", "must not be above MAX_LIMIT");

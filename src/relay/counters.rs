@@ -104,15 +104,14 @@ impl Counters {
         self.flushing.take_if(|flush| flush.number <= totals.flush);
     }
 
-    /// The report as JSON; `counts` is what the store has counted and how many providers are active. What
+    /// The report; `counts` is what the store has counted and how many providers are active. What
     /// only the store knows is null while it has not answered.
-    pub fn report(&self, now: Millis, counts: Option<(&Counts, u64)>, conns: &BTreeMap<ConnId, Conn>) -> String {
+    pub fn report(&self, now: Millis, counts: Option<(&Counts, u64)>, conns: &BTreeMap<ConnId, Conn>) -> Report {
         let mut all = counts.map(|(counts, _)| counts.clone()).unwrap_or_default();
         let missing = self.flushing.iter().filter(|flush| flush.number > all.flush);
         for (key, n) in missing.flat_map(|flush| &flush.counts).chain(&self.unsaved) {
             *all.counts.entry(key.clone()).or_default() += i64::try_from(*n).unwrap_or(i64::MAX);
         }
-        serde_json::to_string(&Report::new(self, &all, counts.map(|(_, active)| active), conns, now))
-            .unwrap_or_default()
+        Report::new(self, &all, counts.map(|(_, active)| active), conns, now)
     }
 }

@@ -1,5 +1,7 @@
 //! Which HTTP request gets which answer; both hosts route by this.
 
+use crate::store::history::Step;
+
 /// The three headers NIP-11 asks for, sent with every answer.
 pub const CORS: [(&str, &str); 3] = [
     ("Access-Control-Allow-Origin", "*"),
@@ -22,6 +24,23 @@ pub const PAGE_HEADERS: [(&str, &str); 4] = [
 /// The media type of the information document (NIP-11).
 pub const DOCUMENT_TYPE: &str = "application/nostr+json";
 
+/// The media type of Prometheus' text format.
+pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Seconds for which everybody is given the same numbers.
+pub const SHARED_SECONDS: u64 = 2;
+
+/// Under which URL an answer is shared: what else the request has in its own changes nothing.
+pub fn cache_key(origin: &str, route: Route) -> String {
+    let path = match route {
+        Route::Handlers(kind) => format!("/api/handlers?k={kind}"),
+        Route::History(step) => format!("/api/history?step={}", step.seconds()),
+        Route::Metrics => "/metrics".to_owned(),
+        _ => "/api/stats".to_owned(),
+    };
+    origin.to_owned() + &path
+}
+
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -35,8 +54,12 @@ pub enum Route {
     Asset,
     /// The counters.
     Stats,
+    /// The counters as text.
+    Metrics,
     /// The handlers of a kind.
     Handlers(u16),
+    /// The counters over time.
+    History(Step),
     /// Whether the relay is up.
     Health,
     /// A CORS preflight: headers and no body.
@@ -60,7 +83,9 @@ pub fn route(method: &str, path: &str, query: &str, upgrade: Option<&str>, accep
     let wants = |kind: &str| accept.is_some_and(|accept| accept.to_ascii_lowercase().contains(kind));
     let upgrades = upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"));
     match path {
-        "/" | "/api/stats" | "/api/handlers" | "/health" if !reads => Route::Refuse(405, "method not allowed; use GET"),
+        "/" | "/api/stats" | "/api/handlers" | "/api/history" | "/metrics" | "/health" if !reads => {
+            Route::Refuse(405, "method not allowed; use GET")
+        }
         "/" if upgrades => Route::Socket,
         "/" if wants(DOCUMENT_TYPE) => Route::Document,
         "/" if wants("text/html") => Route::Page,
@@ -73,6 +98,11 @@ pub fn route(method: &str, path: &str, query: &str, upgrade: Option<&str>, accep
             let kind = query.split('&').find_map(|pair| pair.strip_prefix("k=")?.parse().ok());
             kind.map_or(Route::Refuse(400, "k must be the kind of job, as in /api/handlers?k=5050"), Route::Handlers)
         }
+        "/api/history" => {
+            let step = query.split('&').find_map(|pair| Step::named(pair.strip_prefix("step=")?));
+            step.map_or(Route::Refuse(400, "step must be minute or hour, as in /api/history?step=hour"), Route::History)
+        }
+        "/metrics" => Route::Metrics,
         "/health" => Route::Health,
         _ if reads && !upgrades => Route::Asset,
         _ => NOT_FOUND,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Effect, Millis, Purpose, Relay};
+use super::{Effect, Level, Millis, Purpose, Relay};
 use crate::market::privacy;
 use crate::nostr::{Event, EventId};
 use crate::store::counts::{self, Totals};
@@ -60,7 +60,10 @@ impl Relay {
                         let readers = privacy::readers(&event, part.as_ref(), found.private);
                         self.fan_out(&event, readers.as_ref(), json, out);
                     }
-                    Err(reason) => out.push(Effect::Log { line: format!("stored event does not parse: {reason}") }),
+                    Err(reason) => {
+                        let fields = [("event", found.id.to_string()), ("error", reason.to_string())];
+                        self.log(Level::Error, "stored event does not parse", &fields, out);
+                    }
                 }
             }
         }

@@ -19,6 +19,8 @@ mod conn;
 mod count;
 mod counters;
 pub mod http;
+mod log;
+mod metrics;
 mod missed;
 mod publish;
 mod quota;
@@ -36,6 +38,7 @@ use std::rc::Rc;
 pub use api::{Api, RequestId};
 pub use config::{Config, ConfigError, Limits, SETTINGS, Setting};
 pub use conn::ConnId;
+pub use log::Level;
 
 use crate::nostr::client_msg::{self, Refusal};
 use crate::nostr::relay_msg;
@@ -180,7 +183,9 @@ pub enum Effect {
     },
     /// Write one line for the operator.
     Log {
-        /// Without secrets or event content.
+        /// How much it matters.
+        level: Level,
+        /// JSON.
         line: String,
     },
 }
@@ -217,6 +222,8 @@ pub struct Relay {
     log: Log,
     quotas: Quotas,
     desk: Desk,
+    /// The minute of the last snapshot.
+    last_snapshot: Option<u64>,
     /// The time of the input that is being handled.
     now: Millis,
     /// Whether a sweep is being done.
@@ -241,6 +248,7 @@ impl Relay {
             log: Log::default(),
             quotas: Quotas::default(),
             desk: Desk::default(),
+            last_snapshot: None,
             now,
             sweeping: false,
             removing: None,
@@ -335,7 +343,7 @@ impl Relay {
         let result = result.map(|answer| answer.rows);
         self.counters.storage.answered(now.saturating_sub(asked), result.is_ok());
         if let Err(error) = &result {
-            out.push(Effect::Log { line: format!("query failed: {error}") });
+            self.log(Level::Error, "query failed", &[("error", error.to_string())], out);
         }
         match purpose {
             Purpose::Answer(conn, payer, question) => {

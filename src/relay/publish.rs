@@ -1,13 +1,16 @@
 //! EVENT: on its way into a group, and what follows when the store has answered.
 
 use super::writer::{InFlight, Waiting};
-use super::{ConnId, Effect, Millis, Purpose, Relay, Ticket};
+use super::{ConnId, Effect, Level, Millis, Purpose, Relay, Ticket};
 use crate::market::{Part, privacy};
 use crate::nostr::deletion::{self, Target};
 use crate::nostr::{Event, EventId, KindClass, Prefix, PublicKey, Reason, kind, relay_msg};
 use crate::store::counts::{self, Totals};
 use crate::store::write::{self, Disagreement, NewEvent, Outcome};
-use crate::store::{Rows, StoreError};
+use crate::store::{Rows, Statement, StoreError, history};
+
+/// Milliseconds.
+const MINUTE: Millis = 60_000;
 
 impl Relay {
     pub(super) fn publish(&mut self, conn: ConnId, event: Event, now: Millis, out: &mut Vec<Effect>) {
@@ -64,8 +67,20 @@ impl Relay {
         let ticket = self.next_ticket();
         let group: Vec<NewEvent> = events.iter().map(|waiting| waiting.new.clone()).collect();
         let flush = self.counters.flush(self.writer.totals().unwrap_or_default());
-        out.push(Effect::Commit { ticket, statements: write::statements(&group, &flush) });
+        let mut statements = write::statements(&group, &flush);
+        // After the first statement, whose answer is the totals before the group.
+        statements.splice(1..1, self.snapshot(now));
+        out.push(Effect::Commit { ticket, statements });
         self.writer.in_flight = Some(InFlight { ticket, events, since: now, retried });
+    }
+
+    /// With the first group of a minute, a snapshot of the counts for the history.
+    fn snapshot(&mut self, now: Millis) -> Vec<Statement> {
+        let (minute, last) = (now / MINUTE, self.last_snapshot.replace(now / MINUTE));
+        match last {
+            Some(last) if last == minute => Vec::new(),
+            last => history::snapshot(minute, last.is_none_or(|last| last / 60 < minute / 60)),
+        }
     }
 
     pub(super) fn totals_answered(&mut self, totals: Result<Totals, StoreError>, now: Millis, out: &mut Vec<Effect>) {
@@ -100,11 +115,13 @@ impl Relay {
                 self.commit_next(now, out);
             }
             Err(error) if !group.retried => {
-                out.push(Effect::Log { line: format!("commit failed, writing the group again: {error}") });
+                let fields = [("events", group.events.len().to_string()), ("error", error.to_string())];
+                self.log(Level::Warn, "commit failed, writing the group again", &fields, out);
                 self.commit(group.events, true, now, out);
             }
             Err(error) => {
-                out.push(Effect::Log { line: format!("commit failed twice: {error}") });
+                let fields = [("events", group.events.len().to_string()), ("error", error.to_string())];
+                self.log(Level::Error, "commit failed twice, its events are refused", &fields, out);
                 self.give_up(group.events, &error, out);
                 if error.timed_out {
                     // Those who wait would wait as long for the same.

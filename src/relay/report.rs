@@ -131,8 +131,16 @@ struct Jobs {
     with_feedback: u64,
     with_result: u64,
     fill_rate: Option<f64>,
-    time_to_feedback: histogram::Report,
-    time_to_result: histogram::Report,
+    time_to_feedback: Times,
+    time_to_result: Times,
+}
+
+/// How long jobs took.
+#[derive(Serialize)]
+struct Times {
+    #[serde(flatten)]
+    histogram: histogram::Report,
+    sum_ms: i64,
 }
 
 #[derive(Serialize)]
@@ -230,6 +238,10 @@ fn jobs(counts: &Counts) -> Jobs {
         let bucket = |(bucket, n): (&str, i64)| Some((bucket.parse().ok()?, u64::try_from(n).ok()?));
         of_letter(counts, letter).filter_map(bucket).collect()
     };
+    let report = |times: &Histogram, sum: &str| Times {
+        histogram: times.report(),
+        sum_ms: counts.counts.get(sum).copied().unwrap_or_default(),
+    };
     let (feedback, result) = (times("f "), times("r "));
     let requested: i64 = states.values().sum();
     Jobs {
@@ -239,8 +251,8 @@ fn jobs(counts: &Counts) -> Jobs {
         with_feedback: feedback.count(),
         with_result: result.count(),
         fill_rate: (requested > 0).then(|| round(result.count() as f64 / requested as f64)),
-        time_to_feedback: feedback.report(),
-        time_to_result: result.report(),
+        time_to_feedback: report(&feedback, "f sum"),
+        time_to_result: report(&result, "r sum"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The life of a connection: opened, authenticated (NIP-42), woken, forgotten.
 
 use super::conn::{Conn, MAX_KEYS, network};
-use super::{ConnId, Effect, Millis, Relay, attachment};
+use super::{ConnId, Effect, Level, Millis, Relay, attachment};
 use crate::nostr::{Event, Prefix, PublicKey, Reason, auth, relay_msg};
 use crate::store::{Rows, StoreError, counts, market};
 
@@ -26,6 +26,7 @@ impl Relay {
         }
         self.conns.insert(conn, Conn { challenge, network, opened_at: now, ..Conn::default() });
         self.counters.opened += 1;
+        self.log(Level::Debug, "opened", &[("connection", conn.to_string())], out);
         self.remember(conn, out);
         self.send(conn, text, out);
     }
@@ -47,6 +48,7 @@ impl Relay {
 
     /// A connection has ended; when a provider was last here is noted.
     pub(super) fn closed(&mut self, conn: ConnId, now: Millis, out: &mut Vec<Effect>) {
+        self.log(Level::Debug, "closed", &[("connection", conn.to_string())], out);
         let providers = self.conns.get(&conn).map(|state| state.providers.clone()).unwrap_or_default();
         self.forget(conn);
         let elsewhere = |key: &PublicKey| self.conns.values().any(|state| state.keys.contains(key));
@@ -72,6 +74,8 @@ impl Relay {
             Ok(()) => {
                 let new = self.conns.get_mut(&conn).is_some_and(|state| state.keys.insert(event.pubkey));
                 self.counters.auth_accepted += 1;
+                let fields = [("connection", conn.to_string()), ("pubkey", event.pubkey.to_string())];
+                self.log(Level::Debug, "authenticated", &fields, out);
                 self.remember(conn, out);
                 self.send(conn, relay_msg::accepted(&event.id), out);
                 if new {
@@ -81,6 +85,8 @@ impl Relay {
             }
             Err(reason) => {
                 self.counters.auth_rejected += 1;
+                let fields = [("connection", conn.to_string()), ("reason", reason.to_string())];
+                self.log(Level::Debug, "authentication refused", &fields, out);
                 self.send(conn, relay_msg::ok(&id, false, &reason.to_string()), out);
             }
         }
@@ -130,9 +136,11 @@ impl Relay {
     /// Rebuilds everything that is held in memory: connections from what they remember, totals from
     /// the store. Reads that were never answered are closed.
     pub(super) fn woke(&mut self, conns: Vec<(ConnId, String)>, now: Millis, out: &mut Vec<Effect>) {
+        self.log(Level::Info, "woke", &[("connections", conns.len().to_string())], out);
         for (conn, text) in conns {
             let Some((mut state, subs, levels)) = attachment::decode(&text) else {
-                out.push(Effect::Log { line: format!("connection {conn}: its attachment is unreadable, closing it") });
+                let fields = [("connection", conn.to_string())];
+                self.log(Level::Warn, "what the connection remembered is unreadable, closing it", &fields, out);
                 let reason = "the relay lost this connection's state; reconnect".to_owned();
                 out.push(Effect::Close { conn, code: TRY_AGAIN, reason });
                 continue;

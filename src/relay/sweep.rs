@@ -1,7 +1,7 @@
 //! Removing what may no longer be kept: on the alarm and after a request to vanish, one bounded step
 //! after the other, between the groups of events and never instead of them.
 
-use super::{Effect, Millis, Purpose, Relay};
+use super::{Effect, Level, Millis, Purpose, Relay};
 use crate::store::{Rows, StoreError, sweep};
 
 /// Milliseconds between an event's expiry and its removal, at the most; it is not served meanwhile.
@@ -26,6 +26,7 @@ impl Relay {
                 self.wake_at(now + RETRY, out);
                 let ticket = self.next_ticket();
                 self.removing = Some((ticket, found.more, found.next_expiry));
+                self.log(Level::Info, "sweeping", &[("events", found.seqs.len().to_string())], out);
                 out.push(Effect::Commit { ticket, statements: sweep::remove(&found) });
             }
             Err(_) => {
@@ -48,7 +49,7 @@ impl Relay {
         match result {
             Ok(_) if more => self.sweep(now, out),
             Ok(_) => self.swept(next_expiry, now, out),
-            Err(error) => out.push(Effect::Log { line: format!("sweep failed: {error}") }),
+            Err(error) => self.log(Level::Warn, "sweep failed", &[("error", error.to_string())], out),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Counts are a JSON object from a key to a number, so that counting costs one row whatever is counted.
 //! The keys: `e KIND` events stored, `j KIND STATE` jobs now in a state, `f BUCKET` and `r BUCKET` jobs
-//! by the time to the first feedback and the first result, and what the engine counts itself. Kinds past
+//! by the time to the first feedback and the first result, `f sum` and `r sum` these times in ms, and what the engine counts itself. Kinds past
 //! the first [`MAX_KEYS`] keys of a letter share the kind `*`.
 
 use std::collections::BTreeMap;

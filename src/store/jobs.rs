@@ -224,19 +224,26 @@ pub fn dealings(dealt: &str) -> String {
 
 /// The jobs this group has moved, as counts leave and come.
 pub fn moved() -> String {
-    let entry = |key: String, other: String, n: i8, when: &str| {
+    let entry = |key: String, other: String, n: &str, when: &str| {
         format!("json_array(CASE WHEN {when} THEN {key} END, {other}, {n})")
     };
+    let first = |at: &str, flag: &str| format!("{at} IS NOT NULL AND (j.was < 0 OR NOT {flag})");
     let time = |letter: &str, at: &str, flag: &str| {
         let key = format!("'{letter} ' || {}", counts::bucket(&format!("max(0, {at} - j.asked_ms)")));
-        entry(key.clone(), key, 1, &format!("{at} IS NOT NULL AND (j.was < 0 OR NOT {flag})"))
+        entry(key.clone(), key, "1", &first(at, flag))
+    };
+    let sum = |letter: &str, at: &str, flag: &str| {
+        let key = format!("'{letter} sum'");
+        entry(key.clone(), key, &format!("max(0, {at} - j.asked_ms)"), &first(at, flag))
     };
     let (was, now) = (state_name("(j.was % 100)"), state_name("j.state"));
     let entries = [
-        entry(format!("'j ' || j.kind || ' ' || {was}"), format!("'j * ' || {was}"), -1, "j.was >= 0"),
-        entry(format!("'j ' || j.kind || ' ' || {now}"), format!("'j * ' || {now}"), 1, "true"),
+        entry(format!("'j ' || j.kind || ' ' || {was}"), format!("'j * ' || {was}"), "-1", "j.was >= 0"),
+        entry(format!("'j ' || j.kind || ' ' || {now}"), format!("'j * ' || {now}"), "1", "true"),
         time("f", "j.reported_ms", "(j.was / 100 % 10)"),
         time("r", "j.answered_ms", "(j.was / 1000)"),
+        sum("f", "j.reported_ms", "(j.was / 100 % 10)"),
+        sum("r", "j.answered_ms", "(j.was / 1000)"),
     ];
     format!(
         "SELECT m.value->>0 AS k, m.value->>1 AS other, m.value->>2 AS n FROM ( \

@@ -6,6 +6,7 @@
 
 pub mod counts;
 mod deletion;
+pub mod history;
 mod item;
 mod jobs;
 pub mod key;

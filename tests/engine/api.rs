@@ -1,6 +1,7 @@
 //! What the relay answers over HTTP: handlers of a kind in their order, and counts that survive.
 
 use nexus::relay::Api;
+use nexus::store::history::Step;
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};
@@ -129,4 +130,81 @@ fn statistics_are_asked_of_the_store_once_while_nothing_changes() {
     assert_eq!(world.stats()["storage"]["queries"]["count"], 2, "the totals at the start, the counts once");
     world.ask(conn, json!(["EVENT", Author::new(1).note("a")]));
     assert_eq!(world.stats()["events"]["stored"], 1);
+}
+
+#[test]
+fn the_history_has_what_happened_minute_by_minute_and_is_bounded() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let (buyer, provider) = (Author::new(1), Author::new(2));
+    let ask = |world: &mut World, n: u64, answered: bool| {
+        let request = buyer.sign(5050, world.now / 1000, &[], &n.to_string());
+        world.ask(conn, json!(["EVENT", request]));
+        if answered {
+            let (id, p) = (request.id.to_string(), buyer.key().to_string());
+            world.now += 800;
+            world.ask(conn, json!(["EVENT", provider.sign(6050, world.now / 1000, &[&["e", &id], &["p", &p]], "")]));
+        }
+    };
+    ask(&mut world, 1, true);
+    ask(&mut world, 2, false);
+    world.now += 60_000;
+    ask(&mut world, 3, true);
+    ask(&mut world, 4, true);
+    let history = |world: &mut World, step| world.http(Api::History(step)).1["points"].take();
+    let points = history(&mut world, Step::Minute);
+    let told = |point: &Value| [&point["stored"], &point["results"], &point["states"]["success"]].map(Clone::clone);
+    // Before the first group, before the first of the next minute, and now.
+    let told: Vec<_> = points.as_array().unwrap().iter().map(told).collect();
+    let null = Value::Null;
+    assert_eq!(told, [[json!(0), json!(0), null], [json!(3), json!(1), json!(1)], [json!(7), json!(2), json!(3)]]);
+    let p50 = points[2]["p50_ms"].as_u64().unwrap();
+    assert!((500..=1000).contains(&p50), "{p50}");
+    assert_eq!((&points[1]["at"], &points[2]["at"]), (&json!(NOW + 60), &json!(world.now / 1000)));
+
+    // Two days of a note each minute: a day of minutes and an hour each are left.
+    world.reset(false);
+    world.settle();
+    for n in 0..2 * 1440 {
+        world.now += 60_000;
+        world.ask(conn, json!(["EVENT", Author::new(3).sign(1, world.now / 1000, &[], &n.to_string())]));
+    }
+    let rows = world.column("SELECT count(*) || ' ' || sum(hour) FROM history");
+    let (all, hours): (u64, u64) =
+        rows[0].split_once(' ').map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap())).unwrap();
+    assert!((1440..=1440 + 25 + 60).contains(&all) && (48..=51).contains(&hours), "{rows:?}");
+    world.now += 16_000;
+    assert_eq!(history(&mut world, Step::Hour).as_array().unwrap().len() as u64, hours + 1);
+    let minutes = history(&mut world, Step::Minute).as_array().unwrap().len();
+    assert!((1440..=1442).contains(&minutes), "{minutes}");
+}
+
+/// The lines of Prometheus' text format: names with types, and samples.
+#[test]
+fn metrics_are_the_statistics_in_prometheus_form() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let (buyer, provider) = (Author::new(1), Author::new(2));
+    let request = buyer.sign(5050, NOW, &[], "");
+    let (id, p) = (request.id.to_string(), buyer.key().to_string());
+    world.ask(conn, json!(["EVENT", request]));
+    world.now += 700;
+    world.ask(conn, json!(["EVENT", provider.sign(6050, NOW, &[&["e", &id], &["p", &p]], "")]));
+    let text = world.http_text(Api::Metrics);
+    for line in [
+        "nexus_connections_open 1",
+        "nexus_events_stored_total 2",
+        "nexus_events_by_kind_total{kind=\"5050\"} 1",
+        "nexus_jobs{state=\"success\"} 1",
+        "nexus_jobs{state=\"open\"} 0",
+        "nexus_jobs_by_kind{kind=\"5050\",state=\"success\"} 1",
+        "nexus_jobs_time_to_result_milliseconds_bucket{le=\"1000\"} 1",
+        "nexus_jobs_time_to_result_milliseconds_bucket{le=\"+Inf\"} 1",
+        "nexus_jobs_time_to_result_milliseconds_count 1",
+        "# TYPE nexus_jobs_time_to_result_milliseconds histogram",
+    ] {
+        assert!(text.lines().any(|known| known == line), "no {line} in\n{text}");
+    }
+    let sum = text.lines().find_map(|line| line.strip_prefix("nexus_jobs_time_to_result_milliseconds_sum "));
+    assert!((700..720).contains(&sum.unwrap().parse::<u64>().unwrap()));
 }

@@ -1,7 +1,7 @@
 //! A store that fails, lands and reports failure, answers late, twice or not at all.
 
 use nexus::relay::Input;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};
 use crate::common::world::{Fault, World};
@@ -167,4 +167,26 @@ fn a_group_that_fails_takes_only_itself_down() {
     world.settle();
     assert_eq!(world.take(a), [json!(["OK", first.id, false, REASON])]);
     assert_eq!(world.take(b), [json!(["OK", second.id, true, ""])]);
+}
+
+#[test]
+fn the_log_is_json_by_level_and_tells_no_secrets() {
+    for (level, expected) in [("debug", 6), ("info", 2), ("warn", 1), ("error", 0)] {
+        let mut world = World::new(&[("LOG_LEVEL", level), ("AUTH_REQUIRED", "false")]);
+        let conn = world.open_from("192.0.2.77").unwrap();
+        world.prove(&Author::new(1), conn);
+        world.faults.push_back(Fault::Fails);
+        world.ask(conn, json!(["EVENT", Author::new(1).sign(1, NOW, &[&["t", "private"]], "nobody's business")]));
+        let other = world.client();
+        world.close(conn);
+        world.close(other);
+        assert!(world.log.len() >= expected && (level == "debug" || world.log.len() == expected), "{:?}", world.log);
+        for line in &world.log {
+            let entry: Value = serde_json::from_str(line).unwrap();
+            assert!(entry["level"].is_string() && entry["what"].is_string(), "{line}");
+            for secret in ["nobody", "private", "192.0.2.77", "challenge of"] {
+                assert!(!line.contains(secret), "{line}");
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { request } from "node:http";
 import { after, before, test } from "node:test";
-import { startRelay } from "./support.mjs";
+import { rawClient, sleep, startRelay } from "./support.mjs";
 
 let relay;
 before(async () => (relay = await startRelay({ vars: { RELAY_NAME: "Market", MAX_LIMIT: "400", DEFAULT_LIMIT: "300" } })));
@@ -99,4 +99,41 @@ test("a database without its tables is unhealthy and says what to do", async () 
   assert.match((await answer.json()).error, /^database: no such table: totals/);
   assert.equal((await bare.stats()).jobs, null);
   await bare.stop();
+});
+
+test("metrics are samples of declared names, the history has now as its last point", async () => {
+  const metrics = await get("/metrics");
+  assert.match(metrics.headers.get("content-type"), /^text\/plain; version=0\.0\.4/);
+  const types = new Map();
+  for (const line of (await metrics.text()).trimEnd().split("\n")) {
+    const [, kind, name, rest] = /^# (HELP|TYPE) (\w+) (.+)$/.exec(line) ?? [];
+    if (kind === "TYPE") types.set(name, rest);
+    if (kind) continue;
+    const [, sample, labels, value] = /^(\w+)(\{(?:\w+="[^"\\]*",?)+\})? (-?[\d.]+(?:e[+-]?\d+)?)$/.exec(line) ?? [];
+    assert.ok(sample && Number.isFinite(Number(value)), line);
+    const family = sample.replace(/_(bucket|sum|count)$/, (end) => (types.get(sample) ? end : ""));
+    assert.ok(types.has(family), `${sample} has no type`);
+    if (types.get(family) === "counter") assert.match(family, /_total$/);
+    if (labels?.includes("le=")) assert.equal(types.get(family), "histogram");
+  }
+  assert.ok(types.size > 30);
+  const history = await (await get("/api/history?step=hour")).json();
+  assert.equal(history.step_seconds, 3600);
+  assert.ok(Math.abs(history.points.at(-1).at - Date.now() / 1000) < 5);
+  assert.equal((await get("/api/history?step=year")).status, 400);
+});
+
+test("everybody is given the same numbers for two seconds, and one of them asks the object", async () => {
+  const shared = await startRelay({ cache: true });
+  const read = async (path = "/api/stats") => fetch(`${shared.http}${path}`);
+  const first = await read();
+  assert.equal(first.headers.get("cache-control"), "public, max-age=2");
+  const body = await first.json();
+  const client = await rawClient(shared.ws);
+  // Whatever follows the path changes nothing.
+  assert.deepEqual(await (await read("/api/stats?x=1")).json(), body);
+  await sleep(2500);
+  assert.equal((await (await read()).json()).connections.open, 1);
+  client.close();
+  await shared.stop();
 });

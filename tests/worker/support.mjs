@@ -9,7 +9,7 @@ import WebSocket from "ws";
 useWebSocketImplementation(WebSocket);
 
 /** The relay on a free port; `vars` are settings, `persist` a folder that outlives the process. */
-export async function startRelay({ vars = {}, persist, migrate = true, port = 0 } = {}) {
+export async function startRelay({ vars = {}, persist, migrate = true, port = 0, cache = false } = {}) {
   const miniflare = new Miniflare({
     modules: [
       { type: "ESModule", path: "build/index.js" },
@@ -25,6 +25,8 @@ export async function startRelay({ vars = {}, persist, migrate = true, port = 0 
     },
     // Limits of rate have tests of their own.
     bindings: { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", ...vars },
+    // The cache has a test of its own; the others read their own writes.
+    cache,
     host: "127.0.0.1",
     port,
     ...(persist && { defaultPersistRoot: persist }),

@@ -1,0 +1,58 @@
+//! What an operator reads in the log: one JSON object a line, with a level, a name, and what it is about.
+//! Never a secret, an address or an event's content.
+
+use std::str::FromStr;
+
+use serde_json::{Map, Value};
+
+use super::{Effect, Relay};
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What every connection does.
+    Debug,
+    /// What the relay does by itself.
+    Info,
+    /// What went wrong and is tried again.
+    Warn,
+    /// What went wrong.
+    Error,
+}
+
+impl Level {
+    /// All of them, and their names.
+    const NAMES: [(Self, &'static str); 4] =
+        [(Self::Debug, "debug"), (Self::Info, "info"), (Self::Warn, "warn"), (Self::Error, "error")];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl FromStr for Level {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::NAMES.into_iter().find(|(_, name)| *name == text).map(|(level, _)| level).ok_or(())
+    }
+}
+
+impl Relay {
+    /// Writes a line, when lines of its level are wanted.
+    pub(super) fn log(&self, level: Level, what: &str, fields: &[(&str, String)], out: &mut Vec<Effect>) {
+        if level < self.config.log_level {
+            return;
+        }
+        let mut line = Map::new();
+        line.insert("level".to_owned(), Value::from(level.as_str()));
+        line.insert("what".to_owned(), Value::from(what));
+        line.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))));
+        out.push(Effect::Log { level, line: Value::Object(line).to_string() });
+    }
+}

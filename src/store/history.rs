@@ -1,0 +1,138 @@
+//! A bounded history of the counts: a snapshot of a minute taken with the first group in it, kept for a
+//! day, and the first of each hour, kept for a month. While nothing is stored nothing is written.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Rows, Statement, StoreError, integer};
+use crate::market::histogram::Histogram;
+
+/// Minutes that are kept, and minutes for which the first of each hour are.
+const DAY: u64 = 1440;
+const MONTH: u64 = 30 * DAY;
+
+/// How far apart the points of a history are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// A day of minutes.
+    Minute,
+    /// A month of hours.
+    Hour,
+}
+
+impl Step {
+    /// By its name in a query.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "minute" => Some(Self::Minute),
+            "hour" => Some(Self::Hour),
+            _ => None,
+        }
+    }
+
+    /// Seconds.
+    pub const fn seconds(self) -> u64 {
+        match self {
+            Self::Minute => 60,
+            Self::Hour => 3600,
+        }
+    }
+}
+
+/// What was counted at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Snapshot {
+    /// Unix seconds.
+    pub at: u64,
+    /// Events ever stored.
+    pub stored: u64,
+    /// Jobs in each state.
+    pub states: BTreeMap<String, i64>,
+    /// Jobs by the time to their result.
+    pub results: Histogram,
+}
+
+/// What happened between two moments.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Point {
+    /// The later one, Unix seconds.
+    pub at: u64,
+    /// Events ever stored.
+    pub stored: u64,
+    /// Jobs in each state then.
+    pub states: BTreeMap<String, i64>,
+    /// Jobs answered since the point before.
+    pub results: u64,
+    /// Half of these took at most so many milliseconds.
+    pub p50_ms: Option<u64>,
+    /// 99 of 100 of these did.
+    pub p99_ms: Option<u64>,
+}
+
+/// The counts of now as the columns of a snapshot.
+const COLUMNS: &str = "t.stored, (SELECT json_group_object(s, n) FROM ( \
+      SELECT substr(c.key, 3 + instr(substr(c.key, 3), ' ')) AS s, sum(c.value) AS n \
+      FROM json_each(t.counts) AS c WHERE c.key GLOB 'j *' GROUP BY 1)) AS states, \
+    (SELECT json_group_object(substr(c.key, 3), c.value) FROM json_each(t.counts) AS c \
+      WHERE c.key GLOB 'r [0-9]*') AS results FROM totals AS t";
+
+/// Takes the snapshot of `minute` (minutes since 1970) unless there is one; with the first of an hour
+/// what is too old goes.
+pub fn snapshot(minute: u64, first_of_hour: bool) -> Vec<Statement> {
+    let mut list = vec![Statement {
+        sql: format!("INSERT OR IGNORE INTO history (minute, hour, stored, states, results) SELECT ?1, ?2, {COLUMNS}"),
+        params: vec![integer(minute), integer(u64::from(first_of_hour))],
+    }];
+    if first_of_hour {
+        list.push(Statement {
+            sql: "DELETE FROM history WHERE minute < ?1 AND NOT hour OR minute < ?2".to_owned(),
+            params: vec![integer(minute.saturating_sub(DAY)), integer(minute.saturating_sub(MONTH))],
+        });
+    }
+    list
+}
+
+/// The history up to `now` (Unix seconds), which is the last snapshot; see [`decode`].
+pub fn read(step: Step, now: u64) -> Vec<Statement> {
+    let object = "json_object('at', at, 'stored', stored, 'states', json(states), 'results', json(results)) AS r";
+    let (kept, which) = match step {
+        Step::Minute => (DAY, "true"),
+        Step::Hour => (MONTH, "hour"),
+    };
+    vec![
+        Statement {
+            sql: format!(
+                "SELECT {object} FROM (SELECT minute * 60 AS at, stored, states, results FROM history \
+                 WHERE minute >= ?1 AND {which} ORDER BY minute)"
+            ),
+            params: vec![integer((now / 60).saturating_sub(kept))],
+        },
+        Statement {
+            sql: format!("SELECT {object} FROM (SELECT cast(?1 AS INTEGER) AS at, {COLUMNS})"),
+            params: vec![integer(now)],
+        },
+    ]
+}
+
+/// The answer to [`read`].
+pub fn decode(rows: &Rows) -> Result<Vec<Point>, StoreError> {
+    let snapshot = |row: &String| {
+        serde_json::from_str::<Snapshot>(row).map_err(|error| StoreError::new(format!("history row: {error}")))
+    };
+    let snapshots = rows.iter().flatten().map(snapshot).collect::<Result<Vec<_>, _>>()?;
+    let mut before: Option<Histogram> = None;
+    let points = snapshots.into_iter().map(|snapshot| {
+        let since = before.as_ref().map(|before| snapshot.results.since(before)).unwrap_or_default();
+        before = Some(snapshot.results);
+        Point {
+            at: snapshot.at,
+            stored: snapshot.stored,
+            states: snapshot.states,
+            results: since.count(),
+            p50_ms: since.quantile(0.5),
+            p99_ms: since.quantile(0.99),
+        }
+    });
+    Ok(points.collect())
+}

@@ -54,28 +54,45 @@ fn a_key_has_one_quota_on_all_its_connections_and_is_told_when_to_retry() {
 fn a_thousand_keys_behind_one_address_prove_themselves_at_its_pace() {
     let mut world =
         World::new(&[("RATE_LIMITS", "on"), ("RATE_GUEST", "events 5/50 queries 5/50 bytes 65536/1048576")]);
-    let mut opened = 0;
-    let mut proven = 0;
-    let mut keys = (1..=250u8).cycle().map(Author::new);
-    let mut refused = String::new();
-    while let Some(conn) = world.open_from("192.0.2.1") {
-        opened += 1;
-        assert!(opened <= 1000);
-        let ok = world.prove(&keys.next().unwrap(), conn);
-        if ok[2] == true {
-            proven += 1;
-        } else {
-            refused = ok[3].as_str().unwrap().to_owned();
+    let began = world.now;
+    let mut waits = 0;
+    for n in 0..1000 {
+        let (key, conn) = (Author::numbered(n), world.open_from("192.0.2.1").expect("one guest at a time"));
+        let mut ok = world.prove(&key, conn);
+        while ok[2] == false {
+            let reason = ok[3].as_str().unwrap();
+            let seconds = reason.strip_prefix("rate-limited: 5 events a second for one guest; retry in ").unwrap();
+            world.pass(seconds.strip_suffix(" s").unwrap().parse().unwrap());
+            waits += 1;
+            ok = world.prove(&key, conn);
         }
     }
-    // The burst, then twenty guests that wait.
-    assert_eq!((opened, proven), (70, 50));
-    assert_eq!(refused, "rate-limited: 5 events a second for one guest; retry in 1 s");
+    // 50 at once, the others five a second, each after the wait it was told.
+    let took = (world.now - began) / 1000;
+    assert!((185..=200).contains(&took) && waits <= 200, "{took} s, {waits} waits");
+    assert_eq!(world.stats()["connections"]["authenticated"], 1000);
+    // The address is full, others are not.
+    assert!(world.open_from("192.0.2.1").is_none());
     assert!(world.open_from("192.0.2.2").is_some());
-    world.pass(2);
-    let waiting = nexus::relay::ConnId(70);
-    assert_eq!(world.prove(&Author::new(70), waiting)[2], true);
-    assert!(world.open_from("192.0.2.1").is_some());
+    // Each key has a quota of its own.
+    let (last, conn) = (Author::numbered(999), nexus::relay::ConnId(1000));
+    let taken = burst(&mut world, &[conn], &last, 0, 300).0;
+    assert!((200..=210).contains(&taken), "{taken}");
+}
+
+#[test]
+fn of_one_address_twenty_wait_without_a_key() {
+    let mut world = World::new(&[("RATE_LIMITS", "on")]);
+    let guests: Vec<_> = (0..20).map(|_| world.open_from("192.0.2.1").unwrap()).collect();
+    assert!(world.open_from("192.0.2.1").is_none());
+    assert_eq!(world.prove(&Author::new(1), guests[3])[2], true);
+    world.open_from("192.0.2.1").unwrap();
+    assert!(world.open_from("192.0.2.1").is_none());
+    // Who had the time makes room, the oldest first.
+    world.pass(30);
+    world.open_from("192.0.2.1").unwrap();
+    let closed = world.take(guests[0]).pop().unwrap();
+    assert_eq!((&closed[0], &closed[1]), (&json!("(closed)"), &json!(1008)));
 }
 
 #[test]

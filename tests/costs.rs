@@ -66,7 +66,7 @@ fn filled() -> D1 {
     let mut d1 = D1::start();
     for start in (0..EVENTS).step_by(usize::try_from(GROUP).unwrap()) {
         let group: Vec<NewEvent> = (start..start + GROUP).map(|n| new(&event(n))).collect();
-        d1.run(&write::statements(&group, &Flush::default())).unwrap();
+        d1.run(&write::statements(&group, &Flush::default(), false)).unwrap();
     }
     d1
 }
@@ -147,7 +147,7 @@ fn writes(d1: &mut D1) {
     ];
     println!("{:<22} {:>7} {:>6} {:>7}", "event", "written", "read", "budget");
     for (name, event, budget) in cases {
-        let Bill { read, written } = d1.bill(&write::statements(&[new(&event)], &Flush::default()));
+        let Bill { read, written } = d1.bill(&write::statements(&[new(&event)], &Flush::default(), false));
         println!("{name:<22} {written:>7} {read:>6} {budget:>7}");
         assert!(written <= budget, "{name}: {written} rows written");
         assert!(read <= 250, "{name}: {read} rows read");
@@ -157,7 +157,7 @@ fn writes(d1: &mut D1) {
         let tags: &[&[&str]] = &[&["i", &n, "text"], &["p", &p], &["t", "bitcoin"], &["x", "1"], &["bid", "1000"]];
         new(&buyer.sign(5050, NOW, tags, &"x".repeat(200)))
     };
-    let group = d1.bill(&write::statements(&(0..64).map(request).collect::<Vec<_>>(), &Flush::default()));
+    let group = d1.bill(&write::statements(&(0..64).map(request).collect::<Vec<_>>(), &Flush::default(), false));
     println!("{:<22} {:>7} {:>6} {:>7}", "64 requests", group.written, group.read, 64 * 11 + 1);
     assert!(group.written <= 64 * 11 + 1, "{group:?}");
 }

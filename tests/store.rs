@@ -51,7 +51,7 @@ fn suite(db: &mut dyn Database) {
         println!("case: {name}");
         let clear = ["events", "tags", "jobs", "providers", "dealings", "deletions", "vanishing"]
             .map(|table| sql(&format!("DELETE FROM {table}")));
-        let zero = sql("UPDATE totals SET last_seq = 0, stored = 0, flush = 0, since_ms = 0, counts = '{}'");
+        let zero = sql("UPDATE totals SET last_seq = 0, stored = 0, flush = 0, since_ms = 0, early = 0, counts = '{}'");
         db.run(&[clear.to_vec(), vec![zero]].concat()).unwrap();
         case(db);
     }
@@ -64,7 +64,7 @@ fn sql(text: &str) -> Statement {
 fn put(db: &mut dyn Database, events: &[&Event]) -> Committed {
     let group: Vec<NewEvent> = events.iter().map(|event| new_event(event)).collect();
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
-    write::decode(&ids, &db.run(&write::statements(&group, &Flush::default())).unwrap()).unwrap()
+    write::decode(&ids, &db.run(&write::statements(&group, &Flush::default(), true)).unwrap()).unwrap()
 }
 
 fn get(db: &mut dyn Database, filters: &str) -> Vec<Event> {
@@ -341,7 +341,7 @@ fn jobs(db: &mut dyn Database) {
 
 fn atomic(db: &mut dyn Database) {
     let event = Author::new(1).sign(1, NOW, &[&["t", "x"]], "a");
-    let mut statements = write::statements(&[new_event(&event)], &Flush::default());
+    let mut statements = write::statements(&[new_event(&event)], &Flush::default(), true);
     statements.push(sql("INSERT INTO nowhere VALUES (1)"));
     let error = db.run(&statements).unwrap_err();
     assert!(error.message.contains("nowhere"), "{error}");

@@ -222,6 +222,8 @@ pub struct Relay {
     log: Log,
     quotas: Quotas,
     desk: Desk,
+    /// Until when the totals are in doubt.
+    doubt_until: Millis,
     /// The minute of the last snapshot.
     last_snapshot: Option<u64>,
     /// The time of the input that is being handled.
@@ -248,6 +250,7 @@ impl Relay {
             log: Log::default(),
             quotas: Quotas::default(),
             desk: Desk::default(),
+            doubt_until: 0,
             last_snapshot: None,
             now,
             sweeping: false,

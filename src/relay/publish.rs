@@ -9,6 +9,9 @@ use crate::store::counts::{self, Totals};
 use crate::store::write::{self, Disagreement, NewEvent, Outcome};
 use crate::store::{Rows, Statement, StoreError, history};
 
+/// Milliseconds after a failed commit for which what the totals said before it is not relied on: it may
+/// have landed, or land yet.
+const DOUBT: Millis = 120_000;
 /// Milliseconds.
 const MINUTE: Millis = 60_000;
 
@@ -67,7 +70,8 @@ impl Relay {
         let ticket = self.next_ticket();
         let group: Vec<NewEvent> = events.iter().map(|waiting| waiting.new.clone()).collect();
         let flush = self.counters.flush(self.writer.totals().unwrap_or_default());
-        let mut statements = write::statements(&group, &flush);
+        let early = now < self.doubt_until || self.writer.totals().is_none_or(|totals| totals.early > now / 1000);
+        let mut statements = write::statements(&group, &flush, early);
         // After the first statement, whose answer is the totals before the group.
         statements.splice(1..1, self.snapshot(now));
         out.push(Effect::Commit { ticket, statements });
@@ -115,6 +119,7 @@ impl Relay {
                 self.commit_next(now, out);
             }
             Err(error) if !group.retried => {
+                self.doubt_until = now + DOUBT;
                 let fields = [("events", group.events.len().to_string()), ("error", error.to_string())];
                 self.log(Level::Warn, "commit failed, writing the group again", &fields, out);
                 self.commit(group.events, true, now, out);

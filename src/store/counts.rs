@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Param, Rows, Statement, StoreError, integer};
+use super::{MAX_INTEGER, Param, Rows, Statement, StoreError, integer};
 use crate::market::histogram::BOUNDS_MS;
 
 /// Keys of one letter after which kinds are no longer told apart.
@@ -24,6 +24,9 @@ pub struct Totals {
     pub stored: u64,
     /// Number of the last [`Flush`] that was added.
     pub flush: u64,
+    /// Unix seconds until which answers may be held whose request is not known: a request that comes
+    /// before then may have to be reconciled with them.
+    pub early: u64,
 }
 
 /// What the engine has counted since it last handed its counts over. Each number is added once, however
@@ -51,7 +54,8 @@ pub struct Counts {
 
 /// Reads [`Totals`]; see [`decode_totals`].
 pub fn read_totals() -> Vec<Statement> {
-    let sql = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', flush) AS r FROM totals";
+    let sql =
+        "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', flush, 'early', early) AS r FROM totals";
     vec![Statement { sql: sql.to_owned(), params: vec![] }]
 }
 
@@ -87,15 +91,15 @@ pub fn plus(deltas: &str) -> String {
            SELECT key AS k, value AS n FROM json_each(totals.counts) \
            UNION ALL \
            SELECT CASE WHEN iif(substr(d.k, 1, 2) = 'j ', s.jobs, s.events) < {MAX_KEYS} \
-               OR json_type(totals.counts, '$.\"' || d.k || '\"') IS NOT NULL THEN d.k ELSE d.other END, d.n \
+               OR json_type(totals.counts, '$.\"' || d.k || '\"') IS NOT NULL THEN d.k ELSE coalesce(d.other, d.k) END, d.n \
              FROM (SELECT count(*) FILTER (WHERE key GLOB 'e *') AS events, count(*) FILTER (WHERE key GLOB 'j *') AS jobs \
                 FROM json_each((SELECT counts FROM totals))) AS s CROSS JOIN ({deltas}) AS d) GROUP BY k))"
     )
 }
 
 /// Counts a group whose events are `fresh`, whose jobs are marked with this batch; ?1 is the group, ?2
-/// and ?3 a [`Flush`].
-pub fn count_group(group: Param, flush: &Flush, fresh: &str, moved: Option<&str>) -> Statement {
+/// and ?3 a [`Flush`]. `answers` says whether some answer jobs.
+pub fn count_group(group: Param, flush: &Flush, fresh: &str, moved: Option<&str>, answers: bool) -> Statement {
     let stored = format!(
         "SELECT 'e ' || e.kind AS k, 'e *' AS other, count(*) AS n FROM {fresh} GROUP BY e.kind \
          UNION ALL SELECT key, key, value FROM json_each(?2) WHERE totals.flush < ?3"
@@ -105,10 +109,18 @@ pub fn count_group(group: Param, flush: &Flush, fresh: &str, moved: Option<&str>
         None => stored,
     };
     let counts = plus(&deltas);
+    let early = if answers {
+        format!(
+            "max(early, coalesce((SELECT max(coalesce(e.expires_at, {MAX_INTEGER})) FROM {fresh} \
+             CROSS JOIN jobs AS j ON j.id = e.job AND j.kind IS NULL), 0))"
+        )
+    } else {
+        "early".to_owned()
+    };
     Statement {
         sql: format!(
             "UPDATE totals SET counts = {counts}, stored = stored + (SELECT count(*) FROM {fresh}), \
-             last_seq = (SELECT max(e.seq) FROM {fresh}), flush = max(flush, ?3), \
+             last_seq = (SELECT max(e.seq) FROM {fresh}), flush = max(flush, ?3), early = {early}, \
              since_ms = CASE since_ms WHEN 0 THEN (SELECT min(e.came_ms) FROM {fresh}) ELSE since_ms END \
              WHERE EXISTS (SELECT 1 FROM {fresh})"
         ),

@@ -230,11 +230,11 @@ pub fn moved() -> String {
     let first = |at: &str, flag: &str| format!("{at} IS NOT NULL AND (j.was < 0 OR NOT {flag})");
     let time = |letter: &str, at: &str, flag: &str| {
         let key = format!("'{letter} ' || {}", counts::bucket(&format!("max(0, {at} - j.asked_ms)")));
-        entry(key.clone(), key, "1", &first(at, flag))
+        entry(key, "NULL".to_owned(), "1", &first(at, flag))
     };
     let sum = |letter: &str, at: &str, flag: &str| {
-        let key = format!("'{letter} sum'");
-        entry(key.clone(), key, &format!("max(0, {at} - j.asked_ms)"), &first(at, flag))
+        let ms = format!("max(0, {at} - j.asked_ms)");
+        entry(format!("'{letter} sum'"), "NULL".to_owned(), &ms, &first(at, flag))
     };
     let (was, now) = (state_name("(j.was % 100)"), state_name("j.state"));
     let entries = [

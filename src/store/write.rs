@@ -152,9 +152,10 @@ fn insert(private: &str, labels: bool, which: &str) -> String {
     )
 }
 
-/// The statements that store `group` atomically, and add `flush` to the totals. Decode their answer
-/// with [`decode`].
-pub fn statements(group: &[NewEvent], flush: &Flush) -> Vec<Statement> {
+/// The statements that store `group` atomically, and add `flush` to the totals; `early` says whether
+/// answers may be here whose request is among the group ([`Totals::early`]). Decode their answer with
+/// [`decode`].
+pub fn statements(group: &[NewEvent], flush: &Flush, early: bool) -> Vec<Statement> {
     let texts: Vec<Option<Box<RawValue>>> =
         group.iter().map(|new| RawValue::from_string(new.event.to_json()).ok()).collect();
     let items: Vec<Item> =
@@ -209,6 +210,8 @@ pub fn statements(group: &[NewEvent], flush: &Flush) -> Vec<Statement> {
     }
     if requested {
         list.push(with_group(jobs::request(FRESH)));
+    }
+    if requested && early {
         let ids: Vec<EventId> =
             group.iter().filter_map(|new| new.part.as_ref()).filter(|p| !p.is_answer()).map(|p| p.job).collect();
         let ids = Param::Text(serde_json::to_string(&ids).unwrap_or_default());
@@ -233,8 +236,8 @@ pub fn statements(group: &[NewEvent], flush: &Flush) -> Vec<Statement> {
          FROM {FRESH} CROSS JOIN json_each(e.keys) AS k"
     )));
     let moved = (requested || answers || deletes).then(jobs::moved);
-    list.push(counts::count_group(json.clone(), flush, FRESH, moved.as_deref()));
-    if deletes || requested {
+    list.push(counts::count_group(json.clone(), flush, FRESH, moved.as_deref(), answers));
+    if deletes || requested && early {
         list.push(Statement { sql: jobs::FORGET.to_owned(), params: vec![] });
     }
     let refused = if answers {

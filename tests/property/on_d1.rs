@@ -46,7 +46,7 @@ pub fn clear(d1: &mut D1) {
 pub fn take(d1: &mut D1, group: &[&Event]) -> Vec<Fate> {
     let new: Vec<NewEvent> = group.iter().map(|event| new_event(event)).collect();
     let ids: Vec<EventId> = group.iter().map(|event| event.id).collect();
-    let rows = d1.run(&write::statements(&new, &Flush::default())).unwrap();
+    let rows = d1.run(&write::statements(&new, &Flush::default(), true)).unwrap();
     let committed = write::decode(&ids, &rows).unwrap();
     let fate = |id: &EventId| match committed.outcomes[id] {
         Outcome::Stored { seq, .. } if seq > committed.base => Fate::Stored,

@@ -113,7 +113,7 @@ impl Host {
     /// Puts events into the database, past the engine.
     pub fn store(&mut self, events: impl Iterator<Item = Event>) {
         let group: Vec<NewEvent> = events.map(|event| new_event(&event)).collect();
-        self.db.run(&write::statements(&group, &Flush::default())).unwrap();
+        self.db.run(&write::statements(&group, &Flush::default(), true)).unwrap();
     }
 
     pub fn input(&mut self, input: Input) -> Vec<Sent> {

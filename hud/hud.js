@@ -1,86 +1,118 @@
-// The HUD: shows /api/stats and who the relay is (NIP-11). Reads again every two seconds while the
-// page is seen, and says how old the numbers are when the relay cannot be reached.
+// The HUD: reads the relay's numbers every two seconds while the page is seen, hands them to the parts
+// that show them, and says how old they are when the relay cannot be reached.
+import { npubEncode } from "nostr-tools/nip19";
+import { byId, setText } from "./dom.js";
+import { span } from "./format.js";
+import { STATES, sum } from "./market.js";
+import * as numbers from "./numbers.js";
+import { pace } from "./pace.js";
+import * as plots from "./plots.js";
+import * as providers from "./providers.js";
+import { readDocument, readHistory, readStats, relayUrl } from "./reads.js";
+import * as trial from "./try.js";
 
-const EVERY = 2000; // ms
-const byId = (id) => document.getElementById(id);
-const number = new Intl.NumberFormat("en");
-const text = (value) => (value === null ? "…" : number.format(value));
-const rejected = (stats) => Object.entries(stats.events.rejected).filter(([, count]) => count > 0);
+const EVERY = 2000; // ms between readings
+const SELDOM = 10_000; // ms between readings of history and providers
+/** Older than this, numbers are stale even if no reading has failed. */
+const FRESH = 7000; // ms
 
-/** Heading, then label and value of each number. */
-const SECTIONS = [
-  ["Jobs", (s) => [
-    ["requested", s.jobs && s.jobs.requested],
-    ["with feedback", s.jobs && s.jobs.with_feedback],
-    ["with result", s.jobs && s.jobs.with_result],
-    ["median to result, ms", s.jobs && s.jobs.time_to_result.p50_ms],
-    ["providers of the last hour", s.providers && s.providers.active_last_hour],
-  ]],
-  ["Connections", (s) => [
-    ["open", s.connections.open],
-    ["authenticated", s.connections.authenticated],
-    ["subscriptions", s.subscriptions],
-  ]],
-  ["Events", (s) => [
-    ["stored", s.events.stored],
-    ["accepted since wake", s.events.accepted],
-    ["sent since wake", s.events.sent],
-  ]],
-  ["Refused", (s) => [...rejected(s), ["requests for events", s.reqs_refused], ["authentications", s.auth.rejected]]],
-  ["Storage", (s) => [
-    ["groups committed", s.storage.commits.count - s.storage.commits.failed],
-    ["failed", s.storage.commits.failed + s.storage.queries.failed],
-    ["last commit, ms", s.storage.commits.last_ms],
-    ["last query, ms", s.storage.queries.last_ms],
-    ["rows read this month", s.storage.rows.read],
-    ["rows written this month", s.storage.rows.written],
-  ]],
-  ["Since wake", (s) => [
-    ["seconds", s.uptime_seconds],
-    ["bytes in", s.bytes.received],
-    ["bytes out", s.bytes.sent],
-  ]],
-];
-
-function element(name, content) {
-  const made = document.createElement(name);
-  made.append(...[content].flat());
-  return made;
-}
-
-function show(stats) {
-  const sections = SECTIONS.map(([heading, rows]) => {
-    const list = rows(stats).flatMap(([label, value]) => [element("dt", label), element("dd", text(value))]);
-    return element("section", [element("h2", heading), element("dl", list)]);
-  });
-  byId("numbers").replaceChildren(...sections);
-}
+const eventsASecond = pace();
+let readAt = null; // of the last good reading
+let failure = null; // why there was none since
+let known = true; // whether the relay's database answers
+let reading = false;
+let introduced = false;
 
 async function introduce() {
-  byId("url").textContent = location.origin.replace(/^http/, "ws");
-  const answer = await fetch("/", { headers: { Accept: "application/nostr+json" } });
-  const relay = await answer.json();
-  byId("name").textContent = document.title = relay.name;
-  byId("description").textContent = relay.description;
+  const relay = await readDocument();
+  introduced = true;
+  setText(byId("name"), relay.name);
+  document.title = relay.name;
+  setText(byId("description"), relay.description);
+  const identity = [relay.pubkey && `Operator ${npubEncode(relay.pubkey)}`, relay.contact && `Contact ${relay.contact}`];
+  setText(byId("identity"), identity.filter(Boolean).join(" · "));
+  byId("identity").hidden = byId("identity").textContent === "";
+  const proof = relay.limitation.auth_required ? "A key must be proven (NIP-42). " : "";
+  setText(byId("software"), `${proof}Software version ${relay.version}; NIPs ${relay.supported_nips.join(", ")}.`);
 }
 
-let readAt = null;
-
 async function refresh() {
-  if (document.hidden) return;
+  if (document.hidden || reading) return;
+  reading = true;
   try {
-    const answer = await fetch("/api/stats");
-    if (!answer.ok) throw new Error((await answer.json()).error);
-    show(await answer.json());
+    const stats = await readStats();
     readAt = Date.now();
-    byId("state").textContent = "Live";
+    failure = null;
+    known = stats.jobs !== null;
+    numbers.show(stats, eventsASecond.add(stats.events.stored, stats.uptime_seconds));
+    providers.known(kinds(stats));
+    if (!introduced) await introduce();
   } catch (error) {
-    const age = readAt === null ? "" : ` These numbers are ${Math.round((Date.now() - readAt) / 1000)} s old.`;
-    byId("state").textContent = `The relay cannot be reached: ${error.message}.${age}`;
+    failure = error.name === "TimeoutError" || error instanceof TypeError ? "no answer" : error.message;
+  }
+  reading = false;
+  tell();
+}
+
+function kinds({ jobs }) {
+  const all = Object.entries(jobs?.by_kind ?? {}).sort(([, a], [, b]) => sum(b, STATES) - sum(a, STATES));
+  return all.map(([kind]) => kind).filter((kind) => kind !== "*");
+}
+
+/** Says whether the numbers are live; their age ticks outside of what is read aloud. */
+function tell() {
+  const age = readAt === null ? null : Date.now() - readAt;
+  const stale = failure !== null || (age !== null && age > FRESH);
+  if (!stale && age === null) return;
+  const state = stale ? "stale" : known ? "live" : "lame";
+  const text = { stale: `The relay cannot be reached${failure ? ` (${failure})` : ""}`, live: "Live", lame: "The database does not answer" };
+  document.body.dataset.state = byId("state").dataset.state = state;
+  setText(byId("state-text"), text[state]);
+  const old = age === null ? " – no numbers yet" : ` – these numbers are ${span(age / 1000)} old`;
+  setText(byId("age"), stale ? old : "");
+}
+
+async function refreshHistory() {
+  if (document.hidden) return;
+  const step = new FormData(byId("steps")).get("step");
+  try {
+    const history = await readHistory(step);
+    if (step === new FormData(byId("steps")).get("step")) plots.show(history, step);
+  } catch (error) {
+    if (plots.empty()) plots.say(`The history cannot be read: ${error.message}`);
   }
 }
 
-introduce().catch(() => {});
-refresh();
+async function copy() {
+  try {
+    await navigator.clipboard.writeText(relayUrl);
+    setText(byId("said"), "Copied");
+    byId("copy").dataset.done = "";
+  } catch {
+    getSelection().selectAllChildren(byId("url")); // no clipboard here: by hand
+    setText(byId("said"), "Selected");
+  }
+  setTimeout(() => (setText(byId("said"), ""), delete byId("copy").dataset.done), 2000);
+}
+
+setText(byId("url"), relayUrl);
+setText(byId("with-nak"), `nak event --auth --sec $(nak key generate) -k 5050 -t i='What is a relay?;text' ${relayUrl}`);
+setText(byId("with-js"), `node examples/job.mjs ${relayUrl}`);
+byId("copy").addEventListener("click", copy);
+byId("steps").addEventListener("change", refreshHistory);
+numbers.build();
+plots.build();
+providers.build();
+trial.build();
+
+function refreshAll() {
+  refresh();
+  refreshHistory();
+  if (!document.hidden) providers.refresh();
+}
+refreshAll();
 setInterval(refresh, EVERY);
-document.addEventListener("visibilitychange", refresh);
+setInterval(tell, 1000);
+setInterval(refreshHistory, SELDOM);
+setInterval(() => document.hidden || providers.refresh(), SELDOM);
+document.addEventListener("visibilitychange", refreshAll);

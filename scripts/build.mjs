@@ -1,9 +1,10 @@
-// Builds the Worker into build/, unless it is there for these very sources.
+// Builds the Worker into build/ and the HUD into build/hud/, unless they are there for these very sources.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { ROOT, bin, fail, fingerprint, once, run, say } from "./run.mjs";
+import { buildHud } from "./hud.mjs";
 import { setup, tool } from "./setup.mjs";
 
 const SOURCES = ["src", "Cargo.toml", "Cargo.lock", ".cargo/config.toml", "rust-toolchain.toml", "scripts/build.mjs"];
@@ -26,6 +27,7 @@ export async function build() {
       },
     });
   });
+  await buildHud(); // after the Worker, whose build starts with an empty folder
 }
 
 /** What Cloudflare will count; fails when it is over the budget. */

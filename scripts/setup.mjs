@@ -1,6 +1,7 @@
 // Everything a fresh machine needs: npm packages, the Rust toolchain with the wasm target, a clang that
 // knows wasm32, llvm-ar, worker-build and the wasm-bindgen CLI. Each step looks first; when all is
 // there, the whole takes a second.
+import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +11,7 @@ import { ROOT, fail, fingerprint, once, read, run, say } from "./run.mjs";
 // worker-build is of the release of the `worker` crate, the CLI of the locked wasm-bindgen.
 const TOOLS = { "worker-build": "0.8.7", "wasm-bindgen-cli": "0.2.129" };
 const TOOLCHAIN = "1.95.0"; // rust-toolchain.toml
+const CHROMIUM = "/usr/bin/chromium";
 const CACHE = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "nexus-relay", "tools");
 
 /** The path of a program built by setup. */
@@ -43,6 +45,33 @@ async function rust() {
   });
 }
 
+/** What is written before apt-get here, or why there is no using it. */
+function apt() {
+  if (read("apt-get", "--version") === null) return { cannot: "there is no apt-get" };
+  if (process.getuid() === 0) return { sudo: [] };
+  return read("sudo", "-n", "true") === null ? { cannot: "this is not root" } : { sudo: ["sudo", "-n"] };
+}
+
+/** Installs Debian packages; `attempt` is how a command is run. */
+async function install(sudo, packages, attempt) {
+  say(`installing ${packages.join(", ")} (apt-get)`);
+  const env = { DEBIAN_FRONTEND: "noninteractive" };
+  const flags = ["install", "-y", "-qq", "--no-install-recommends"];
+  for (const args of [["update", "-qq"], [...flags, ...packages]]) {
+    const [command, ...rest] = [...sudo, "apt-get", ...args];
+    await attempt(command, rest, { env });
+  }
+}
+
+/** Debian's Chromium, which the HUD is tested in; why there is none, or null. */
+export async function chromium() {
+  if (existsSync(CHROMIUM)) return null;
+  const { cannot, sudo } = apt();
+  if (cannot) return `${CHROMIUM} is missing and ${cannot}: apt-get install chromium`;
+  await install(sudo, ["chromium"], (command, args, { env }) => spawnSync(command, args, { env: { ...process.env, ...env }, stdio: "inherit" }));
+  return existsSync(CHROMIUM) ? null : `${CHROMIUM} is missing and apt-get could not install it`;
+}
+
 /** libsecp256k1 and SQLite are C: Debian's packages for what is missing to compile them. */
 async function compilers() {
   const missing = [];
@@ -51,17 +80,9 @@ async function compilers() {
   if (read("llvm-ar", "--version") === null) missing.push("llvm");
   if (missing.length === 0) return;
   const byHand = `Install them by hand: apt-get install ${missing.join(" ")}\n  (clang must list wasm32 in \`clang --print-targets\`; llvm-ar must be on the PATH)`;
-  if (read("apt-get", "--version") === null) fail(`missing: ${missing.join(", ")}. ${byHand}`);
-  const root = process.getuid() === 0;
-  if (!root && read("sudo", "-n", "true") === null) fail(`missing: ${missing.join(", ")}, and this is not root. ${byHand}`);
-  say(`installing ${missing.join(", ")} (apt-get)`);
-  const apt = (...args) =>
-    run(root ? "apt-get" : "sudo", [...(root ? [] : ["-n", "apt-get"]), ...args], {
-      env: { DEBIAN_FRONTEND: "noninteractive" },
-      mend: byHand,
-    });
-  await apt("update", "-qq");
-  await apt("install", "-y", "-qq", "--no-install-recommends", ...missing);
+  const { cannot, sudo } = apt();
+  if (cannot) fail(`missing: ${missing.join(", ")}, and ${cannot}. ${byHand}`);
+  await install(sudo, missing, (command, args, { env }) => run(command, args, { env, mend: byHand }));
 }
 
 async function builtTools() {

@@ -19,7 +19,7 @@ export async function startRelay({ vars = {}, persist, migrate = true, port = 0,
     d1Databases: { DB: "nexus" },
     durableObjects: { NEXUS_RELAY: { className: "NexusRelay", useSQLite: true } },
     assets: {
-      directory: "hud",
+      directory: "build/hud",
       binding: "ASSETS",
       routerConfig: { invoke_user_worker_ahead_of_assets: true, has_user_worker: true },
     },

@@ -1,0 +1,19 @@
+// Bundles the HUD into build/hud/, which the Worker serves, unless it is there for these very sources.
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { ROOT, bin, fingerprint, once, run, say } from "./run.mjs";
+
+const SOURCES = ["hud", "package-lock.json", "scripts/hud.mjs"];
+/** What the page loads; everything else is bundled into these. */
+const FILES = ["index.html", "icon.svg", "hud.css", "theme.js", "hud.js"];
+const FLAGS = ["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8", "--log-level=warning"];
+const COPIED = ["--loader:.html=copy", "--loader:.svg=copy", "--entry-names=[name]"];
+
+export async function buildHud() {
+  // The stamp lies beside the folder: what is in that is served.
+  await once("build/.hud-sources", fingerprint(SOURCES), async () => {
+    say("bundling the HUD (esbuild)");
+    rmSync(join(ROOT, "build/hud"), { recursive: true, force: true });
+    await run(bin("esbuild"), [...FILES.map((file) => `hud/${file}`), ...FLAGS, ...COPIED, "--outdir=build/hud"]);
+  });
+}

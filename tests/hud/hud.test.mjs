@@ -2,7 +2,7 @@
 // over time, and says so when it cannot.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { agent, sleep } from "../worker/support.mjs";
+import { agent, rawClient, sleep } from "../worker/support.mjs";
 import { SHOTS, eventually, launch, line, open, parse, relayForPages, text, tile } from "./browser.mjs";
 import { market } from "./market.mjs";
 import { QUIET, past } from "./past.mjs";
@@ -36,6 +36,8 @@ test("it shows the true numbers while a market runs", async () => {
   const trade = await market(relay);
   await trade.nonsense();
   await trade.nonsense();
+  const guest = await rawClient(relay.ws); // proves no key
+  (await rawClient(relay.ws)).close();
   trade.run(100, 30);
   // Alive: the pace is shown, and near what the relay itself counts between two readings.
   await sleep(9000);
@@ -53,7 +55,7 @@ test("it shows the true numbers while a market runs", async () => {
   const { jobs, storage } = stats;
   assert.ok(jobs.requested > 80 && jobs.states.error > 0 && jobs.states.cancelled > 0);
   const expected = {
-    connections: 5,
+    connections: 6,
     agents: 5,
     providers: 3,
     open: jobs.states.open,
@@ -101,6 +103,7 @@ test("it shows the true numbers while a market runs", async () => {
   await page.click('#known button:text-is("5100")');
   await eventually(async () => assert.match(await text(page, "#providers-said"), /^5100 image generation: \d announced, \d online/));
   trade.close();
+  guest.close();
   page.clean();
   await page.done();
   await relay.stop();
@@ -173,7 +176,8 @@ async function matches(page, relay, step) {
   const chosen = [0.1, 0.3, 0.5, 0.7, 0.9].map((share) => Math.floor(share * paces.length)).filter((n) => Math.abs(paces[n].at - paces[n - 1].at) === seconds);
   assert.ok(chosen.length >= 4);
   const shares = chosen.map((n) => (paces[n].at - from) / (to - from));
-  const near = (n, value) => paces.slice(n - 2, n + 3).map(value);
+  // A line of two pixels is some eight minutes wide.
+  const near = (n, value) => paces.slice(n - 8, n + 9).map(value);
   const check = (drawn, n, values, top, what) => {
     const [low, high] = [Math.min(...values) / top - 0.03, Math.max(...values) / top + 0.03];
     assert.ok(drawn !== null && drawn >= low && drawn <= high, `${step}, ${what} ${n}: drawn at ${drawn}, between ${low} and ${high}`);

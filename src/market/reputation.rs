@@ -114,7 +114,7 @@ pub fn standing(tallies: &[Tally]) -> f64 {
 }
 
 /// To four digits after the point, as floats are shown; 0 for what is no number.
-pub(super) fn round4(value: f64) -> f64 {
+pub fn round4(value: f64) -> f64 {
     // Adding 0 turns -0 into 0.
     if value.is_finite() { (value * 10_000.0).round() / 10_000.0 + 0.0 } else { 0.0 }
 }

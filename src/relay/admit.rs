@@ -5,9 +5,7 @@ use super::conn::{MAX_INDEXED, MAX_REMEMBERED};
 use super::{ConnId, Relay};
 use crate::market::rules;
 use crate::nostr::{Event, Filter, KindClass, Prefix, Reason, deletion, gate, kind};
-
-/// Unix seconds after which nothing expires: databases count no further.
-const NEVER: u64 = 1 << 53;
+use crate::store::MAX_INTEGER;
 
 impl Relay {
     /// Checks an event; `now` is in Unix seconds. Answers when it expires, if it does.
@@ -30,7 +28,7 @@ impl Relay {
         let tagged = event.expiration()?;
         let expires_at = self.config.retention.expires_at(&self.config.profile, event, tagged);
         match expires_at.filter(|at| *at <= now) {
-            None => Ok(expires_at.filter(|at| *at < NEVER)),
+            None => Ok(expires_at.filter(|at| *at < MAX_INTEGER)),
             Some(at) if tagged == Some(at) => Err(Reason::new(Prefix::Invalid, "the event has expired")),
             Some(at) => {
                 let kept = at.saturating_sub(event.created_at);

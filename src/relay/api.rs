@@ -1,5 +1,5 @@
-//! Questions over HTTP that need the engine: `/api/stats`, `/metrics`, `/api/handlers`, `/api/history`. What the store says is
-//! kept for a moment, so that many who look cost no more than one.
+//! Questions over HTTP that need the engine: `/api/stats`, `/metrics`, `/api/handlers`, `/api/history`.
+//! What the store says is kept for a moment, so that many who look cost no more than one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

@@ -21,9 +21,8 @@ pub enum Level {
 }
 
 impl Level {
-    /// All of them, and their names.
-    const NAMES: [(Self, &'static str); 4] =
-        [(Self::Debug, "debug"), (Self::Info, "info"), (Self::Warn, "warn"), (Self::Error, "error")];
+    /// All of them.
+    const ALL: [Self; 4] = [Self::Debug, Self::Info, Self::Warn, Self::Error];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -39,7 +38,7 @@ impl FromStr for Level {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::NAMES.into_iter().find(|(_, name)| *name == text).map(|(level, _)| level).ok_or(())
+        Self::ALL.into_iter().find(|level| level.as_str() == text).ok_or(())
     }
 }
 

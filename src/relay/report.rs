@@ -10,6 +10,7 @@ use super::counters::Counters;
 use super::{ConnId, Millis};
 use crate::market::State;
 use crate::market::histogram::{self, Histogram};
+use crate::market::reputation::round4;
 use crate::nostr::Prefix;
 use crate::store::counts::Counts;
 
@@ -250,7 +251,7 @@ fn jobs(counts: &Counts) -> Jobs {
         by_kind,
         with_feedback: feedback.count(),
         with_result: result.count(),
-        fill_rate: (requested > 0).then(|| round(result.count() as f64 / requested as f64)),
+        fill_rate: (requested > 0).then(|| round4(result.count() as f64 / requested as f64)),
         time_to_feedback: report(&feedback, "f sum"),
         time_to_result: report(&result, "r sum"),
     }
@@ -269,7 +270,7 @@ fn rows(read: i64, written: i64, since_ms: Millis, now: Millis) -> Rows {
     // An hour at least: the first minutes say nothing of a month.
     let elapsed = now.saturating_sub(start.max(since_ms)).max(3_600_000).min(length);
     let whole = |rows: i64| rows.max(0) as f64 * length as f64 / elapsed as f64;
-    let dollars = |read: f64, written: f64| round((read * READ_PRICE + written * WRITE_PRICE) / 1e6);
+    let dollars = |read: f64, written: f64| round4((read * READ_PRICE + written * WRITE_PRICE) / 1e6);
     let (all_read, all_written) = (whole(read), whole(written));
     Rows {
         month: format!("{year}-{month:02}"),
@@ -283,10 +284,6 @@ fn rows(read: i64, written: i64, since_ms: Millis, now: Millis) -> Rows {
             (all_written - WRITE_INCLUDED).max(0.0),
         ),
     }
-}
-
-fn round(value: f64) -> f64 {
-    (value * 10_000.0).round() / 10_000.0
 }
 
 #[cfg(test)]

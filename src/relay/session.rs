@@ -1,6 +1,6 @@
 //! The life of a connection: opened, authenticated (NIP-42), woken, forgotten.
 
-use super::conn::{Conn, MAX_KEYS, network};
+use super::conn::{Conn, GRACE, MAX_KEYS, network};
 use super::{ConnId, Effect, Level, Millis, Relay, attachment};
 use crate::nostr::{Event, Prefix, PublicKey, Reason, auth, relay_msg};
 use crate::store::{Rows, StoreError, counts, market};
@@ -21,7 +21,8 @@ impl Relay {
         let network = ip.and_then(network);
         if let Some(oldest) = network.as_ref().and_then(|network| self.guest_to_go(network)) {
             self.forget(oldest);
-            let reason = "others behind this address wait to prove their keys; prove yours within 30 s".to_owned();
+            let seconds = GRACE / 1000;
+            let reason = format!("others behind this address wait to prove their keys; prove yours within {seconds} s");
             out.push(Effect::Close { conn: oldest, code: super::POLICY_VIOLATION, reason });
         }
         self.conns.insert(conn, Conn { challenge, network, opened_at: now, ..Conn::default() });
@@ -33,11 +34,9 @@ impl Relay {
 
     /// The connection that has to make room for another guest from `network`, if one has.
     fn guest_to_go(&self, network: &str) -> Option<ConnId> {
-        let quotas = self.config.quotas.as_ref();
-        let mut guests: Vec<(Millis, ConnId)> = self.guests(network).collect();
-        guests.sort_unstable();
-        let full = guests.len() as u64 >= self.config.limits.max_guests_per_ip;
-        guests.first().filter(|_| full && quotas.is_some()).map(|(_, conn)| *conn)
+        let full = self.guests(network).count() as u64 >= self.config.limits.max_guests_per_ip;
+        let oldest = self.guests(network).min().map(|(_, conn)| conn);
+        oldest.filter(|_| full && self.config.quotas.is_some())
     }
 
     /// Connections from `network` that have proven no key, with when they were opened.

@@ -56,7 +56,7 @@ impl Relay {
     fn swept(&mut self, next_expiry: Option<u64>, now: Millis, out: &mut Vec<Effect>) {
         self.sweeping = false;
         if let Some(second) = next_expiry {
-            self.wake_at(second.saturating_mul(1000).max(now + LATENESS), out);
+            self.will_expire(second, now, out);
         }
     }
 
@@ -66,7 +66,7 @@ impl Relay {
         self.sweep(now, out);
     }
 
-    /// An event that will expire in `second` was stored.
+    /// Something that is stored will expire in `second`.
     pub(super) fn will_expire(&mut self, second: u64, now: Millis, out: &mut Vec<Effect>) {
         self.wake_at(second.saturating_mul(1000).max(now + LATENESS), out);
     }

@@ -2,14 +2,14 @@
 //!
 //! Counts are a JSON object from a key to a number, so that counting costs one row whatever is counted.
 //! The keys: `e KIND` events stored, `j KIND STATE` jobs now in a state, `f BUCKET` and `r BUCKET` jobs
-//! by the time to the first feedback and the first result, `f sum` and `r sum` these times in ms, and what the engine counts itself. Kinds past
-//! the first [`MAX_KEYS`] keys of a letter share the kind `*`.
+//! by the time to the first feedback and the first result, `f sum` and `r sum` these times in ms, and what
+//! the engine counts itself. Kinds past the first [`MAX_KEYS`] keys of a letter share the kind `*`.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_INTEGER, Param, Rows, Statement, StoreError, integer};
+use super::{MAX_INTEGER, Param, Rows, Statement, StoreError, integer, json};
 use crate::market::histogram::BOUNDS_MS;
 
 /// Keys of one letter after which kinds are no longer told apart.
@@ -124,11 +124,7 @@ pub fn count_group(group: Param, flush: &Flush, fresh: &str, moved: Option<&str>
              since_ms = CASE since_ms WHEN 0 THEN (SELECT min(e.came_ms) FROM {fresh}) ELSE since_ms END \
              WHERE EXISTS (SELECT 1 FROM {fresh})"
         ),
-        params: vec![
-            group,
-            Param::Text(serde_json::to_string(&flush.counts).unwrap_or_default()),
-            integer(flush.number),
-        ],
+        params: vec![group, json(&flush.counts), integer(flush.number)],
     }
 }
 

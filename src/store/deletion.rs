@@ -5,13 +5,10 @@
 //! (NIP-59). A deletion request yields to vanishing alone (NIP-09), a request to vanish to nothing
 //! (NIP-62).
 
-use super::key;
+use super::{MAX_INTEGER, key};
 use crate::market::{JobRole, Part};
 use crate::nostr::deletion::Target;
 use crate::nostr::{Event, PublicKey, kind};
-
-/// D1 takes numbers as doubles.
-const FOREVER: u64 = 1 << 53;
 
 /// The key of what `author` deletes.
 pub fn key(author: &PublicKey, target: &Target) -> String {
@@ -25,7 +22,7 @@ pub fn key(author: &PublicKey, target: &Target) -> String {
 /// Up to which `created_at` a request deletes: an id is deleted whatever its time.
 pub fn reach(request: &Event, target: &Target) -> u64 {
     match target {
-        Target::Event(_) => FOREVER,
+        Target::Event(_) => MAX_INTEGER,
         Target::Address { .. } | Target::Everything => request.created_at,
     }
 }

@@ -7,8 +7,9 @@
 //! 100 more when there was feedback, 1000 more when there was a result; -1 for a new job, -2 for one
 //! whose answers were here before its request.
 
-use super::{PRIVATE, counts};
+use super::{MAX_INTEGER, PRIVATE, Statement, counts, integer, json};
 use crate::market::State;
+use crate::nostr::EventId;
 
 /// What keeps an answer from agreeing with its job's request, when that is known: `customer`, `kind` or
 /// `provider`; when it is not, that there are enough answers (`early`). For the answer `g`.
@@ -65,9 +66,9 @@ pub fn request(fresh: &str) -> String {
     )
 }
 
-/// For requests that came after answers; ?1 is a list of the requests' ids. Removes the answers that do
-/// not agree, hides those of encrypted jobs, works out the state anew, and credits the providers.
-pub fn reconcile() -> Vec<String> {
+/// For `requests` that came after answers. Removes the answers that do not agree, hides those of encrypted
+/// jobs, works out the state anew, and credits the providers.
+pub fn reconcile(requests: &[EventId]) -> Vec<Statement> {
     // Known by this group, and by no other.
     let late = |job: &str| {
         format!("{job}.was = {LATE} AND {job}.kind IS NOT NULL AND {job}.batch = (SELECT last_seq FROM totals)")
@@ -117,10 +118,13 @@ pub fn reconcile() -> Vec<String> {
         late("jobs"),
     );
     let dealt = format!("{answers} AND e.pubkey <> j.customer");
-    let mut list = vec![mark];
-    list.extend(remove("SELECT seq FROM events WHERE step = -1"));
-    list.extend(hide);
-    list.extend([state, providers(&dealt), active(&dealt), dealings(&dealt)]);
+    let requests = json(&requests);
+    let of_requests = |sql: String| Statement { sql, params: vec![requests.clone()] };
+    let mut list = vec![of_requests(mark)];
+    let marked = remove("SELECT seq FROM events WHERE step = -1");
+    list.extend(marked.map(|sql| Statement { sql, params: vec![] }));
+    list.extend(hide.map(of_requests));
+    list.extend([state, providers(&dealt), active(&dealt), dealings(&dealt)].map(of_requests));
     list
 }
 
@@ -174,8 +178,8 @@ pub fn vanish() -> [String; 3] {
     })
 }
 
-/// Answers to jobs whose request is known, as `e` and `j`: those of the group, once they are in; or
-/// those that were here before the group's requests. What somebody asks himself says nothing.
+/// The group's answers to jobs whose request is known, as `e` and `j`. What somebody asks himself says
+/// nothing.
 pub fn dealt(fresh: &str) -> String {
     format!(
         "{fresh} CROSS JOIN jobs AS j ON j.id = g.value->>'$.j.i' AND j.kind IS NOT NULL \
@@ -262,17 +266,20 @@ pub fn state_name(number: &str) -> String {
     format!("CASE {number} {} END", states.join(" "))
 }
 
-/// Jobs whose request was never seen and of which nothing is held any more.
-pub const FORGET: &str = "DELETE FROM jobs WHERE held <= 0 AND until = 0";
+/// Forgets the jobs of which nothing is held any more and that were to be remembered `until` then, in Unix
+/// seconds; 0 is for those whose request was never seen.
+pub fn forget(until: u64) -> Statement {
+    let sql = "DELETE FROM jobs WHERE held <= 0 AND until <= ?1".to_owned();
+    Statement { sql, params: vec![integer(until)] }
+}
 
 /// What a provider deletes it cannot give again: a job has one result of each. For the deletion
 /// `requests`, before they are carried out.
 pub fn spent(requests: &str) -> String {
     format!(
-        "INSERT OR IGNORE INTO deletions (key, until) SELECT e.pubkey || ' result ' || e.job, {FOREVER} \
+        "INSERT OR IGNORE INTO deletions (key, until) SELECT e.pubkey || ' result ' || e.job, {MAX_INTEGER} \
          FROM {requests} CROSS JOIN json_each(g.value, '$.i') AS i CROSS JOIN events AS e \
-         ON e.id = i.value AND e.pubkey = g.value->>'$.e.pubkey' AND e.asked IS NOT NULL",
-        FOREVER = super::MAX_INTEGER,
+         ON e.id = i.value AND e.pubkey = g.value->>'$.e.pubkey' AND e.asked IS NOT NULL"
     )
 }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::jobs::ACTIVE_SLOT;
-use super::{Param, Rows, Statement, StoreError, integer, key};
+use super::{Param, Rows, Statement, StoreError, integer, json, key};
 use crate::market::handler::Record;
 use crate::market::histogram::Histogram;
 use crate::market::reputation::Vote;
@@ -59,8 +59,8 @@ pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, no
              AND EXISTS (SELECT 1 FROM json_each(e.keys) AS k WHERE k.value = ?1) GROUP BY e.pubkey) AS h \
          LEFT JOIN providers AS p ON p.pubkey = h.pubkey ORDER BY p.results DESC, h.at DESC LIMIT {MAX_HANDLERS}"
     );
-    let online = serde_json::to_string(&online.collect::<Vec<_>>()).unwrap_or_default();
-    let params = || vec![Param::Text(key::of(b'k', &wanted.to_string())), integer(now), Param::Text(online.clone())];
+    let online = json(&online.collect::<Vec<_>>());
+    let params = || vec![Param::Text(key::of(b'k', &wanted.to_string())), integer(now), online.clone()];
     let found = format!(
         "SELECT json_object('event', json(e.json), 'results', coalesce(l.results, 0), 'errors', coalesce(l.errors, 0), \
            'times', json(coalesce(l.times, '{{}}')), 'seen', l.seen) AS r \
@@ -122,7 +122,7 @@ pub fn providers_among<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u
              WHERE e.pubkey = v.value AND e.shelf = {} AND (e.expires_at IS NULL OR e.expires_at > ?2))",
             kind::HANDLER
         ),
-        params: vec![Param::Text(serde_json::to_string(&keys).unwrap_or_default()), integer(now)],
+        params: vec![json(&keys), integer(now)],
     }
 }
 
@@ -130,12 +130,14 @@ pub fn providers_among<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u
 pub fn seen<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64) -> Statement {
     let keys: Vec<&PublicKey> = keys.into_iter().collect();
     Statement {
-        sql: "INSERT INTO providers (pubkey, results, errors, times, seen, active) \
-              SELECT v.value, 0, 0, '{}', ?2, 0 FROM json_each(?1) AS v WHERE EXISTS (SELECT 1 FROM events AS e \
-              WHERE e.pubkey = v.value AND e.shelf = 31990) \
-              ON CONFLICT (pubkey) DO UPDATE SET seen = excluded.seen WHERE excluded.seen >= providers.seen + 60"
-            .to_owned(),
-        params: vec![Param::Text(serde_json::to_string(&keys).unwrap_or_default()), integer(now)],
+        sql: format!(
+            "INSERT INTO providers (pubkey, results, errors, times, seen, active) \
+             SELECT v.value, 0, 0, '{{}}', ?2, 0 FROM json_each(?1) AS v WHERE EXISTS (SELECT 1 FROM events AS e \
+             WHERE e.pubkey = v.value AND e.shelf = {}) \
+             ON CONFLICT (pubkey) DO UPDATE SET seen = excluded.seen WHERE excluded.seen >= providers.seen + 60",
+            kind::HANDLER
+        ),
+        params: vec![json(&keys), integer(now)],
     }
 }
 

@@ -17,6 +17,8 @@ pub mod write;
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// One SQL statement with its parameters `?1`, `?2`, …
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
@@ -35,12 +37,18 @@ pub enum Param {
     Integer(i64),
 }
 
-/// The largest number that is bound.
-const MAX_INTEGER: u64 = 1 << 53;
+/// The largest number that is bound, and the time that stands for ever.
+pub const MAX_INTEGER: u64 = 1 << 53;
 
 /// A number as a parameter.
 fn integer(number: u64) -> Param {
     Param::Integer(i64::try_from(number.min(MAX_INTEGER)).unwrap_or(i64::MAX))
+}
+
+/// Anything that JSON holds as a parameter, to be read with `json_each`.
+fn json(value: &impl Serialize) -> Param {
+    // Plain structs of strings and numbers into memory: serialization cannot fail.
+    Param::Text(serde_json::to_string(value).unwrap_or_default())
 }
 
 /// What is added to a kind to make its private shelf.

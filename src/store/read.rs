@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::item::READER;
-use super::{PRIVATE, Param, Rows, Statement, StoreError, integer, key};
+use super::{PRIVATE, Param, Rows, Statement, StoreError, integer, json, key};
 use crate::market::{JobProfile, privacy};
 use crate::nostr::{EventId, Filter, PublicKey};
 
@@ -185,8 +185,7 @@ impl Params {
 
     fn list<T: Serialize>(&mut self, values: impl IntoIterator<Item = T>) -> String {
         let values: Vec<T> = values.into_iter().collect();
-        let json = serde_json::to_string(&values).unwrap_or_default();
-        format!("(SELECT value FROM json_each({}))", self.bind(Param::Text(json)))
+        format!("(SELECT value FROM json_each({}))", self.bind(json(&values)))
     }
 
     fn keys(&mut self, letter: u8, values: impl IntoIterator<Item = impl AsRef<str>>) -> String {

@@ -1,8 +1,9 @@
 //! Removing what may no longer be kept, in bounded steps: events that have expired (NIP-40, retention)
 //! and those of keys that asked to vanish (NIP-62). A step finds some, the next removes them.
 
-use super::{PRIVATE, Param, Rows, Statement, StoreError, counts, integer, jobs};
+use super::{PRIVATE, Param, Rows, Statement, StoreError, counts, integer, jobs, json};
 use crate::market::State;
+use crate::nostr::kind;
 
 /// Events one step removes.
 pub const STEP: usize = 200;
@@ -42,13 +43,15 @@ pub fn find(now: u64) -> Vec<Statement> {
         "WITH RECURSIVE s (pubkey, until, shelf) AS (SELECT v.pubkey, v.until, {} FROM vanishing AS v \
            UNION ALL SELECT s.pubkey, s.until, {} FROM s WHERE s.shelf IS NOT NULL LIMIT {MAX_SHELVES}) \
          SELECT e.seq AS r FROM s CROSS JOIN events AS e ON e.pubkey = s.pubkey AND e.shelf = s.shelf \
-           AND e.created_at <= s.until WHERE s.shelf <> 62 LIMIT {STEP}",
+           AND e.created_at <= s.until WHERE s.shelf <> {} LIMIT {STEP}",
         shelf("v", "-1"),
         shelf("s", "s.shelf"),
+        kind::VANISH,
     );
     let wraps = format!(
         "SELECT t.seq AS r FROM vanishing AS v CROSS JOIN tags AS t ON t.tag = '>=' || v.pubkey \
-         AND t.shelf = 1059 + {PRIVATE} AND t.created_at <= v.until LIMIT {STEP}"
+         AND t.shelf = {} + {PRIVATE} AND t.created_at <= v.until LIMIT {STEP}",
+        kind::GIFT_WRAP
     );
     let expired = format!("SELECT seq AS r FROM events WHERE expires_at <= ?1 ORDER BY expires_at LIMIT {STEP}");
     let jobs = format!("SELECT until AS r FROM jobs WHERE held <= 0 AND until <= ?1 ORDER BY until LIMIT {STEP}");
@@ -97,9 +100,8 @@ pub fn decode(rows: &Rows) -> Result<Sweep, StoreError> {
 /// Removes what was found with all that belongs to it; a job that loses its request unanswered has
 /// expired, one whose customer vanishes is not remembered.
 pub fn remove(found: &Sweep) -> Vec<Statement> {
-    let list = |list: String| move |sql: String| Statement { sql, params: vec![Param::Text(list.clone())] };
-    let with_seqs = list(serde_json::to_string(&found.seqs).unwrap_or_default());
-    let with_vanished = list(serde_json::to_string(&found.vanished).unwrap_or_default());
+    let list = |list: Param| move |sql: String| Statement { sql, params: vec![list.clone()] };
+    let (with_seqs, with_vanished) = (list(json(&found.seqs)), list(json(&found.vanished)));
     let listed = "SELECT value FROM json_each(?1)";
     let (expired, name) = (State::Expired.rank(), State::Expired.as_str());
     let requests = format!("SELECT e.id FROM events AS e WHERE e.seq IN ({listed}) AND e.job = e.id");
@@ -117,10 +119,7 @@ pub fn remove(found: &Sweep) -> Vec<Statement> {
         )),
     ];
     statements.extend(jobs::remove(listed).map(with_seqs));
-    statements.push(Statement {
-        sql: "DELETE FROM jobs WHERE held <= 0 AND until <= ?1".to_owned(),
-        params: vec![integer(found.forget)],
-    });
+    statements.push(jobs::forget(found.forget));
     statements.push(with_vanished(
         "DELETE FROM vanishing WHERE (pubkey, until) IN (SELECT value->>0, value->>1 FROM json_each(?1))".to_owned(),
     ));

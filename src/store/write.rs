@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::counts::{self, Flush, Totals, decode_totals, read_totals};
 use super::item::{Item, item};
-use super::{PRIVATE, Param, Rows, Statement, StoreError, jobs};
+use super::{PRIVATE, Rows, Statement, StoreError, jobs};
 use crate::market::Part;
 use crate::nostr::deletion::Target;
 use crate::nostr::{Event, EventId, PublicKey};
@@ -160,10 +160,10 @@ pub fn statements(group: &[NewEvent], flush: &Flush, early: bool) -> Vec<Stateme
         group.iter().map(|new| RawValue::from_string(new.event.to_json()).ok()).collect();
     let items: Vec<Item> =
         group.iter().zip(&texts).filter_map(|(new, text)| Some(item(new, text.as_deref()?))).collect();
-    let whole = Param::Text(serde_json::to_string(&items).unwrap_or_default());
+    let whole = super::json(&items);
     // The texts are most of it, and all but one or two statements can do without.
     let items: Vec<Item> = items.into_iter().map(Item::without_text).collect();
-    let json = Param::Text(serde_json::to_string(&items).unwrap_or_default());
+    let json = super::json(&items);
     let with_group = |sql: String| Statement { sql, params: vec![json.clone()] };
     let with_texts = |sql: String| Statement { sql, params: vec![whole.clone()] };
 
@@ -214,10 +214,7 @@ pub fn statements(group: &[NewEvent], flush: &Flush, early: bool) -> Vec<Stateme
     if requested && early {
         let ids: Vec<EventId> =
             group.iter().filter_map(|new| new.part.as_ref()).filter(|p| !p.is_answer()).map(|p| p.job).collect();
-        let ids = Param::Text(serde_json::to_string(&ids).unwrap_or_default());
-        let with_ids =
-            |sql: String| Statement { params: if sql.contains("?1") { vec![ids.clone()] } else { vec![] }, sql };
-        list.extend(jobs::reconcile().into_iter().map(with_ids));
+        list.extend(jobs::reconcile(&ids));
     }
     if answers {
         let agree = format!(
@@ -238,7 +235,7 @@ pub fn statements(group: &[NewEvent], flush: &Flush, early: bool) -> Vec<Stateme
     let moved = (requested || answers || deletes).then(jobs::moved);
     list.push(counts::count_group(json.clone(), flush, FRESH, moved.as_deref(), answers));
     if deletes || requested && early {
-        list.push(Statement { sql: jobs::FORGET.to_owned(), params: vec![] });
+        list.push(jobs::forget(0));
     }
     let refused = if answers {
         format!(

@@ -46,6 +46,12 @@ impl Author {
         }
     }
 
+    /// Feedback or a result at [`NOW`] for a job, with more tags.
+    pub fn answer(&self, kind: u16, request: &Event, more: &[&[&str]]) -> Event {
+        let (id, customer) = (request.id.to_string(), request.pubkey.to_string());
+        self.sign(kind, NOW, &[&[&["e", &id] as &[&str], &["p", &customer]], more].concat(), "")
+    }
+
     /// A regular event of kind 1 at [`NOW`].
     pub fn note(&self, content: &str) -> Event {
         self.sign(1, NOW, &[], content)

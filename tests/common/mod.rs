@@ -1,6 +1,7 @@
 //! What the Rust tests share: signed events, databases that run statements, a world around the engine.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod chance;
 pub mod d1;
 pub mod events;
 pub mod sqlite;

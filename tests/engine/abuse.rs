@@ -14,10 +14,6 @@ fn put(world: &mut World, conn: nexus::relay::ConnId, event: &Event) -> String {
     let frames = world.ask(conn, json!(["EVENT", event]));
     frames.iter().find(|frames| frames[0] == "OK").unwrap()[3].as_str().unwrap().to_owned()
 }
-fn answer(by: &Author, kind: u16, request: &Event, more: &[&[&str]]) -> Event {
-    let (id, p) = (request.id.to_string(), request.pubkey.to_string());
-    by.sign(kind, NOW, &[&[&["e", &id] as &[&str], &["p", &p]], more].concat(), "")
-}
 
 #[test]
 fn one_key_neither_hides_other_handlers_nor_fills_the_memory() {
@@ -47,7 +43,7 @@ fn a_job_is_cancelled_once() {
     let (conn, working) = (world.client(), world.agent(&provider));
     let request = buyer.sign(5050, NOW, &[], "");
     put(&mut world, conn, &request);
-    put(&mut world, conn, &answer(&provider, 7000, &request, &[&["status", "processing"]]));
+    put(&mut world, conn, &provider.answer(7000, &request, &[&["status", "processing"]]));
     for n in 0..5 {
         put(&mut world, conn, &buyer.sign(5, NOW, &[&["e", &request.id.to_string()]], &n.to_string()));
     }
@@ -95,7 +91,7 @@ fn an_answer_to_an_encrypted_job_stays_private_when_the_request_is_gone() {
     put(&mut world, conn, &request);
     put(&mut world, conn, &buyer.sign(5, NOW, &[&["e", &request.id.to_string()]], ""));
     world.ask(stranger, json!(["REQ", "live", {"kinds": [7000]}]));
-    put(&mut world, conn, &answer(&provider, 7000, &request, &[&["status", "partial"]]));
+    put(&mut world, conn, &provider.answer(7000, &request, &[&["status", "partial"]]));
     assert_eq!(world.take(stranger).len(), 0);
 }
 
@@ -133,7 +129,7 @@ fn an_old_request_to_vanish_takes_nothing_again() {
     put(&mut world, conn, &vanish);
     let request = buyer.sign(5050, NOW, &[], "");
     put(&mut world, conn, &request);
-    put(&mut world, conn, &answer(&provider, 6050, &request, &[]));
+    put(&mut world, conn, &provider.answer(6050, &request, &[]));
     put(&mut world, conn, &vanish);
     assert_eq!(world.column("SELECT results||'' FROM providers"), ["1"]);
 }
@@ -144,12 +140,12 @@ fn a_request_that_comes_again_moves_nothing() {
     let conn = world.client();
     let (buyer, provider) = (Author::new(1), Author::new(2));
     let request = buyer.sign(5050, NOW, &[], "");
-    let err = answer(&provider, 7000, &request, &[&["status", "error"]]);
+    let err = provider.answer(7000, &request, &[&["status", "error"]]);
     put(&mut world, conn, &err);
     put(&mut world, conn, &request);
     put(&mut world, conn, &provider.sign(5, NOW, &[&["e", &err.id.to_string()]], ""));
     put(&mut world, conn, &request);
-    put(&mut world, conn, &answer(&provider, 7000, &request, &[&["status", "processing"]]));
+    put(&mut world, conn, &provider.answer(7000, &request, &[&["status", "processing"]]));
     assert_eq!(world.stats()["jobs"]["by_kind"]["5050"], json!({"error": 1}));
 }
 
@@ -160,13 +156,13 @@ fn a_result_counts_whenever_its_request_comes_once_and_not_for_oneself() {
         let conn = world.client();
         let provider = Author::new(2);
         let request = Author::new(if own { 2 } else { 1 }).sign(5050, NOW, &[], "");
-        let result = answer(&provider, 6050, &request, &[]);
+        let result = provider.answer(6050, &request, &[]);
         for event in if first { [&result, &request] } else { [&request, &result] } {
             put(&mut world, conn, event);
         }
         if again {
             put(&mut world, conn, &provider.sign(5, NOW, &[&["e", &result.id.to_string()]], ""));
-            put(&mut world, conn, &answer(&provider, 6050, &request, &[&["n", "2"]]));
+            put(&mut world, conn, &provider.answer(6050, &request, &[&["n", "2"]]));
         }
         world.column("SELECT results||'' FROM providers").concat()
     };
@@ -214,7 +210,7 @@ fn a_commit_is_of_bounded_size() {
         buyer.sign(5, NOW, &[&["e", &"ab".repeat(32)]], ""),
         buyer.sign(0, NOW, &[], "{}"),
         buyer.sign(5051, NOW, &[], ""),
-        answer(&provider, 6050, &request, &[]),
+        provider.answer(6050, &request, &[]),
         Author::new(7).sign(62, NOW, &[&["relay", "ALL_RELAYS"]], ""),
     ] {
         world.say(conn, json!(["EVENT", event]));

@@ -26,15 +26,6 @@ impl Market {
         self.buyer.sign(5050, NOW, tags, "")
     }
 
-    fn answer(&self, by: &Author, kind: u16, request: &Event, more: &[&[&str]]) -> Event {
-        let (id, customer) = (request.id.to_string(), request.pubkey.to_string());
-        by.sign(kind, NOW, &[&[&["e", &id] as &[&str], &["p", &customer]], more].concat(), "")
-    }
-
-    fn feedback(&self, by: &Author, request: &Event, status: &str) -> Event {
-        self.answer(by, 7000, request, &[&["status", status], &["amount", "1000"]])
-    }
-
     /// Publishes; the OK's message, empty when it was accepted.
     fn put(&mut self, event: &Event) -> String {
         let frames = self.world.ask(self.conn, json!(["EVENT", event]));
@@ -51,6 +42,10 @@ impl Market {
         let mut jobs = self.world.stats()["jobs"]["by_kind"].take();
         jobs["5050"].take()
     }
+}
+
+fn feedback(by: &Author, request: &Event, status: &str) -> Event {
+    by.answer(7000, request, &[&["status", status], &["amount", "1000"]])
 }
 
 #[test]
@@ -117,12 +112,12 @@ fn a_job_moves_forward_and_is_answered_once_by_each() {
     let mut states = Vec::new();
     let steps = [
         request.clone(),
-        market.feedback(&one, &request, "payment-required"),
-        market.feedback(&one, &request, "partial"),
-        market.feedback(&one, &request, "processing"),
-        market.feedback(&two, &request, "error"),
-        market.answer(&one, 6050, &request, &[]),
-        market.answer(&two, 6050, &request, &[]),
+        feedback(&one, &request, "payment-required"),
+        feedback(&one, &request, "partial"),
+        feedback(&one, &request, "processing"),
+        feedback(&two, &request, "error"),
+        one.answer(6050, &request, &[]),
+        two.answer(6050, &request, &[]),
     ];
     for event in &steps {
         assert_eq!(market.put(event), "");
@@ -131,7 +126,7 @@ fn a_job_moves_forward_and_is_answered_once_by_each() {
         states.push(states_now.concat());
     }
     assert_eq!(states, ["open", "payment-required", "partial", "partial", "error", "success", "success"]);
-    let again = market.answer(&one, 6050, &request, &[&["x", "again"]]);
+    let again = one.answer(6050, &request, &[&["x", "again"]]);
     assert_eq!(market.put(&again), "duplicate: this provider has already answered the job");
     assert_eq!(market.put(&steps[5]), "duplicate: already have this event");
     assert_eq!(market.state(), [format!("6 7 {}", one.key())]);
@@ -140,7 +135,7 @@ fn a_job_moves_forward_and_is_answered_once_by_each() {
 #[test]
 fn answers_agree_with_the_request_whichever_comes_first() {
     let (other, asked) = (Author::new(3), Author::new(4));
-    let wrong = |market: &Market, request: &Event| {
+    let wrong = |request: &Event| {
         let id = request.id.to_string();
         let p = request.pubkey.to_string();
         let theirs = other.key().to_string();
@@ -150,15 +145,15 @@ fn answers_agree_with_the_request_whichever_comes_first() {
                 asked.sign(6051, NOW, &[&["e", &id], &["p", &p]], ""),
                 "invalid: e tag names a job request that events of this kind",
             ),
-            (market.answer(&other, 6050, request, &[]), "invalid: e tag names a job request whose p tags ask other"),
-            (market.feedback(&other, request, "success"), "invalid: e tag names a job request whose p tags ask other"),
+            (other.answer(6050, request, &[]), "invalid: e tag names a job request whose p tags ask other"),
+            (feedback(&other, request, "success"), "invalid: e tag names a job request whose p tags ask other"),
         ]
     };
     let ask = |market: &Market| market.request(&[&["p", &asked.key().to_string()]]);
     let mut market = Market::new();
     let request = ask(&market);
     market.put(&request);
-    for (event, reason) in wrong(&market, &request) {
+    for (event, reason) in wrong(&request) {
         let said = market.put(&event);
         assert!(said.starts_with(reason), "{said}");
     }
@@ -167,8 +162,8 @@ fn answers_agree_with_the_request_whichever_comes_first() {
     // What came first is removed when the request comes, and moved nothing.
     let mut market = Market::new();
     let request = ask(&market);
-    let good = market.feedback(&asked, &request, "processing");
-    for (event, _) in wrong(&market, &request) {
+    let good = feedback(&asked, &request, "processing");
+    for (event, _) in wrong(&request) {
         assert_eq!(market.put(&event), "");
     }
     market.put(&good);
@@ -189,7 +184,7 @@ fn a_cancelled_job_takes_no_result_and_its_providers_hear_of_it() {
     let request = market.request(&[]);
     let id = request.id.to_string();
     market.put(&request);
-    market.put(&market.feedback(&provider, &request, "processing"));
+    market.put(&feedback(&provider, &request, "processing"));
     market.world.ask(here, json!(["REQ", "cancels", {"kinds": [5], "#e": [id]}]));
     // Somebody else's deletion changes nothing.
     let theirs = late.sign(5, NOW, &[&["e", &id]], "");
@@ -203,10 +198,10 @@ fn a_cancelled_job_takes_no_result_and_its_providers_hear_of_it() {
     assert_eq!(market.world.take(here), [json!(["EVENT", "cancels", cancel]), notice]);
     assert!(market.world.take(elsewhere).is_empty());
     for by in [&provider, &late] {
-        assert_eq!(market.put(&market.answer(by, 6050, &request, &[])), "blocked: job cancelled");
+        assert_eq!(market.put(&by.answer(6050, &request, &[])), "blocked: job cancelled");
     }
     // Feedback may still say how it ended, and changes nothing.
-    assert_eq!(market.put(&market.feedback(&provider, &request, "error")), "");
+    assert_eq!(market.put(&feedback(&provider, &request, "error")), "");
     assert_eq!(market.counted(), json!({"cancelled": 1}));
     assert_eq!(market.put(&request), "blocked: this event was deleted by its author");
     assert_eq!(market.state(), ["7 2 -"]);
@@ -214,7 +209,7 @@ fn a_cancelled_job_takes_no_result_and_its_providers_hear_of_it() {
     // Cancelled before it was asked: no job, and no result either.
     let other = market.buyer.sign(5050, NOW + 1, &[], "");
     market.put(&market.buyer.sign(5, NOW, &[&["e", &other.id.to_string()]], ""));
-    assert_eq!(market.put(&market.answer(&late, 6050, &other, &[])), "blocked: job cancelled");
+    assert_eq!(market.put(&late.answer(6050, &other, &[])), "blocked: job cancelled");
     assert_eq!(market.put(&other), "blocked: this event was deleted by its author");
     assert_eq!(market.counted(), json!({"cancelled": 1}));
 }
@@ -233,8 +228,7 @@ fn an_encrypted_job_is_for_its_parties_alone() {
         ];
         let request = market.request(&[&["encrypted"]]);
         let id = request.id.to_string();
-        let answers =
-            [market.feedback(&provider, &request, "processing"), market.answer(&provider, 6050, &request, &[])];
+        let answers = [feedback(&provider, &request, "processing"), provider.answer(6050, &request, &[])];
         if request_first {
             market.put(&request);
         }
@@ -273,7 +267,7 @@ fn an_encrypted_job_is_for_its_parties_alone() {
 fn an_answer_that_says_it_is_encrypted_is_hidden_without_its_request() {
     let mut market = Market::new();
     let request = market.request(&[]);
-    let answer = market.answer(&market.provider, 6050, &request, &[&["encrypted"]]);
+    let answer = market.provider.answer(6050, &request, &[&["encrypted"]]);
     market.put(&answer);
     let (buyer, stranger) = (market.buyer.clone(), Author::new(3));
     for (who, count) in [(&buyer, 2), (&stranger, 1)] {
@@ -289,8 +283,8 @@ fn market_events_are_kept_as_long_as_is_configured() {
     let soon = market.buyer.sign(5050, NOW, &[&["expiration", &(NOW + 60).to_string()]], "");
     market.put(&request);
     market.put(&soon);
-    market.put(&market.feedback(&market.provider, &request, "processing"));
-    market.put(&market.answer(&market.provider, 6050, &request, &[]));
+    market.put(&feedback(&market.provider, &request, "processing"));
+    market.put(&market.provider.answer(6050, &request, &[]));
     let expiry = market.world.column("SELECT (expires_at - created_at) || '' FROM events ORDER BY seq");
     assert_eq!(expiry, ["86400", "60", "86400", "604800"]);
     market.world.pass(61);
@@ -324,10 +318,10 @@ fn another_profile_is_a_table_entry() {
     market.conn = market.world.client();
     let request = market.buyer.sign(105, NOW, &[&["encrypted"]], "");
     market.put(&request);
-    assert_eq!(market.put(&market.answer(&market.provider, 140, &request, &[&["status", "partial"]])), "");
-    let wrong = market.answer(&market.provider, 126, &request, &[]);
+    assert_eq!(market.put(&market.provider.answer(140, &request, &[&["status", "partial"]])), "");
+    let wrong = market.provider.answer(126, &request, &[]);
     assert!(market.put(&wrong).starts_with("invalid: e tag"));
-    assert_eq!(market.put(&market.answer(&market.provider, 125, &request, &[])), "");
+    assert_eq!(market.put(&market.provider.answer(125, &request, &[])), "");
     assert_eq!(market.world.stats()["jobs"]["by_kind"], json!({"105": {"success": 1}}));
     let filter = json!({"kinds": [125, 140]});
     for (who, count) in [(market.buyer.clone(), 3), (Author::new(3), 1)] {
@@ -345,7 +339,7 @@ fn who_vanishes_is_forgotten_as_a_provider_and_as_a_customer() {
     for (buyer, by) in [(&market.buyer.clone(), &market.provider.clone()), (&other, &market.provider.clone())] {
         let request = buyer.sign(5050, NOW, &[], "");
         market.put(&request);
-        market.put(&market.answer(by, 6050, &request, &[]));
+        market.put(&by.answer(6050, &request, &[]));
     }
     let rows = |market: &Market| market.world.column("SELECT customer FROM dealings ORDER BY customer").len();
     assert_eq!(rows(&market), 2);

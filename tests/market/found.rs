@@ -12,8 +12,7 @@ fn market(changes: &[(&str, &str)]) -> World {
 }
 
 fn answer(provider: &Author, kind: u16, job: &Event, status: &str) -> Event {
-    let (id, customer) = (job.id.to_string(), job.pubkey.to_string());
-    provider.sign(kind, NOW, &[&["e", &id], &["p", &customer], &["status", status]], status)
+    provider.answer(kind, job, &[&["status", status]])
 }
 
 fn states(world: &mut World) -> Value {

@@ -10,7 +10,7 @@ use nexus::store::Param;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::chance::Chance;
+use crate::common::chance::Chance;
 use crate::common::world::{Fault, World};
 use crate::model::{Fate, Model};
 use crate::people::{Ev, RETAIN};

@@ -5,7 +5,7 @@ use nexus::nostr::{Event, EventId};
 use nexus::relay::ConnId;
 use serde_json::{Value, json};
 
-use crate::chance::Chance;
+use crate::common::chance::Chance;
 use crate::common::events::{Author, NOW};
 use crate::common::world::World;
 use crate::people::{Tags, sign, tag};

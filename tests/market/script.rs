@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use nexus::nostr::{Event, EventId};
 
-use crate::chance::Chance;
+use crate::common::chance::Chance;
 use crate::people::{Ev, People, Person, RETAIN, Tags, forged, sign, tag};
 
 const MINUTE: u64 = 60_000;

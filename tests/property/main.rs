@@ -7,7 +7,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod chance;
 mod engine;
 mod judge;
 mod make;

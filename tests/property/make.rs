@@ -3,7 +3,7 @@
 use nexus::nostr::Event;
 use serde_json::{Map, Value, json};
 
-use crate::chance::Chance;
+use crate::common::chance::Chance;
 use crate::common::events::{Author, NOW};
 use crate::model::coordinates;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nexus::nostr::Event;
 use serde_json::{Value, json};
 
-use crate::chance::Chance;
+use crate::common::chance::Chance;
 use crate::common::d1::D1;
 use crate::common::events::{Author, NOW};
 use crate::engine::Engine;

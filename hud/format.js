@@ -33,10 +33,10 @@ export function span(seconds) {
 }
 
 /** Bytes in the unit that keeps them short. */
-export function bytes(value) {
+export const bytes = known((value) => {
   const at = value < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(value) / 3));
   return `${at === 0 ? whole.format(value) : tenth.format(value / 1000 ** at)} ${["B", "kB", "MB", "GB", "TB"][at]}`;
-}
+});
 
 /** The time of a Unix second in this browser's zone: the day at midnight and beyond a day. */
 export const clockTime = (at) => clock.format(at * 1000);

@@ -135,17 +135,19 @@ function showRefused(stats) {
 }
 
 function showStorage(stats) {
-  const { commits, queries, rows } = stats.storage;
+  const { bytes: size, commits, queries, rows, month_dollars: month, month_dollars_above_included: above } = stats.storage;
   const mean = ({ count, total_ms }) => (count > 0 ? time(total_ms / count) : "–");
   const failed = commits.failed + queries.failed;
   const lines = [
     ["Events stored so far", number(stats.events.stored)],
+    ["Database size", bytes(size)],
     [`Rows read in ${rows.month}`, number(rows.read)],
     [`Rows written in ${rows.month}`, number(rows.written)],
     ["Rows read a month, at this pace", number(rows.month_read)],
     ["Rows written a month, at this pace", number(rows.month_written)],
-    ["Estimated a month, for rows", dollars(rows.month_dollars)],
-    ["Of it above the paid plan", dollars(rows.month_dollars_above_included)],
+    ["D1 a month, for rows", dollars(month.rows)],
+    ["D1 a month, for storage", dollars(month.bytes)],
+    ["Of these, above the paid plan", dollars(above)],
     ["A commit takes, on average", mean(commits)],
     ["A query takes, on average", mean(queries)],
     ["Awake for", span(stats.uptime_seconds)],

@@ -5,17 +5,34 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use serde::Deserialize;
-use worker::wasm_bindgen::JsValue;
-use worker::{D1Database, Delay};
+use worker::js_sys::{self, Array};
+use worker::wasm_bindgen::{JsCast, JsValue};
+use worker::wasm_bindgen_futures::JsFuture;
+use worker::{D1Database, Delay, serde_wasm_bindgen, worker_sys};
 
 use crate::store::{Answer, Param, Statement, StoreError};
 
 /// An answer takes milliseconds, in bad times seconds; clients give up after some more.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// What D1 says to one statement. The client library's own form of it holds sizes in 32 bits, as WASM's
+/// `usize` has: there a database of 4 GB would have no answers any more.
+#[derive(Deserialize)]
+struct Said {
+    results: Option<Vec<Row>>,
+    meta: Option<Meta>,
+}
+
 #[derive(Deserialize)]
 struct Row {
     r: String,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    rows_read: Option<u64>,
+    rows_written: Option<u64>,
+    size_after: Option<u64>,
 }
 
 /// Runs `statements` as one transaction: all of them or none.
@@ -26,25 +43,26 @@ pub async fn run(db: &D1Database, statements: &[Statement]) -> Result<Answer, St
     }
 }
 
-async fn batch(db: &D1Database, statements: &[Statement]) -> worker::Result<Answer> {
-    let prepared = statements
-        .iter()
-        .map(|statement| {
-            let params: Vec<JsValue> = statement.params.iter().map(value).collect();
-            db.prepare(statement.sql.as_str()).bind(&params)
-        })
-        .collect::<worker::Result<Vec<_>>>()?;
-    let results = db.batch(prepared).await?;
-    if results.len() != statements.len() {
-        return Err(worker::Error::RustError("the database answered only a part".to_owned()));
+async fn batch(db: &D1Database, statements: &[Statement]) -> Result<Answer, JsValue> {
+    let db: &worker_sys::D1Database = db.unchecked_ref();
+    let prepared = Array::new();
+    for statement in statements {
+        let params: Array = statement.params.iter().map(value).collect();
+        prepared.push(db.prepare(&statement.sql)?.bind(params)?.as_ref());
     }
+    let results: Array = JsFuture::from(db.batch(prepared)?).await?.unchecked_into();
     let mut answer = Answer::default();
-    for result in &results {
-        answer.rows.push(result.results::<Row>()?.into_iter().map(|row| row.r).collect());
-        if let Some(meta) = result.meta()? {
-            answer.bill.read += meta.rows_read.unwrap_or_default() as u64;
-            answer.bill.written += meta.rows_written.unwrap_or_default() as u64;
+    for result in results.iter() {
+        let said: Said = serde_wasm_bindgen::from_value(result)?;
+        answer.rows.push(said.results.unwrap_or_default().into_iter().map(|row| row.r).collect());
+        if let Some(meta) = said.meta {
+            answer.bill.read += meta.rows_read.unwrap_or_default();
+            answer.bill.written += meta.rows_written.unwrap_or_default();
+            answer.size = meta.size_after.or(answer.size);
         }
+    }
+    if answer.rows.len() != statements.len() {
+        return Err("the database answered only a part".into());
     }
     Ok(answer)
 }
@@ -57,11 +75,11 @@ fn value(param: &Param) -> JsValue {
     }
 }
 
-/// The database's own words, without the wrapping that the client library and the binding add.
-pub fn error(error: &worker::Error) -> StoreError {
-    let text = match error {
-        worker::Error::D1(error) => String::from(AsRef::<worker::js_sys::Error>::as_ref(error).message()),
-        other => other.to_string(),
+/// The database's own words, without the wrapping that the binding adds.
+fn error(error: &JsValue) -> StoreError {
+    let text = match error.dyn_ref::<js_sys::Error>() {
+        Some(error) => String::from(error.message()),
+        None => error.as_string().unwrap_or_else(|| format!("{error:?}")),
     };
     let text = text.trim_start_matches("Error: ").trim_start_matches("D1_ERROR: ");
     StoreError::new(text.lines().next().unwrap_or_default())

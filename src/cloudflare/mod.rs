@@ -11,7 +11,7 @@ mod object;
 use worker::{Cache, Context, Env, Fetcher, Headers, Method, Request, Response, ResponseBuilder, Result, Stub, event};
 
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route};
-use crate::store::counts;
+use crate::store::{StoreError, counts};
 
 /// The one object of this shard.
 const OBJECT_NAME: &str = "nexus";
@@ -75,7 +75,7 @@ fn route(request: &Request, upgrade: Option<&str>, accept: Option<&str>) -> Resu
 async fn health(env: &Env) -> Result<Response> {
     let answer = match env.d1(env::DATABASE) {
         Ok(db) => d1::run(&db, &counts::read_totals()).await.and_then(|answer| counts::decode_totals(&answer.rows)),
-        Err(error) => Err(d1::error(&error)),
+        Err(error) => Err(StoreError::new(error.to_string())),
     };
     match answer {
         Ok(_) => json(200, "application/json", r#"{"status":"ok"}"#.to_owned()),

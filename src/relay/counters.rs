@@ -9,7 +9,7 @@ use super::class::Lane;
 use super::report::{self, Report};
 use super::{ConnId, Millis, conn::Conn};
 use crate::nostr::Prefix;
-use crate::store::Bill;
+use crate::store::Answer;
 use crate::store::counts::{Counts, Flush, Totals};
 
 /// Counters in memory.
@@ -47,6 +47,8 @@ pub struct Counters {
 pub struct Storage {
     pub(super) commits: report::Latency,
     pub(super) queries: report::Latency,
+    /// Bytes of the database as it last told.
+    pub(super) bytes: Option<u64>,
 }
 
 impl Storage {
@@ -77,11 +79,12 @@ impl Counters {
         self.count(report::limited(lane), 1);
     }
 
-    /// The database has metered rows.
-    pub fn metered(&mut self, bill: Bill, now: Millis) {
+    /// The database has metered rows, and may have told its size.
+    pub fn metered(&mut self, answer: &Answer, now: Millis) {
         let month = report::month(now);
-        self.count(report::read(month), bill.read);
-        self.count(report::written(month), bill.written);
+        self.count(report::read(month), answer.bill.read);
+        self.count(report::written(month), answer.bill.written);
+        self.storage.bytes = answer.size.or(self.storage.bytes);
     }
 
     fn count(&mut self, key: String, n: u64) {

@@ -68,13 +68,21 @@ const METRICS: &[Metric] = &[
     ("nexus_storage_queries_total", Counter, "Queries answered.", "/storage/queries/count", &[]),
     ("nexus_storage_queries_failed_total", Counter, "Of these, failed.", "/storage/queries/failed", &[]),
     ("nexus_storage_queries_milliseconds_total", Counter, "Time queries took.", "/storage/queries/total_ms", &[]),
+    ("nexus_storage_bytes", Gauge, "Bytes of the database.", "/storage/bytes", &[]),
     ("nexus_storage_rows_read", Gauge, "Rows read in this month.", "/storage/rows/read", &[]),
     ("nexus_storage_rows_written", Gauge, "Rows written in this month.", "/storage/rows/written", &[]),
     (
         "nexus_storage_month_dollars",
         Gauge,
-        "What the rows of this month come to if it goes on so.",
-        "/storage/rows/month_dollars",
+        "What this month comes to at D1's list price if it goes on so, by what is charged for.",
+        "/storage/month_dollars",
+        &["for"],
+    ),
+    (
+        "nexus_storage_month_dollars_above_included",
+        Gauge,
+        "What of it is above what the paid plan includes.",
+        "/storage/month_dollars_above_included",
         &[],
     ),
 ];
@@ -101,8 +109,12 @@ pub(super) fn text(report: &Report) -> String {
     text
 }
 
-/// A number, or one for each key of an object, whose keys are values of the first label.
+/// A number, or one for each key of an object, whose keys are values of the first label; nothing where it is
+/// not known.
 fn samples(text: &mut String, name: &str, value: &Value, labels: &[&str], known: &str) {
+    if value.is_null() {
+        return;
+    }
     if let (Value::Object(entries), Some((label, rest))) = (value, labels.split_first()) {
         for (key, value) in entries {
             let comma = if known.is_empty() { "" } else { "," };

@@ -301,7 +301,7 @@ impl Relay {
     }
 
     fn metered(&mut self, answer: Answer, now: Millis) -> Answer {
-        self.counters.metered(answer.bill, now);
+        self.counters.metered(&answer, now);
         answer
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::class::Lane;
 use super::conn::Conn;
-use super::counters::Counters;
+use super::counters::{self, Counters};
 use super::{ConnId, Millis};
 use crate::market::State;
 use crate::market::histogram::{self, Histogram};
@@ -16,11 +16,14 @@ use crate::store::counts::Counts;
 
 /// The version of the report's form.
 const VERSION: u32 = 2;
-/// Dollars for a million rows read and written on D1, and how many of each a month includes.
+/// Dollars for a million rows read and written on D1 and for a GB kept a month, and how much of each the
+/// paid plan includes.
 const READ_PRICE: f64 = 0.001;
 const WRITE_PRICE: f64 = 1.0;
+const GB_PRICE: f64 = 0.75;
 const READ_INCLUDED: f64 = 25e9;
 const WRITE_INCLUDED: f64 = 50e6;
+const BYTES_INCLUDED: f64 = 5e9;
 const DAY: Millis = 86_400_000;
 
 /// The key of refused events.
@@ -157,9 +160,12 @@ struct Bytes {
 
 #[derive(Serialize)]
 struct Storage {
+    bytes: Option<u64>,
     commits: Latency,
     queries: Latency,
     rows: Rows,
+    month_dollars: Dollars,
+    month_dollars_above_included: f64,
 }
 
 /// Rows the database has metered in this month, and what the month will come to.
@@ -170,8 +176,13 @@ struct Rows {
     written: i64,
     month_read: u64,
     month_written: u64,
-    month_dollars: f64,
-    month_dollars_above_included: f64,
+}
+
+/// What a month comes to at D1's list price, by what it is charged for.
+#[derive(Serialize)]
+struct Dollars {
+    rows: f64,
+    bytes: Option<f64>,
 }
 
 impl Report {
@@ -210,11 +221,10 @@ impl Report {
             reqs_refused: counters.refused_reqs,
             rate_limited: Lane::ALL.into_iter().map(|lane| (lane.as_str(), get(&limited(lane)))).collect(),
             bytes: Bytes { received: counters.bytes_received, sent: counters.bytes_sent },
-            storage: Storage {
-                commits: counters.storage.commits.clone(),
-                queries: counters.storage.queries.clone(),
-                rows: rows(get(&read(month(now))), get(&written(month(now))), counts.since_ms, now),
-            },
+            storage: storage(
+                &counters.storage,
+                rows(get(&read(month(now))), get(&written(month(now))), counts.since_ms, now),
+            ),
         }
     }
 }
@@ -257,7 +267,7 @@ fn jobs(counts: &Counts) -> Jobs {
     }
 }
 
-/// What this month's rows come to at D1's prices, if it goes on like this.
+/// What this month's rows come to, if it goes on like this.
 fn rows(read: i64, written: i64, since_ms: Millis, now: Millis) -> Rows {
     let (year, month, day) = civil(now / DAY);
     let start = (now / DAY).saturating_sub(day - 1) * DAY;
@@ -270,18 +280,34 @@ fn rows(read: i64, written: i64, since_ms: Millis, now: Millis) -> Rows {
     // An hour at least: the first minutes say nothing of a month.
     let elapsed = now.saturating_sub(start.max(since_ms)).max(3_600_000).min(length);
     let whole = |rows: i64| rows.max(0) as f64 * length as f64 / elapsed as f64;
-    let dollars = |read: f64, written: f64| round4((read * READ_PRICE + written * WRITE_PRICE) / 1e6);
-    let (all_read, all_written) = (whole(read), whole(written));
     Rows {
         month: format!("{year}-{month:02}"),
         read,
         written,
-        month_read: all_read as u64,
-        month_written: all_written as u64,
-        month_dollars: dollars(all_read, all_written),
-        month_dollars_above_included: dollars(
-            (all_read - READ_INCLUDED).max(0.0),
-            (all_written - WRITE_INCLUDED).max(0.0),
+        month_read: whole(read) as u64,
+        month_written: whole(written) as u64,
+    }
+}
+
+/// The store, and what it comes to: the rows of a month, and its present size kept for one.
+fn storage(storage: &counters::Storage, rows: Rows) -> Storage {
+    let (read, written) = (rows.month_read as f64, rows.month_written as f64);
+    let of_rows = |read: f64, written: f64| (read * READ_PRICE + written * WRITE_PRICE) / 1e6;
+    let of_bytes = |bytes: f64| bytes * GB_PRICE / 1e9;
+    let bytes = storage.bytes.map(|bytes| bytes as f64);
+    let above = |all: f64, included: f64| (all - included).max(0.0);
+    Storage {
+        bytes: storage.bytes,
+        commits: storage.commits.clone(),
+        queries: storage.queries.clone(),
+        rows,
+        month_dollars: Dollars {
+            rows: round4(of_rows(read, written)),
+            bytes: bytes.map(|bytes| round4(of_bytes(bytes))),
+        },
+        month_dollars_above_included: round4(
+            of_rows(above(read, READ_INCLUDED), above(written, WRITE_INCLUDED))
+                + of_bytes(above(bytes.unwrap_or_default(), BYTES_INCLUDED)),
         ),
     }
 }
@@ -312,6 +338,15 @@ mod tests {
         let now = 20_758 * DAY + 10 * DAY;
         let rows = rows(1_000_000, 100_000_000, 0, now);
         assert_eq!((rows.month.as_str(), rows.month_read, rows.month_written), ("2026-11", 3_000_000, 300_000_000));
-        assert_eq!((rows.month_dollars, rows.month_dollars_above_included), (300.003, 250.0));
+        let told = counters::Storage { bytes: Some(7_000_000_000), ..counters::Storage::default() };
+        let all = storage(&told, rows);
+        assert_eq!((all.month_dollars.rows, all.month_dollars.bytes), (300.003, Some(5.25)));
+        assert_eq!(all.month_dollars_above_included, 250.0 + 1.5);
+    }
+
+    #[test]
+    fn a_size_that_is_not_known_costs_nothing_and_says_so() {
+        let all = storage(&counters::Storage::default(), rows(0, 0, 0, DAY));
+        assert_eq!((all.bytes, all.month_dollars.bytes, all.month_dollars_above_included), (None, None, 0.0));
     }
 }

@@ -64,11 +64,13 @@ pub struct Answer {
     pub rows: Rows,
     /// What the database meters, where it does.
     pub bill: Bill,
+    /// Bytes of the whole database after the statements, where it tells.
+    pub size: Option<u64>,
 }
 
 impl From<Rows> for Answer {
     fn from(rows: Rows) -> Self {
-        Self { rows, bill: Bill::default() }
+        Self { rows, ..Self::default() }
     }
 }
 

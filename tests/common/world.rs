@@ -38,6 +38,8 @@ pub struct World {
     /// Applied to every run.
     pub broken: bool,
     pub log: Vec<String>,
+    /// What the database says of its size.
+    pub size: Option<u64>,
     /// When the engine wants to be woken, in milliseconds.
     pub alarm: Option<u64>,
     config: Rc<Config>,
@@ -84,6 +86,7 @@ impl World {
             faults: VecDeque::new(),
             broken: false,
             log: Vec::new(),
+            size: None,
             alarm: None,
             config,
             pending: VecDeque::new(),
@@ -224,7 +227,8 @@ impl World {
             Some(Fault::LandsAndFails) => self.db.run(&statements).and(failed),
             None => self.db.run(&statements),
         };
-        let result = result.map(Answer::from);
+        let size = self.size;
+        let result = result.map(|rows| Answer { size, ..Answer::from(rows) });
         self.now += 1;
         Some(if commit { Input::Committed { ticket, result } } else { Input::Answered { ticket, result } })
     }

@@ -133,6 +133,31 @@ fn statistics_are_asked_of_the_store_once_while_nothing_changes() {
 }
 
 #[test]
+fn the_size_of_the_database_is_what_it_said_last_and_has_its_price() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let storage = |world: &mut World| world.stats()["storage"].take();
+    let before = storage(&mut world);
+    assert_eq!((&before["bytes"], &before["month_dollars"]["bytes"]), (&Value::Null, &Value::Null));
+    assert!(!world.http_text(Api::Metrics).contains("nexus_storage_bytes"), "what is not known is left out");
+    world.size = Some(8_000_000_000);
+    world.ask(conn, json!(["EVENT", Author::new(1).note("a")]));
+    let told = storage(&mut world);
+    assert_eq!((&told["bytes"], &told["month_dollars"]["bytes"]), (&json!(8_000_000_000_u64), &json!(6.0)));
+    assert_eq!(told["month_dollars_above_included"], 2.25);
+    // An answer without it, or none at all, changes nothing.
+    world.size = None;
+    world.ask(conn, json!(["EVENT", Author::new(1).note("b")]));
+    world.broken = true;
+    world.ask(conn, json!(["EVENT", Author::new(1).note("c")]));
+    assert_eq!(storage(&mut world)["bytes"], 8_000_000_000_u64);
+    let text = world.http_text(Api::Metrics);
+    for line in ["nexus_storage_bytes 8000000000", "nexus_storage_month_dollars{for=\"bytes\"} 6.0"] {
+        assert!(text.lines().any(|known| known == line), "no {line} in\n{text}");
+    }
+}
+
+#[test]
 fn the_history_has_what_happened_minute_by_minute_and_is_bounded() {
     let mut world = World::open_relay();
     let conn = world.client();

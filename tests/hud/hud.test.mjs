@@ -84,7 +84,9 @@ test("it shows the true numbers while a market runs", async () => {
   assert.equal(rejected.invalid, 2);
   const stored = Object.fromEntries((await page.locator("#storage > div").evaluateAll((all) => all.map((one) => [...one.children].map((part) => part.textContent)))));
   assert.equal(parse(stored["Events stored so far"]), stats.events.stored);
-  assert.equal(parse(stored["Estimated a month, for rows"]), Number(storage.rows.month_dollars.toFixed(2)));
+  assert.equal(parse(stored["D1 a month, for rows"]), Number(storage.month_dollars.rows.toFixed(2)));
+  assert.equal(stored["D1 a month, for storage"], "<$0.01");
+  assert.equal(stored["Database size"], `${(storage.bytes / 1000).toFixed(1)} kB`);
   // Providers of the kind that is asked most, with presence and success; then of another.
   const { handlers } = await (await fetch(`${relay.http}/api/handlers?k=5050`)).json();
   await eventually(async () => {

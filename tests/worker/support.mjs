@@ -8,8 +8,11 @@ import WebSocket from "ws";
 
 useWebSocketImplementation(WebSocket);
 
-/** The relay on a free port; `vars` are settings, `persist` a folder that outlives the process. */
-export async function startRelay({ vars = {}, persist, migrate = true, port = 0, cache = false } = {}) {
+/**
+ * The relay on a free port; `vars` are settings, `persist` is a folder that outlives the process, `host`
+ * what else Miniflare is told.
+ */
+export async function startRelay({ vars = {}, persist, migrate = true, ...host } = {}) {
   const miniflare = new Miniflare({
     modules: [
       { type: "ESModule", path: "build/index.js" },
@@ -26,9 +29,9 @@ export async function startRelay({ vars = {}, persist, migrate = true, port = 0,
     // Limits of rate have tests of their own.
     bindings: { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", ...vars },
     // The cache has a test of its own; the others read their own writes.
-    cache,
+    cache: false,
     host: "127.0.0.1",
-    port,
+    ...host,
     ...(persist && { defaultPersistRoot: persist }),
   });
   const http = (await miniflare.ready).href.replace(/\/$/, "");

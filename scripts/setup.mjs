@@ -2,7 +2,7 @@
 // knows wasm32, llvm-ar, worker-build and the wasm-bindgen CLI. Each step looks first; when all is
 // there, the whole takes a second.
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -70,6 +70,32 @@ export async function chromium() {
   if (cannot) return `${CHROMIUM} is missing and ${cannot}: apt-get install chromium`;
   await install(sudo, ["chromium"], (command, args, { env }) => spawnSync(command, args, { env: { ...process.env, ...env }, stdio: "inherit" }));
   return existsSync(CHROMIUM) ? null : `${CHROMIUM} is missing and apt-get could not install it`;
+}
+
+/**
+ * Prometheus' promtool, which judges the metrics: `{ path }`, or `{ missing }`, which says why there is
+ * none. The package is unpacked and not installed, as it would start a server.
+ */
+export function promtool() {
+  const kept = join(CACHE, "promtool");
+  const found = ["promtool", kept].find((path) => read(path, "--version") !== null);
+  if (found) return { path: found };
+  if (read("apt-get", "--version") === null) return { missing: "promtool is missing and there is no apt-get to get it by" };
+  say("getting promtool out of Debian's package prometheus (apt-get download)");
+  const folder = mkdtempSync(`${kept}-`);
+  const attempt = (command, ...args) => spawnSync(command, args, { cwd: folder, stdio: "inherit" }).status === 0;
+  const download = () => attempt("apt-get", "download", "-qq", "prometheus");
+  const update = () => {
+    const { cannot, sudo } = apt();
+    if (cannot) return false;
+    const [command, ...args] = [...sudo, "apt-get", "update", "-qq"];
+    return attempt(command, ...args);
+  };
+  const unpack = () => attempt("dpkg", "-x", readdirSync(folder).find((name) => name.endsWith(".deb")), ".");
+  const got = (download() || (update() && download())) && unpack();
+  if (got) renameSync(join(folder, "usr/bin/promtool"), kept);
+  rmSync(folder, { recursive: true });
+  return got ? { path: kept } : { missing: "promtool is missing and apt-get could not get it: apt-get install prometheus" };
 }
 
 /** libsecp256k1 and SQLite are C: Debian's packages for what is missing to compile them. */

@@ -3,7 +3,7 @@
 import { readdirSync } from "node:fs";
 import { build, checkSize } from "./build.mjs";
 import { fail, read, run, say } from "./run.mjs";
-import { chromium, setup } from "./setup.mjs";
+import { chromium, promtool, setup } from "./setup.mjs";
 
 const cargo = (...args) => run("cargo", args);
 
@@ -20,6 +20,14 @@ async function hud() {
   const missing = await chromium();
   if (missing) return missing;
   await nodeTests("tests/hud", { serial: true });
+}
+
+/** The metrics by Prometheus' own judge; skipped, and said so, where there is none. */
+async function metrics() {
+  const { path, missing } = promtool();
+  if (missing) return missing;
+  process.env.PROMTOOL = path;
+  await nodeTests("tests/metrics");
 }
 
 /** The host's build must not even see the Worker's bindings. */
@@ -45,6 +53,7 @@ const STEPS = [
   ["costs on a D1 of 100,000 events", () => cargo("test", "--locked", "--test", "costs")],
   ["the Worker's size", checkSize],
   ["the Worker on Miniflare", () => nodeTests("tests/worker")],
+  ["the metrics by promtool", metrics],
   ["the HUD in Chromium", hud],
   ["the front door", () => nodeTests("tests/front_door", { serial: true })],
 ];

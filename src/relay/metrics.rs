@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::report::Report;
+use crate::market::histogram::BOUNDS_MS;
 
 /// How a metric is shown.
 #[derive(Clone, Copy, PartialEq)]
@@ -17,65 +18,81 @@ enum Kind {
     Histogram,
 }
 
-/// Name, kind, help, where it is in the report, and the labels of the levels below that.
-type Metric = (&'static str, Kind, &'static str, &'static str, &'static [&'static str]);
+/// Name, kind, help, where it is in the report, what it is divided by to be in the unit of the name, and the
+/// labels of the levels below that.
+type Metric = (&'static str, Kind, &'static str, &'static str, f64, &'static [&'static str]);
 
 use Kind::{Counter, Gauge, Histogram};
 
+/// The report's number as it is.
+const AS_IS: f64 = 1.0;
+/// Milliseconds in the report, seconds here: Prometheus has base units.
+const MS: f64 = 1000.0;
+
 const METRICS: &[Metric] = &[
-    ("nexus_uptime_seconds", Gauge, "Seconds since the relay last woke.", "/uptime_seconds", &[]),
-    ("nexus_connections_open", Gauge, "Open connections.", "/connections/open", &[]),
-    ("nexus_connections_authenticated", Gauge, "Of these, with a proven key.", "/connections/authenticated", &[]),
-    ("nexus_connections_providers", Gauge, "Of these, of providers.", "/connections/providers", &[]),
-    ("nexus_connections_opened_total", Counter, "Connections opened.", "/connections/opened", &[]),
-    ("nexus_subscriptions", Gauge, "Open subscriptions.", "/subscriptions", &[]),
-    ("nexus_auth_accepted_total", Counter, "AUTH events accepted.", "/auth/accepted", &[]),
-    ("nexus_auth_rejected_total", Counter, "AUTH events refused.", "/auth/rejected", &[]),
-    ("nexus_events_stored_total", Counter, "Events stored.", "/events/stored", &[]),
-    ("nexus_events_by_kind_total", Counter, "Events stored, by kind.", "/events/by_kind", &["kind"]),
-    ("nexus_events_rejected_total", Counter, "Events refused, by prefix.", "/events/rejected", &["prefix"]),
-    ("nexus_events_accepted_total", Counter, "Events accepted since the relay woke.", "/events/accepted", &[]),
-    ("nexus_events_duplicate_total", Counter, "Events that were here already.", "/events/duplicate", &[]),
-    ("nexus_events_sent_total", Counter, "Events sent to subscribers.", "/events/sent", &[]),
-    ("nexus_jobs_requested_total", Counter, "Jobs requested.", "/jobs/requested", &[]),
-    ("nexus_jobs_with_feedback_total", Counter, "Of these, with feedback.", "/jobs/with_feedback", &[]),
-    ("nexus_jobs_with_result_total", Counter, "Of these, with a result.", "/jobs/with_result", &[]),
-    ("nexus_jobs_fill_ratio", Gauge, "Jobs with a result to jobs requested.", "/jobs/fill_rate", &[]),
-    ("nexus_jobs", Gauge, "Jobs, by state.", "/jobs/states", &["state"]),
-    ("nexus_jobs_by_kind", Gauge, "Jobs, by kind and state.", "/jobs/by_kind", &["kind", "state"]),
+    ("nexus_uptime_seconds", Gauge, "Seconds since the relay last woke.", "/uptime_seconds", AS_IS, &[]),
+    ("nexus_connections_open", Gauge, "Open connections.", "/connections/open", AS_IS, &[]),
     (
-        "nexus_jobs_time_to_feedback_milliseconds",
+        "nexus_connections_authenticated",
+        Gauge,
+        "Of these, with a proven key.",
+        "/connections/authenticated",
+        AS_IS,
+        &[],
+    ),
+    ("nexus_connections_providers", Gauge, "Of these, of providers.", "/connections/providers", AS_IS, &[]),
+    ("nexus_connections_opened_total", Counter, "Connections opened.", "/connections/opened", AS_IS, &[]),
+    ("nexus_subscriptions", Gauge, "Open subscriptions.", "/subscriptions", AS_IS, &[]),
+    ("nexus_auth_accepted_total", Counter, "AUTH events accepted.", "/auth/accepted", AS_IS, &[]),
+    ("nexus_auth_rejected_total", Counter, "AUTH events refused.", "/auth/rejected", AS_IS, &[]),
+    ("nexus_events_stored_total", Counter, "Events stored.", "/events/stored", AS_IS, &[]),
+    ("nexus_events_by_kind_total", Counter, "Events stored, by kind.", "/events/by_kind", AS_IS, &["kind"]),
+    ("nexus_events_rejected_total", Counter, "Events refused, by prefix.", "/events/rejected", AS_IS, &["prefix"]),
+    ("nexus_events_accepted_total", Counter, "Events accepted since the relay woke.", "/events/accepted", AS_IS, &[]),
+    ("nexus_events_duplicate_total", Counter, "Events that were here already.", "/events/duplicate", AS_IS, &[]),
+    ("nexus_events_sent_total", Counter, "Events sent to subscribers.", "/events/sent", AS_IS, &[]),
+    ("nexus_jobs_requested_total", Counter, "Jobs requested.", "/jobs/requested", AS_IS, &[]),
+    ("nexus_jobs_with_feedback_total", Counter, "Of these, with feedback.", "/jobs/with_feedback", AS_IS, &[]),
+    ("nexus_jobs_with_result_total", Counter, "Of these, with a result.", "/jobs/with_result", AS_IS, &[]),
+    ("nexus_jobs_fill_ratio", Gauge, "Jobs with a result to jobs requested.", "/jobs/fill_rate", AS_IS, &[]),
+    ("nexus_jobs", Gauge, "Jobs, by state.", "/jobs/states", AS_IS, &["state"]),
+    ("nexus_jobs_by_kind", Gauge, "Jobs, by kind and state.", "/jobs/by_kind", AS_IS, &["kind", "state"]),
+    (
+        "nexus_jobs_time_to_feedback_seconds",
         Histogram,
         "From request to first feedback.",
         "/jobs/time_to_feedback",
+        MS,
         &[],
     ),
-    ("nexus_jobs_time_to_result_milliseconds", Histogram, "From request to first result.", "/jobs/time_to_result", &[]),
+    ("nexus_jobs_time_to_result_seconds", Histogram, "From request to first result.", "/jobs/time_to_result", MS, &[]),
     (
         "nexus_providers_active",
         Gauge,
         "Providers that answered a job in the last hour.",
         "/providers/active_last_hour",
+        AS_IS,
         &[],
     ),
-    ("nexus_reqs_refused_total", Counter, "REQ and COUNT refused.", "/reqs_refused", &[]),
-    ("nexus_rate_limited_total", Counter, "Messages refused for their rate.", "/rate_limited", &["lane"]),
-    ("nexus_received_bytes_total", Counter, "Bytes in frames from clients.", "/bytes/received", &[]),
-    ("nexus_sent_bytes_total", Counter, "Bytes in frames to clients.", "/bytes/sent", &[]),
-    ("nexus_storage_commits_total", Counter, "Groups committed.", "/storage/commits/count", &[]),
-    ("nexus_storage_commits_failed_total", Counter, "Of these, failed.", "/storage/commits/failed", &[]),
-    ("nexus_storage_commits_milliseconds_total", Counter, "Time commits took.", "/storage/commits/total_ms", &[]),
-    ("nexus_storage_queries_total", Counter, "Queries answered.", "/storage/queries/count", &[]),
-    ("nexus_storage_queries_failed_total", Counter, "Of these, failed.", "/storage/queries/failed", &[]),
-    ("nexus_storage_queries_milliseconds_total", Counter, "Time queries took.", "/storage/queries/total_ms", &[]),
-    ("nexus_storage_bytes", Gauge, "Bytes of the database.", "/storage/bytes", &[]),
-    ("nexus_storage_rows_read", Gauge, "Rows read in this month.", "/storage/rows/read", &[]),
-    ("nexus_storage_rows_written", Gauge, "Rows written in this month.", "/storage/rows/written", &[]),
+    ("nexus_reqs_refused_total", Counter, "REQ and COUNT refused.", "/reqs_refused", AS_IS, &[]),
+    ("nexus_rate_limited_total", Counter, "Messages refused for their rate.", "/rate_limited", AS_IS, &["lane"]),
+    ("nexus_received_bytes_total", Counter, "Bytes in frames from clients.", "/bytes/received", AS_IS, &[]),
+    ("nexus_sent_bytes_total", Counter, "Bytes in frames to clients.", "/bytes/sent", AS_IS, &[]),
+    ("nexus_storage_commits_total", Counter, "Groups committed.", "/storage/commits/count", AS_IS, &[]),
+    ("nexus_storage_commits_failed_total", Counter, "Of these, failed.", "/storage/commits/failed", AS_IS, &[]),
+    ("nexus_storage_commits_seconds_total", Counter, "Time commits took.", "/storage/commits/total_ms", MS, &[]),
+    ("nexus_storage_queries_total", Counter, "Queries answered.", "/storage/queries/count", AS_IS, &[]),
+    ("nexus_storage_queries_failed_total", Counter, "Of these, failed.", "/storage/queries/failed", AS_IS, &[]),
+    ("nexus_storage_queries_seconds_total", Counter, "Time queries took.", "/storage/queries/total_ms", MS, &[]),
+    ("nexus_storage_bytes", Gauge, "Bytes of the database.", "/storage/bytes", AS_IS, &[]),
+    ("nexus_storage_rows_read", Gauge, "Rows read in this month.", "/storage/rows/read", AS_IS, &[]),
+    ("nexus_storage_rows_written", Gauge, "Rows written in this month.", "/storage/rows/written", AS_IS, &[]),
     (
         "nexus_storage_month_dollars",
         Gauge,
         "What this month comes to at D1's list price if it goes on so, by what is charged for.",
         "/storage/month_dollars",
+        AS_IS,
         &["for"],
     ),
     (
@@ -83,6 +100,7 @@ const METRICS: &[Metric] = &[
         Gauge,
         "What of it is above what the paid plan includes.",
         "/storage/month_dollars_above_included",
+        AS_IS,
         &[],
     ),
 ];
@@ -91,7 +109,7 @@ const METRICS: &[Metric] = &[
 pub(super) fn text(report: &Report) -> String {
     let report = serde_json::to_value(report).unwrap_or_default();
     let mut text = String::new();
-    for (name, kind, help, pointer, labels) in METRICS {
+    for (name, kind, help, pointer, unit, labels) in METRICS {
         let Some(value) = report.pointer(pointer).filter(|value| !value.is_null()) else { continue };
         let word = match kind {
             Counter => "counter",
@@ -101,9 +119,9 @@ pub(super) fn text(report: &Report) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {word}");
         if *kind == Histogram {
-            buckets(&mut text, name, value);
+            buckets(&mut text, name, value, *unit);
         } else {
-            samples(&mut text, name, value, labels, "");
+            samples(&mut text, name, value, *unit, labels, "");
         }
     }
     text
@@ -111,31 +129,28 @@ pub(super) fn text(report: &Report) -> String {
 
 /// A number, or one for each key of an object, whose keys are values of the first label; nothing where it is
 /// not known.
-fn samples(text: &mut String, name: &str, value: &Value, labels: &[&str], known: &str) {
-    if value.is_null() {
-        return;
-    }
+fn samples(text: &mut String, name: &str, value: &Value, unit: f64, labels: &[&str], known: &str) {
     if let (Value::Object(entries), Some((label, rest))) = (value, labels.split_first()) {
         for (key, value) in entries {
             let comma = if known.is_empty() { "" } else { "," };
-            samples(text, name, value, rest, &format!("{known}{comma}{label}=\"{key}\""));
+            samples(text, name, value, unit, rest, &format!("{known}{comma}{label}=\"{key}\""));
         }
-    } else if known.is_empty() {
-        let _ = writeln!(text, "{name} {value}");
-    } else {
-        let _ = writeln!(text, "{name}{{{known}}} {value}");
+    } else if let Some(number) = value.as_f64() {
+        let labels = if known.is_empty() { String::new() } else { format!("{{{known}}}") };
+        let _ = writeln!(text, "{name}{labels} {}", number / unit);
     }
 }
 
-fn buckets(text: &mut String, name: &str, times: &Value) {
+/// Every bucket, those in which nothing is as well: a series that comes later has no rate.
+fn buckets(text: &mut String, name: &str, times: &Value, unit: f64) {
     let number = |value: Option<&Value>| value.and_then(Value::as_u64).unwrap_or_default();
+    let filled = times.get("buckets").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let mut below = 0;
-    for bucket in times.get("buckets").and_then(Value::as_array).into_iter().flatten() {
-        below += number(bucket.get(1));
-        if let Some(bound) = bucket.get(0).and_then(Value::as_u64) {
-            let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {below}");
-        }
+    for bound in BOUNDS_MS {
+        let bucket = filled.iter().find(|bucket| bucket.get(0).and_then(Value::as_u64) == Some(bound));
+        below += number(bucket.and_then(|bucket| bucket.get(1)));
+        let _ = writeln!(text, "{name}_bucket{{le=\"{}\"}} {below}", bound as f64 / unit);
     }
-    let _ = writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {below}");
-    let _ = writeln!(text, "{name}_sum {}\n{name}_count {below}", number(times.get("sum_ms")));
+    let (count, sum) = (number(times.get("count")), number(times.get("sum_ms")) as f64 / unit);
+    let _ = writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}");
 }

@@ -101,22 +101,9 @@ test("a database without its tables is unhealthy and says what to do", async () 
   await bare.stop();
 });
 
-test("metrics are samples of declared names, the history has now as its last point", async () => {
+test("metrics have their media type, the history has now as its last point", async () => {
   const metrics = await get("/metrics");
   assert.match(metrics.headers.get("content-type"), /^text\/plain; version=0\.0\.4/);
-  const types = new Map();
-  for (const line of (await metrics.text()).trimEnd().split("\n")) {
-    const [, kind, name, rest] = /^# (HELP|TYPE) (\w+) (.+)$/.exec(line) ?? [];
-    if (kind === "TYPE") types.set(name, rest);
-    if (kind) continue;
-    const [, sample, labels, value] = /^(\w+)(\{(?:\w+="[^"\\]*",?)+\})? (-?[\d.]+(?:e[+-]?\d+)?)$/.exec(line) ?? [];
-    assert.ok(sample && Number.isFinite(Number(value)), line);
-    const family = sample.replace(/_(bucket|sum|count)$/, (end) => (types.get(sample) ? end : ""));
-    assert.ok(types.has(family), `${sample} has no type`);
-    if (types.get(family) === "counter") assert.match(family, /_total$/);
-    if (labels?.includes("le=")) assert.equal(types.get(family), "histogram");
-  }
-  assert.ok(types.size > 30);
   const history = await (await get("/api/history?step=hour")).json();
   assert.equal(history.step_seconds, 3600);
   assert.ok(Math.abs(history.points.at(-1).at - Date.now() / 1000) < 5);

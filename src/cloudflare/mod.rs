@@ -8,9 +8,15 @@ mod d1;
 mod env;
 mod object;
 
-use worker::{Cache, Context, Env, Fetcher, Headers, Method, Request, Response, ResponseBuilder, Result, Stub, event};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use worker::{
+    Cache, Context, Date, Env, Fetcher, Headers, Method, Request, Response, ResponseBuilder, Result, Stub, event,
+};
 
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route};
+use crate::relay::{Api, Kept};
 use crate::store::{StoreError, counts};
 
 /// The one object of this shard.
@@ -33,9 +39,14 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         Route::Preflight => Ok(builder(204)?.empty()),
         Route::Refuse(status, error) => refuse(status, error),
         Route::Document => json(200, DOCUMENT_TYPE, serde_json::to_string(&config.document()).unwrap_or_default()),
-        Route::Handlers(_) if !config.handlers_api => refuse(404, "this relay does not list handlers (HANDLERS_API)"),
+        Route::Api(Api::Handlers(_)) if !config.handlers_api => {
+            refuse(404, "this relay does not list handlers (HANDLERS_API)")
+        }
         Route::Socket => object(&env)?.fetch_with_request(request).await,
-        Route::Stats | Route::Metrics | Route::Handlers(_) | Route::History(_) => shared(&env, route, request).await,
+        Route::Api(api) if request.method() == Method::Get && config.stats_shared_seconds > 0 => {
+            shared(&env, api, request, config.stats_shared_seconds).await
+        }
+        Route::Api(_) => object(&env)?.fetch_with_request(request).await,
         Route::Health => health(&env).await,
         Route::Page | Route::Asset => asset(env.assets(env::ASSETS)?, request).await,
     }
@@ -45,24 +56,40 @@ fn object(env: &Env) -> Result<Stub> {
     env.durable_object(env::OBJECT)?.get_by_name(OBJECT_NAME)
 }
 
-/// An answer that everybody gets the same of for some seconds: one of them asks the object, the others
-/// are served from the cache of their place.
-async fn shared(env: &Env, route: Route, request: Request) -> Result<Response> {
-    let (cache, key) = (Cache::default(), http::cache_key(&request.url()?.origin().ascii_serialization(), route));
-    if request.method() == Method::Get
-        && let Some(response) = cache.get(key.as_str(), false).await?
-    {
+thread_local! {
+    /// Answers of the last seconds, in the memory of this isolate. Text alone: a request's own objects may
+    /// not be used by another.
+    static SHARED: RefCell<Kept> = const { RefCell::new(Kept::new()) };
+}
+
+/// An answer that everybody gets the same of for some seconds: one of them asks the object, the others are
+/// served from this isolate's memory, or else from the cache of their place, which all its isolates share
+/// (there is none on workers.dev addresses).
+async fn shared(env: &Env, api: Api, request: Request, seconds: u64) -> Result<Response> {
+    let now = Date::now().as_millis();
+    if let Some(body) = SHARED.with_borrow(|shared| shared.get(api, now, seconds * 1000)) {
+        return numbers(api, &body, seconds);
+    }
+    let (cache, key) = (Cache::default(), http::cache_key(&request.url()?.origin().ascii_serialization(), api));
+    if let Some(response) = cache.get(key.as_str(), false).await? {
+        // Not for this memory as well: it would be shared for twice as long.
         return Ok(response);
     }
-    let reads = request.method() == Method::Get;
     let mut response = object(env)?.fetch_with_request(request).await?;
-    if reads && response.status_code() == 200 {
-        let headers = response.headers().clone();
-        headers.set("Cache-Control", &format!("public, max-age={}", http::SHARED_SECONDS))?;
-        response = response.with_headers(headers);
-        // What is not kept is asked again: no harm.
-        let _ = cache.put(key.as_str(), response.cloned()?).await;
+    if response.status_code() != 200 {
+        return Ok(response);
     }
+    let body: Rc<str> = response.text().await?.into();
+    SHARED.with_borrow_mut(|shared| shared.keep(api, body.clone(), now, seconds * 1000));
+    // What is not kept is asked again: no harm.
+    let _ = cache.put(key.as_str(), numbers(api, &body, seconds)?).await;
+    numbers(api, &body, seconds)
+}
+
+/// Numbers that may be shared.
+fn numbers(api: Api, body: &str, seconds: u64) -> Result<Response> {
+    let response = json(200, http::content_type(api, 200), body.to_owned())?;
+    response.headers().set("Cache-Control", &format!("public, max-age={seconds}"))?;
     Ok(response)
 }
 

@@ -60,10 +60,9 @@ impl DurableObject for NexusRelay {
         let upgrade = request.headers().get("upgrade")?;
         match route(&request, upgrade.as_deref(), None)? {
             Route::Socket => core.open(request.headers().get("cf-connecting-ip")?),
-            Route::Handlers(kind) => core.ask(Api::Handlers(kind)).await,
-            Route::History(step) => core.ask(Api::History(step)).await,
-            Route::Metrics => core.ask(Api::Metrics).await,
-            _ => core.ask(Api::Stats).await,
+            Route::Api(api) => core.ask(api).await,
+            // The entry sends nothing else.
+            _ => refuse(404, "not found"),
         }
     }
 
@@ -180,8 +179,7 @@ impl Core {
         self.handle(Input::Requested { request, api });
         // Every request is answered; the sender is only dropped with the object.
         let (status, body) = answer.await.unwrap_or_else(|_| (503, http::error_body("the relay restarted").into()));
-        let content_type = if api == Api::Metrics && status == 200 { http::METRICS_TYPE } else { "application/json" };
-        json(status, content_type, body.to_string())
+        json(status, http::content_type(api, status), body.to_string())
     }
 
     fn handle(self: &Rc<Self>, input: Input) {

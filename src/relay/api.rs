@@ -1,10 +1,10 @@
 //! Questions over HTTP that need the engine: `/api/stats`, `/metrics`, `/api/handlers`, `/api/history`.
 //! What the store says is kept for a moment, so that many who look cost no more than one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::{Effect, Millis, Purpose, Relay, http, metrics};
+use super::{Effect, Kept, Millis, Purpose, Relay, http, metrics};
 use crate::market::handler::{self, Candidate};
 use crate::market::reputation;
 use crate::nostr::PublicKey;
@@ -17,9 +17,6 @@ use crate::store::{Rows, StoreError};
 const STATS_FRESH: Millis = 60_000;
 /// Milliseconds for which an answer to `/api/handlers` and `/api/history` is kept.
 const KEPT_FRESH: Millis = 15_000;
-/// Answers that are kept, and the bytes of all.
-const MAX_KEPT: usize = 64;
-const MAX_KEPT_BYTES: usize = 8_000_000;
 /// Providers that are here and whose handlers are listed whatever others publish.
 const MAX_ONLINE: usize = 200;
 
@@ -44,8 +41,8 @@ pub enum Api {
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     counts: Option<Known>,
-    /// Of what is not asked of the store each time: when it was, and the answer.
-    kept: BTreeMap<Api, (Millis, Rc<str>)>,
+    /// Of what is not asked of the store each time.
+    kept: Kept,
     waiting: Vec<(RequestId, Api)>,
 }
 
@@ -64,14 +61,9 @@ impl Desk {
         self.waiting.iter().any(|(_, waiting)| *waiting == api)
     }
 
-    /// Keeps an answer while it is fresh, unless too much is kept.
     fn keep(&mut self, api: Api, body: String, now: Millis) -> Rc<str> {
         let body: Rc<str> = body.into();
-        self.kept.retain(|_, (at, _)| now.saturating_sub(*at) <= KEPT_FRESH);
-        let bytes: usize = self.kept.values().map(|(_, body)| body.len()).sum();
-        if self.kept.len() < MAX_KEPT && bytes + body.len() <= MAX_KEPT_BYTES {
-            self.kept.insert(api, (now, body.clone()));
-        }
+        self.kept.keep(api, body.clone(), now, KEPT_FRESH);
         body
     }
 }
@@ -160,10 +152,7 @@ impl Relay {
                 let fresh = known.upto == self.writer.told() && now.saturating_sub(known.at) <= STATS_FRESH;
                 fresh.then(|| self.told(api, now))
             }
-            Api::Handlers(_) | Api::History(_) => {
-                let (at, body) = self.desk.kept.get(&api)?;
-                (now.saturating_sub(*at) <= KEPT_FRESH).then(|| body.clone())
-            }
+            Api::Handlers(_) | Api::History(_) => self.desk.kept.get(api, now, KEPT_FRESH),
         }
     }
 

@@ -71,6 +71,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("RETAIN_HANDLERS", "0", "the same for handler information (NIP-89), which is kept until replaced"),
     setting("RETAIN_OTHERS", "0", "the same for all other events but deletion requests"),
     setting("HANDLERS_API", "true", "whether /api/handlers ranks the handlers of a kind"),
+    setting(
+        "STATS_SHARED_SECONDS",
+        "2",
+        "seconds for which all who ask for numbers are given the same; 0 asks each time",
+    ),
     setting("RATE_LIMITS", "on", "off lifts all limits of rate and connections, for benchmarks and private relays"),
     setting(
         "RATE_GUEST",
@@ -146,6 +151,7 @@ pub struct Config {
     pub profile: JobProfile,
     pub retention: Retention,
     pub handlers_api: bool,
+    pub stats_shared_seconds: u64,
     pub quotas: Option<Classes>,
     pub log_level: Level,
 }
@@ -264,6 +270,7 @@ impl Config {
                 others: r.number("RETAIN_OTHERS", 0, 10_000_000_000),
             },
             handlers_api: r.parse("HANDLERS_API", "must be true or false"),
+            stats_shared_seconds: r.number("STATS_SHARED_SECONDS", 0, 60),
             quotas: quotas(&mut r),
             log_level: r.text("LOG_LEVEL").parse().unwrap_or_else(|()| {
                 r.wrong("LOG_LEVEL", "must be debug, info, warn or error");

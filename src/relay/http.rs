@@ -1,5 +1,6 @@
 //! Which HTTP request gets which answer; both hosts route by this.
 
+use super::Api;
 use crate::store::history::Step;
 
 /// The three headers NIP-11 asks for, sent with every answer.
@@ -27,18 +28,20 @@ pub const DOCUMENT_TYPE: &str = "application/nostr+json";
 /// The media type of Prometheus' text format.
 pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Seconds for which everybody is given the same numbers.
-pub const SHARED_SECONDS: u64 = 2;
-
 /// Under which URL an answer is shared: what else the request has in its own changes nothing.
-pub fn cache_key(origin: &str, route: Route) -> String {
-    let path = match route {
-        Route::Handlers(kind) => format!("/api/handlers?k={kind}"),
-        Route::History(step) => format!("/api/history?step={}", step.seconds()),
-        Route::Metrics => "/metrics".to_owned(),
-        _ => "/api/stats".to_owned(),
+pub fn cache_key(origin: &str, api: Api) -> String {
+    let path = match api {
+        Api::Stats => "/api/stats".to_owned(),
+        Api::Metrics => "/metrics".to_owned(),
+        Api::Handlers(kind) => format!("/api/handlers?k={kind}"),
+        Api::History(step) => format!("/api/history?step={}", step.name()),
     };
     origin.to_owned() + &path
+}
+
+/// The media type of an answer with this status.
+pub fn content_type(api: Api, status: u16) -> &'static str {
+    if api == Api::Metrics && status == 200 { METRICS_TYPE } else { "application/json" }
 }
 
 /// What a request is for.
@@ -52,14 +55,8 @@ pub enum Route {
     Page,
     /// A file of the HUD; 404 when there is none of that name.
     Asset,
-    /// The counters.
-    Stats,
-    /// The counters as text.
-    Metrics,
-    /// The handlers of a kind.
-    Handlers(u16),
-    /// The counters over time.
-    History(Step),
+    /// What the engine answers.
+    Api(Api),
     /// Whether the relay is up.
     Health,
     /// A CORS preflight: headers and no body.
@@ -93,16 +90,18 @@ pub fn route(method: &str, path: &str, query: &str, upgrade: Option<&str>, accep
             426,
             "this is a Nostr relay: connect a WebSocket, or ask for application/nostr+json (NIP-11) or text/html",
         ),
-        "/api/stats" => Route::Stats,
+        "/api/stats" => Route::Api(Api::Stats),
         "/api/handlers" => {
             let kind = query.split('&').find_map(|pair| pair.strip_prefix("k=")?.parse().ok());
-            kind.map_or(Route::Refuse(400, "k must be the kind of job, as in /api/handlers?k=5050"), Route::Handlers)
+            let wrong = Route::Refuse(400, "k must be the kind of job, as in /api/handlers?k=5050");
+            kind.map_or(wrong, |kind| Route::Api(Api::Handlers(kind)))
         }
         "/api/history" => {
             let step = query.split('&').find_map(|pair| Step::named(pair.strip_prefix("step=")?));
-            step.map_or(Route::Refuse(400, "step must be minute or hour, as in /api/history?step=hour"), Route::History)
+            let wrong = Route::Refuse(400, "step must be minute or hour, as in /api/history?step=hour");
+            step.map_or(wrong, |step| Route::Api(Api::History(step)))
         }
-        "/metrics" => Route::Metrics,
+        "/metrics" => Route::Api(Api::Metrics),
         "/health" => Route::Health,
         _ if reads && !upgrades => Route::Asset,
         _ => NOT_FOUND,
@@ -131,12 +130,22 @@ mod tests {
     #[test]
     fn other_paths() {
         assert_eq!(route("OPTIONS", "/anything", "", None, None), Route::Preflight);
-        assert_eq!(route("GET", "/api/stats", "", None, None), Route::Stats);
-        assert_eq!(route("GET", "/api/handlers", "x=1&k=5050", None, None), Route::Handlers(5050));
+        assert_eq!(route("GET", "/api/stats", "", None, None), Route::Api(Api::Stats));
+        assert_eq!(route("GET", "/api/handlers", "x=1&k=5050", None, None), Route::Api(Api::Handlers(5050)));
         assert!(matches!(route("GET", "/api/handlers", "k=65536", None, None), Route::Refuse(400, _)));
         assert!(matches!(route("DELETE", "/api/stats", "", None, None), Route::Refuse(405, _)));
         assert_eq!(route("GET", "/hud.js", "", None, None), Route::Asset);
         assert_eq!(route("POST", "/nowhere", "", None, None), NOT_FOUND);
         assert_eq!(route("GET", "/nowhere", "", Some("websocket"), None), NOT_FOUND);
+    }
+
+    #[test]
+    fn what_is_shared_under_a_url_is_the_answer_to_it() {
+        for api in [Api::Stats, Api::Metrics, Api::Handlers(5050), Api::History(Step::Minute), Api::History(Step::Hour)]
+        {
+            let key = cache_key("", api);
+            let (path, query) = key.split_once('?').unwrap_or((&key, ""));
+            assert_eq!(route("GET", path, query, None, None), Route::Api(api));
+        }
     }
 }

@@ -19,6 +19,7 @@ mod conn;
 mod count;
 mod counters;
 pub mod http;
+mod kept;
 mod log;
 mod metrics;
 mod missed;
@@ -38,6 +39,7 @@ use std::rc::Rc;
 pub use api::{Api, RequestId};
 pub use config::{Config, ConfigError, Limits, SETTINGS, Setting};
 pub use conn::ConnId;
+pub use kept::Kept;
 pub use log::Level;
 
 use crate::nostr::client_msg::{self, Refusal};

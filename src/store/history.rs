@@ -24,10 +24,14 @@ pub enum Step {
 impl Step {
     /// By its name in a query.
     pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "minute" => Some(Self::Minute),
-            "hour" => Some(Self::Hour),
-            _ => None,
+        [Self::Minute, Self::Hour].into_iter().find(|step| step.name() == name)
+    }
+
+    /// Its name in a query.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
         }
     }
 

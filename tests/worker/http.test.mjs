@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { request } from "node:http";
 import { after, before, test } from "node:test";
-import { rawClient, sleep, startRelay } from "./support.mjs";
+import { Response } from "miniflare";
+import { applyMigrations, rawClient, sleep, startRelay } from "./support.mjs";
 
 let relay;
 before(async () => (relay = await startRelay({ vars: { RELAY_NAME: "Market", MAX_LIMIT: "400", DEFAULT_LIMIT: "300" } })));
@@ -110,17 +111,46 @@ test("metrics have their media type, the history has now as its last point", asy
   assert.equal((await get("/api/history?step=year")).status, 400);
 });
 
-test("everybody is given the same numbers for two seconds, and one of them asks the object", async () => {
-  const shared = await startRelay({ cache: true });
-  const read = async (path = "/api/stats") => fetch(`${shared.http}${path}`);
+test("everybody is given the same numbers for two seconds, on addresses without a cache, too", async () => {
+  const shared = await startRelay({ vars: { STATS_SHARED_SECONDS: "" }, cache: false });
+  const read = async (path = "/api/stats", method = "GET") => fetch(`${shared.http}${path}`, { method });
   const first = await read();
   assert.equal(first.headers.get("cache-control"), "public, max-age=2");
   const body = await first.json();
   const client = await rawClient(shared.ws);
   // Whatever follows the path changes nothing.
-  assert.deepEqual(await (await read("/api/stats?x=1")).json(), body);
+  for (const path of ["/api/stats", "/api/stats?x=1", "/api/stats"]) {
+    const again = await read(path);
+    assert.deepEqual(await again.json(), body);
+    for (const name of [...CORS, "cache-control"]) assert.equal(again.headers.get(name), first.headers.get(name), name);
+    assert.match(again.headers.get("content-type"), /^application\/json/);
+  }
+  // Each question has its own answer, and what asks for no body takes none.
+  assert.match(await (await read("/metrics")).text(), /^nexus_connections_open 1$/m);
+  assert.equal(await (await read("/api/stats", "HEAD")).text(), "");
   await sleep(2500);
   assert.equal((await (await read()).json()).connections.open, 1);
   client.close();
   await shared.stop();
+});
+
+test("where there is a cache all isolates of a place share it", async () => {
+  const shared = await startRelay({ vars: { STATS_SHARED_SECONDS: 60 } });
+  const cache = (await shared.miniflare.getCaches()).default;
+  const url = (path) => `${shared.http}${path}`;
+  // What this isolate was told, another finds; what another has left, this one is told.
+  const stats = await (await fetch(url("/api/stats"))).text();
+  assert.equal(await (await cache.match(url("/api/stats"))).text(), stats);
+  await cache.put(url("/metrics"), new Response("left", { headers: { "Cache-Control": "max-age=60" } }));
+  assert.equal(await (await fetch(url("/metrics"))).text(), "left");
+  await shared.stop();
+});
+
+test("errors are not shared", async () => {
+  const bare = await startRelay({ vars: { STATS_SHARED_SECONDS: 60 }, migrate: false });
+  const handlers = async () => (await fetch(`${bare.http}/api/handlers?k=5050`)).status;
+  assert.equal(await handlers(), 503);
+  await applyMigrations(bare.db);
+  assert.equal(await handlers(), 200);
+  await bare.stop();
 });

@@ -26,10 +26,8 @@ export async function startRelay({ vars = {}, persist, migrate = true, ...host }
       binding: "ASSETS",
       routerConfig: { invoke_user_worker_ahead_of_assets: true, has_user_worker: true },
     },
-    // Limits of rate have tests of their own.
-    bindings: { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", ...vars },
-    // The cache has a test of its own; the others read their own writes.
-    cache: false,
+    // Limits of rate and shared numbers have tests of their own; the others read their own writes.
+    bindings: { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", STATS_SHARED_SECONDS: 0, ...vars },
     host: "127.0.0.1",
     ...host,
     ...(persist && { defaultPersistRoot: persist }),
@@ -41,6 +39,7 @@ export async function startRelay({ vars = {}, persist, migrate = true, ...host }
     http,
     ws: http.replace("http", "ws"),
     db,
+    miniflare,
     stats: async () => (await fetch(`${http}/api/stats`)).json(),
     stop: () => miniflare.dispose(),
   };

@@ -16,24 +16,51 @@ use worker::{
 };
 
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route};
-use crate::relay::{Api, Kept};
+use crate::relay::{Api, Kept, Level, RequestId, log};
 use crate::store::{StoreError, counts};
 
 /// The one object of this shard.
 const OBJECT_NAME: &str = "nexus";
 
-#[event(fetch, respond_with_errors)]
+/// Names a request at Cloudflare.
+const RAY: &str = "cf-ray";
+
+#[event(fetch)]
 async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
     console_error_panic_hook::set_once();
+    let (ray, path) = (request.headers().get(RAY)?, request.path());
+    let id = ray.and_then(|ray| RequestId::of_ray(&ray)).map_or_else(random_id, Ok)?;
+    let mut response = match answer(request, env, id).await {
+        Ok(response) => response,
+        Err(error) => refuse(500, &error.to_string())?,
+    };
+    if response.status_code() >= 500 {
+        let said = response.cloned()?.text().await?;
+        let fields = [
+            ("request", id.to_string()),
+            ("path", path),
+            ("status", response.status_code().to_string()),
+            ("error", http::error_of(&said)),
+        ];
+        worker::console_error!("{}", log::line(Level::Error, "request failed", &fields));
+    }
+    Ok(response)
+}
+
+/// Where Cloudflare has not named a request.
+fn random_id() -> Result<RequestId> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| worker::Error::RustError(error.to_string()))?;
+    Ok(RequestId(u64::from_be_bytes(random)))
+}
+
+async fn answer(request: Request, env: Env, id: RequestId) -> Result<Response> {
     let header = |name| request.headers().get(name).ok().flatten();
     let (upgrade, accept) = (header("upgrade"), header("accept"));
     let route = route(&request, upgrade.as_deref(), accept.as_deref())?;
     let config = match env::config(&env) {
         Ok(config) => config,
-        Err(error) => {
-            worker::console_error!("{error}");
-            return refuse(500, &error.to_string());
-        }
+        Err(error) => return refuse(500, &error.to_string()),
     };
     match route {
         Route::Preflight => Ok(builder(204)?.empty()),
@@ -44,9 +71,9 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         }
         Route::Socket => object(&env)?.fetch_with_request(request).await,
         Route::Api(api) if request.method() == Method::Get && config.stats_shared_seconds > 0 => {
-            shared(&env, api, request, config.stats_shared_seconds).await
+            shared(&env, api, &request, id, config.stats_shared_seconds).await
         }
-        Route::Api(_) => object(&env)?.fetch_with_request(request).await,
+        Route::Api(_) => ask(&env, &request, id).await,
         Route::Health => health(&env).await,
         Route::Page | Route::Asset => asset(env.assets(env::ASSETS)?, request).await,
     }
@@ -54,6 +81,13 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
 
 fn object(env: &Env) -> Result<Stub> {
     env.durable_object(env::OBJECT)?.get_by_name(OBJECT_NAME)
+}
+
+/// Asks the object, which calls the request by the same name.
+async fn ask(env: &Env, request: &Request, id: RequestId) -> Result<Response> {
+    let mut named = request.clone_mut()?;
+    named.headers_mut()?.set(RAY, &id.to_string())?;
+    object(env)?.fetch_with_request(named).await
 }
 
 thread_local! {
@@ -65,7 +99,7 @@ thread_local! {
 /// An answer that everybody gets the same of for some seconds: one of them asks the object, the others are
 /// served from this isolate's memory, or else from the cache of their place, which all its isolates share
 /// (there is none on workers.dev addresses).
-async fn shared(env: &Env, api: Api, request: Request, seconds: u64) -> Result<Response> {
+async fn shared(env: &Env, api: Api, request: &Request, id: RequestId, seconds: u64) -> Result<Response> {
     let now = Date::now().as_millis();
     if let Some(body) = SHARED.with_borrow(|shared| shared.get(api, now, seconds * 1000)) {
         return numbers(api, &body, seconds);
@@ -75,7 +109,7 @@ async fn shared(env: &Env, api: Api, request: Request, seconds: u64) -> Result<R
         // Not for this memory as well: it would be shared for twice as long.
         return Ok(response);
     }
-    let mut response = object(env)?.fetch_with_request(request).await?;
+    let mut response = ask(env, request, id).await?;
     if response.status_code() != 200 {
         return Ok(response);
     }

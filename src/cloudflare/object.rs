@@ -16,9 +16,9 @@ use worker::{
     WebSocketIncomingMessage, WebSocketPair, console_error, console_log, durable_object,
 };
 
-use super::{attachments, d1, env, json, refuse, route};
+use super::{RAY, attachments, d1, env, json, refuse, route};
 use crate::relay::http::Route;
-use crate::relay::{Api, ConnId, Effect, Input, Level, Relay, RequestId, http};
+use crate::relay::{Api, ConnId, Effect, Input, Level, Relay, RequestId, http, log};
 use crate::store::{Answer, Statement, StoreError};
 
 /// A Durable Object holds 32,768 sockets; accepting one more is an exception in the runtime.
@@ -42,8 +42,19 @@ struct Core {
 /// HTTP requests that wait for the engine's answer: a status and a body.
 #[derive(Default)]
 struct Requests {
-    last: u64,
     waiting: BTreeMap<RequestId, Sender<(u16, Rc<str>)>>,
+}
+
+impl Requests {
+    /// Notes who waits, by the name it was given, or the next one that is free.
+    fn wait(&mut self, given: RequestId, sender: Sender<(u16, Rc<str>)>) -> RequestId {
+        let mut request = given;
+        while self.waiting.contains_key(&request) {
+            request = RequestId(request.0.wrapping_add(1));
+        }
+        self.waiting.insert(request, sender);
+        request
+    }
 }
 
 impl DurableObject for NexusRelay {
@@ -60,7 +71,7 @@ impl DurableObject for NexusRelay {
         let upgrade = request.headers().get("upgrade")?;
         match route(&request, upgrade.as_deref(), None)? {
             Route::Socket => core.open(request.headers().get("cf-connecting-ip")?),
-            Route::Api(api) => core.ask(api).await,
+            Route::Api(api) => core.ask(api, request.headers().get(RAY)?).await,
             // The entry sends nothing else.
             _ => refuse(404, "not found"),
         }
@@ -133,7 +144,7 @@ impl Core {
             core.sockets.borrow_mut().insert(conn, socket);
         }
         let open: Vec<ConnId> = conns.iter().map(|(conn, _)| *conn).collect();
-        report(attachments::sweep(&core.sql, &open), "sweeping attachments");
+        report(attachments::sweep(&core.sql, &open), "sweeping attachments failed", None);
         core.handle(Input::Woke { conns });
         Ok(core)
     }
@@ -163,19 +174,14 @@ impl Core {
 
     fn closed(self: &Rc<Self>, socket: &WebSocket, conn: ConnId) {
         self.sockets.borrow_mut().remove(&conn);
-        report(attachments::forget(&self.sql, socket, conn), "forgetting an attachment");
+        report(attachments::forget(&self.sql, socket, conn), "forgetting an attachment failed", Some(conn));
         self.handle(Input::Closed { conn });
     }
 
-    async fn ask(self: &Rc<Self>, api: Api) -> Result<Response> {
+    async fn ask(self: &Rc<Self>, api: Api, ray: Option<String>) -> Result<Response> {
         let (sender, answer) = channel();
-        let request = {
-            let mut requests = self.requests.borrow_mut();
-            requests.last += 1;
-            let request = RequestId(requests.last);
-            requests.waiting.insert(request, sender);
-            request
-        };
+        let given = ray.and_then(|ray| RequestId::of_ray(&ray)).unwrap_or(RequestId(0));
+        let request = self.requests.borrow_mut().wait(given, sender);
         self.handle(Input::Requested { request, api });
         // Every request is answered; the sender is only dropped with the object.
         let (status, body) = answer.await.unwrap_or_else(|_| (503, http::error_body("the relay restarted").into()));
@@ -204,7 +210,11 @@ impl Core {
             }
             Effect::Remember { conn, text } => {
                 if let Some(socket) = self.sockets.borrow().get(&conn) {
-                    report(attachments::save(&self.sql, socket, conn, &text), "saving an attachment");
+                    report(
+                        attachments::save(&self.sql, socket, conn, &text),
+                        "saving an attachment failed",
+                        Some(conn),
+                    );
                 }
             }
             Effect::Commit { ticket, statements } => {
@@ -235,7 +245,7 @@ impl Core {
                 Ok(_) => storage.set_alarm(Duration::from_millis(at.saturating_sub(now()))).await,
                 Err(error) => Err(error),
             };
-            report(set, "setting the alarm");
+            report(set, "setting the alarm failed", None);
         });
     }
 
@@ -256,8 +266,10 @@ fn now() -> u64 {
     Date::now().as_millis()
 }
 
-fn report(result: Result<()>, what: &str) {
+fn report(result: Result<()>, what: &str, conn: Option<ConnId>) {
     if let Err(error) = result {
-        console_error!("{what}: {error}");
+        let mut fields = vec![("error", error.to_string())];
+        fields.extend(conn.map(|conn| ("connection", conn.to_string())));
+        console_error!("{}", log::line(Level::Error, what, &fields));
     }
 }

@@ -2,6 +2,7 @@
 //! What the store says is kept for a moment, so that many who look cost no more than one.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::rc::Rc;
 
 use super::{Effect, Kept, Millis, Purpose, Relay, http, metrics};
@@ -20,9 +21,23 @@ const KEPT_FRESH: Millis = 15_000;
 /// Providers that are here and whose handlers are listed whatever others publish.
 const MAX_ONLINE: usize = 200;
 
-/// Names an HTTP request until it is answered.
+/// Names an HTTP request until it is answered, and in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl RequestId {
+    /// From what Cloudflare calls a request (`cf-ray`): 16 hex digits, and the place.
+    pub fn of_ray(ray: &str) -> Option<Self> {
+        let name = ray.split('-').next()?;
+        u64::from_str_radix(name, 16).ok().filter(|_| name.len() == 16).map(Self)
+    }
+}
 
 /// What an HTTP request asks of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,8 +72,9 @@ struct Known {
 }
 
 impl Desk {
-    fn waits(&self, api: Api) -> bool {
-        self.waiting.iter().any(|(_, waiting)| *waiting == api)
+    /// Who was the first of those who wait for this.
+    pub fn asked_by(&self, api: Api) -> Option<RequestId> {
+        self.waiting.iter().find(|(_, waiting)| *waiting == api).map(|(request, _)| *request)
     }
 
     fn keep(&mut self, api: Api, body: String, now: Millis) -> Rc<str> {
@@ -73,7 +89,7 @@ impl Relay {
         if let Some(body) = self.known(api, now) {
             return out.push(Effect::Respond { request, status: 200, body });
         }
-        let asked = self.desk.waits(api);
+        let asked = self.desk.asked_by(api).is_some();
         self.desk.waiting.push((request, api));
         if asked {
             return;

@@ -108,6 +108,13 @@ pub fn route(method: &str, path: &str, query: &str, upgrade: Option<&str>, accep
     }
 }
 
+/// The error in a body of [`error_body`]; of another, its beginning.
+pub fn error_of(body: &str) -> String {
+    let json: Option<serde_json::Value> = serde_json::from_str(body).ok();
+    let error = json.as_ref().and_then(|json| json.get("error")?.as_str());
+    error.unwrap_or(body).chars().take(300).collect()
+}
+
 /// The JSON body of an error.
 pub fn error_body(error: &str) -> String {
     serde_json::json!({ "error": error }).to_string()
@@ -137,6 +144,12 @@ mod tests {
         assert_eq!(route("GET", "/hud.js", "", None, None), Route::Asset);
         assert_eq!(route("POST", "/nowhere", "", None, None), NOT_FOUND);
         assert_eq!(route("GET", "/nowhere", "", Some("websocket"), None), NOT_FOUND);
+    }
+
+    #[test]
+    fn the_error_of_a_body_is_found_again() {
+        assert_eq!(error_of(&error_body("no \"such\" table")), "no \"such\" table");
+        assert_eq!(error_of(&"x".repeat(1000)).len(), 300);
     }
 
     #[test]

@@ -42,16 +42,20 @@ impl FromStr for Level {
     }
 }
 
+/// A line of the log; hosts write what they alone know of by it.
+pub fn line(level: Level, what: &str, fields: &[(&str, String)]) -> String {
+    let mut line = Map::new();
+    line.insert("level".to_owned(), Value::from(level.as_str()));
+    line.insert("what".to_owned(), Value::from(what));
+    line.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))));
+    Value::Object(line).to_string()
+}
+
 impl Relay {
     /// Writes a line, when lines of its level are wanted.
     pub(super) fn log(&self, level: Level, what: &str, fields: &[(&str, String)], out: &mut Vec<Effect>) {
-        if level < self.config.log_level {
-            return;
+        if level >= self.config.log_level {
+            out.push(Effect::Log { level, line: line(level, what, fields) });
         }
-        let mut line = Map::new();
-        line.insert("level".to_owned(), Value::from(level.as_str()));
-        line.insert("what".to_owned(), Value::from(what));
-        line.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))));
-        out.push(Effect::Log { level, line: Value::Object(line).to_string() });
     }
 }

@@ -20,7 +20,7 @@ mod count;
 mod counters;
 pub mod http;
 mod kept;
-mod log;
+pub mod log;
 mod metrics;
 mod missed;
 mod publish;
@@ -348,7 +348,13 @@ impl Relay {
         let result = result.map(|answer| answer.rows);
         self.counters.storage.answered(now.saturating_sub(asked), result.is_ok());
         if let Err(error) = &result {
-            self.log(Level::Error, "query failed", &[("error", error.to_string())], out);
+            let mut fields = vec![("error", error.to_string())];
+            fields.extend(match &purpose {
+                Purpose::Answer(conn, ..) | Purpose::Providers(conn) => Some(("connection", conn.to_string())),
+                Purpose::Api(api, _) => self.desk.asked_by(*api).map(|request| ("request", request.to_string())),
+                Purpose::Sweep | Purpose::Totals | Purpose::Missed | Purpose::Landed => None,
+            });
+            self.log(Level::Error, "query failed", &fields, out);
         }
         match purpose {
             Purpose::Answer(conn, payer, question) => {

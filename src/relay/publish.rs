@@ -1,5 +1,7 @@
 //! EVENT: on its way into a group, and what follows when the store has answered.
 
+use std::collections::BTreeSet;
+
 use super::writer::{InFlight, Waiting};
 use super::{ConnId, Effect, Level, Millis, Purpose, Relay, Ticket};
 use crate::market::{Part, privacy};
@@ -120,13 +122,16 @@ impl Relay {
             }
             Err(error) if !group.retried => {
                 self.doubt_until = now + DOUBT;
-                let fields = [("events", group.events.len().to_string()), ("error", error.to_string())];
-                self.log(Level::Warn, "commit failed, writing the group again", &fields, out);
+                self.log(Level::Warn, "commit failed, writing the group again", &failed(&group.events, &error), out);
                 self.commit(group.events, true, now, out);
             }
             Err(error) => {
-                let fields = [("events", group.events.len().to_string()), ("error", error.to_string())];
-                self.log(Level::Error, "commit failed twice, its events are refused", &fields, out);
+                self.log(
+                    Level::Error,
+                    "commit failed twice, its events are refused",
+                    &failed(&group.events, &error),
+                    out,
+                );
                 self.give_up(group.events, &error, out);
                 if error.timed_out {
                     // Those who wait would wait as long for the same.
@@ -243,4 +248,11 @@ fn refusal(new: &NewEvent, outcome: Option<&Outcome>) -> Reason {
         _ => (Prefix::Duplicate, "a newer version of this event is stored"),
     };
     Reason::new(prefix, text)
+}
+
+/// What the log says of a group that was not committed: whose events are in it, among others.
+fn failed(events: &[Waiting], error: &StoreError) -> [(&'static str, String); 3] {
+    let conns: BTreeSet<ConnId> = events.iter().flat_map(|waiting| &waiting.conns).copied().collect();
+    let conns: Vec<String> = conns.iter().map(ConnId::to_string).collect();
+    [("connection", conns.join(" ")), ("events", events.len().to_string()), ("error", error.to_string())]
 }

@@ -1,6 +1,6 @@
 //! What the relay answers over HTTP: handlers of a kind in their order, and counts that survive.
 
-use nexus::relay::Api;
+use nexus::relay::{Api, RequestId};
 use nexus::store::history::Step;
 use serde_json::{Value, json};
 
@@ -154,6 +154,40 @@ fn the_size_of_the_database_is_what_it_said_last_and_has_its_price() {
     let text = world.http_text(Api::Metrics);
     for line in ["nexus_storage_bytes 8000000000", "nexus_storage_month_dollars{for=\"bytes\"} 6"] {
         assert!(text.lines().any(|known| known == line), "no {line} in\n{text}");
+    }
+}
+
+#[test]
+fn a_query_that_fails_is_logged_with_who_asked() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    world.broken = true;
+    world.log.clear();
+    world.ask(conn, json!(["REQ", "a", {"kinds": [1]}]));
+    assert_eq!(world.http(Api::Handlers(5050)).0, 503);
+    let other = world.client();
+    world.say(conn, json!(["EVENT", Author::new(1).note("a")]));
+    world.say(conn, json!(["EVENT", Author::new(1).note("b")]));
+    world.say(other, json!(["EVENT", Author::new(1).note("b")]));
+    world.commit_all();
+    let lines: Vec<Value> = world.log.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let failed = json!({"level": "error", "what": "query failed", "error": "disk on fire"});
+    let of = |name: &str, id: String| {
+        let mut line = failed.clone();
+        line[name] = json!(id);
+        line
+    };
+    assert_eq!(lines[..2], [of("connection", conn.to_string()), of("request", RequestId(0).to_string())]);
+    let refused = lines.iter().rfind(|line| line["what"] == "commit failed twice, its events are refused").unwrap();
+    assert_eq!((&refused["connection"], &refused["events"]), (&json!(format!("{conn} {other}")), &json!("1")));
+}
+
+#[test]
+fn a_request_is_named_as_cloudflare_names_it() {
+    let name = RequestId::of_ray("230b030023ae2822-SJC").unwrap();
+    assert_eq!(name.to_string(), "230b030023ae2822");
+    for odd in ["", "-", "230b", "230b030023ae28220-SJC", "230b030023ae282g-SJC"] {
+        assert_eq!(RequestId::of_ray(odd), None, "{odd}");
     }
 }
 

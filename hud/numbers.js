@@ -55,10 +55,10 @@ const PREFIXES = {
   unsupported: "not offered here",
 };
 const LANES = {
-  events: "events",
-  queries: "questions (REQ, COUNT)",
-  bytes: "bytes",
-  answers: "answers to jobs",
+  events: "too fast: events",
+  queries: "too fast: questions (REQ, COUNT)",
+  bytes: "too fast: bytes",
+  answers: "too fast: answers to jobs",
 };
 
 /** Draws the parts that stay; what changes is their text. */
@@ -130,8 +130,8 @@ function showRefused(stats) {
   const since = stats.since > 0 ? ` since ${moment(stats.since)}` : "";
   fillTable(byId("rejected"), `Events refused${since}, by the reason given`, ["Reason", "Events", "Meaning"], rejected);
   const limited = Object.entries(stats.rate_limited).map(([lane, count]) => [LANES[lane] ?? lane, number(count)]);
-  limited.push(["REQs refused*", number(stats.reqs_refused)], ["AUTHs refused*", number(stats.auth.rejected)]);
-  fillTable(byId("limited"), "What was too fast (rate limits); * since the relay last woke", ["What", "Times"], limited);
+  limited.push(["REQs since it woke", number(stats.reqs_refused)], ["AUTHs since it woke", number(stats.auth.rejected)]);
+  fillTable(byId("limited"), "What else was refused", ["What", "Times"], limited);
 }
 
 function showStorage(stats) {

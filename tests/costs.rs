@@ -18,6 +18,8 @@ use sha2::{Digest, Sha256};
 
 const EVENTS: u64 = 100_000;
 const GROUP: u64 = 1000;
+/// Of which some 800 are the event itself.
+const BYTES_EACH: u64 = 3000;
 
 fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
@@ -174,9 +176,17 @@ fn removals(d1: &mut D1) {
     assert!(removing.written <= events * 12 && removing.read <= events * 40, "{removing:?}");
 }
 
+/// Bytes that are kept of an event, with its index entries and its part of a job. docs/OPERATE.md reckons by it.
+fn size(d1: &mut D1) {
+    let each = d1.size() / EVENTS;
+    println!("{each} bytes an event");
+    assert!((1000..=BYTES_EACH).contains(&each), "{each} bytes an event");
+}
+
 #[test]
 fn budgets_hold_on_a_hundred_thousand_events() {
     let mut d1 = filled();
+    size(&mut d1);
     queries(&mut d1);
     writes(&mut d1);
     removals(&mut d1);

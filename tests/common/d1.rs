@@ -54,6 +54,12 @@ impl D1 {
         let sum = |key: &str| answer["meta"].as_array().unwrap().iter().map(|meta| meta[key].as_u64().unwrap()).sum();
         Bill { read: sum("read"), written: sum("written") }
     }
+
+    /// Bytes of the database, as D1 says.
+    pub fn size(&mut self) -> u64 {
+        let nothing = Statement { sql: "SELECT '' AS r".to_owned(), params: vec![] };
+        self.ask(&[nothing])["meta"][0]["size"].as_u64().unwrap()
+    }
 }
 
 impl Database for D1 {

@@ -12,7 +12,7 @@ const script = `export default {
       const results = await DB.batch(statements);
       return Response.json({
         rows: results.map(({ results }) => results.map(({ r }) => r)),
-        meta: results.map(({ meta }) => ({ read: meta.rows_read, written: meta.rows_written })),
+        meta: results.map(({ meta }) => ({ read: meta.rows_read, written: meta.rows_written, size: meta.size_after })),
       });
     } catch (error) {
       return Response.json({ error: error.message });

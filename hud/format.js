@@ -25,7 +25,7 @@ export const time = known((ms) => {
 
 /** Seconds as the largest unit that fits. */
 export function span(seconds) {
-  if (seconds < 60) return `${Math.floor(seconds)} s`;
+  if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s`; // clocks are set back, too
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
   if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`;
   const days = Math.floor(seconds / 86_400);

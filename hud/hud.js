@@ -13,14 +13,14 @@ import * as trial from "./try.js";
 
 const EVERY = 2000; // ms between readings
 const SELDOM = 10_000; // ms between readings of history and providers
-/** Older than this, numbers are stale even if no reading has failed. */
-const FRESH = 7000; // ms
+/** While a reading has taken longer, the relay is said not to be reached. */
+const SLOW = 5000; // ms
 
 const eventsASecond = pace();
 let readAt = null; // of the last good reading
 let failure = null; // why there was none since
 let known = true; // whether the relay's database answers
-let reading = false;
+let readingSince = null; // while one is under way
 let introduced = false;
 
 async function introduce() {
@@ -37,8 +37,8 @@ async function introduce() {
 }
 
 async function refresh() {
-  if (document.hidden || reading) return;
-  reading = true;
+  if (document.hidden || readingSince !== null) return;
+  readingSince = Date.now();
   try {
     const stats = await readStats();
     readAt = Date.now();
@@ -46,11 +46,11 @@ async function refresh() {
     known = stats.jobs !== null;
     numbers.show(stats, eventsASecond.add(stats.events.stored, stats.uptime_seconds));
     providers.known(kinds(stats));
-    if (!introduced) await introduce();
+    if (!introduced) introduce().catch(() => {}); // with the next reading, then
   } catch (error) {
-    failure = error.name === "TimeoutError" || error instanceof TypeError ? "no answer" : error.message;
+    failure = error.message;
   }
-  reading = false;
+  readingSince = null;
   tell();
 }
 
@@ -62,7 +62,7 @@ function kinds({ jobs }) {
 /** Says whether the numbers are live; their age ticks outside of what is read aloud. */
 function tell() {
   const age = readAt === null ? null : Date.now() - readAt;
-  const stale = failure !== null || (age !== null && age > FRESH);
+  const stale = failure !== null || (readingSince !== null && Date.now() - readingSince > SLOW);
   if (!stale && age === null) return;
   const state = stale ? "stale" : known ? "live" : "lame";
   const text = { stale: `The relay cannot be reached${failure ? ` (${failure})` : ""}`, live: "Live", lame: "The database does not answer" };
@@ -72,16 +72,21 @@ function tell() {
   setText(byId("age"), stale ? old : "");
 }
 
+const chosenStep = () => new FormData(byId("steps")).get("step");
+
 async function refreshHistory() {
   if (document.hidden) return;
-  const step = new FormData(byId("steps")).get("step");
+  const step = chosenStep();
   try {
     const history = await readHistory(step);
-    if (step === new FormData(byId("steps")).get("step")) plots.show(history, step);
+    if (step === chosenStep()) plots.show(history, step);
   } catch (error) {
-    if (plots.empty()) plots.say(`The history cannot be read: ${error.message}`);
+    // What is drawn of this step stays, as it is not wrong.
+    if (step === chosenStep() && plots.drawnStep() !== step) plots.say(`The history cannot be read: ${error.message}`);
   }
 }
+
+let forget; // what the last copy has said
 
 async function copy() {
   try {
@@ -92,7 +97,8 @@ async function copy() {
     getSelection().selectAllChildren(byId("url")); // no clipboard here: by hand
     setText(byId("said"), "Selected");
   }
-  setTimeout(() => (setText(byId("said"), ""), delete byId("copy").dataset.done), 2000);
+  clearTimeout(forget);
+  forget = setTimeout(() => (setText(byId("said"), ""), delete byId("copy").dataset.done), 2000);
 }
 
 setText(byId("url"), relayUrl);
@@ -105,14 +111,15 @@ plots.build();
 providers.build();
 trial.build();
 
-function refreshAll() {
+function look() {
+  if (document.hidden) return;
   refresh();
   refreshHistory();
-  if (!document.hidden) providers.refresh();
+  providers.refresh();
 }
-refreshAll();
+look();
 setInterval(refresh, EVERY);
 setInterval(tell, 1000);
 setInterval(refreshHistory, SELDOM);
 setInterval(() => document.hidden || providers.refresh(), SELDOM);
-document.addEventListener("visibilitychange", refreshAll);
+document.addEventListener("visibilitychange", look);

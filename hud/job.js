@@ -29,10 +29,9 @@ function tapped(who, onMessage) {
   };
 }
 
-/** A new key and its connection, with the key proven. */
-async function join(url, who, onMessage) {
+/** A new key, proven on the connection. */
+async function join(relay) {
   const secret = generateSecretKey();
-  const relay = new Relay(url, { websocketImplementation: tapped(who, onMessage) });
   relay.onnotice = () => {}; // it has been shown
   await relay.connect({ timeout: HANDSHAKE });
   for (const start = Date.now(); !relay.challenge; await sleep(5)) {
@@ -53,7 +52,7 @@ async function join(url, who, onMessage) {
 }
 
 /** Ends the subscriptions, then the connection: nostr-tools does both at once, and the socket complains. */
-async function leave({ relay }) {
+async function leave(relay) {
   relay.onclose = null;
   for (const sub of relay.openSubs.values()) sub.close();
   await sleep(0);
@@ -84,11 +83,12 @@ async function playProvider(provider, buyer) {
  * @returns the result event and how many ms it took
  */
 export async function runJob({ url, prompt, play, signal, onStep, onMessage }) {
-  const people = [];
-  const enter = async (who) => {
-    const one = await join(url, who, onMessage);
-    people.push(one);
-    return one;
+  const relays = [];
+  const enter = (who) => {
+    signal.throwIfAborted();
+    const relay = new Relay(url, { websocketImplementation: tapped(who, onMessage) });
+    relays.push(relay); // to be left even when the key is refused
+    return join(relay);
   };
   try {
     onStep("Connecting and proving a key…");
@@ -102,8 +102,9 @@ export async function runJob({ url, prompt, play, signal, onStep, onMessage }) {
     return await new Promise((resolve, reject) => {
       const late = setTimeout(() => reject(new Error("no provider has answered within a minute. The box above has the page do it")), PATIENCE);
       const stop = (error) => (clearTimeout(late), reject(error));
-      signal.addEventListener("abort", () => stop(new Error("stopped")));
-      buyer.relay.onclose = () => stop(new Error("the connection was lost"));
+      if (signal.aborted) return stop(signal.reason);
+      signal.addEventListener("abort", () => stop(signal.reason));
+      for (const relay of relays) relay.onclose = () => stop(new Error("the connection was lost"));
       let sentAt = Date.now();
       const answered = (event) => {
         const status = event.tags.find(([name]) => name === "status")?.[1];
@@ -122,6 +123,6 @@ export async function runJob({ url, prompt, play, signal, onStep, onMessage }) {
       send().catch(stop);
     });
   } finally {
-    await Promise.all(people.map(leave));
+    await Promise.all(relays.map(leave));
   }
 }

@@ -80,6 +80,7 @@ class Plot {
       if (!shown) this.hidden.add(series.key);
       button.setAttribute("aria-pressed", String(shown));
       this.drawn?.setSeries(this.spec.series.indexOf(series) + 1, { show: shown });
+      if (this.drawn) this.read();
     });
     return button;
   }
@@ -138,15 +139,15 @@ class Plot {
         },
       ],
       series: [{}, ...series],
-      hooks: { setCursor: [(drawn) => this.read(drawn.cursor.idx)] },
+      hooks: { setCursor: [() => this.read()] },
     };
   }
 
   /** Says the values under the pointer, or else the newest. */
-  read(at) {
+  read() {
     const { at: times, ...values } = this.data;
     if (times.length === 0) return;
-    const n = at ?? times.length - 1;
+    const n = Math.min(this.drawn?.cursor.idx ?? Infinity, times.length - 1);
     const said = this.spec.series
       .filter(({ key }) => !this.hidden.has(key) && (!this.spec.wide || values[key][n] > 0))
       .map(({ key, label }) => `${label} ${this.spec.write(values[key][n])}`);
@@ -156,7 +157,7 @@ class Plot {
   /** The plot in words, for who does not see it. */
   describe() {
     const { at } = this.data;
-    this.read(null);
+    this.read();
     const parts = this.spec.series.map(({ key, label }) => {
       const known = summary(this.data[key]);
       if (known === null) return `${label}: nothing yet`;
@@ -197,7 +198,9 @@ function timeLabel(at, before) {
 }
 
 let plots = [];
-export const empty = () => plots.every((plot) => !plot.drawn);
+let stepDrawn = null;
+/** The step that is drawn, null while none is. */
+export const drawnStep = () => stepDrawn;
 
 export function build() {
   plots = PLOTS.map((spec) => new Plot(spec));
@@ -210,12 +213,14 @@ export function show(history, step) {
   const none = !history.points.some(({ stored }) => stored > 0);
   say(none ? "Nothing has happened yet. The relay keeps the counts of every minute and hour from its first event on." : "");
   if (none) return;
+  stepDrawn = step;
   const data = columns(history);
   for (const plot of plots) plot.set(data, step);
 }
 
 /** A line instead of the plots. */
 export function say(text) {
+  if (text !== "") stepDrawn = null;
   byId("no-history").hidden = text === "";
   byId("plots").hidden = text !== "";
   setText(byId("no-history"), text);

@@ -9,15 +9,17 @@ const MOST = 6;
 
 let kind = 5050;
 let chosen = false;
+let shownKind = null;
 
 export function build() {
   byId("capability").addEventListener("submit", (event) => {
     event.preventDefault();
     choose(Number(byId("kind").value));
   });
-  fillTable(byId("providers"), "The best first", HEAD, []);
+  fillTable(byId("providers"), CAPTION, HEAD, []);
 }
 
+const CAPTION = "The best first";
 const HEAD = ["Provider", "Presence", "Success", "Results", "Median", "Score"];
 
 function choose(wanted) {
@@ -38,7 +40,9 @@ export function known(kinds) {
     button.addEventListener("click", () => choose(Number(value)));
     return button;
   });
+  const focused = buttons.find((button) => button.textContent === bar.querySelector(":focus")?.textContent);
   bar.replaceChildren(...buttons);
+  focused?.focus(); // who goes by keyboard stays where he was
   if (!chosen && kinds.length > 0) choose(Number(kinds[0]));
 }
 
@@ -48,7 +52,9 @@ export async function refresh() {
     const handlers = await readHandlers(asked);
     if (asked === kind) show(handlers);
   } catch (error) {
-    setText(byId("providers-said"), `Not known: ${error.message}`);
+    if (asked !== kind) return;
+    setText(byId("providers-said"), `${kindLabel(kind)}: not known (${error.message})`);
+    if (shownKind !== kind) fillTable(byId("providers"), CAPTION, HEAD, []); // of another kind
   }
 }
 
@@ -64,7 +70,8 @@ function show(handlers) {
     time(handler.median_ms),
     handler.score.toFixed(2),
   ]);
-  fillTable(byId("providers"), "The best first", HEAD, rows);
+  fillTable(byId("providers"), CAPTION, HEAD, rows);
+  shownKind = kind;
 }
 
 function name({ metadata, pubkey, d }) {
@@ -73,5 +80,5 @@ function name({ metadata, pubkey, d }) {
 }
 
 function seen(at) {
-  return at === null ? "never seen" : `○ ${span(Math.max(0, Date.now() / 1000 - at))} ago`;
+  return at === null ? "never seen" : `○ ${span(Date.now() / 1000 - at)} ago`;
 }

@@ -3,12 +3,22 @@
 /** Longer than this is no answer. */
 const PATIENCE = 8000; // ms
 
-/** Past the browser's own cache: what the relay's edge has is two seconds old at most. */
+const none = () => {
+  throw new Error("no answer");
+};
+
+/** Past the browser's own cache: what the relay shares is two seconds old at most. */
 async function read(path, accept = "application/json") {
-  const answer = await fetch(path, { headers: { Accept: accept }, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-  const body = await answer.json().catch(() => null);
-  if (!answer.ok || body === null) throw new Error(body?.error ?? `HTTP ${answer.status}`);
-  return body;
+  const answer = await fetch(path, { headers: { Accept: accept }, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) }).catch(none);
+  const text = await answer.text().catch(none);
+  if (answer.ok) return JSON.parse(text);
+  let error = `HTTP ${answer.status}`;
+  try {
+    error = JSON.parse(text).error ?? error;
+  } catch {
+    // Not the relay's own words: what stands before it.
+  }
+  throw new Error(error);
 }
 
 export const relayUrl = location.origin.replace(/^http/, "ws");

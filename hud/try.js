@@ -11,7 +11,7 @@ let playChosen = false;
 export function build() {
   byId("job").addEventListener("submit", (event) => {
     event.preventDefault();
-    if (running) running.abort();
+    if (running) running.abort(new Error("stopped"));
     else send();
   });
   byId("play").addEventListener("change", () => (playChosen = true));
@@ -57,9 +57,11 @@ async function send() {
 /** Adds messages to the list. */
 function teller() {
   const explain = explainer();
+  const mine = running;
   return (who, way, message) => {
+    if (running !== mine) return; // comes late, of a job that is over
     const said = `${who} ${way === "out" ? "→ relay" : "← relay"}`;
-    const whole = element("pre", { tabindex: "0", "aria-label": "The whole message" }, JSON.stringify(message, null, 2));
+    const whole = element("pre", {}, JSON.stringify(message, null, 2));
     const text = element("summary", {}, element("code", {}, brief(message)));
     const item = element(
       "li",

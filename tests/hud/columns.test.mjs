@@ -46,7 +46,7 @@ test("units", () => {
   assert.deepEqual([number(1234567), number(null), rate(0.456), rate(1234.5), rate(0)], ["1,234,567", "–", "0.46", "1,235", "0"]);
   assert.deepEqual([percent(0.98765), percent(null), dollars(0.001), dollars(3), dollars(0)], ["98.8 %", "–", "<$0.01", "$3.00", "$0.00"]);
   assert.deepEqual([time(840), time(2100), time(90_000), time(null)], ["840 ms", "2.1 s", "1.5 min", "–"]);
-  assert.deepEqual([span(59), span(3600), span(86_400), span(200_000), bytes(999), bytes(1_500_000), bytes(null)], ["59 s", "1 h", "1 day", "2 days", "999 B", "1.5 MB", "–"]);
+  assert.deepEqual([span(-2), span(59), span(3600), span(86_400), span(200_000), bytes(999), bytes(1_500_000), bytes(null)], ["0 s", "59 s", "1 h", "1 day", "2 days", "999 B", "1.5 MB", "–"]);
 });
 
 test("messages are explained and shortened", () => {

@@ -248,8 +248,11 @@ test("nothing is asked while nobody looks", async () => {
   asked = 0;
   await sleep(10_500);
   assert.equal(asked, 0);
+  // Numbers that nobody has asked for are not a relay that cannot be reached.
+  assert.equal(await text(page, "#state-text"), "Live");
   await page.evaluate(() => globalThis.hide(false));
   await eventually(() => assert.ok(asked >= 1));
+  assert.equal(await text(page, "#state-text"), "Live");
   page.clean();
   await page.done();
   await relay.stop();

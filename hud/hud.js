@@ -11,7 +11,7 @@ import * as providers from "./providers.js";
 import { readDocument, readHistory, readStats, relayUrl } from "./reads.js";
 import * as trial from "./try.js";
 
-const EVERY = 2000; // ms between readings
+const EVERY = 2100; // ms between readings: a little longer than the relay shares an answer
 const SELDOM = 10_000; // ms between readings of history and providers
 /** While a reading has taken longer, the relay is said not to be reached. */
 const SLOW = 5000; // ms

@@ -12,6 +12,16 @@ const SOURCES = ["src", "Cargo.toml", "Cargo.lock", ".cargo/config.toml", "rust-
 const BUDGET = 1_000_000;
 const LIMIT = 3_000_000;
 
+/** What compiles libsecp256k1 for wasm32. */
+export function wasmCompiler() {
+  return {
+    CC_wasm32_unknown_unknown: process.env.CC_wasm32_unknown_unknown ?? "clang",
+    CC_SHELL_ESCAPED_FLAGS: "1", // the path may have spaces
+    CFLAGS_wasm32_unknown_unknown: `-include '${join(ROOT, "src/cloudflare/secp256k1.h")}'`,
+    AR_wasm32_unknown_unknown: process.env.AR_wasm32_unknown_unknown ?? "llvm-ar",
+  };
+}
+
 export async function build() {
   await once("build/.sources", fingerprint(SOURCES), async () => {
     say("building the Worker (worker-build --release)");
@@ -20,10 +30,7 @@ export async function build() {
         WASM_BINDGEN_BIN: tool("wasm-bindgen-cli", "wasm-bindgen"),
         WASM_OPT_BIN: bin("wasm-opt"),
         ESBUILD_BIN: bin("esbuild"),
-        CC_wasm32_unknown_unknown: process.env.CC_wasm32_unknown_unknown ?? "clang",
-        CC_SHELL_ESCAPED_FLAGS: "1", // the path may have spaces
-        CFLAGS_wasm32_unknown_unknown: `-include '${join(ROOT, "src/cloudflare/secp256k1.h")}'`,
-        AR_wasm32_unknown_unknown: process.env.AR_wasm32_unknown_unknown ?? "llvm-ar",
+        ...wasmCompiler(),
       },
     });
   });

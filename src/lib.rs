@@ -22,6 +22,6 @@ pub mod nostr;
 pub mod relay;
 pub mod store;
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", feature = "cloudflare"))]
 #[allow(unsafe_code, missing_docs)] // in what the bindings' macros expand to
 mod cloudflare;

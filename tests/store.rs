@@ -58,7 +58,7 @@ fn suite(db: &mut dyn Database) {
 }
 
 fn sql(text: &str) -> Statement {
-    Statement { sql: text.to_owned(), params: vec![] }
+    Statement { sql: text.into(), params: vec![] }
 }
 
 fn put(db: &mut dyn Database, events: &[&Event]) -> Committed {

@@ -34,7 +34,8 @@ impl Relay {
             }
             let deletes = deletion::targets(&event, &self.config.relays);
             let remember_until = self.config.retention.remember_until(&event);
-            let new = NewEvent { event, came_ms: now, expires_at, deletes, part, remember_until };
+            let text = event.to_json().into();
+            let new = NewEvent { event, text, came_ms: now, expires_at, deletes, part, remember_until };
             self.writer.add(new, urgent, conn).map(|()| false)
         });
         match admitted {
@@ -162,7 +163,7 @@ impl Relay {
                     self.log.told.insert(id);
                 }
                 let readers = privacy::readers(&new.event, new.part.as_ref(), *private);
-                self.fan_out(&new.event, readers.as_ref(), &new.event.to_json(), out);
+                self.fan_out(&new.event, readers.as_ref(), &new.text, out);
                 self.follow_up(&new, now, out);
                 let of_request = |(job, _): &&(EventId, PublicKey)| new.deletes.contains(&Target::Event(*job));
                 cancelled.extend(committed.cancelled.iter().filter(of_request));

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_INTEGER, Param, Rows, Statement, StoreError, integer, json};
+use super::{MAX_INTEGER, Rows, Statement, StoreError};
 use crate::market::histogram::BOUNDS_MS;
 
 /// Keys of one letter after which kinds are no longer told apart.
@@ -52,11 +52,13 @@ pub struct Counts {
     pub counts: BTreeMap<String, i64>,
 }
 
+/// Reads [`Totals`] as one row.
+pub const READ_TOTALS: &str =
+    "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', flush, 'early', early) AS r FROM totals";
+
 /// Reads [`Totals`]; see [`decode_totals`].
 pub fn read_totals() -> Vec<Statement> {
-    let sql =
-        "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', flush, 'early', early) AS r FROM totals";
-    vec![Statement { sql: sql.to_owned(), params: vec![] }]
+    vec![Statement::new(READ_TOTALS, vec![])]
 }
 
 /// Decodes the answer to [`read_totals`].
@@ -68,7 +70,7 @@ pub fn decode_totals(rows: &Rows) -> Result<Totals, StoreError> {
 pub fn read_counts() -> Statement {
     let sql = "SELECT json_object('since_ms', since_ms, 'stored', stored, 'flush', flush, 'counts', json(counts)) AS r \
                FROM totals";
-    Statement { sql: sql.to_owned(), params: vec![] }
+    Statement { sql: sql.into(), params: vec![] }
 }
 
 /// Decodes the answer to [`read_counts`].
@@ -97,12 +99,12 @@ pub fn plus(deltas: &str) -> String {
     )
 }
 
-/// Counts a group whose events are `fresh`, whose jobs are marked with this batch; ?1 is the group, ?2
-/// and ?3 a [`Flush`]. `answers` says whether some answer jobs.
-pub fn count_group(group: Param, flush: &Flush, fresh: &str, moved: Option<&str>, answers: bool) -> Statement {
+/// Counts a group whose events are `fresh`; ?1 and ?2 are the counts and the number of a [`Flush`], `moved`
+/// selects how it has moved jobs. `answers` says whether some answer jobs.
+pub fn count_group(fresh: &str, moved: Option<&str>, answers: bool) -> String {
     let stored = format!(
         "SELECT 'e ' || e.kind AS k, 'e *' AS other, count(*) AS n FROM {fresh} GROUP BY e.kind \
-         UNION ALL SELECT key, key, value FROM json_each(?2) WHERE totals.flush < ?3"
+         UNION ALL SELECT key, key, value FROM json_each(?1) WHERE totals.flush < ?2"
     );
     let deltas = match moved {
         Some(moved) => format!("{stored} UNION ALL {moved}"),
@@ -117,15 +119,12 @@ pub fn count_group(group: Param, flush: &Flush, fresh: &str, moved: Option<&str>
     } else {
         "early".to_owned()
     };
-    Statement {
-        sql: format!(
-            "UPDATE totals SET counts = {counts}, stored = stored + (SELECT count(*) FROM {fresh}), \
-             last_seq = (SELECT max(e.seq) FROM {fresh}), flush = max(flush, ?3), early = {early}, \
-             since_ms = CASE since_ms WHEN 0 THEN (SELECT min(e.came_ms) FROM {fresh}) ELSE since_ms END \
-             WHERE EXISTS (SELECT 1 FROM {fresh})"
-        ),
-        params: vec![group, json(&flush.counts), integer(flush.number)],
-    }
+    format!(
+        "UPDATE totals SET counts = {counts}, stored = stored + (SELECT count(*) FROM {fresh}), \
+         last_seq = (SELECT max(e.seq) FROM {fresh}), flush = max(flush, ?2), early = {early}, \
+         since_ms = CASE since_ms WHEN 0 THEN (SELECT min(e.came_ms) FROM {fresh}) ELSE since_ms END \
+         WHERE EXISTS (SELECT 1 FROM {fresh})"
+    )
 }
 
 /// The bucket of a time in milliseconds, as [`crate::market::histogram::bucket`] has it.

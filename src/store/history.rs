@@ -85,12 +85,13 @@ const COLUMNS: &str = "t.stored, (SELECT json_group_object(s, n) FROM ( \
 /// what is too old goes.
 pub fn snapshot(minute: u64, first_of_hour: bool) -> Vec<Statement> {
     let mut list = vec![Statement {
-        sql: format!("INSERT OR IGNORE INTO history (minute, hour, stored, states, results) SELECT ?1, ?2, {COLUMNS}"),
+        sql: format!("INSERT OR IGNORE INTO history (minute, hour, stored, states, results) SELECT ?1, ?2, {COLUMNS}")
+            .into(),
         params: vec![integer(minute), integer(u64::from(first_of_hour))],
     }];
     if first_of_hour {
         list.push(Statement {
-            sql: "DELETE FROM history WHERE minute < ?1 AND NOT hour OR minute < ?2".to_owned(),
+            sql: "DELETE FROM history WHERE minute < ?1 AND NOT hour OR minute < ?2".into(),
             params: vec![integer(minute.saturating_sub(DAY)), integer(minute.saturating_sub(MONTH))],
         });
     }
@@ -109,11 +110,12 @@ pub fn read(step: Step, now: u64) -> Vec<Statement> {
             sql: format!(
                 "SELECT {object} FROM (SELECT minute * 60 AS at, stored, states, results FROM history \
                  WHERE minute >= ?1 AND {which} ORDER BY minute)"
-            ),
+            )
+            .into(),
             params: vec![integer((now / 60).saturating_sub(kept))],
         },
         Statement {
-            sql: format!("SELECT {object} FROM (SELECT cast(?1 AS INTEGER) AS at, {COLUMNS})"),
+            sql: format!("SELECT {object} FROM (SELECT cast(?1 AS INTEGER) AS at, {COLUMNS})").into(),
             params: vec![integer(now)],
         },
     ]

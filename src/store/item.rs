@@ -1,60 +1,67 @@
-//! A group of events as the one JSON parameter its statements share.
+//! A group of events as the JSON parameter its statements share.
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::write::NewEvent;
 use super::{PRIVATE, deletion, key};
 use crate::market::privacy;
 use crate::market::{JobRole, Part};
 use crate::nostr::deletion::Target;
-use crate::nostr::{Event, EventId, PublicKey, kind};
+use crate::nostr::{EventId, PublicKey, kind};
 
 /// The letter of the tags a private event has for its readers.
 pub const READER: u8 = b'>';
 
-/// What searches and rules need of an event.
+/// One element of the group parameter. What is empty is left out, and reads as NULL.
 #[derive(Serialize)]
-struct Head {
+pub struct Item {
+    /// Its number in the group, from 1.
+    n: usize,
     id: EventId,
     pubkey: PublicKey,
     kind: u16,
     created_at: u64,
-}
-
-/// One element of the group parameter.
-#[derive(Serialize)]
-pub struct Item<'a> {
-    e: Head,
-    /// The event's canonical text, for the one statement that keeps it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    f: Option<&'a RawValue>,
+    /// Where its canonical text begins in the texts' parameter, from 1, and how long it is; in bytes.
+    f: (usize, usize),
     /// Its shelf.
     s: u32,
     /// When it came, Unix milliseconds.
     m: u64,
     /// What there is one of per author and kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
     d: Option<String>,
     /// Keys of its tags, each once.
     k: Vec<String>,
     /// Unix seconds it expires at.
+    #[serde(skip_serializing_if = "Option::is_none")]
     x: Option<u64>,
     /// Keys of deletions that would keep it out.
     b: Vec<String>,
     /// Deletions it makes: key and the `created_at` it reaches to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub t: Vec<(String, u64)>,
     /// Ids it deletes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     i: Vec<EventId>,
     /// Kind and `d` key of the coordinates it deletes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     a: Vec<(u16, String)>,
     /// Whether it makes its author vanish.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub v: bool,
     /// Its part in a job.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub j: Option<JobItem>,
-    /// Unix seconds until which the job it asks is remembered.
-    u: u64,
     /// Results it labels (NIP-32).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub l: Option<Vec<EventId>>,
+}
+
+impl Item {
+    /// Whether newer events replace it.
+    pub fn is_replaceable(&self) -> bool {
+        self.d.is_some() && self.j.is_none()
+    }
 }
 
 /// An event's part in a job.
@@ -62,9 +69,8 @@ pub struct Item<'a> {
 pub struct JobItem {
     /// The job.
     i: EventId,
-    /// Whether it answers the job; else it is the request.
-    pub a: bool,
     /// Whether it is a result.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     r: bool,
     /// The state it brings the job to.
     z: u8,
@@ -73,45 +79,20 @@ pub struct JobItem {
     /// Customer.
     c: PublicKey,
     /// Who was asked.
-    p: Option<Vec<PublicKey>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    p: Vec<PublicKey>,
     /// Whether it says that it is encrypted.
     y: bool,
-    /// Tags of its readers, should the job be encrypted.
-    w: Vec<String>,
-    /// The key of the deletion that cancels the job.
-    q: String,
+    /// Of a request: Unix seconds until which the job is remembered.
+    u: u64,
 }
 
-impl Item<'_> {
-    /// Leaves the text out.
-    pub fn without_text(mut self) -> Self {
-        self.f = None;
-        self
-    }
-
-    /// Whether newer events replace it.
-    pub fn is_replaceable(&self) -> bool {
-        self.d.is_some() && self.j.is_none()
-    }
-
-    /// Whether it is a job request.
-    pub fn is_request(&self) -> bool {
-        self.j.as_ref().is_some_and(|job| !job.a)
-    }
-
-    /// Whether it answers a job.
-    pub fn is_answer(&self) -> bool {
-        self.j.as_ref().is_some_and(|job| job.a)
-    }
-}
-
-/// Writes one event down; `text` is its canonical text.
-pub fn item<'a>(new: &NewEvent, text: &'a RawValue) -> Item<'a> {
+/// Writes one event down, number `n` in its group, whose canonical text begins at byte `at` (from 1).
+pub fn item(new: &NewEvent, n: usize, at: usize) -> Item {
     let event = &new.event;
     let part = new.part.as_ref();
     // Whether the job of an answer is encrypted is known to the database.
     let readers = privacy::readers(event, part, false);
-    let shelf = u32::from(event.kind) + if readers.is_some() { PRIVATE } else { 0 };
     let tags = event.tags.iter().filter_map(|tag| tag.indexed()).map(|(letter, value)| key::of(letter, value));
     let mut keys: Vec<String> = tags.chain(readers.iter().flatten().map(reader)).collect();
     keys.sort_unstable();
@@ -122,9 +103,13 @@ pub fn item<'a>(new: &NewEvent, text: &'a RawValue) -> Item<'a> {
     };
     let labelled = || event.tag_values("e").filter_map(EventId::parse).collect();
     let mut item = Item {
-        e: Head { id: event.id, pubkey: event.pubkey, kind: event.kind, created_at: event.created_at },
-        f: Some(text),
-        s: shelf,
+        n,
+        id: event.id,
+        pubkey: event.pubkey,
+        kind: event.kind,
+        created_at: event.created_at,
+        f: (at, new.text.len()),
+        s: u32::from(event.kind) + if readers.is_some() { PRIVATE } else { 0 },
         m: new.came_ms,
         d: one_of,
         k: keys,
@@ -134,8 +119,7 @@ pub fn item<'a>(new: &NewEvent, text: &'a RawValue) -> Item<'a> {
         i: Vec::new(),
         a: Vec::new(),
         v: false,
-        j: part.map(|part| job_item(part, event)),
-        u: new.remember_until,
+        j: part.map(|part| job_item(part, new.remember_until)),
         l: (event.kind == kind::LABEL).then(labelled),
     };
     for target in &new.deletes {
@@ -149,18 +133,16 @@ pub fn item<'a>(new: &NewEvent, text: &'a RawValue) -> Item<'a> {
     item
 }
 
-fn job_item(part: &Part, event: &Event) -> JobItem {
+fn job_item(part: &Part, remember_until: u64) -> JobItem {
     JobItem {
         i: part.job,
-        a: part.is_answer(),
         r: part.role == JobRole::Result,
         z: part.state.rank(),
         n: part.kind,
         c: part.customer,
-        p: (!part.providers.is_empty()).then(|| part.providers.clone()),
+        p: part.providers.clone(),
         y: part.encrypted,
-        w: part.is_answer().then(|| part.parties(event)).iter().flatten().map(reader).collect(),
-        q: deletion::key(&part.customer, &Target::Event(part.job)),
+        u: remember_until,
     }
 }
 

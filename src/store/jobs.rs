@@ -7,28 +7,28 @@
 //! 100 more when there was feedback, 1000 more when there was a result; -1 for a new job, -2 for one
 //! whose answers were here before its request.
 
-use super::{MAX_INTEGER, PRIVATE, Statement, counts, integer, json};
+use super::group::Of;
+use super::{MAX_INTEGER, PRIVATE, counts};
 use crate::market::State;
-use crate::nostr::EventId;
 
 /// What keeps an answer from agreeing with its job's request, when that is known: `customer`, `kind` or
-/// `provider`; when it is not, that there are enough answers (`early`). For the answer `g`.
+/// `provider`; when it is not, that there are enough answers (`early`). For the answer `g` and its job `j`,
+/// if there is one.
 pub fn disagrees() -> String {
-    format!("(SELECT CASE WHEN j.kind IS NULL THEN iif(j.held >= {MAX_EARLY}, 'early', NULL) {DISAGREES})")
+    format!(
+        "CASE WHEN j.kind IS NULL THEN iif(j.held >= {MAX_EARLY}, 'early', NULL) \
+           WHEN j.customer <> g.v->>'$.j.c' THEN 'customer' WHEN j.kind <> g.v->>'$.j.n' THEN 'kind' \
+           WHEN j.providers IS NOT NULL AND NOT EXISTS (SELECT 1 FROM json_each(j.providers) AS p \
+             WHERE p.value = g.v->>'$.pubkey') THEN 'provider' END"
+    )
 }
 
-const DISAGREES: &str = "WHEN j.customer <> g.value->>'$.j.c' THEN 'customer' \
-    WHEN j.kind <> g.value->>'$.j.n' THEN 'kind' \
-    WHEN j.providers IS NOT NULL AND NOT EXISTS (SELECT 1 FROM json_each(j.providers) AS p \
-      WHERE p.value = g.value->>'$.e.pubkey') THEN 'provider' END \
-    FROM jobs AS j WHERE j.id = g.value->>'$.j.i'";
+/// Whether the customer has cancelled the job of the answer `g`.
+pub const CANCELLED: &str =
+    "EXISTS (SELECT 1 FROM deletions AS q WHERE q.key = (g.v->>'$.j.c') || ' ' || (g.v->>'$.j.i'))";
 
-/// Whether the customer has cancelled the job of `g`.
-pub const CANCELLED: &str = "EXISTS (SELECT 1 FROM deletions AS q WHERE q.key = g.value->>'$.j.q')";
-
-/// Whether the job of the answer `g` is known to be encrypted.
-pub const ENCRYPTED: &str =
-    "EXISTS (SELECT 1 FROM jobs AS j WHERE j.id = g.value->>'$.j.i' AND j.encrypted AND NOT g.value->>'$.j.y')";
+/// Whether the job `j` of the answer `g` is encrypted, which the answer does not say; NULL when that is not known.
+pub const ENCRYPTED: &str = "j.encrypted AND NOT g.v->>'$.j.y'";
 
 /// What a job counts as, before it is changed.
 const MARK: &str = "was = CASE WHEN jobs.batch = (SELECT last_seq FROM totals) THEN jobs.was \
@@ -53,22 +53,23 @@ const REPORTED: &str = "min(CASE WHEN e.d IS NULL THEN e.came_ms END)";
 const ANSWERED: &str = "min(CASE WHEN e.d IS NOT NULL THEN e.came_ms END)";
 const FIRST: &str = "substr(min(CASE WHEN e.d IS NOT NULL THEN printf('%016d', e.seq) || e.pubkey END), 17)";
 
-/// Jobs whose requests are fresh; `fresh` are the group's fresh events.
-pub fn request(fresh: &str) -> String {
+/// Jobs whose requests, of the list `g`, are fresh.
+pub fn request() -> String {
     format!(
         "INSERT INTO jobs (id, held, until, state, kind, customer, providers, encrypted, asked_ms, batch, was) \
-         SELECT e.id, 1, g.value->>'$.u', 0, e.kind, e.pubkey, g.value->>'$.j.p', g.value->>'$.j.y', e.came_ms, \
+         SELECT e.id, 1, g.v->>'$.j.u', 0, e.kind, e.pubkey, g.v->>'$.j.p', g.v->>'$.j.y', e.came_ms, \
            (SELECT last_seq FROM totals), -1 \
-         FROM {fresh} WHERE g.value->>'$.j.i' = e.id \
+         FROM g CROSS JOIN events AS e ON e.id = g.v->>'$.id' AND e.seq > (SELECT last_seq FROM totals) \
+         WHERE g.v->>'$.j.i' IS NOT NULL \
          ON CONFLICT (id) DO UPDATE SET {MARK}, held = jobs.held + 1, until = excluded.until, kind = excluded.kind, \
            customer = excluded.customer, providers = excluded.providers, encrypted = excluded.encrypted, \
            asked_ms = excluded.asked_ms"
     )
 }
 
-/// For `requests` that came after answers. Removes the answers that do not agree, hides those of encrypted
-/// jobs, works out the state anew, and credits the providers.
-pub fn reconcile(requests: &[EventId]) -> Vec<Statement> {
+/// For requests that came after answers; ?1 is a list of the requests' ids. Removes the answers that do not
+/// agree, hides those of encrypted jobs, works out the state anew, and credits the providers.
+pub fn reconcile() -> Vec<(String, Of)> {
     // Known by this group, and by no other.
     let late = |job: &str| {
         format!("{job}.was = {LATE} AND {job}.kind IS NOT NULL AND {job}.batch = (SELECT last_seq FROM totals)")
@@ -118,31 +119,25 @@ pub fn reconcile(requests: &[EventId]) -> Vec<Statement> {
         late("jobs"),
     );
     let dealt = format!("{answers} AND e.pubkey <> j.customer");
-    let requests = json(&requests);
-    let of_requests = |sql: String| Statement { sql, params: vec![requests.clone()] };
+    let of_requests = |sql: String| (sql, Of::Requests);
     let mut list = vec![of_requests(mark)];
-    let marked = remove("SELECT seq FROM events WHERE step = -1");
-    list.extend(marked.map(|sql| Statement { sql, params: vec![] }));
+    list.extend(remove("SELECT seq FROM events WHERE step = -1").map(|sql| (sql, Of::Nothing)));
     list.extend(hide.map(of_requests));
     list.extend([state, providers(&dealt), active(&dealt), dealings(&dealt)].map(of_requests));
     list
 }
 
-/// Jobs with fresh answers.
+/// Jobs with answers that are `fresh`.
 pub fn answer(fresh: &str) -> String {
     format!(
         "INSERT INTO jobs (id, held, until, state, reported_ms, answered_ms, first, batch, was) \
-         SELECT g.value->>'$.j.i', count(*), 0, \
-           max(CASE WHEN {CANCELLED} THEN {cancelled} ELSE e.step END), \
-           {REPORTED}, {ANSWERED}, {FIRST}, \
-           (SELECT last_seq FROM totals), -1 \
-         FROM {fresh} WHERE g.value->>'$.j.a' GROUP BY g.value->>'$.j.i' \
+         SELECT e.job, count(*), 0, max(e.step), {REPORTED}, {ANSWERED}, {FIRST}, (SELECT last_seq FROM totals), -1 \
+         FROM {fresh} WHERE e.job <> e.id GROUP BY e.job \
          ON CONFLICT (id) DO UPDATE SET {MARK}, held = jobs.held + excluded.held, \
            state = max(jobs.state, excluded.state), \
            reported_ms = coalesce(jobs.reported_ms, excluded.reported_ms), \
            answered_ms = coalesce(jobs.answered_ms, excluded.answered_ms), \
-           first = coalesce(jobs.first, excluded.first)",
-        cancelled = State::Cancelled.rank(),
+           first = coalesce(jobs.first, excluded.first)"
     )
 }
 
@@ -150,7 +145,7 @@ pub fn answer(fresh: &str) -> String {
 pub fn cancel(requests: &str) -> String {
     format!(
         "UPDATE jobs SET {MARK}, state = {cancelled} WHERE kind IS NOT NULL AND (id, customer) IN ( \
-         SELECT i.value, g.value->>'$.e.pubkey' FROM {requests} CROSS JOIN json_each(g.value, '$.i') AS i)",
+         SELECT i.value, g.v->>'$.pubkey' FROM {requests} CROSS JOIN json_each(g.v, '$.i') AS i)",
         cancelled = State::Cancelled.rank(),
     )
 }
@@ -159,31 +154,26 @@ pub fn cancel(requests: &str) -> String {
 pub fn cancelled(requests: &str) -> String {
     format!(
         "SELECT DISTINCT id || ' ' || pubkey AS r FROM (SELECT j.id, e.pubkey \
-         FROM {requests} CROSS JOIN json_each(g.value, '$.i') AS i CROSS JOIN jobs AS j ON j.id = i.value \
-           AND j.customer = g.value->>'$.e.pubkey' AND j.state < {cancelled} \
+         FROM {requests} CROSS JOIN json_each(g.v, '$.i') AS i CROSS JOIN jobs AS j ON j.id = i.value \
+           AND j.customer = g.v->>'$.pubkey' AND j.state < {cancelled} \
          CROSS JOIN tags AS t ON t.tag = 'e=' || j.id \
          CROSS JOIN events AS e ON e.seq = t.seq AND e.job = j.id AND e.id <> j.id LIMIT {MAX_TOLD})",
         cancelled = State::Cancelled.rank(),
     )
 }
 
-/// Forgets what is known of keys that vanish, besides their events.
-pub fn vanish() -> [String; 3] {
-    // A request that is here already says nothing of what came after it.
-    ["providers WHERE pubkey", "dealings WHERE provider", "dealings WHERE customer"].map(|rows| {
-        format!(
-            "DELETE FROM {rows} IN (SELECT g.value->>'$.e.pubkey' FROM json_each(?1) AS g WHERE g.value->>'$.v' \
-             AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.id = g.value->>'$.e.id'))"
-        )
-    })
+/// Forgets what is known of keys that vanish, besides their events; `keys` selects them.
+pub fn vanish(keys: &str) -> [String; 3] {
+    ["providers WHERE pubkey", "dealings WHERE provider", "dealings WHERE customer"]
+        .map(|rows| format!("DELETE FROM {rows} IN ({keys})"))
 }
 
 /// The group's answers to jobs whose request is known, as `e` and `j`. What somebody asks himself says
 /// nothing.
 pub fn dealt(fresh: &str) -> String {
     format!(
-        "{fresh} CROSS JOIN jobs AS j ON j.id = g.value->>'$.j.i' AND j.kind IS NOT NULL \
-         WHERE g.value->>'$.j.a' AND e.pubkey <> j.customer"
+        "{fresh} CROSS JOIN jobs AS j ON j.id = e.job AND j.kind IS NOT NULL \
+         WHERE e.job <> e.id AND e.pubkey <> j.customer"
     )
 }
 
@@ -226,51 +216,50 @@ pub fn dealings(dealt: &str) -> String {
     )
 }
 
-/// The jobs this group has moved, as counts leave and come.
-pub fn moved() -> String {
-    let entry = |key: String, other: String, n: &str, when: &str| {
-        format!("json_array(CASE WHEN {when} THEN {key} END, {other}, {n})")
+/// The jobs this group has moved, as counts leave and come: those of its `fresh` events, and when it
+/// `deletes` those that ?3, the list of others, may have cancelled.
+pub fn moved(fresh: &str, deletes: bool) -> String {
+    let cancelled = "UNION SELECT i.value FROM json_each(?3) AS g CROSS JOIN json_each(g.value, '$.i') AS i";
+    let cancelled = if deletes { cancelled } else { "" };
+    let first = |at: &str, flag: &str| {
+        format!("CASE WHEN j.{at} IS NOT NULL AND (j.was < 0 OR NOT {flag}) THEN max(0, j.{at} - j.asked_ms) END")
     };
-    let first = |at: &str, flag: &str| format!("{at} IS NOT NULL AND (j.was < 0 OR NOT {flag})");
-    let time = |letter: &str, at: &str, flag: &str| {
-        let key = format!("'{letter} ' || {}", counts::bucket(&format!("max(0, {at} - j.asked_ms)")));
-        entry(key, "NULL".to_owned(), "1", &first(at, flag))
+    let time = |letter: &str| {
+        let bucket = counts::bucket(letter);
+        format!("SELECT '{letter} ' || {bucket}, NULL, count(*) FROM m WHERE {letter} IS NOT NULL GROUP BY 1")
     };
-    let sum = |letter: &str, at: &str, flag: &str| {
-        let ms = format!("max(0, {at} - j.asked_ms)");
-        entry(format!("'{letter} sum'"), "NULL".to_owned(), &ms, &first(at, flag))
-    };
-    let (was, now) = (state_name("(j.was % 100)"), state_name("j.state"));
-    let entries = [
-        entry(format!("'j ' || j.kind || ' ' || {was}"), format!("'j * ' || {was}"), "-1", "j.was >= 0"),
-        entry(format!("'j ' || j.kind || ' ' || {now}"), format!("'j * ' || {now}"), "1", "true"),
-        time("f", "j.reported_ms", "(j.was / 100 % 10)"),
-        time("r", "j.answered_ms", "(j.was / 1000)"),
-        sum("f", "j.reported_ms", "(j.was / 100 % 10)"),
-        sum("r", "j.answered_ms", "(j.was / 1000)"),
-    ];
+    let sum =
+        |letter: &str| format!("SELECT '{letter} sum' AS k, NULL AS other, sum({letter}) AS n FROM m HAVING n > 0");
+    let (was, now) = (state_name("(was % 100)"), state_name("state"));
     format!(
-        "SELECT m.value->>0 AS k, m.value->>1 AS other, m.value->>2 AS n FROM ( \
-           SELECT g.value->>'$.j.i' AS id FROM json_each(?1) AS g WHERE g.value->>'$.j.i' IS NOT NULL \
-           UNION SELECT i.value FROM json_each(?1) AS g CROSS JOIN json_each(g.value, '$.i') AS i) AS n \
-         CROSS JOIN jobs AS j ON j.id = n.id AND j.kind IS NOT NULL AND j.batch = (SELECT last_seq FROM totals) \
-         CROSS JOIN json_each(json_array({})) AS m WHERE m.value->>0 IS NOT NULL",
-        entries.join(", ")
+        "SELECT k, other, n FROM (WITH m AS MATERIALIZED (SELECT j.kind, j.was, j.state, {} AS f, {} AS r \
+           FROM (SELECT e.job AS id FROM {fresh} WHERE e.job IS NOT NULL {cancelled} GROUP BY 1) AS i \
+           CROSS JOIN jobs AS j ON j.id = i.id AND j.kind IS NOT NULL AND j.batch = (SELECT last_seq FROM totals)) \
+         SELECT 'j ' || kind || ' ' || {was} AS k, 'j * ' || {was} AS other, -count(*) AS n \
+           FROM m WHERE was >= 0 GROUP BY kind, was % 100 \
+         UNION ALL SELECT 'j ' || kind || ' ' || {now}, 'j * ' || {now}, count(*) FROM m GROUP BY kind, state \
+         UNION ALL {} UNION ALL {} UNION ALL SELECT * FROM ({} UNION ALL {}))",
+        first("reported_ms", "(j.was / 100 % 10)"),
+        first("answered_ms", "(j.was / 1000)"),
+        time("f"),
+        time("r"),
+        sum("f"),
+        sum("r"),
     )
 }
 
 /// The word for a state's number.
 pub fn state_name(number: &str) -> String {
-    let states: Vec<String> =
-        State::ALL.iter().map(|state| format!("WHEN {} THEN '{}'", state.rank(), state.as_str())).collect();
-    format!("CASE {number} {} END", states.join(" "))
+    let mut states = State::ALL;
+    states.sort_by_key(|state| state.rank());
+    let names: Vec<String> = states.iter().map(|state| format!("\"{}\"", state.as_str())).collect();
+    format!("('[{}]'->>{number})", names.join(","))
 }
 
 /// Forgets the jobs of which nothing is held any more and that were to be remembered `until` then, in Unix
 /// seconds; 0 is for those whose request was never seen.
-pub fn forget(until: u64) -> Statement {
-    let sql = "DELETE FROM jobs WHERE held <= 0 AND until <= ?1".to_owned();
-    Statement { sql, params: vec![integer(until)] }
+pub fn forget(until: &str) -> String {
+    format!("DELETE FROM jobs WHERE held <= 0 AND until <= {until}")
 }
 
 /// What a provider deletes it cannot give again: a job has one result of each. For the deletion
@@ -278,8 +267,8 @@ pub fn forget(until: u64) -> Statement {
 pub fn spent(requests: &str) -> String {
     format!(
         "INSERT OR IGNORE INTO deletions (key, until) SELECT e.pubkey || ' result ' || e.job, {MAX_INTEGER} \
-         FROM {requests} CROSS JOIN json_each(g.value, '$.i') AS i CROSS JOIN events AS e \
-         ON e.id = i.value AND e.pubkey = g.value->>'$.e.pubkey' AND e.asked IS NOT NULL"
+         FROM {requests} CROSS JOIN json_each(g.v, '$.i') AS i CROSS JOIN events AS e \
+         ON e.id = i.value AND e.pubkey = g.v->>'$.pubkey' AND e.asked IS NOT NULL"
     )
 }
 

@@ -76,7 +76,7 @@ pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, no
          CROSS JOIN events AS e ON e.seq = n.value AND octet_length(e.json) <= {MAX_LABEL}",
         kind::LABEL
     );
-    vec![Statement { sql: found, params: params() }, Statement { sql: labels, params: params() }]
+    vec![Statement { sql: found.into(), params: params() }, Statement { sql: labels.into(), params: params() }]
 }
 
 /// The answer to [`handlers`].
@@ -121,7 +121,8 @@ pub fn providers_among<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u
             "SELECT v.value AS r FROM json_each(?1) AS v WHERE EXISTS (SELECT 1 FROM events AS e \
              WHERE e.pubkey = v.value AND e.shelf = {} AND (e.expires_at IS NULL OR e.expires_at > ?2))",
             kind::HANDLER
-        ),
+        )
+        .into(),
         params: vec![json(&keys), integer(now)],
     }
 }
@@ -136,7 +137,8 @@ pub fn seen<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64) -> Stat
              WHERE e.pubkey = v.value AND e.shelf = {}) \
              ON CONFLICT (pubkey) DO UPDATE SET seen = excluded.seen WHERE excluded.seen >= providers.seen + 60",
             kind::HANDLER
-        ),
+        )
+        .into(),
         params: vec![json(&keys), integer(now)],
     }
 }
@@ -145,8 +147,7 @@ pub fn seen<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64) -> Stat
 /// at most 10,000.
 pub fn active_providers(now: u64) -> Statement {
     Statement {
-        sql: "SELECT cast(count(*) AS TEXT) AS r FROM (SELECT 1 FROM providers WHERE active > ?1 LIMIT 10000)"
-            .to_owned(),
+        sql: "SELECT cast(count(*) AS TEXT) AS r FROM (SELECT 1 FROM providers WHERE active > ?1 LIMIT 10000)".into(),
         params: vec![integer(now.saturating_sub(3600) / ACTIVE_SLOT)],
     }
 }

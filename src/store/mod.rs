@@ -6,6 +6,7 @@
 
 pub mod counts;
 mod deletion;
+mod group;
 pub mod history;
 mod item;
 mod jobs;
@@ -16,16 +17,23 @@ pub mod sweep;
 pub mod write;
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 /// One SQL statement with its parameters `?1`, `?2`, …
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
-    /// Fixed text but for the shape of a filter; values are always parameters.
-    pub sql: String,
+    /// Fixed text but for the shape of a filter or a group; values are always parameters.
+    pub sql: Arc<str>,
     /// In order.
     pub params: Vec<Param>,
+}
+
+impl Statement {
+    fn new(sql: impl Into<Arc<str>>, params: Vec<Param>) -> Self {
+        Self { sql: sql.into(), params }
+    }
 }
 
 /// A bound value.

@@ -97,7 +97,7 @@ pub fn all(filter: &Filter, viewer: &Viewer) -> Vec<Statement> {
 
 /// A statement that finds nothing.
 pub fn nothing() -> Statement {
-    Statement { sql: "SELECT '' AS r WHERE false".to_owned(), params: vec![] }
+    Statement { sql: "SELECT '' AS r WHERE false".into(), params: vec![] }
 }
 
 /// The texts of events by number, one row each, in no order; decode them with [`decode`].
@@ -105,7 +105,8 @@ pub fn texts(seqs: &[u64]) -> Statement {
     let mut params = Params::default();
     let seqs = params.list(seqs);
     Statement {
-        sql: format!("SELECT e.seq || ' ' || e.json AS r FROM {seqs} AS s CROSS JOIN events AS e ON e.seq = s.value"),
+        sql: format!("SELECT e.seq || ' ' || e.json AS r FROM {seqs} AS s CROSS JOIN events AS e ON e.seq = s.value")
+            .into(),
         params: params.0,
     }
 }
@@ -116,7 +117,8 @@ pub fn log(after: u64, upto: u64) -> Statement {
         sql: format!(
             "SELECT seq || iif(shelf < {PRIVATE}, ' ', ' {HIDDEN}') || json AS r \
              FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq"
-        ),
+        )
+        .into(),
         params: vec![integer(after), integer(upto)],
     }
 }
@@ -287,7 +289,8 @@ fn by_id(ids: &BTreeSet<EventId>, filter: &Filter, wanted: u64, row: Row, viewer
             "SELECT {row} AS r FROM {list} AS v CROSS JOIN events AS s ON s.id = v.value WHERE {} \
              ORDER BY s.created_at DESC, s.id LIMIT {wanted}",
             checks.join(" AND ")
-        ),
+        )
+        .into(),
         params: params.0,
     }
 }
@@ -332,7 +335,7 @@ fn direct(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Vie
             )
         }
     };
-    Statement { sql, params: params.0 }
+    Statement { sql: sql.into(), params: params.0 }
 }
 
 fn general(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Viewer) -> Statement {
@@ -373,7 +376,8 @@ fn general(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Vi
             max_parts = MAX_PARTS + 1,
             max_found = MAX_FOUND + 1,
             row = row("e"),
-        ),
+        )
+        .into(),
         params: params.0,
     }
 }

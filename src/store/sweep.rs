@@ -58,8 +58,8 @@ pub fn find(now: u64) -> Vec<Statement> {
     let next = "SELECT min(r) AS r FROM (SELECT * FROM (SELECT expires_at AS r FROM events WHERE expires_at > ?1 \
                 ORDER BY expires_at LIMIT 1) UNION ALL SELECT * FROM (SELECT until AS r FROM jobs \
                 WHERE held <= 0 AND until > ?1 ORDER BY until LIMIT 1)) HAVING min(r) IS NOT NULL";
-    let with_now = |sql: &str| Statement { sql: text(sql), params: vec![integer(now)] };
-    let plain = |sql: &str| Statement { sql: text(sql), params: vec![] };
+    let with_now = |sql: &str| Statement { sql: text(sql).into(), params: vec![integer(now)] };
+    let plain = |sql: &str| Statement { sql: text(sql).into(), params: vec![] };
     vec![
         plain("SELECT pubkey || ' ' || until AS r FROM vanishing"),
         plain(&vanished),
@@ -100,7 +100,7 @@ pub fn decode(rows: &Rows) -> Result<Sweep, StoreError> {
 /// Removes what was found with all that belongs to it; a job that loses its request unanswered has
 /// expired, one whose customer vanishes is not remembered.
 pub fn remove(found: &Sweep) -> Vec<Statement> {
-    let list = |list: Param| move |sql: String| Statement { sql, params: vec![list.clone()] };
+    let list = |list: Param| move |sql: String| Statement { sql: sql.into(), params: vec![list.clone()] };
     let (with_seqs, with_vanished) = (list(json(&found.seqs)), list(json(&found.vanished)));
     let listed = "SELECT value FROM json_each(?1)";
     let (expired, name) = (State::Expired.rank(), State::Expired.as_str());
@@ -119,7 +119,7 @@ pub fn remove(found: &Sweep) -> Vec<Statement> {
         )),
     ];
     statements.extend(jobs::remove(listed).map(with_seqs));
-    statements.push(jobs::forget(found.forget));
+    statements.push(Statement::new(jobs::forget("?1"), vec![integer(found.forget)]));
     statements.push(with_vanished(
         "DELETE FROM vanishing WHERE (pubkey, until) IN (SELECT value->>0, value->>1 FROM json_each(?1))".to_owned(),
     ));

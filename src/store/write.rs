@@ -1,25 +1,31 @@
 //! Writing: a group of events as one atomic list of statements, and what became of each event.
 //!
-//! The group travels as one JSON parameter, so the number of statements does not grow with it. Every
+//! The group travels as a few parameters, so the number of statements does not grow with it. Every
 //! statement is idempotent: a group that landed although it was reported as failed may be written
 //! again, and counts nothing twice.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use serde_json::value::RawValue;
-
-use super::counts::{self, Flush, Totals, decode_totals, read_totals};
+use super::counts::{Flush, Totals, decode_totals};
+use super::group::{self, Of, Shape};
 use super::item::{Item, item};
-use super::{PRIVATE, Rows, Statement, StoreError, jobs};
+use super::{Param, Rows, Statement, StoreError, integer, json};
 use crate::market::Part;
 use crate::nostr::deletion::Target;
 use crate::nostr::{Event, EventId, PublicKey};
+
+/// Bytes of what an item has besides its tags, and of a deletion it makes.
+const ITEM: usize = 1000;
+const DELETION: usize = 300;
 
 /// An event on its way into the database.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
     /// Verified.
     pub event: Event,
+    /// Its canonical text, which is kept and sent.
+    pub text: Rc<str>,
     /// When it came, Unix milliseconds.
     pub came_ms: u64,
     /// Unix seconds from which on it is not served.
@@ -78,182 +84,69 @@ pub struct Committed {
     pub totals: Totals,
 }
 
-/// Whether a deletion keeps the group's event out.
-const BLOCKED: &str = "EXISTS (SELECT 1 FROM json_each(g.value, '$.b') AS b CROSS JOIN deletions AS t \
-    ON t.key = b.value AND t.until >= g.value->>'$.e.created_at')";
-
-/// The events that those of the group replace (NIP-01: older, or as old with a larger id).
-const REPLACED: &str = "SELECT e.seq FROM json_each(?1) AS g CROSS JOIN events AS e \
-    ON e.pubkey = g.value->>'$.e.pubkey' AND e.kind = g.value->>'$.e.kind' AND e.d = g.value->>'$.d' \
-    AND (e.created_at < g.value->>'$.e.created_at' \
-      OR e.created_at = g.value->>'$.e.created_at' AND e.id > g.value->>'$.e.id') \
-    WHERE g.value->>'$.j' IS NULL";
-
-/// The deletion requests of the group that nothing keeps out.
-fn requests() -> String {
-    format!("(SELECT g.value FROM json_each(?1) AS g WHERE json_array_length(g.value, '$.t') AND NOT {BLOCKED}) AS g")
-}
-
-/// The events that deletion requests of the group delete: by id, the author's own or gift wraps to
-/// them; or by coordinates.
-fn deleted() -> String {
-    let requests = requests();
-    format!(
-        "SELECT e.seq FROM {requests} CROSS JOIN json_each(g.value, '$.i') AS i CROSS JOIN events AS e \
-         ON e.id = i.value AND e.kind NOT IN (5, 62) AND (e.pubkey = g.value->>'$.e.pubkey' \
-           OR e.kind = 1059 AND EXISTS (SELECT 1 FROM json_each(e.keys) AS k \
-             WHERE k.value = 'p=' || (g.value->>'$.e.pubkey'))) \
-         UNION ALL \
-         SELECT e.seq FROM {requests} CROSS JOIN json_each(g.value, '$.a') AS a CROSS JOIN events AS e \
-         ON e.pubkey = g.value->>'$.e.pubkey' AND e.kind = a.value->>0 AND e.d = a.value->>1 \
-         AND e.created_at <= g.value->>'$.e.created_at'"
-    )
-}
-
-/// The events of the group that this batch has put in: above every number given before it.
-const FRESH: &str = "json_each(?1) AS g CROSS JOIN events AS e \
-    ON e.id = g.value->>'$.e.id' AND e.seq > (SELECT last_seq FROM totals)";
-
-/// Bytes `new` takes in the parameter of its group, about.
+/// Bytes `new` takes in the parameters of its group, about.
 pub fn parameter_size(new: &NewEvent) -> usize {
-    let text = RawValue::from_string(new.event.to_json());
-    text.ok().and_then(|text| serde_json::to_string(&item(new, &text)).ok()).map_or(0, |json| json.len())
-}
-
-/// Puts events of the group in. The winner among replaceable events of one group comes first, and of
-/// results of one provider the one that came first; the unique index ignores the rest.
-///
-/// A label (NIP-32) of a result that is held gets a tag `@=PUBKEY` for the result's author.
-fn insert(private: &str, labels: bool, which: &str) -> String {
-    let keys = if labels {
-        "CASE WHEN g.value->>'$.l' IS NULL THEN g.value->'$.k' ELSE (SELECT json_group_array(k) FROM ( \
-           SELECT value AS k FROM json_each(g.value, '$.k') UNION \
-           SELECT '@=' || r.pubkey FROM json_each(g.value, '$.l') AS l CROSS JOIN events AS r \
-             ON r.id = l.value AND r.asked IS NOT NULL)) END"
-            .to_owned()
-    } else if private == "false" {
-        "g.value->'$.k'".to_owned()
-    } else {
-        format!(
-            "CASE WHEN {private} THEN (SELECT json_group_array(k) FROM (SELECT value AS k \
-             FROM json_each(g.value, '$.k') UNION SELECT value FROM json_each(g.value, '$.j.w'))) \
-             ELSE g.value->'$.k' END"
-        )
-    };
-    format!(
-        "INSERT OR IGNORE INTO events \
-         (seq, id, pubkey, kind, shelf, created_at, expires_at, d, keys, job, step, asked, came_ms, json) \
-         SELECT t.last_seq + g.key + 1, g.value->>'$.e.id', g.value->>'$.e.pubkey', g.value->>'$.e.kind', \
-           g.value->>'$.s' + ({private}) * {PRIVATE}, g.value->>'$.e.created_at', g.value->>'$.x', g.value->>'$.d', \
-           {keys}, g.value->>'$.j.i', g.value->>'$.j.z', iif(g.value->>'$.j.r', g.value->>'$.j.n', NULL), \
-           g.value->>'$.m', g.value->'$.f' \
-         FROM json_each(?1) AS g CROSS JOIN totals AS t WHERE {which} AND NOT {BLOCKED} \
-         ORDER BY iif(g.value->>'$.j' IS NULL, -(g.value->>'$.e.created_at'), g.key), g.value->>'$.e.id'"
-    )
+    // Besides the text, an item has the event's tags and the deletions that concern it, and little else.
+    2 * new.text.len() + ITEM + DELETION * new.deletes.len()
 }
 
 /// The statements that store `group` atomically, and add `flush` to the totals; `early` says whether
 /// answers may be here whose request is among the group ([`Totals::early`]). Decode their answer with
 /// [`decode`].
 pub fn statements(group: &[NewEvent], flush: &Flush, early: bool) -> Vec<Statement> {
-    let texts: Vec<Option<Box<RawValue>>> =
-        group.iter().map(|new| RawValue::from_string(new.event.to_json()).ok()).collect();
-    let items: Vec<Item> =
-        group.iter().zip(&texts).filter_map(|(new, text)| Some(item(new, text.as_deref()?))).collect();
-    let whole = super::json(&items);
-    // The texts are most of it, and all but one or two statements can do without.
-    let items: Vec<Item> = items.into_iter().map(Item::without_text).collect();
-    let json = super::json(&items);
-    let with_group = |sql: String| Statement { sql, params: vec![json.clone()] };
-    let with_texts = |sql: String| Statement { sql, params: vec![whole.clone()] };
+    let (mut others, mut answers) = (Listed::default(), Listed::default());
+    let mut requests = Vec::new();
+    for (n, new) in group.iter().enumerate() {
+        match &new.part {
+            Some(part) if part.is_answer() => answers.add(new, n + 1),
+            part => {
+                requests.extend(part.iter().map(|part| part.job));
+                others.add(new, n + 1);
+            }
+        }
+    }
+    let any = |has: fn(&Item) -> bool| others.items.iter().any(has);
+    let shape = Shape {
+        others: !others.items.is_empty(),
+        labels: any(|item| item.l.is_some()),
+        requests: !requests.is_empty(),
+        early: early && !requests.is_empty(),
+        answers: !answers.items.is_empty(),
+        deletes: any(|item| !item.v && !item.t.is_empty()),
+        vanishes: any(|item| item.v),
+        replaces: any(Item::is_replaceable),
+    };
+    let (others, others_texts) = others.params();
+    let (answers, answers_texts) = answers.params();
+    let params = |of: Of| match of {
+        Of::Nothing => vec![],
+        Of::Others => vec![others.clone()],
+        Of::OthersTexts => vec![others.clone(), others_texts.clone()],
+        Of::AnswersTexts => vec![answers.clone(), answers_texts.clone()],
+        Of::Both => vec![others.clone(), answers.clone()],
+        Of::Requests => vec![json(&requests)],
+        Of::Flush => vec![json(&flush.counts), integer(flush.number)],
+        Of::FlushOthers => vec![json(&flush.counts), integer(flush.number), others.clone()],
+    };
+    group::plan(shape).iter().map(|(sql, of)| Statement { sql: sql.clone(), params: params(*of) }).collect()
+}
 
-    let any = |has: fn(&Item) -> bool| items.iter().any(has);
-    let (requested, answers, deletes) =
-        (any(|item| item.is_request()), any(|item| item.is_answer()), any(|item| !item.v && !item.t.is_empty()));
-    let mut list = read_totals();
-    let remember = |which: &str| {
-        with_group(format!(
-            "INSERT INTO deletions (key, until) SELECT t.value->>0, max(t.value->>1) \
-             FROM json_each(?1) AS g CROSS JOIN json_each(g.value, '$.t') AS t WHERE {which} GROUP BY t.value->>0 \
-             ON CONFLICT (key) DO UPDATE SET until = excluded.until WHERE excluded.until > until"
-        ))
-    };
-    // Who vanishes takes his deletion requests with him, so these come second and only if they stand.
-    if any(|item| item.v) {
-        list.push(remember("g.value->>'$.v'"));
+/// A list of events on its way into parameters.
+#[derive(Default)]
+struct Listed {
+    items: Vec<Item>,
+    texts: String,
+}
+
+impl Listed {
+    fn add(&mut self, new: &NewEvent, n: usize) {
+        self.items.push(item(new, n, self.texts.len() + 1));
+        self.texts.push_str(&new.text);
     }
-    if deletes {
-        list.push(with_group(jobs::cancelled(&requests())));
-        list.push(remember(&format!("NOT g.value->>'$.v' AND NOT {BLOCKED}")));
-        list.push(with_group(jobs::cancel(&requests())));
-        list.push(with_group(jobs::spent(&requests())));
-        list.extend(jobs::remove(&deleted()).map(with_group));
+
+    fn params(self) -> (Param, Param) {
+        (json(&self.items), Param::Text(self.texts))
     }
-    if any(|item| item.v) {
-        list.push(with_group(
-            "INSERT INTO vanishing (pubkey, until) SELECT g.value->>'$.e.pubkey', max(g.value->>'$.e.created_at') \
-             FROM json_each(?1) AS g WHERE g.value->>'$.v' \
-             AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.id = g.value->>'$.e.id') GROUP BY g.value->>'$.e.pubkey' \
-             ON CONFLICT (pubkey) DO UPDATE SET until = max(until, excluded.until)"
-                .to_owned(),
-        ));
-        list.extend(jobs::vanish().map(with_group));
-    }
-    if any(|item| item.is_replaceable()) {
-        let replaced = format!("{REPLACED} AND NOT {BLOCKED}");
-        list.push(with_group(jobs::delete_tags(&replaced)));
-        list.push(with_group(format!("DELETE FROM events WHERE seq IN ({replaced})")));
-    }
-    if !items.iter().all(Item::is_answer) {
-        let others = if answers { "g.value->>'$.j.a' IS NOT 1" } else { "true" };
-        list.push(with_texts(insert("false", any(|item| item.l.is_some()), others)));
-    }
-    if requested {
-        list.push(with_group(jobs::request(FRESH)));
-    }
-    if requested && early {
-        let ids: Vec<EventId> =
-            group.iter().filter_map(|new| new.part.as_ref()).filter(|p| !p.is_answer()).map(|p| p.job).collect();
-        list.extend(jobs::reconcile(&ids));
-    }
-    if answers {
-        let agree = format!(
-            "g.value->>'$.j.a' AND {} IS NULL AND NOT (g.value->>'$.j.r' AND {})",
-            jobs::disagrees(),
-            jobs::CANCELLED
-        );
-        list.push(with_texts(insert(jobs::ENCRYPTED, false, &agree)));
-        list.push(with_group(jobs::answer(FRESH)));
-        let dealt = jobs::dealt(FRESH);
-        list.extend([jobs::providers(&dealt), jobs::active(&dealt), jobs::dealings(&dealt)].map(with_group));
-    }
-    list.push(with_group(format!(
-        "INSERT OR IGNORE INTO tags (tag, shelf, created_at, id, seq, expires_at) \
-         SELECT k.value, e.shelf, e.created_at, e.id, e.seq, e.expires_at \
-         FROM {FRESH} CROSS JOIN json_each(e.keys) AS k"
-    )));
-    let moved = (requested || answers || deletes).then(jobs::moved);
-    list.push(counts::count_group(json.clone(), flush, FRESH, moved.as_deref(), answers));
-    if deletes || requested && early {
-        list.push(jobs::forget(0));
-    }
-    let refused = if answers {
-        format!(
-            "WHEN e.seq IS NULL AND g.value->>'$.j.a' AND {disagrees} IS NOT NULL THEN {disagrees} \
-             WHEN e.seq IS NULL AND g.value->>'$.j.r' AND {cancelled} THEN 'cancelled'",
-            disagrees = jobs::disagrees(),
-            cancelled = jobs::CANCELLED
-        )
-    } else {
-        String::new()
-    };
-    list.push(with_group(format!(
-        "SELECT (g.value->>'$.e.id') || ' ' || CASE WHEN {BLOCKED} THEN 'deleted' {refused} \
-         WHEN e.seq IS NULL THEN 'superseded' WHEN e.shelf < {PRIVATE} THEN e.seq ELSE e.seq || ' private' END AS r \
-         FROM json_each(?1) AS g LEFT JOIN events AS e ON e.id = g.value->>'$.e.id'"
-    )));
-    list.extend(read_totals());
-    list
 }
 
 /// What the answer to [`statements`] says of the events with `ids`.

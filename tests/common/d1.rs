@@ -36,7 +36,7 @@ impl D1 {
                     Param::Text(text) => json!(text),
                     Param::Integer(number) => json!(number),
                 });
-                json!({ "sql": statement.sql, "params": params.collect::<Vec<_>>() })
+                json!({ "sql": &*statement.sql, "params": params.collect::<Vec<_>>() })
             })
             .collect();
         let line = json!(list).to_string() + "\n";

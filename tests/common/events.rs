@@ -61,6 +61,7 @@ impl Author {
 /// An event on its way into the store, with nothing the engine would add but its part in a job.
 pub fn new_event(event: &Event) -> NewEvent {
     NewEvent {
+        text: event.to_json().into(),
         came_ms: event.created_at * 1000,
         expires_at: event.expiration().unwrap(),
         deletes: deletion::targets(event, &[]),

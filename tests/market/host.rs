@@ -35,13 +35,10 @@ enum Commit {
     Sweep(Vec<EventId>, u64),
 }
 
-#[derive(Deserialize)]
+/// An element of a group's lists.
+#[derive(Clone, Deserialize)]
 struct Item {
-    e: Named,
-}
-
-#[derive(Deserialize)]
-struct Named {
+    n: usize,
     id: EventId,
 }
 
@@ -162,17 +159,20 @@ impl Host {
     /// list of numbers, which must be those of events that have expired.
     fn next_commit(&mut self) -> Commit {
         let statements = self.world.next_commit().unwrap();
+        // The last statement but one reads both lists of a group.
+        let lists = statements.iter().rev().nth(1).map(|statement| statement.params.as_slice());
+        if let Some([Param::Text(others), Param::Text(answers)]) = lists {
+            let list = |text: &str| serde_json::from_str::<Vec<Item>>(text).unwrap();
+            let mut group = [list(others), list(answers)].concat();
+            group.sort_by_key(|item| item.n);
+            return Commit::Group(group.into_iter().map(|item| item.id).collect());
+        }
         let params: Vec<Param> = statements.iter().flat_map(|statement| statement.params.clone()).collect();
         let text = params.iter().find_map(|param| match param {
             Param::Text(text) => Some(text.clone()),
             Param::Integer(_) => None,
         });
         let text = text.unwrap();
-        if let Ok(group) = serde_json::from_str::<Vec<Item>>(&text)
-            && !group.is_empty()
-        {
-            return Commit::Group(group.into_iter().map(|item| item.e.id).collect());
-        }
         let sql = format!("SELECT id FROM events WHERE seq IN (SELECT value FROM json_each('{text}'))");
         let ids: Vec<EventId> = self.world.column(&sql).iter().map(|id| EventId::parse(id).unwrap()).collect();
         for id in &ids {

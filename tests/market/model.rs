@@ -213,10 +213,9 @@ impl Model {
     }
 
     fn answer(&mut self, ev: &Ev, came: u64) {
-        let cancelled = self.deleted.contains(&(ev.customer, ev.job));
         let job = self.jobs.entry(ev.job).or_default();
         job.held.insert(ev.id());
-        job.state = job.state.max(if cancelled { rank("cancelled") } else { says(ev) });
+        job.state = job.state.max(says(ev));
         let first = if ev.role == Role::Result { &mut job.answered } else { &mut job.reported };
         match first {
             Some((at, group)) if *group == self.groups => *at = came.min(*at),

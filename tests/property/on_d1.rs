@@ -35,7 +35,7 @@ pub struct Asked<'a> {
 
 /// Forgets everything.
 pub fn clear(d1: &mut D1) {
-    let sql = |sql: String| Statement { sql, params: vec![] };
+    let sql = |sql: String| Statement { sql: sql.into(), params: vec![] };
     let tables = ["events", "tags", "jobs", "deletions", "vanishing"];
     let mut statements = tables.map(|table| sql(format!("DELETE FROM {table}"))).to_vec();
     statements.push(sql("UPDATE totals SET last_seq = 0, stored = 0, flush = 0, counts = '{}'".to_owned()));

@@ -1,0 +1,111 @@
+// `npm run bench`: measures the release build of the Worker and prints one table; a whole run is written to
+// bench/RESULTS.md. `npm run bench -- --url ws://…` measures any relay.
+import { readFileSync, writeFileSync } from "node:fs";
+import { cpus, totalmem } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { build } from "../scripts/build.mjs";
+import { ROOT, fail, say } from "../scripts/run.mjs";
+import { setup } from "../scripts/setup.mjs";
+import { buildGenerator, buildProbe } from "./build.mjs";
+import { start } from "./host.mjs";
+import { limits as measureLimits } from "./limits.mjs";
+import * as sections from "./sections.mjs";
+
+const NAMES = ["ingest", "latency", "fanout", "queries", "stored", "engine", "memory", "size"];
+const AT_ANY_RELAY = NAMES.slice(0, 4);
+const STORED = [100_000, 1_000_000];
+const HELP = `npm run bench -- [options]
+  --only NAMES   some sections, separated by commas: ${NAMES.join(", ")}
+  --url URL      measure the relay at ws://… (${AT_ANY_RELAY.join(", ")}); it must take jobs of keys it does not know
+  --relay NAME   the URL it calls itself by in AUTH, if that is another
+  --quick        a moment of each: whether all works, not how fast`;
+
+/** Measures; the rows of the table. */
+export async function measure({ only = NAMES, url = null, relay = null, quick = false }) {
+  await buildGenerator();
+  const wanted = (name) => only.includes(name);
+  const rows = [];
+  const section = async (name, work) => {
+    if (!wanted(name)) return;
+    say(`measuring: ${name}`);
+    rows.push(...(await work()));
+  };
+  if (url !== null) {
+    const target = ["--url", url, ...(relay ? ["--relay", relay] : [])];
+    for (const name of AT_ANY_RELAY) await section(name, () => sections[name](target, { quick }));
+    return rows;
+  }
+  await buildProbe();
+  const host = await start({ probe: true });
+  const target = sections.hostTarget(host);
+  say("measuring: the limits");
+  const limits = await measureLimits(host, { quick });
+  rows.push(...limitRows(limits));
+  await section("ingest", () => sections.ingest(target, { quick, limits, stats: host.stats }));
+  await section("latency", () => sections.latency(target, { quick }));
+  await section("fanout", () => sections.fanout(target, { quick, limits }));
+  await section("queries", () => sections.queries(target, { quick }));
+  await host.stop();
+  await section("stored", () => sections.storedQueries(quick ? [] : STORED));
+  await section("engine", () => sections.engine({ quick }));
+  await section("memory", () => (quick ? [] : sections.memory()));
+  await section("size", () => sections.size());
+  return rows;
+}
+
+function limitRows({ verify, share, echo, best }) {
+  const shares = Object.entries(share).map(([size, micros]) => `${Math.round(micros)} in one of ${size}`);
+  return [
+    { what: "limit: a verification in workerd", figure: `${verify.toFixed(1)} µs`, limit: "" },
+    { what: "limit: an event's share of a group in D1", figure: `µs: ${shares.join(", ")}`, limit: `with a verification: ${Math.round(best)} events/s at best` },
+    { what: "limit: echo", figure: `${Math.round(echo).toLocaleString("en")} sends/s`, limit: "64 connections, 1,000 bytes" },
+  ];
+}
+
+export function table(rows) {
+  const columns = [["what", "figure", "limit or bar"], ...rows.map(({ what, figure, limit }) => [what, figure, limit])];
+  const width = (n) => Math.max(...columns.map((row) => row[n].length));
+  const line = (row) => `| ${row.map((cell, n) => cell.padEnd(width(n))).join(" | ")} |`;
+  const [head, ...rest] = columns.map(line);
+  return [head, `|${[0, 1, 2].map((n) => "-".repeat(width(n) + 2)).join("|")}|`, ...rest].join("\n");
+}
+
+function machine() {
+  const { model } = cpus()[0];
+  return `${cpus().length} cores (${model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GB; Node ${process.version}; the generator on the same machine`;
+}
+
+/** Puts the table into its place in the results. */
+function keep(text) {
+  const file = join(ROOT, "bench/RESULTS.md");
+  const [begin, end] = ["<!-- measured -->", "<!-- /measured -->"];
+  const results = readFileSync(file, "utf8");
+  const [before, rest] = results.split(begin);
+  const after = rest.split(end)[1];
+  const date = new Date().toISOString().slice(0, 10);
+  writeFileSync(file, `${before}${begin}\n${date}, ${machine()}\n\n${text}\n${end}${after}`);
+}
+
+if (fileURLToPath(import.meta.url) === process.argv[1]) {
+  const flags = { only: { type: "string" }, url: { type: "string" }, relay: { type: "string" }, quick: { type: "boolean" }, help: { type: "boolean" } };
+  let values;
+  try {
+    ({ values } = parseArgs({ options: flags }));
+  } catch (error) {
+    fail(`${error.message}\n${HELP}`);
+  }
+  if (values.help) {
+    console.log(HELP);
+    process.exit();
+  }
+  const only = values.only?.split(",");
+  const unknown = only?.find((name) => !NAMES.includes(name));
+  if (unknown !== undefined) fail(`no section ${unknown}\n${HELP}`);
+  await setup();
+  if (!values.url) await build();
+  const text = table(await measure({ ...values, only }));
+  console.log(`\n${text}\n`);
+  if (!only && !values.url && !values.quick) keep(text);
+}

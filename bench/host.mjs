@@ -1,0 +1,82 @@
+// One workerd with the relay and the Worker of the limits, each on a socket of its own: no proxy between,
+// and D1 on disk.
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Miniflare } from "miniflare";
+import { ROOT } from "../scripts/run.mjs";
+import { PROBE } from "./build.mjs";
+
+const DATE = "2026-04-20";
+export const RELAY_URL = "wss://nexus.example";
+const socket = () => [{ host: "127.0.0.1", port: 0 }];
+
+/**
+ * Starts them. `folder` is where D1's files are, a new one when left out; `vars` are settings of the relay;
+ * `probe` says whether the limits are wanted.
+ */
+export async function start({ folder, vars = {}, probe = false } = {}) {
+  const own = folder === undefined;
+  const persist = folder ?? mkdtempSync(join(tmpdir(), "nexus-bench-"));
+  const before = new Set(children());
+  const relay = {
+    name: "nexus",
+    rootPath: ROOT,
+    modules: [
+      { type: "ESModule", path: "build/index.js" },
+      { type: "CompiledWasm", path: "build/index_bg.wasm" },
+    ],
+    compatibilityDate: DATE,
+    d1Databases: { DB: "nexus" },
+    durableObjects: { NEXUS_RELAY: { className: "NexusRelay", useSQLite: true } },
+    bindings: { RELAY_URL, RATE_LIMITS: "off", LOG_LEVEL: "error", ...vars },
+    unsafeDirectSockets: socket(),
+  };
+  const limits = {
+    name: "probe",
+    modulesRoot: PROBE,
+    modules: [
+      { type: "ESModule", path: join(PROBE, "worker.js") },
+      { type: "CompiledWasm", path: join(PROBE, "probe.wasm") },
+    ],
+    compatibilityDate: DATE,
+    d1Databases: { DB: "limits" },
+    durableObjects: { ECHO: { className: "Echo", useSQLite: true } },
+    unsafeDirectSockets: socket(),
+  };
+  const miniflare = new Miniflare({ host: "127.0.0.1", port: 0, cache: false, defaultPersistRoot: persist, workers: probe ? [relay, limits] : [relay] });
+  await miniflare.ready;
+  for (const name of probe ? ["nexus", "probe"] : ["nexus"]) await migrate(await miniflare.getD1Database("DB", name));
+  const pid = children().find((child) => !before.has(child));
+  const http = (await miniflare.unsafeGetDirectURL("nexus")).href.replace(/\/$/, "");
+  return {
+    http,
+    url: http.replace("http", "ws"),
+    probe: probe ? (await miniflare.unsafeGetDirectURL("probe")).href.replace(/\/$/, "") : null,
+    /** Resident memory of workerd, in bytes. */
+    memory: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) * 1024,
+    stats: async () => (await fetch(`${http}/api/stats`)).json(),
+    stop: async () => {
+      await miniflare.dispose();
+      if (own) rmSync(persist, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Processes that this one has started. */
+function children() {
+  try {
+    return execFileSync("pgrep", ["-P", String(process.pid), "workerd"], { encoding: "utf8" }).trim().split("\n");
+  } catch {
+    return [];
+  }
+}
+
+async function migrate(db) {
+  if (await db.prepare("SELECT name FROM sqlite_master WHERE name = 'totals'").first()) return;
+  for (const file of readdirSync(join(ROOT, "migrations")).sort()) {
+    const sql = readFileSync(join(ROOT, "migrations", file), "utf8").replace(/--.*$/gm, "");
+    for (const statement of sql.split(";")) if (statement.trim()) await db.prepare(statement).run();
+  }
+}

@@ -1,0 +1,34 @@
+// What the parts that nothing can do without cost by themselves, in the workerd that is measured: a
+// verification, an event's share of a group commit, a message sent back.
+import { generate } from "./generator.mjs";
+
+/** Sizes of groups, from one to the largest the relay makes. */
+const SIZES = [1, 16, 64, 128, 256];
+
+/** `microseconds` of each, and the limit of ingest `best` events a second, with the share of the best size. */
+export async function limits(host, { quick }) {
+  const get = async (path) => {
+    const start = performance.now();
+    const answer = await fetch(`${host.probe}${path}`);
+    await answer.text();
+    if (!answer.ok) throw new Error(`${path}: HTTP ${answer.status}`);
+    return performance.now() - start;
+  };
+  const count = quick ? 200 : 4000;
+  await get("/prepare?first=0&count=96&size=0");
+  await get("/verify?count=100");
+  const verify = ((await get(`/verify?count=${count}`)) * 1000) / count;
+  const share = {};
+  let first = 1000;
+  for (const size of quick ? SIZES.slice(0, 2) : SIZES) {
+    // About as much work for each size, and the same database for all.
+    const events = Math.max(size, quick ? 32 : Math.min(3072, size * 150));
+    const groups = Math.floor(events / size);
+    await get(`/prepare?first=${first}&count=${groups * size}&size=${size}`);
+    share[size] = ((await get("/commit")) * 1000) / (groups * size);
+    first += 3 * events;
+  }
+  const [{ "sends/s": echo }] = await generate("echo", "--url", `${host.probe.replace("http", "ws")}/echo`, "--seconds", quick ? "0.5" : "4");
+  const best = 1e6 / (verify + Math.min(...Object.values(share)));
+  return { verify, share, echo, best };
+}

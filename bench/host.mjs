@@ -16,7 +16,7 @@ const socket = () => [{ host: "127.0.0.1", port: 0 }];
  * Starts them. `folder` is where D1's files are, a new one when left out; `vars` are settings of the relay;
  * `probe` says whether the limits are wanted.
  */
-export async function start({ folder, vars = {}, probe = false } = {}) {
+export async function start({ folder, vars = {}, probe = false, inspectorPort } = {}) {
   const own = folder === undefined;
   const persist = folder ?? mkdtempSync(join(tmpdir(), "nexus-bench-"));
   const before = new Set(children());
@@ -30,7 +30,7 @@ export async function start({ folder, vars = {}, probe = false } = {}) {
     compatibilityDate: DATE,
     d1Databases: { DB: "nexus" },
     durableObjects: { NEXUS_RELAY: { className: "NexusRelay", useSQLite: true } },
-    bindings: { RELAY_URL, RATE_LIMITS: "off", LOG_LEVEL: "error", ...vars },
+    bindings: { RELAY_URL, RATE_LIMITS: "off", LOG_LEVEL: "error", STATS_SHARED_SECONDS: "0", ...vars },
     unsafeDirectSockets: socket(),
   };
   const limits = {
@@ -45,7 +45,7 @@ export async function start({ folder, vars = {}, probe = false } = {}) {
     durableObjects: { ECHO: { className: "Echo", useSQLite: true } },
     unsafeDirectSockets: socket(),
   };
-  const miniflare = new Miniflare({ host: "127.0.0.1", port: 0, cache: false, defaultPersistRoot: persist, workers: probe ? [relay, limits] : [relay] });
+  const miniflare = new Miniflare({ host: "127.0.0.1", port: 0, inspectorPort, defaultPersistRoot: persist, workers: probe ? [relay, limits] : [relay] });
   await miniflare.ready;
   for (const name of probe ? ["nexus", "probe"] : ["nexus"]) await migrate(await miniflare.getD1Database("DB", name));
   const pid = children().find((child) => !before.has(child));

@@ -57,7 +57,7 @@ impl D1 {
 
     /// Bytes of the database, as D1 says.
     pub fn size(&mut self) -> u64 {
-        let nothing = Statement { sql: "SELECT '' AS r".to_owned(), params: vec![] };
+        let nothing = Statement { sql: "SELECT '' AS r".into(), params: vec![] };
         self.ask(&[nothing])["meta"][0]["size"].as_u64().unwrap()
     }
 }

@@ -150,6 +150,7 @@ function showStorage(stats) {
     ["Of these, above the paid plan", dollars(above)],
     ["A commit takes, on average", mean(commits)],
     ["A query takes, on average", mean(queries)],
+    ["Questions answered from memory", number(stats.storage.from_memory)],
     ["Awake for", span(stats.uptime_seconds)],
     ["Database failures since then", number(failed), failed > 0],
     ["Received and sent since then", `${bytes(stats.bytes.received)} / ${bytes(stats.bytes.sent)}`],

@@ -51,7 +51,9 @@ fn suite(db: &mut dyn Database) {
         println!("case: {name}");
         let clear = ["events", "tags", "jobs", "providers", "dealings", "deletions", "vanishing"]
             .map(|table| sql(&format!("DELETE FROM {table}")));
-        let zero = sql("UPDATE totals SET last_seq = 0, stored = 0, flush = 0, since_ms = 0, early = 0, counts = '{}'");
+        let zero = sql(
+            "UPDATE totals SET last_seq = 0, stored = 0, flush = 0, newest = 0, since_ms = 0, early = 0, counts = '{}'",
+        );
         db.run(&[clear.to_vec(), vec![zero]].concat()).unwrap();
         case(db);
     }
@@ -120,9 +122,9 @@ fn numbers(db: &mut dyn Database) {
     let author = Author::new(1);
     let notes: Vec<Event> = (0..5).map(|n| author.sign(1, NOW + n, &[], &n.to_string())).collect();
     let first = put(db, &[&notes[0], &notes[1]]);
-    assert_eq!((first.base, first.totals.last_seq, first.totals.stored), (0, 2, 2));
+    assert_eq!((first.before.last_seq, first.totals.last_seq, first.totals.stored), (0, 2, 2));
     let second = put(db, &[&notes[2], &notes[3], &notes[4]]);
-    assert_eq!((second.base, second.totals.last_seq, second.totals.stored), (2, 5, 5));
+    assert_eq!((second.before.last_seq, second.totals.last_seq, second.totals.stored), (2, 5, 5));
     let seqs: Vec<Outcome> = notes[2..].iter().map(|note| second.outcomes[&note.id]).collect();
     assert_eq!(seqs, [stored(3), stored(4), stored(5)]);
 }
@@ -132,7 +134,7 @@ fn duplicates(db: &mut dyn Database) {
     let (a, b) = (author.sign(1, NOW, &[&["t", "x"], &["t", "x"]], "a"), author.note("b"));
     assert_eq!(put(db, &[&a]).outcomes[&a.id], stored(1));
     let again = put(db, &[&b, &a]);
-    assert_eq!((again.outcomes[&a.id], again.base), (stored(1), 1));
+    assert_eq!((again.outcomes[&a.id], again.before.last_seq), (stored(1), 1));
     assert_eq!(totals(db).stored, 2);
     assert_eq!(put(db, &[&a, &b]).totals, totals(db));
     assert_eq!(contents(db, r##"[{"#t":["x"]}]"##), ["a"]);

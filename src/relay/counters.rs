@@ -32,6 +32,8 @@ pub struct Counters {
     pub refused_reqs: u64,
     /// In frames from clients.
     pub bytes_received: u64,
+    /// REQs answered from memory, without the store.
+    pub from_memory: u64,
     /// In frames to clients.
     pub bytes_sent: u64,
     /// The store.

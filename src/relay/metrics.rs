@@ -84,6 +84,7 @@ const METRICS: &[Metric] = &[
     ("nexus_storage_queries_total", Counter, "Queries answered.", "/storage/queries/count", AS_IS, &[]),
     ("nexus_storage_queries_failed_total", Counter, "Of these, failed.", "/storage/queries/failed", AS_IS, &[]),
     ("nexus_storage_queries_seconds_total", Counter, "Time queries took.", "/storage/queries/total_ms", MS, &[]),
+    ("nexus_storage_from_memory_total", Counter, "REQs answered from memory.", "/storage/from_memory", AS_IS, &[]),
     ("nexus_storage_bytes", Gauge, "Bytes of the database.", "/storage/bytes", AS_IS, &[]),
     ("nexus_storage_rows_read", Gauge, "Rows read in this month.", "/storage/rows/read", AS_IS, &[]),
     ("nexus_storage_rows_written", Gauge, "Rows written in this month.", "/storage/rows/written", AS_IS, &[]),

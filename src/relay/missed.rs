@@ -7,7 +7,7 @@ use super::{Effect, Level, Millis, Purpose, Relay};
 use crate::market::privacy;
 use crate::nostr::{Event, EventId};
 use crate::store::counts::{self, Totals};
-use crate::store::read::{self, Text};
+use crate::store::read::{self, StoredEvent, Text};
 use crate::store::{Rows, StoreError};
 
 /// Gaps in what was told.
@@ -52,7 +52,11 @@ impl Relay {
             self.log.gaps.extend(searched);
             return;
         };
-        for found in found.into_iter().flatten().flatten() {
+        let found: Vec<StoredEvent> = found.into_iter().flatten().flatten().collect();
+        if let Some(newest) = found.iter().map(|found| found.created_at).max() {
+            self.recent.start_over(newest);
+        }
+        for found in found {
             if let (Text::Json(json), false) = (&found.text, self.log.told.contains(&found.id)) {
                 match Event::parse(json) {
                     Ok(event) => {

@@ -25,6 +25,7 @@ mod metrics;
 mod missed;
 mod publish;
 mod quota;
+mod recent;
 mod report;
 mod session;
 mod stored;
@@ -53,6 +54,7 @@ use conn::Conn;
 use counters::Counters;
 use missed::Log;
 use quota::Quotas;
+use recent::Recent;
 use subs::SubIndex;
 use writer::Writer;
 
@@ -222,9 +224,10 @@ pub struct Relay {
     /// The earliest alarm asked for since the relay woke.
     alarm: Option<Millis>,
     log: Log,
+    recent: Recent,
     quotas: Quotas,
     desk: Desk,
-    /// Until when the totals are in doubt.
+    /// Until when the totals are in doubt: after memory was lost, too, a commit may land yet.
     doubt_until: Millis,
     /// The minute of the last snapshot.
     last_snapshot: Option<u64>,
@@ -250,9 +253,10 @@ impl Relay {
             last_ticket: 0,
             alarm: None,
             log: Log::default(),
+            recent: Recent::default(),
             quotas: Quotas::default(),
             desk: Desk::default(),
-            doubt_until: 0,
+            doubt_until: now + publish::DOUBT,
             last_snapshot: None,
             now,
             sweeping: false,

@@ -13,9 +13,19 @@ use crate::store::{Rows, Statement, StoreError, history};
 
 /// Milliseconds after a failed commit for which what the totals said before it is not relied on: it may
 /// have landed, or land yet.
-const DOUBT: Millis = 120_000;
+pub(super) const DOUBT: Millis = 120_000;
 /// Milliseconds.
 const MINUTE: Millis = 60_000;
+
+/// What became of an event that is not refused.
+enum Admitted {
+    /// It is passed on and not kept.
+    Done,
+    /// It is stored already.
+    Known,
+    /// It waits for the store.
+    Waiting,
+}
 
 impl Relay {
     pub(super) fn publish(&mut self, conn: ConnId, event: Event, now: Millis, out: &mut Vec<Effect>) {
@@ -30,28 +40,38 @@ impl Relay {
         };
         let admitted = paid.and_then(|()| self.admit_event(conn, &event, now / 1000)).and_then(|expires_at| {
             if event.class() == KindClass::Ephemeral {
-                return self.pass_on(&event, out);
+                return self.pass_on(&event, out).map(|()| Admitted::Done);
+            }
+            if self.recent.holds(&event) {
+                return Ok(Admitted::Known);
             }
             let deletes = deletion::targets(&event, &self.config.relays);
             let remember_until = self.config.retention.remember_until(&event);
             let text = event.to_json().into();
             let new = NewEvent { event, text, came_ms: now, expires_at, deletes, part, remember_until };
-            self.writer.add(new, urgent, conn).map(|()| false)
+            self.writer.add(new, urgent, conn).map(|()| Admitted::Waiting)
         });
         match admitted {
-            Ok(true) => self.accept(conn, &id, out),
-            Ok(false) => self.commit_next(now, out),
+            Ok(Admitted::Done) => self.accept(conn, &id, out),
+            Ok(Admitted::Known) => self.already(conn, &id, out),
+            Ok(Admitted::Waiting) => self.commit_next(now, out),
             Err(reason) => self.reject(conn, &id.to_string(), &reason, out),
         }
     }
 
     /// Hands an ephemeral event to whoever listens; it never sees the store.
-    fn pass_on(&mut self, event: &Event, out: &mut Vec<Effect>) -> Result<bool, Reason> {
+    fn pass_on(&mut self, event: &Event, out: &mut Vec<Effect>) -> Result<(), Reason> {
         let readers = privacy::readers(event, None, false);
         match self.fan_out(event, readers.as_ref(), &event.to_json(), out) {
             0 => Err(Reason::new(Prefix::Mute, "nobody is listening to this ephemeral event")),
-            _ => Ok(true),
+            _ => Ok(()),
         }
+    }
+
+    /// Answers that an event was here already.
+    fn already(&mut self, conn: ConnId, id: &EventId, out: &mut Vec<Effect>) {
+        self.counters.duplicates += 1;
+        self.send(conn, relay_msg::ok(&id.to_string(), true, "duplicate: already have this event"), out);
     }
 
     fn accept(&mut self, conn: ConnId, id: &EventId, out: &mut Vec<Effect>) {
@@ -78,7 +98,7 @@ impl Relay {
         // After the first statement, whose answer is the totals before the group.
         statements.splice(1..1, self.snapshot(now));
         out.push(Effect::Commit { ticket, statements });
-        self.writer.in_flight = Some(InFlight { ticket, events, since: now, retried });
+        self.writer.in_flight = Some(InFlight { ticket, events, since: now, retried, early });
     }
 
     /// With the first group of a minute, a snapshot of the counts for the history.
@@ -118,11 +138,12 @@ impl Relay {
         self.counters.storage.committed(now.saturating_sub(group.since), result.is_ok());
         match result {
             Ok(committed) => {
-                self.landed(group.events, &committed, now, out);
+                self.landed(group.events, group.early, &committed, now, out);
                 self.commit_next(now, out);
             }
             Err(error) if !group.retried => {
                 self.doubt_until = now + DOUBT;
+                group.events.iter().for_each(|waiting| self.recent.doubt(&waiting.new));
                 self.log(Level::Warn, "commit failed, writing the group again", &failed(&group.events, &error), out);
                 self.commit(group.events, true, now, out);
             }
@@ -147,9 +168,24 @@ impl Relay {
     }
 
     /// Answers the authors and tells the subscribers, in the order the events were numbered.
-    fn landed(&mut self, events: Vec<Waiting>, committed: &write::Committed, now: Millis, out: &mut Vec<Effect>) {
+    fn landed(
+        &mut self,
+        events: Vec<Waiting>,
+        early: bool,
+        committed: &write::Committed,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
         let told = self.writer.told();
         let mut cancelled = Vec::new();
+        if now >= self.doubt_until {
+            self.recent.settle(committed.before.newest);
+        }
+        for Waiting { new, .. } in &events {
+            if matches!(committed.outcomes.get(&new.event.id), Some(Outcome::Stored { seq, .. }) if *seq > told) {
+                self.recent.changes(new, early);
+            }
+        }
         for Waiting { new, conns, .. } in events {
             let id = new.event.id;
             let stored = match committed.outcomes.get(&id) {
@@ -159,7 +195,7 @@ impl Relay {
             let fresh = stored.as_ref().is_ok_and(|(seq, _)| *seq > told);
             if let (Ok((seq, private)), true) = (&stored, fresh) {
                 // Landed before this commit although it was reported as failed.
-                if *seq <= committed.base {
+                if *seq <= committed.before.last_seq {
                     self.log.told.insert(id);
                 }
                 let readers = privacy::readers(&new.event, new.part.as_ref(), *private);
@@ -171,20 +207,16 @@ impl Relay {
             for (at, conn) in conns.into_iter().enumerate() {
                 match &stored {
                     Ok(_) if fresh && at == 0 => self.accept(conn, &id, out),
-                    Ok(_) => {
-                        self.counters.duplicates += 1;
-                        self.send(
-                            conn,
-                            relay_msg::ok(&id.to_string(), true, "duplicate: already have this event"),
-                            out,
-                        );
-                    }
+                    Ok(_) => self.already(conn, &id, out),
                     Err(reason) => self.reject(conn, &id.to_string(), reason, out),
                 }
             }
+            if let (Ok((seq, private)), true) = (stored, fresh) {
+                self.recent.add(seq, new, private, early);
+            }
         }
         self.tell_cancelled(&cancelled, out);
-        self.look_for(told, committed.base);
+        self.look_for(told, committed.before.last_seq);
         self.search(now, out);
         self.writer.advance(committed.totals);
         self.counters.flushed(committed.totals);

@@ -163,6 +163,7 @@ struct Storage {
     bytes: Option<u64>,
     commits: Latency,
     queries: Latency,
+    from_memory: u64,
     rows: Rows,
     month_dollars: Dollars,
     month_dollars_above_included: f64,
@@ -223,6 +224,7 @@ impl Report {
             bytes: Bytes { received: counters.bytes_received, sent: counters.bytes_sent },
             storage: storage(
                 &counters.storage,
+                counters.from_memory,
                 rows(get(&read(month(now))), get(&written(month(now))), counts.since_ms, now),
             ),
         }
@@ -290,7 +292,7 @@ fn rows(read: i64, written: i64, since_ms: Millis, now: Millis) -> Rows {
 }
 
 /// The store, and what it comes to: the rows of a month, and its present size kept for one.
-fn storage(storage: &counters::Storage, rows: Rows) -> Storage {
+fn storage(storage: &counters::Storage, from_memory: u64, rows: Rows) -> Storage {
     let (read, written) = (rows.month_read as f64, rows.month_written as f64);
     let of_rows = |read: f64, written: f64| (read * READ_PRICE + written * WRITE_PRICE) / 1e6;
     let of_bytes = |bytes: f64| bytes * GB_PRICE / 1e9;
@@ -300,6 +302,7 @@ fn storage(storage: &counters::Storage, rows: Rows) -> Storage {
         bytes: storage.bytes,
         commits: storage.commits.clone(),
         queries: storage.queries.clone(),
+        from_memory,
         rows,
         month_dollars: Dollars {
             rows: round4(of_rows(read, written)),
@@ -339,14 +342,14 @@ mod tests {
         let rows = rows(1_000_000, 100_000_000, 0, now);
         assert_eq!((rows.month.as_str(), rows.month_read, rows.month_written), ("2026-11", 3_000_000, 300_000_000));
         let told = counters::Storage { bytes: Some(7_000_000_000), ..counters::Storage::default() };
-        let all = storage(&told, rows);
+        let all = storage(&told, 0, rows);
         assert_eq!((all.month_dollars.rows, all.month_dollars.bytes), (300.003, Some(5.25)));
         assert_eq!(all.month_dollars_above_included, 250.0 + 1.5);
     }
 
     #[test]
     fn a_size_that_is_not_known_costs_nothing_and_says_so() {
-        let all = storage(&counters::Storage::default(), rows(0, 0, 0, DAY));
+        let all = storage(&counters::Storage::default(), 0, rows(0, 0, 0, DAY));
         assert_eq!((all.bytes, all.month_dollars.bytes, all.month_dollars_above_included), (None, None, 0.0));
     }
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::asking::Question;
+use super::recent::Recent;
 use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::relay_msg::Completeness;
 use crate::nostr::{EventId, Filter, Prefix, Reason, relay_msg};
@@ -110,6 +111,24 @@ impl Reading {
             self.answer = Some(self.whole()?);
         }
         Ok(())
+    }
+
+    /// Makes the answer of what is held in memory, if nothing can be missing there.
+    fn remember(&mut self, recent: &Recent, viewer: &Viewer) -> Option<Result<(), Reason>> {
+        let found: Option<Vec<_>> = self.lanes.iter().map(|lane| recent.matching(&lane.filter, viewer)).collect();
+        for (lane, mut events) in self.lanes.iter_mut().zip(found?) {
+            let rest = events.split_off(events.len().min(lane.limit as usize + 1));
+            lane.take(events.clone());
+            if let Some(second) = lane.cut {
+                events.extend(rest);
+                let (older, within): (Vec<_>, Vec<_>) =
+                    events.into_iter().filter(|e| e.created_at <= second).partition(|e| e.created_at < second);
+                if let Err(reason) = lane.complete(second, within, &older) {
+                    return Some(Err(reason));
+                }
+            }
+        }
+        Some(self.whole().map(|answer| self.answer = Some(answer)))
     }
 
     /// All lanes together: each event once, newest first, whole seconds up to the budget.
@@ -232,8 +251,15 @@ impl Relay {
             .collect();
         let asked: Vec<Lane> = lanes.iter().filter(|lane| lane.limit > 0).cloned().collect();
         let unasked = asked.len() < lanes.len();
-        let reading = Reading { conn, subscription, lanes: asked, unasked, answer: None };
-        self.read_on(reading, true, now, out);
+        let mut reading = Reading { conn, subscription, lanes: asked, unasked, answer: None };
+        match self.viewed(conn, now, |viewer| reading.remember(&self.recent, viewer)) {
+            None => self.read_on(reading, true, now, out),
+            Some(Ok(())) => {
+                self.counters.from_memory += 1;
+                self.send_stored(reading, out);
+            }
+            Some(Err(reason)) => self.refuse_stored(&reading, &reason, out),
+        }
     }
 
     /// Asks what is left to ask, or sends the answer when nothing is.
@@ -310,7 +336,7 @@ impl Relay {
     }
 }
 
-fn newest_first(a: &StoredEvent, b: &StoredEvent) -> Ordering {
+pub(super) fn newest_first(a: &StoredEvent, b: &StoredEvent) -> Ordering {
     b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id))
 }
 

@@ -24,6 +24,8 @@ pub struct Totals {
     pub stored: u64,
     /// Number of the last [`Flush`] that was added.
     pub flush: u64,
+    /// The latest `created_at` of all events ever stored.
+    pub newest: u64,
     /// Unix seconds until which answers may be held whose request is not known: a request that comes
     /// before then may have to be reconciled with them.
     pub early: u64,
@@ -53,8 +55,8 @@ pub struct Counts {
 }
 
 /// Reads [`Totals`] as one row.
-pub const READ_TOTALS: &str =
-    "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', flush, 'early', early) AS r FROM totals";
+pub const READ_TOTALS: &str = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', flush, 'newest', newest, 'early', early) AS r \
+     FROM totals";
 
 /// Reads [`Totals`]; see [`decode_totals`].
 pub fn read_totals() -> Vec<Statement> {
@@ -122,6 +124,7 @@ pub fn count_group(fresh: &str, moved: Option<&str>, answers: bool) -> String {
     format!(
         "UPDATE totals SET counts = {counts}, stored = stored + (SELECT count(*) FROM {fresh}), \
          last_seq = (SELECT max(e.seq) FROM {fresh}), flush = max(flush, ?2), early = {early}, \
+         newest = max(newest, (SELECT max(e.created_at) FROM {fresh})), \
          since_ms = CASE since_ms WHEN 0 THEN (SELECT min(e.came_ms) FROM {fresh}) ELSE since_ms END \
          WHERE EXISTS (SELECT 1 FROM {fresh})"
     )

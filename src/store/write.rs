@@ -74,8 +74,8 @@ pub enum Disagreement {
 /// What a commit says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// [`Totals::last_seq`] before the group: every event above it is new to the reader.
-    pub base: u64,
+    /// Before the group: every event with a number above [`Totals::last_seq`] is new to the reader.
+    pub before: Totals,
     /// By event id.
     pub outcomes: BTreeMap<EventId, Outcome>,
     /// Jobs that the group cancelled, each with one who had answered it.
@@ -151,7 +151,7 @@ impl Listed {
 
 /// What the answer to [`statements`] says of the events with `ids`.
 pub fn decode(ids: &[EventId], rows: &Rows) -> Result<Committed, StoreError> {
-    let base = decode_totals(rows)?.last_seq;
+    let before = decode_totals(rows)?;
     let [.., stored, totals] = rows.as_slice() else {
         return Err(StoreError::new("the commit was answered with too few results"));
     };
@@ -168,7 +168,7 @@ pub fn decode(ids: &[EventId], rows: &Rows) -> Result<Committed, StoreError> {
         let (job, key) = row.split_once(' ')?;
         Some((EventId::parse(job)?, PublicKey::parse(key)?))
     });
-    Ok(Committed { base, outcomes, cancelled: cancelled.collect(), totals })
+    Ok(Committed { before, outcomes, cancelled: cancelled.collect(), totals })
 }
 
 fn outcome(row: &str) -> Option<(EventId, Outcome)> {

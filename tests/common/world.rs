@@ -99,6 +99,13 @@ impl World {
         world
     }
 
+    /// A relay that woke so many seconds ago, in place of the one there is; before anybody connects.
+    pub fn awake_for(&mut self, seconds: u64) {
+        self.relay = Relay::new(self.config.clone(), self.now - seconds * 1000);
+        self.input(Input::Woke { conns: vec![] });
+        self.settle();
+    }
+
     /// A new connection; its AUTH challenge is left in its frames.
     pub fn open(&mut self) -> ConnId {
         let conn = ConnId(self.frames.len() as u64 + 1);
@@ -166,6 +173,11 @@ impl World {
         self.say(conn, message);
         self.settle();
         self.take(conn)
+    }
+
+    /// How many frames there are to be taken.
+    pub fn frames(&self, conn: ConnId) -> usize {
+        self.frames.get(&conn).map_or(0, Vec::len)
     }
 
     /// The frames a client has received since it was last asked for.

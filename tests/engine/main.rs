@@ -18,6 +18,7 @@ mod pages;
 mod proof;
 mod publish;
 mod rates;
+mod recent;
 mod settings;
 mod subscribe;
 mod wake;

@@ -102,7 +102,19 @@ impl Host {
                 self.waiting.entry(ev.id()).or_insert_with(|| (ev.clone(), now, vec![])).2.push(conn);
             }
         }
+        let before = self.world.frames(conn);
         self.world.say_text(conn, &ev.message);
+        // What is known to be stored is answered at once.
+        if self.world.frames(conn) > before
+            && let Some((_, _, conns)) = self.waiting.get_mut(&ev.id())
+        {
+            assert!(self.model.held.contains_key(&ev.id()), "{} is not stored", ev.message);
+            conns.pop();
+            if conns.is_empty() {
+                self.waiting.remove(&ev.id());
+            }
+            self.expect(conn, ev.id(), Expected::Known);
+        }
     }
 
     pub fn ring(&mut self) {

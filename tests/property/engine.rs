@@ -30,9 +30,16 @@ impl Engine {
     /// A relay with a reader for each list of proven keys.
     pub fn new(settings: &[(&str, &str)], readers: &[&[Author]]) -> Self {
         let mut world = World::new(settings);
+        // Long enough to answer from memory.
+        world.awake_for(200);
         let publisher = world.client();
         let readers = readers.iter().map(|authors| reader(&mut world, authors)).collect();
         Self { world, readers, publisher }
+    }
+
+    /// How many REQs were answered without the store.
+    pub fn answered_from_memory(&mut self) -> u64 {
+        self.world.stats()["storage"]["from_memory"].as_u64().unwrap()
     }
 
     pub fn at(&mut self, second: u64) {

@@ -36,13 +36,15 @@ fn all_judges_agree() {
         println!("NEXUS_PROPERTY_SEED={seed}");
         Trial::new(seed, &mut d1, &mut tally).run();
     }
-    let Tally { live, stored, matched, pages } = tally;
+    let Tally { live, stored, matched, pages, from_memory } = tally;
     let decisions = live + stored;
     // Past the capture of the test harness.
     writeln!(
         std::io::stderr(),
-        "{decisions} decisions ({live} live, {stored} stored), {matched} of them a match; {pages} pages"
+        "{decisions} decisions ({live} live, {stored} stored), {matched} of them a match; {pages} pages; \
+         {from_memory} questions answered from memory"
     )
     .unwrap();
+    assert!(from_memory > 50 * all, "{from_memory} answers from memory");
     assert!(decisions >= 200_000 || all < ROUNDS, "{decisions} decisions");
 }

@@ -32,6 +32,8 @@ pub struct Tally {
     pub stored: u64,
     pub matched: u64,
     pub pages: u64,
+    /// REQs that the engine answered without the store.
+    pub from_memory: u64,
 }
 
 pub struct Trial<'a> {
@@ -89,6 +91,7 @@ impl<'a> Trial<'a> {
             let filter = make::filter(&mut self.chance, &self.authors, &self.made);
             self.judge_pages(reader, filter);
         }
+        self.tally.from_memory += self.engine.answered_from_memory();
     }
 
     /// Takes the next events out of `order`, now and then with some that came before. Half of the time

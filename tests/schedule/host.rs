@@ -87,7 +87,7 @@ pub fn database() -> Sqlite {
 /// Forgets everything.
 pub fn wipe(db: &Sqlite) {
     let wipe = "DELETE FROM events; DELETE FROM tags; DELETE FROM deletions; DELETE FROM vanishing; DELETE FROM jobs; \
-                UPDATE totals SET last_seq = 0, stored = 0, flush = 0, counts = '{}';";
+                UPDATE totals SET last_seq = 0, stored = 0, flush = 0, newest = 0, counts = '{}';";
     db.0.execute_batch(wipe).unwrap();
 }
 

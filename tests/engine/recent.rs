@@ -1,0 +1,172 @@
+//! Answers from memory: they are those of the store, or the store is asked.
+
+use std::collections::BTreeSet;
+
+use nexus::market::job::NIP90;
+use nexus::nostr::{Event, Filter, PublicKey};
+use nexus::relay::ConnId;
+use nexus::store::read::{self, Viewer};
+use serde_json::{Value, json};
+
+use crate::common::Database;
+use crate::common::chance::Chance;
+use crate::common::events::{Author, NOW};
+use crate::common::world::{Fault, World};
+
+/// A relay that has been awake for long, and somebody who asks with a proven key.
+fn awake() -> (World, ConnId) {
+    let mut world = World::open_relay();
+    world.awake_for(200);
+    let conn = world.agent(&Author::new(1));
+    (world, conn)
+}
+
+fn put(world: &mut World, conn: ConnId, event: &Event) -> String {
+    let frames = world.ask(conn, json!(["EVENT", event]));
+    frames.iter().find(|frame| frame[0] == "OK").unwrap()[3].as_str().unwrap().to_owned()
+}
+
+/// The ids of what is answered, and whether the store was asked.
+fn asked(world: &mut World, conn: ConnId, filter: &Value) -> (Vec<String>, bool) {
+    world.say(conn, json!(["REQ", "q", filter]));
+    let of_store = world.waiting() != (0, 0);
+    world.settle();
+    let frames = world.take(conn);
+    assert_eq!(frames.last().unwrap()[0], "EOSE", "{filter}: {frames:?}");
+    world.say(conn, json!(["CLOSE", "q"]));
+    let ids =
+        frames.iter().filter(|frame| frame[0] == "EVENT").map(|frame| frame[2]["id"].as_str().unwrap().to_owned());
+    (ids.collect(), of_store)
+}
+
+/// What the store has for the viewer, newest first.
+fn stored(world: &mut World, keys: &[PublicKey], filter: &Value) -> Vec<String> {
+    let (filter, keys) = (Filter::parse(&filter.to_string()).unwrap(), keys.iter().copied().collect::<BTreeSet<_>>());
+    let viewer = Viewer { keys: &keys, profile: &NIP90, now: world.now / 1000 };
+    let statements = read::newest(&filter, filter.limit.unwrap_or(500), 1_000_000, &viewer);
+    let rows = world.db.run(&statements).unwrap();
+    let mut events: Vec<_> = rows.into_iter().flat_map(|rows| read::decode(rows).unwrap().unwrap()).collect();
+    events.sort_by_key(|event| (u64::MAX - event.created_at, event.id));
+    events.truncate(filter.limit.map_or(usize::MAX, |limit| limit as usize));
+    events.into_iter().map(|event| event.id.to_string()).collect()
+}
+
+#[test]
+fn what_agents_ask_costs_no_rows() {
+    let (mut world, conn) = awake();
+    let (buyer, provider) = (Author::new(2), Author::new(3));
+    let old = buyer.sign(5050, NOW - 50, &[], "old");
+    put(&mut world, conn, &old);
+    let request = buyer.sign(5050, NOW, &[], "");
+    put(&mut world, conn, &request);
+    put(&mut world, conn, &provider.answer(7000, &request, &[&["status", "processing"]]));
+    put(&mut world, conn, &provider.answer(6050, &request, &[]));
+    let id = request.id.to_string();
+    for (filter, count) in [
+        (json!({"kinds": [5050], "since": NOW - 1}), 1),
+        (json!({"kinds": [6050, 7000], "#e": [id], "#p": [buyer.key()]}), 2),
+        (json!({"ids": [id, old.id]}), 2),
+        (json!({"since": NOW - 60, "limit": 2}), 2),
+    ] {
+        let (ids, of_store) = asked(&mut world, conn, &filter);
+        assert_eq!((ids.len(), of_store), (count, false), "{filter}");
+        assert_eq!(ids, stored(&mut world, &[], &filter));
+    }
+    // What may lie outside is asked of the store.
+    for filter in [json!({"kinds": [5050]}), json!({"#e": [id]}), json!({"ids": [id, "ab".repeat(32)]})] {
+        assert!(asked(&mut world, conn, &filter).1, "{filter}");
+    }
+    assert_eq!(world.stats()["storage"]["from_memory"], 4);
+}
+
+#[test]
+fn a_known_event_is_neither_verified_nor_written_again() {
+    let (mut world, conn) = awake();
+    let note = Author::new(2).note("once");
+    put(&mut world, conn, &note);
+    world.say(conn, json!(["EVENT", note]));
+    assert_eq!(world.waiting(), (0, 0));
+    assert_eq!(world.take(conn)[0][3], "duplicate: already have this event");
+    // The same id under another signature is another event.
+    let mut forged = serde_json::to_value(&note).unwrap();
+    forged["sig"] = json!("ab".repeat(64));
+    assert!(world.ask(conn, json!(["EVENT", forged]))[0][3].as_str().unwrap().starts_with("invalid: sig"));
+    put(&mut world, conn, &Author::new(2).sign(5, NOW, &[&["e", &note.id.to_string()]], ""));
+    assert!(put(&mut world, conn, &note).starts_with("blocked: "));
+}
+
+#[test]
+fn a_relay_that_has_just_woken_asks_the_store() {
+    let mut world = World::open_relay();
+    let conn = world.agent(&Author::new(1));
+    let note = Author::new(2).note("first");
+    put(&mut world, conn, &note);
+    assert!(asked(&mut world, conn, &json!({"since": NOW})).1);
+    assert!(!asked(&mut world, conn, &json!({"ids": [note.id]})).1, "what is held is stored");
+}
+
+/// Random markets with faults and deletions: whatever is answered from memory is what the store has.
+#[test]
+fn answers_from_memory_are_those_of_the_store() {
+    let mut from_memory = 0;
+    for seed in 0..60 {
+        let chance = &mut Chance::new(seed);
+        let (mut world, conn) = awake();
+        let authors: Vec<Author> = (1..6).map(Author::new).collect();
+        let mut published: Vec<Event> = Vec::new();
+        let mut requests: Vec<Event> = Vec::new();
+        for step in 0..120 {
+            let author = chance.pick(&authors).clone();
+            let at = NOW - 5 + chance.below(10);
+            let encrypted: &[&[&str]] = if chance.one_in(4) { &[&["encrypted"]] } else { &[] };
+            let event = match chance.below(10) {
+                0..3 => author.sign(5050, at, encrypted, &step.to_string()),
+                // Some answer a request that has not come yet.
+                3..7 if !requests.is_empty() => {
+                    let status: &[&[&str]] = &[&["status", "processing"], &["n", &step.to_string()]];
+                    let request = chance.pick(&requests).clone();
+                    let kind = if chance.one_in(2) { 7000 } else { 6050 };
+                    author.answer(kind, &request, if kind == 7000 { status } else { &[] })
+                }
+                7 if !published.is_empty() => {
+                    let target = chance.pick(&published).clone();
+                    let owner = authors.iter().find(|author| author.key() == target.pubkey).unwrap();
+                    owner.sign(5, at, &[&["e", &target.id.to_string()]], &step.to_string())
+                }
+                // One that was published, or one that was held back.
+                8 if !requests.is_empty() => chance.pick(&requests).clone(),
+                9 if chance.one_in(2) => author.sign(10_002, at, &[], &step.to_string()),
+                _ => {
+                    author.sign(1, at, &[&["expiration", &(NOW + 1 + chance.below(40)).to_string()]], &step.to_string())
+                }
+            };
+            if event.kind == 5050 && !requests.contains(&event) {
+                requests.push(event.clone());
+                if chance.one_in(3) {
+                    continue;
+                }
+            }
+            if chance.one_in(12) {
+                world.faults.push_back(if chance.one_in(2) { Fault::Fails } else { Fault::LandsAndFails });
+            }
+            world.ask(conn, json!(["EVENT", event]));
+            published.push(event);
+            if chance.one_in(5) {
+                world.now += 1000 * chance.below(20);
+            }
+            let job = chance.pick(&published).id.to_string();
+            for filter in [
+                json!({"since": world.now / 1000 - chance.below(20)}),
+                json!({"kinds": [5050], "since": NOW - 5 + chance.below(12), "limit": chance.below(5)}),
+                json!({"kinds": [6050, 7000], "#e": [job]}),
+                json!({"ids": [job]}),
+            ] {
+                let (ids, of_store) = asked(&mut world, conn, &filter);
+                from_memory += u64::from(!of_store);
+                let known = stored(&mut world, &[Author::new(1).key()], &filter);
+                assert_eq!(ids, known, "seed {seed}, step {step}, {filter}, of the store: {of_store}");
+            }
+        }
+    }
+    assert!(from_memory > 8000, "{from_memory}");
+}

@@ -54,6 +54,11 @@ export async function start({ folder, vars = {}, probe = false, inspectorPort } 
     http,
     url: http.replace("http", "ws"),
     probe: probe ? (await miniflare.unsafeGetDirectURL("probe")).href.replace(/\/$/, "") : null,
+    /** Waits until the relay has been awake for so many seconds, and keeps it so. */
+    awakeFor: async (seconds) => {
+      const uptime = async () => (await (await fetch(`${http}/api/stats`)).json()).uptime_seconds;
+      while ((await uptime()) < seconds) await new Promise((resolve) => setTimeout(resolve, 2000));
+    },
     /** Resident memory of workerd, in bytes. */
     memory: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) * 1024,
     stats: async () => (await fetch(`${http}/api/stats`)).json(),

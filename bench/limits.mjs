@@ -5,7 +5,10 @@ import { generate } from "./generator.mjs";
 /** Sizes of groups, from one to the largest the relay makes. */
 const SIZES = [1, 16, 64, 128, 256];
 
-/** `microseconds` of each, and the limit of ingest `best` events a second, with the share of the best size. */
+/**
+ * Microseconds of a verification and of an event's share by the size of its group, the milliseconds in which D1
+ * commits a single event, messages echoed a second, and `best`, the limit of ingest in events a second.
+ */
 export async function limits(host, { quick }) {
   const get = async (path) => {
     const start = performance.now();
@@ -25,10 +28,16 @@ export async function limits(host, { quick }) {
     const events = Math.max(size, quick ? 32 : Math.min(3072, size * 150));
     const groups = Math.floor(events / size);
     await get(`/prepare?first=${first}&count=${groups * size}&size=${size}`);
-    share[size] = ((await get("/commit")) * 1000) / (groups * size);
+    share[size] = ((await get(`/commit?groups=${groups}`)) * 1000) / (groups * size);
     first += 3 * events;
   }
+  // One after the other, to see how they spread.
+  const single = [];
+  await get(`/prepare?first=${first}&count=${quick ? 10 : 500}&size=1`);
+  for (let n = 0; n < (quick ? 10 : 500); n += 1) single.push(await get("/commit?groups=1"));
+  single.sort((a, b) => a - b);
+  const alone = { p50: single[Math.floor(single.length * 0.5)], p99: single[Math.floor(single.length * 0.99)] };
   const [{ "sends/s": echo }] = await generate("echo", "--url", `${host.probe.replace("http", "ws")}/echo`, "--seconds", quick ? "0.5" : "4");
   const best = 1e6 / (verify + Math.min(...Object.values(share)));
-  return { verify, share, echo, best };
+  return { verify, share, alone, echo, best };
 }

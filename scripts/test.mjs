@@ -1,7 +1,8 @@
 // `npm test`: sets up and runs everything. Arguments after `--` choose steps by a part of their name:
 // `npm test -- engine`.
 import { readdirSync } from "node:fs";
-import { build, checkSize } from "./build.mjs";
+import { buildGenerator, buildProbe } from "../bench/build.mjs";
+import { build, checkSize, wasmCompiler } from "./build.mjs";
 import { fail, read, run, say } from "./run.mjs";
 import { chromium, promtool, setup } from "./setup.mjs";
 
@@ -30,6 +31,19 @@ async function metrics() {
   await nodeTests("tests/metrics");
 }
 
+/** The bench, built before its tests' clock starts. */
+async function bench() {
+  const clippy = (args, env = {}) =>
+    run("cargo", ["clippy", "--locked", "--release", "--manifest-path", "bench/Cargo.toml", ...args, "--", "-D", "warnings"], {
+      env: { CARGO_TARGET_DIR: "target/bench", ...env },
+    });
+  await clippy([]);
+  await clippy(["-p", "nexus-probe", "--target", "wasm32-unknown-unknown"], wasmCompiler());
+  await buildGenerator();
+  await buildProbe();
+  await nodeTests("tests/bench", { serial: true });
+}
+
 /** The host's build must not even see the Worker's bindings. */
 function hostTree() {
   const tree = read("cargo", "tree", "--locked", "--edges", "all");
@@ -39,7 +53,7 @@ function hostTree() {
 }
 
 const STEPS = [
-  ["formatting", () => cargo("fmt", "--check")],
+  ["formatting", () => cargo("fmt", "--check").then(() => cargo("fmt", "--check", "--all", "--manifest-path", "bench/Cargo.toml"))],
   ["clippy on the host", () => cargo("clippy", "--locked", "--all-targets", "--", "-D", "warnings")],
   ["clippy on wasm32", () => cargo("clippy", "--locked", "--lib", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings")],
   ["the host without the Worker's crates", hostTree],
@@ -55,6 +69,7 @@ const STEPS = [
   ["the Worker on Miniflare", () => nodeTests("tests/worker")],
   ["the metrics by promtool", metrics],
   ["the HUD in Chromium", hud],
+  ["a moment of the bench", bench],
   ["the front door", () => nodeTests("tests/front_door", { serial: true })],
 ];
 

@@ -22,14 +22,14 @@ struct Job {
 
 struct Sample {
     jobs: Vec<Job>,
-    /// Unix seconds.
-    newest: u64,
+    /// What is new begins here, in Unix seconds.
+    since: u64,
 }
 
 type Shape = (&'static str, fn(&Job, u64) -> String);
 
 const SHAPES: &[Shape] = &[
-    ("new jobs since 10 s", |_, newest| format!(r#"{{"kinds":[5050],"since":{}}}"#, newest - 10)),
+    ("new jobs", |_, since| format!(r#"{{"kinds":[5050],"since":{since}}}"#)),
     ("jobs for me, 50", |job, _| format!(r##"{{"kinds":[5050],"#p":["{}"],"limit":50}}"##, job.provider)),
     ("answers to my job", |job, _| {
         format!(r##"{{"kinds":[6050,7000],"#e":["{}"],"#p":["{}"]}}"##, job.id, job.customer)
@@ -53,7 +53,7 @@ pub async fn run(target: &Target, stored: Option<u64>, connections: usize, time:
         let asking = clients.iter_mut().enumerate().map(|(n, client)| {
             let end = Instant::now() + time;
             let jobs = sample.jobs.iter().cycle().skip(n * 7919 % sample.jobs.len());
-            let filters = jobs.map(|job| shape(job, sample.newest));
+            let filters = jobs.map(|job| shape(job, sample.since));
             async move {
                 let (mut times, mut events) = (Times::default(), 0);
                 for filter in filters {
@@ -96,12 +96,14 @@ fn filled(events: u64) -> Sample {
         let (customer, provider) = fill::parties(n);
         Job { id: fill::id(n).to_string(), customer: customer.to_string(), provider: provider.to_string() }
     };
-    Sample { jobs: (1..2000).map(pick).collect(), newest: fill::NEWEST }
+    Sample { jobs: (1..2000).map(pick).collect(), since: fill::NEWEST - 10 }
 }
 
 async fn published(target: &Target) -> Result<Sample, Error> {
     let name = format!("queries {:?}", std::time::SystemTime::now());
     let mut client = Client::join(target, &Author::new(&name)).await?;
+    // What was published before is of an earlier second.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let events = mix(&name, 3 * PUBLISHED);
     for event in &events {
         client.send(Frame::new(event).text).await?;
@@ -115,6 +117,6 @@ async fn published(target: &Target) -> Result<Sample, Error> {
         let [id, customer] = [request.id.to_string(), request.pubkey.to_string()];
         Some(Job { id, customer, provider: feedback.pubkey.to_string() })
     };
-    let newest = events.first().map_or(0, |event| event.created_at);
-    Ok(Sample { jobs: events.chunks(3).filter_map(job).collect(), newest })
+    let since = events.first().map_or(0, |event| event.created_at);
+    Ok(Sample { jobs: events.chunks(3).filter_map(job).collect(), since })
 }

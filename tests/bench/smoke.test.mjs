@@ -1,0 +1,28 @@
+// A moment of every part of the benchmark: whether it works, not how fast anything is.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { measure, table } from "../../bench/bench.mjs";
+import { startRelay } from "../worker/support.mjs";
+
+/** Every row says something, and no figure is missing. */
+function sound(rows, wanted) {
+  for (const what of wanted) assert.ok(rows.some((row) => row.what.startsWith(what)), `nothing on ${what}`);
+  for (const { what, figure, limit } of rows) {
+    assert.match(figure, /\d/, what);
+    assert.doesNotMatch(`${figure} ${limit}`, /NaN|undefined|Infinity|null/, what);
+  }
+  assert.equal(table(rows).split("\n").length, rows.length + 2);
+}
+
+test("the bench measures the Worker, its limits and the engine", async () => {
+  const rows = await measure({ quick: true });
+  sound(rows, ["limit: a verification", "limit: an event's share", "limit: echo", "ingest", "rows", "publish to subscriber", "fan-out", "REQ to EOSE", "live", "Worker", "start-up"]);
+});
+
+test("the bench measures any relay by its URL", async () => {
+  const relay = await startRelay();
+  const rows = await measure({ url: relay.ws, relay: "wss://nexus.example", quick: true });
+  sound(rows, ["ingest", "publish to subscriber", "fan-out", "REQ to EOSE"]);
+  assert.equal((await relay.stats()).events.rejected.invalid, 0);
+  await relay.stop();
+});

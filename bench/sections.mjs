@@ -161,7 +161,7 @@ export async function memory() {
   await held.stop();
   await warm.stop();
   await host.stop();
-  return [{ what: "memory of 1,000 idle subscribers", figure: `${number(each / 1000)} MB`, limit: "all of workerd, of the 128 MB an object has" }];
+  return [{ what: "memory of 1,000 idle subscribers", figure: `${number(each / 1000)} MB`, limit: "resident in workerd, with its sockets; an object's 128 MB hold heap and WASM" }];
 }
 
 /** (h) */

@@ -22,13 +22,13 @@ use std::rc::Rc;
 use super::stored::newest_first;
 use crate::market::privacy::{self, Readers};
 use crate::nostr::deletion::Target;
-use crate::nostr::{Event, EventId, Filter, PublicKey, kind};
+use crate::nostr::{Event, EventId, Filter, kind};
 use crate::store::read::{StoredEvent, Text, Viewer};
 use crate::store::write::NewEvent;
 
-/// Events that are held, and bytes of their texts: about three times that in memory.
+/// Events that are held, and bytes they take in memory, of the 128 MB there are.
 const MAX_EVENTS: usize = 8192;
-const MAX_BYTES: usize = 6_000_000;
+const MAX_BYTES: usize = 20_000_000;
 
 /// An event that is held.
 #[derive(Debug)]
@@ -96,28 +96,30 @@ impl Recent {
     /// Makes room for what `new` may have changed in the store besides adding itself; `early` says whether
     /// answers to it may have been stored before.
     pub fn changes(&mut self, new: &NewEvent, early: bool) {
-        let author = new.event.pubkey;
-        if new.event.replacement_key().is_some() {
-            self.forget_of(&author, |event| event.kind == new.event.kind);
-        }
         if let Some(part) = new.part.as_ref().filter(|part| early && !part.is_answer()) {
-            let last = self.jobs.get(&part.job).and_then(BTreeSet::last).copied();
-            self.forget(last);
+            self.forget(self.jobs.get(&part.job).and_then(BTreeSet::last).copied());
         }
+        // Of its author: what it replaces, and what it deletes by coordinates.
+        let mut kinds: BTreeSet<u16> = new.event.replacement_key().map(|_| new.event.kind).into_iter().collect();
         for target in &new.deletes {
             match target {
                 Target::Event(id) => self.forget(self.ids.get(id).copied()),
-                Target::Address { kind, .. } => self.forget_of(&author, |event| event.kind == *kind),
-                Target::Everything => {
-                    self.forget_of(&author, |_| true);
-                    let to = author.to_string();
-                    self.forget_last(|event| event.kind == kind::GIFT_WRAP && event.tag_values("p").any(|p| p == to));
-                }
+                Target::Address { kind, .. } => drop(kinds.insert(*kind)),
+                Target::Everything => {}
             }
+        }
+        let author = new.event.pubkey;
+        if new.deletes.contains(&Target::Everything) {
+            let to = author.to_string();
+            let wrap = |event: &Event| event.kind == kind::GIFT_WRAP && event.tag_values("p").any(|p| p == to);
+            self.forget_last(|event| event.pubkey == author || wrap(event));
+        } else if !kinds.is_empty() {
+            self.forget_last(|event| event.pubkey == author && kinds.contains(&event.kind));
         }
     }
 
-    /// Holds a stored event; `private` says whether it is for its readers alone, `early` is as in [`changes`](Self::changes).
+    /// Holds a stored event; `private` says whether it is for its readers alone, `early` is as in
+    /// [`changes`](Self::changes).
     pub fn add(&mut self, seq: u64, new: NewEvent, private: bool, early: bool) {
         let readers = privacy::readers(&new.event, new.part.as_ref(), private);
         let job = new.part.as_ref().map(|part| part.job);
@@ -128,14 +130,14 @@ impl Recent {
             }
         }
         self.ids.insert(new.event.id, seq);
-        self.bytes += new.text.len();
+        self.bytes += weight(&new.text);
         self.events.insert(seq, Held { event: new.event, text: new.text, readers, expires_at: new.expires_at, job });
         while self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
             self.forget_first();
         }
     }
 
-    /// Lets the event of this number go, and all before it.
+    /// Lets the event of this number go, if there is one, and all before it.
     fn forget(&mut self, last: Option<u64>) {
         while last.is_some_and(|last| self.events.first_key_value().is_some_and(|(first, _)| *first <= last)) {
             self.forget_first();
@@ -147,13 +149,9 @@ impl Recent {
         self.forget(last);
     }
 
-    fn forget_of(&mut self, author: &PublicKey, which: impl Fn(&Event) -> bool) {
-        self.forget_last(|event| event.pubkey == *author && which(event));
-    }
-
     fn forget_first(&mut self) {
         let Some((seq, held)) = self.events.pop_first() else { return };
-        self.bytes -= held.text.len();
+        self.bytes -= weight(&held.text);
         self.ids.remove(&held.event.id);
         self.older = self.older.max(held.event.created_at);
         if let Some(job) = held.job {
@@ -209,6 +207,12 @@ impl Recent {
         let named = filter.tags.get(&b'e')?.iter().map(|value| EventId::parse(value));
         named.map(|job| job.filter(|job| self.whole.contains(job))).collect()
     }
+}
+
+/// Bytes an event of this text takes at most: the text, the event it was parsed into, and what a string
+/// takes besides its characters for each two quotes.
+fn weight(text: &str) -> usize {
+    2 * text.len() + 20 * text.bytes().filter(|byte| *byte == b'"').count()
 }
 
 impl Held {

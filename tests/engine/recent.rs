@@ -96,6 +96,22 @@ fn a_known_event_is_neither_verified_nor_written_again() {
 }
 
 #[test]
+fn the_window_is_bounded_and_knows_what_left_it() {
+    let (mut world, conn) = awake();
+    let first = Author::new(2).note("first");
+    put(&mut world, conn, &first);
+    // Tags of next to no text weigh most in memory.
+    let tags: Vec<&[&str]> = vec![&["t", ""]; 1900];
+    for n in 0..300 {
+        put(&mut world, conn, &Author::new(2).sign(1, NOW + 1, &tags, &n.to_string()));
+    }
+    assert!(asked(&mut world, conn, &json!({"ids": [first.id]})).1, "20 MB are full");
+    assert!(asked(&mut world, conn, &json!({"since": NOW, "limit": 1})).1);
+    assert!(asked(&mut world, conn, &json!({"since": NOW + 1, "limit": 1})).1, "some of that second have left");
+    assert!(!asked(&mut world, conn, &json!({"since": NOW + 2})).1);
+}
+
+#[test]
 fn a_relay_that_has_just_woken_asks_the_store() {
     let mut world = World::open_relay();
     let conn = world.agent(&Author::new(1));

@@ -38,8 +38,6 @@ pub struct World {
     /// Applied to every run.
     pub broken: bool,
     pub log: Vec<String>,
-    /// Whether [`Effect::Yield`] is left to the test; else nothing arrives meanwhile.
-    pub busy: bool,
     /// What the database says of its size.
     pub size: Option<u64>,
     /// When the engine wants to be woken, in milliseconds.
@@ -88,7 +86,6 @@ impl World {
             faults: VecDeque::new(),
             broken: false,
             log: Vec::new(),
-            busy: false,
             size: None,
             alarm: None,
             config,
@@ -210,8 +207,6 @@ impl World {
                     self.responses.insert(request, (status, body.to_string()));
                 }
                 Effect::WakeAt { at } => self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at))),
-                Effect::Yield if self.busy => {}
-                Effect::Yield => self.input(Input::Yielded),
                 Effect::Log { line, .. } => self.log.push(line),
             }
         }

@@ -22,9 +22,8 @@ const HELP = `npm run bench -- [options]
   --relay NAME   the URL it calls itself by in AUTH, if that is another
   --quick        a moment of each: whether all works, not how fast`;
 
-/** Measures; the rows of the table. */
+/** Measures with what was built; the rows of the table. */
 export async function measure({ only = NAMES, url = null, relay = null, quick = false }) {
-  await buildGenerator();
   const wanted = (name) => only.includes(name);
   const rows = [];
   const section = async (name, work) => {
@@ -37,7 +36,6 @@ export async function measure({ only = NAMES, url = null, relay = null, quick = 
     for (const name of AT_ANY_RELAY) await section(name, () => sections[name](target, { quick }));
     return rows;
   }
-  await buildProbe();
   const host = await start({ probe: true });
   const target = sections.hostTarget(host);
   say("measuring: the limits");
@@ -109,7 +107,11 @@ if (fileURLToPath(import.meta.url) === process.argv[1]) {
   const unknown = only?.find((name) => !NAMES.includes(name));
   if (unknown !== undefined) fail(`no section ${unknown}\n${HELP}`);
   await setup();
-  if (!values.url) await build();
+  await buildGenerator();
+  if (!values.url) {
+    await build();
+    await buildProbe();
+  }
   const text = table(await measure({ ...values, only }));
   console.log(`\n${text}\n`);
   if (!only && !values.url && !values.quick) keep(text);

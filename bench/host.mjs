@@ -1,10 +1,11 @@
 // One workerd with the relay and the Worker of the limits, each on a socket of its own: no proxy between,
 // and D1 on disk.
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Miniflare } from "miniflare";
+import { migrate } from "../scripts/migrate.mjs";
 import { ROOT } from "../scripts/run.mjs";
 import { PROBE } from "./build.mjs";
 
@@ -16,7 +17,7 @@ const socket = () => [{ host: "127.0.0.1", port: 0 }];
  * Starts them. `folder` is where D1's files are, a new one when left out; `vars` are settings of the relay;
  * `probe` says whether the limits are wanted.
  */
-export async function start({ folder, vars = {}, probe = false, inspectorPort } = {}) {
+export async function start({ folder, vars = {}, probe = false } = {}) {
   const own = folder === undefined;
   const persist = folder ?? mkdtempSync(join(tmpdir(), "nexus-bench-"));
   const before = new Set(children());
@@ -45,23 +46,23 @@ export async function start({ folder, vars = {}, probe = false, inspectorPort } 
     durableObjects: { ECHO: { className: "Echo", useSQLite: true } },
     unsafeDirectSockets: socket(),
   };
-  const miniflare = new Miniflare({ host: "127.0.0.1", port: 0, inspectorPort, defaultPersistRoot: persist, workers: probe ? [relay, limits] : [relay] });
+  const miniflare = new Miniflare({ host: "127.0.0.1", port: 0, defaultPersistRoot: persist, workers: probe ? [relay, limits] : [relay] });
   await miniflare.ready;
   for (const name of probe ? ["nexus", "probe"] : ["nexus"]) await migrate(await miniflare.getD1Database("DB", name));
   const pid = children().find((child) => !before.has(child));
   const http = (await miniflare.unsafeGetDirectURL("nexus")).href.replace(/\/$/, "");
+  const stats = async () => (await fetch(`${http}/api/stats`)).json();
   return {
     http,
     url: http.replace("http", "ws"),
     probe: probe ? (await miniflare.unsafeGetDirectURL("probe")).href.replace(/\/$/, "") : null,
     /** Waits until the relay has been awake for so many seconds, and keeps it so. */
     awakeFor: async (seconds) => {
-      const uptime = async () => (await (await fetch(`${http}/api/stats`)).json()).uptime_seconds;
-      while ((await uptime()) < seconds) await new Promise((resolve) => setTimeout(resolve, 2000));
+      while ((await stats()).uptime_seconds < seconds) await new Promise((resolve) => setTimeout(resolve, 2000));
     },
     /** Resident memory of workerd, in bytes. */
     memory: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) * 1024,
-    stats: async () => (await fetch(`${http}/api/stats`)).json(),
+    stats,
     stop: async () => {
       await miniflare.dispose();
       if (own) rmSync(persist, { recursive: true, force: true });
@@ -75,13 +76,5 @@ function children() {
     return execFileSync("pgrep", ["-P", String(process.pid), "workerd"], { encoding: "utf8" }).trim().split("\n");
   } catch {
     return [];
-  }
-}
-
-async function migrate(db) {
-  if (await db.prepare("SELECT name FROM sqlite_master WHERE name = 'totals'").first()) return;
-  for (const file of readdirSync(join(ROOT, "migrations")).sort()) {
-    const sql = readFileSync(join(ROOT, "migrations", file), "utf8").replace(/--.*$/gm, "");
-    for (const statement of sql.split(";")) if (statement.trim()) await db.prepare(statement).run();
   }
 }

@@ -7,7 +7,7 @@ import { gzipSync } from "node:zlib";
 import { ROOT, fingerprint, say } from "../scripts/run.mjs";
 import { GENERATOR } from "./build.mjs";
 import { generate, idle } from "./generator.mjs";
-import { start } from "./host.mjs";
+import { RELAY_URL, start } from "./host.mjs";
 
 const number = (value) => (value >= 100 ? Math.round(value).toLocaleString("en") : Number(value.toPrecision(3)).toString());
 const ms = (value) => `${number(value)} ms`;
@@ -184,5 +184,5 @@ export async function size() {
 
 /** How the generator is told where a host is. */
 export function hostTarget(host) {
-  return ["--url", host.url, "--relay", "wss://nexus.example"];
+  return ["--url", host.url, "--relay", RELAY_URL];
 }

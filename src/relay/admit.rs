@@ -8,15 +8,22 @@ use crate::nostr::{Event, Filter, KindClass, Prefix, Reason, deletion, gate, kin
 use crate::store::MAX_INTEGER;
 
 impl Relay {
-    /// Checks an event; `now` is in Unix seconds. Answers when it expires, if it does.
-    pub(super) fn admit_event(&self, conn: ConnId, event: &Event, now: u64) -> Result<Option<u64>, Reason> {
+    /// Checks an event; `known` is one that was verified before, `now` is in Unix seconds. Answers when it
+    /// expires, if it does.
+    pub(super) fn admit_event(
+        &self,
+        conn: ConnId,
+        event: &Event,
+        known: bool,
+        now: u64,
+    ) -> Result<Option<u64>, Reason> {
         self.within_limits(event, now)?;
         let expires_at = self.expiry(event, now)?;
         rules::check(&self.config.profile, event)?;
         self.worked_for(event)?;
         self.own_if_protected(conn, event)?;
         vanishes_from_here(event, &self.config)?;
-        if !self.recent.holds(event) {
+        if !known {
             event.verify()?;
         }
         Ok(expires_at)

@@ -33,16 +33,17 @@ impl Relay {
         let part = self.config.profile.part_of(&event);
         let answer = part.as_ref().is_some_and(Part::is_answer);
         let urgent = part.as_ref().is_some_and(|part| answer && self.writer.holds(&part.job));
+        let known = self.recent.holds(&event);
         // Who may not publish pays nothing: others behind the same address need it to prove their keys.
         let paid = match self.locked(conn) {
             Some(reason) => Err(reason),
             None => self.pay_event(conn, &event, answer, now, out),
         };
-        let admitted = paid.and_then(|()| self.admit_event(conn, &event, now / 1000)).and_then(|expires_at| {
+        let admitted = paid.and_then(|()| self.admit_event(conn, &event, known, now / 1000)).and_then(|expires_at| {
             if event.class() == KindClass::Ephemeral {
                 return self.pass_on(&event, out).map(|()| Admitted::Done);
             }
-            if self.recent.holds(&event) {
+            if known {
                 return Ok(Admitted::Known);
             }
             let deletes = deletion::targets(&event, &self.config.relays);

@@ -66,7 +66,7 @@ impl Default for Recent {
 
 impl Recent {
     /// Holds nothing; what is stored has no later `created_at` than `older`.
-    pub fn restart(&mut self, older: u64) {
+    fn restart(&mut self, older: u64) {
         *self = Self { older, ..Self::default() };
     }
 

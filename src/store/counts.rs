@@ -55,8 +55,8 @@ pub struct Counts {
 }
 
 /// Reads [`Totals`] as one row.
-pub const READ_TOTALS: &str = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', flush, 'newest', newest, 'early', early) AS r \
-     FROM totals";
+pub const READ_TOTALS: &str = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', flush, \
+     'newest', newest, 'early', early) AS r FROM totals";
 
 /// Reads [`Totals`]; see [`decode_totals`].
 pub fn read_totals() -> Vec<Statement> {

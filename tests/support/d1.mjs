@@ -1,8 +1,8 @@
 // Miniflare's D1 over a pipe: reads one JSON line [{sql, params}, …], runs it as one batch and writes
 // one JSON line {rows} or {error}. `meta` in the answer is D1's own count of rows read and written.
-import { readFileSync, readdirSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { Miniflare } from "miniflare";
+import { migrate } from "../../scripts/migrate.mjs";
 
 // The batch is made inside the Worker: over Miniflare's proxy each prepare() and bind() is a round trip.
 const script = `export default {
@@ -21,10 +21,7 @@ const script = `export default {
 }`;
 const miniflare = new Miniflare({ modules: true, script, d1Databases: { DB: "nexus" } });
 const db = await miniflare.getD1Database("DB");
-for (const file of readdirSync("migrations").sort()) {
-  const sql = readFileSync(`migrations/${file}`, "utf8").replace(/--.*$/gm, "");
-  for (const statement of sql.split(";")) if (statement.trim()) await db.prepare(statement).run();
-}
+await migrate(db);
 
 for await (const body of createInterface({ input: process.stdin })) {
   const answer = await miniflare.dispatchFetch("http://d1/", { method: "POST", body });

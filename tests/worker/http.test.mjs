@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { request } from "node:http";
 import { after, before, test } from "node:test";
 import { Response } from "miniflare";
-import { applyMigrations, rawClient, sleep, startRelay } from "./support.mjs";
+import { migrate } from "../../scripts/migrate.mjs";
+import { rawClient, sleep, startRelay } from "./support.mjs";
 
 let relay;
 before(async () => (relay = await startRelay({ vars: { RELAY_NAME: "Market", MAX_LIMIT: "400", DEFAULT_LIMIT: "300" } })));
@@ -150,7 +151,7 @@ test("errors are not shared", async () => {
   const bare = await startRelay({ vars: { STATS_SHARED_SECONDS: 60 }, migrate: false });
   const handlers = async () => (await fetch(`${bare.http}/api/handlers?k=5050`)).status;
   assert.equal(await handlers(), 503);
-  await applyMigrations(bare.db);
+  await migrate(bare.db);
   assert.equal(await handlers(), 200);
   await bare.stop();
 });

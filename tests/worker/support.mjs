@@ -1,9 +1,9 @@
 // The built Worker on Miniflare, and clients for it: nostr-tools for the protocol as a library speaks
 // it, a bare socket for everything a library would not send.
-import { readFileSync, readdirSync } from "node:fs";
 import { finalizeEvent, generateSecretKey, getPublicKey } from "nostr-tools/pure";
 import { Relay, useWebSocketImplementation } from "nostr-tools/relay";
 import { Miniflare } from "miniflare";
+import { migrate } from "../../scripts/migrate.mjs";
 import WebSocket from "ws";
 
 useWebSocketImplementation(WebSocket);
@@ -12,7 +12,7 @@ useWebSocketImplementation(WebSocket);
  * The relay on a free port; `vars` are settings, `persist` is a folder that outlives the process, `host`
  * what else Miniflare is told.
  */
-export async function startRelay({ vars = {}, persist, migrate = true, ...host } = {}) {
+export async function startRelay({ vars = {}, persist, migrate: tables = true, ...host } = {}) {
   const miniflare = new Miniflare({
     modules: [
       { type: "ESModule", path: "build/index.js" },
@@ -34,7 +34,7 @@ export async function startRelay({ vars = {}, persist, migrate = true, ...host }
   });
   const http = (await miniflare.ready).href.replace(/\/$/, "");
   const db = await miniflare.getD1Database("DB");
-  if (migrate) await applyMigrations(db);
+  if (tables) await migrate(db);
   return {
     http,
     ws: http.replace("http", "ws"),
@@ -43,15 +43,6 @@ export async function startRelay({ vars = {}, persist, migrate = true, ...host }
     stats: async () => (await fetch(`${http}/api/stats`)).json(),
     stop: () => miniflare.dispose(),
   };
-}
-
-export async function applyMigrations(db) {
-  const there = await db.prepare("SELECT name FROM sqlite_master WHERE name = 'totals'").first();
-  if (there) return;
-  for (const file of readdirSync("migrations").sort()) {
-    const sql = readFileSync(`migrations/${file}`, "utf8").replace(/--.*$/gm, "");
-    for (const statement of sql.split(";")) if (statement.trim()) await db.prepare(statement).run();
-  }
 }
 
 export const seconds = () => Math.floor(Date.now() / 1000);

@@ -152,6 +152,7 @@ impl World {
                         let rows = vec![row.into_iter().collect(); statements.len()];
                         inputs.push(Input::Answered { ticket, result: Ok(rows.into()) });
                     }
+                    Effect::Yield => inputs.push(Input::Yielded),
                     _ => {}
                 }
             }

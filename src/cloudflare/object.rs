@@ -12,7 +12,7 @@ use futures_channel::oneshot::{Sender, channel};
 use worker::wasm_bindgen_futures::spawn_local;
 use worker::worker_sys::WebSocketRequestResponsePair;
 use worker::{
-    D1Database, Date, DurableObject, Env, Request, Response, Result, SqlStorage, State, WebSocket,
+    D1Database, Date, Delay, DurableObject, Env, Request, Response, Result, SqlStorage, State, WebSocket,
     WebSocketIncomingMessage, WebSocketPair, console_error, console_log, durable_object,
 };
 
@@ -230,6 +230,14 @@ impl Core {
                 }
             }
             Effect::WakeAt { at } => self.wake_at(at),
+            Effect::Yield => {
+                let core = self.clone();
+                spawn_local(async move {
+                    // The next turn of the event loop, after the frames that are here already.
+                    Delay::from(Duration::ZERO).await;
+                    core.handle(Input::Yielded);
+                });
+            }
             Effect::Log { level: Level::Warn | Level::Error, line } => console_error!("{line}"),
             Effect::Log { line, .. } => console_log!("{line}"),
         }

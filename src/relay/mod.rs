@@ -122,6 +122,8 @@ pub enum Input {
     },
     /// The time asked for by [`Effect::WakeAt`] has come.
     Alarm,
+    /// The answer to [`Effect::Yield`].
+    Yielded,
     /// Memory was lost (or never was): these connections are open, each with the text it was last
     /// asked to remember.
     Woke {
@@ -171,6 +173,9 @@ pub enum Effect {
         /// In order.
         statements: Vec<Statement>,
     },
+    /// Give [`Input::Yielded`] once what has arrived by now has been given, at most a few milliseconds
+    /// later: so what comes together is committed together.
+    Yield,
     /// Give [`Input::Alarm`] at this time or before; one that is set for earlier stays.
     WakeAt {
         /// When.
@@ -229,6 +234,8 @@ pub struct Relay {
     desk: Desk,
     /// Until when the totals are in doubt: after memory was lost, too, a commit may land yet.
     doubt_until: Millis,
+    /// Whether the host was asked to yield before the next group.
+    yielding: bool,
     /// The minute of the last snapshot.
     last_snapshot: Option<u64>,
     /// The time of the input that is being handled.
@@ -257,6 +264,7 @@ impl Relay {
             quotas: Quotas::default(),
             desk: Desk::default(),
             doubt_until: now + publish::DOUBT,
+            yielding: false,
             last_snapshot: None,
             now,
             sweeping: false,
@@ -288,6 +296,7 @@ impl Relay {
             }
             Input::Requested { request, api } => self.requested(request, api, now, &mut out),
             Input::Alarm => self.alarmed(now, &mut out),
+            Input::Yielded => self.yielded(now, &mut out),
             Input::Woke { conns } => self.woke(conns, now, &mut out),
         }
         self.count_sent(&mut out);

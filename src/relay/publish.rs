@@ -55,7 +55,7 @@ impl Relay {
         match admitted {
             Ok(Admitted::Done) => self.accept(conn, &id, out),
             Ok(Admitted::Known) => self.already(conn, &id, out),
-            Ok(Admitted::Waiting) => self.commit_next(now, out),
+            Ok(Admitted::Waiting) => self.commit_soon(now, out),
             Err(reason) => self.reject(conn, &id.to_string(), &reason, out),
         }
     }
@@ -78,6 +78,21 @@ impl Relay {
     fn accept(&mut self, conn: ConnId, id: &EventId, out: &mut Vec<Effect>) {
         self.counters.accepted += 1;
         self.send(conn, relay_msg::accepted(id), out);
+    }
+
+    /// Sends the group that gathers on its way after what has arrived with its first event.
+    fn commit_soon(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        if !self.writer.is_known() {
+            self.commit_next(now, out);
+        } else if self.writer.in_flight.is_none() && !self.yielding {
+            self.yielding = true;
+            out.push(Effect::Yield);
+        }
+    }
+
+    pub(super) fn yielded(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.yielding = false;
+        self.commit_next(now, out);
     }
 
     /// Sends the group that gathers on its way, unless one is.

@@ -8,7 +8,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::{ConnId, Millis, Ticket};
-use crate::nostr::{EventId, Prefix, Reason};
+use crate::nostr::deletion::Target;
+use crate::nostr::{EventId, Prefix, PublicKey, Reason};
 use crate::store::counts::Totals;
 use crate::store::write::{self, NewEvent};
 
@@ -62,6 +63,8 @@ pub struct Writer {
     waiting: Queue,
     /// Answers to jobs that are held: no flood of anything else delays them.
     urgent: Queue,
+    /// Of what waits.
+    ids: BTreeSet<EventId>,
     held: BTreeSet<EventId>,
     /// The same, in the order they came.
     held_since: VecDeque<EventId>,
@@ -81,17 +84,64 @@ impl Queue {
         self.events.push_back(waiting);
     }
 
-    /// Moves what fits into `group`; says whether all did.
-    fn fill(&mut self, group: &mut Vec<Waiting>, bytes: &mut usize) -> bool {
-        while let Some(next) = self.events.front() {
-            if !group.is_empty() && (group.len() >= MAX_EVENTS || *bytes + next.bytes > MAX_BYTES) {
-                return false;
+    /// Moves what fits into `group`; says whether there is room for more.
+    fn fill(&mut self, group: &mut Group) -> bool {
+        let mut stay = Vec::new();
+        let mut room = true;
+        while let Some(next) = self.events.pop_front() {
+            room = group.has_room(&next) && stay.len() < MAX_EVENTS;
+            match group.may_take(&next) {
+                true if room => {
+                    self.bytes -= next.bytes;
+                    group.take(next);
+                }
+                _ => stay.push(next),
             }
-            *bytes += next.bytes;
-            self.bytes -= next.bytes;
-            group.extend(self.events.pop_front());
+            if !room {
+                break;
+            }
         }
-        true
+        stay.into_iter().rev().for_each(|next| self.events.push_front(next));
+        room
+    }
+}
+
+/// A group that is being put together. Deletions come before all else in a group, and of the versions of an
+/// event it keeps the newest; so whatever deletes or replaces an event of its author in the group waits for
+/// the next one, and so does what he sends after it: the outcome is as if his events came one by one.
+#[derive(Default)]
+struct Group {
+    events: Vec<Waiting>,
+    bytes: usize,
+    /// Whose events wait for the next group.
+    later: BTreeSet<PublicKey>,
+}
+
+impl Group {
+    fn has_room(&self, next: &Waiting) -> bool {
+        self.events.is_empty() || self.events.len() < MAX_EVENTS && self.bytes + next.bytes <= MAX_BYTES
+    }
+
+    fn may_take(&mut self, next: &Waiting) -> bool {
+        let NewEvent { event, deletes, .. } = &next.new;
+        let place = event.replacement_key().map(|d| (event.kind, d));
+        // Only who vanishes deletes deletion requests, too.
+        let all = deletes.contains(&Target::Everything);
+        let conflicts = |NewEvent { event: earlier, deletes: also, .. }: &NewEvent| {
+            earlier.pubkey == event.pubkey
+                && (all
+                    || !deletes.is_empty() && also.is_empty()
+                    || place.is_some() && place == earlier.replacement_key().map(|d| (earlier.kind, d)))
+        };
+        if (!deletes.is_empty() || place.is_some()) && self.events.iter().any(|earlier| conflicts(&earlier.new)) {
+            self.later.insert(event.pubkey);
+        }
+        !self.later.contains(&event.pubkey)
+    }
+
+    fn take(&mut self, next: Waiting) {
+        self.bytes += next.bytes;
+        self.events.push(next);
     }
 }
 
@@ -156,9 +206,12 @@ impl Writer {
     /// in flight gains a waiting connection.
     pub fn add(&mut self, new: NewEvent, urgent: bool, conn: ConnId) -> Result<(), Reason> {
         let id = new.event.id;
-        let in_flight = self.in_flight.iter_mut().flat_map(|group| group.events.iter_mut());
-        let waiting = self.urgent.events.iter_mut().chain(&mut self.waiting.events);
-        if let Some(known) = in_flight.chain(waiting).find(|w| w.new.event.id == id) {
+        let is_known = |known: &&mut Waiting| known.new.event.id == id;
+        let mut known = self.in_flight.iter_mut().flat_map(|group| &mut group.events).find(is_known);
+        if known.is_none() && self.ids.contains(&id) {
+            known = self.urgent.events.iter_mut().chain(&mut self.waiting.events).find(is_known);
+        }
+        if let Some(known) = known {
             known.conns.push(conn);
             return Ok(());
         }
@@ -167,6 +220,7 @@ impl Writer {
             return Err(Reason::new(Prefix::Error, "the store is behind; try again in a few seconds"));
         }
         let bytes = write::parameter_size(&new);
+        self.ids.insert(id);
         queue.push(Waiting { new, conns: vec![conn], bytes });
         Ok(())
     }
@@ -176,15 +230,17 @@ impl Writer {
         if self.in_flight.is_some() || !self.is_known() {
             return None;
         }
-        let (mut group, mut bytes) = (Vec::new(), 0);
-        if self.urgent.fill(&mut group, &mut bytes) {
-            self.waiting.fill(&mut group, &mut bytes);
+        let mut group = Group::default();
+        if self.urgent.fill(&mut group) {
+            self.waiting.fill(&mut group);
         }
-        (!group.is_empty()).then_some(group)
+        group.events.iter().for_each(|waiting| _ = self.ids.remove(&waiting.new.event.id));
+        (!group.events.is_empty()).then_some(group.events)
     }
 
     /// Gives up everything that waits.
     pub fn drain(&mut self) -> Vec<Waiting> {
+        self.ids.clear();
         let [urgent, waiting] = [&mut self.urgent, &mut self.waiting].map(std::mem::take);
         urgent.events.into_iter().chain(waiting.events).collect()
     }

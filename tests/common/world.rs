@@ -38,6 +38,8 @@ pub struct World {
     /// Applied to every run.
     pub broken: bool,
     pub log: Vec<String>,
+    /// Whether [`Effect::Yield`] is left to the test; else nothing arrives meanwhile.
+    pub busy: bool,
     /// What the database says of its size.
     pub size: Option<u64>,
     /// When the engine wants to be woken, in milliseconds.
@@ -86,6 +88,7 @@ impl World {
             faults: VecDeque::new(),
             broken: false,
             log: Vec::new(),
+            busy: false,
             size: None,
             alarm: None,
             config,
@@ -130,6 +133,14 @@ impl World {
         let conn = self.open();
         self.take(conn);
         conn
+    }
+
+    /// Sends events at once, while the store is busy with another; what they are answered.
+    pub fn together(&mut self, conn: ConnId, events: &[&Event]) -> Vec<Value> {
+        self.say(conn, json!(["EVENT", Author::new(200).sign(1, self.now / 1000, &[], "keeps the store busy")]));
+        events.iter().for_each(|event| self.say(conn, json!(["EVENT", event])));
+        self.settle();
+        self.take(conn).split_off(1)
     }
 
     /// A new connection that has proven `author`'s key.
@@ -207,6 +218,8 @@ impl World {
                     self.responses.insert(request, (status, body.to_string()));
                 }
                 Effect::WakeAt { at } => self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at))),
+                Effect::Yield if self.busy => {}
+                Effect::Yield => self.input(Input::Yielded),
                 Effect::Log { line, .. } => self.log.push(line),
             }
         }

@@ -4,6 +4,7 @@ use nexus::nostr::Event;
 use nexus::relay::ConnId;
 use serde_json::{Value, json};
 
+use crate::common::chance::Chance;
 use crate::common::events::{Author, NOW};
 use crate::common::world::{RELAY, World};
 
@@ -67,10 +68,7 @@ fn a_deletion_that_comes_first_or_together_counts_too() {
     // In one group, in either order.
     let together = delete(&alice, NOW, &[&["e", &own.id.to_string()]]);
     for order in [[&own, &together], [&together, &own]] {
-        world.say(conn, json!(["EVENT", alice.sign(1, NOW, &[], "keeps the store busy")]));
-        order.iter().for_each(|event| world.say(conn, json!(["EVENT", event])));
-        world.settle();
-        world.take(conn);
+        world.together(conn, &order);
         assert_eq!(contents(&mut world, conn, json!({"ids": [own.id]})), Vec::<String>::new());
     }
 }
@@ -231,11 +229,52 @@ fn a_deletion_request_that_vanished_deletes_nothing() {
     let vanish = alice.sign(62, NOW + 1, &[&["relay", "ALL_RELAYS"]], "");
     put(&mut world, conn, &later);
     // Together with the request to vanish, and after it.
-    world.say(conn, json!(["EVENT", Author::new(2).note("keeps the store busy")]));
-    world.say(conn, json!(["EVENT", request]));
-    world.say(conn, json!(["EVENT", vanish]));
-    world.settle();
-    world.take(conn);
+    world.together(conn, &[&vanish, &request]);
     assert_eq!(put(&mut world, conn, &request), blocked(&request));
     assert_eq!(contents(&mut world, conn, json!({"kinds": [1], "authors": [alice.key()]})), ["after vanishing"]);
+}
+
+/// What one author sends at once ends as if it had been sent one by one, whatever others send meanwhile.
+#[test]
+fn an_authors_events_keep_their_order() {
+    let mut chance = Chance::new(6);
+    let authors = [1, 2, 3].map(Author::new);
+    let mut blocked = 0;
+    for round in 0..300 {
+        let mut events: Vec<Event> = Vec::new();
+        for n in 0..12 {
+            let author = chance.pick(&authors);
+            let at = NOW - chance.below(4);
+            let own: Vec<&Event> = events.iter().filter(|event| event.pubkey == author.key()).collect();
+            let event = match chance.below(8) {
+                0 | 1 if !own.is_empty() => delete(author, at, &[&["e", &chance.pick(&own).id.to_string()]]),
+                2 => delete(author, at, &[&["a", &format!("30000:{}:{n}", author.key())]]),
+                3 if chance.one_in(3) => author.sign(62, at, &[&["relay", "ALL_RELAYS"]], ""),
+                4 => author.sign(30_000, at, &[&["d", &n.to_string()]], ""),
+                5 => author.sign(30_001, at, &[&["d", ""]], &n.to_string()),
+                _ => author.sign(1, at, &[], &format!("{round} {n}")),
+            };
+            events.push(event);
+        }
+        // Some coordinates are deleted before their event is there.
+        if chance.one_in(2) {
+            chance.shuffle(&mut events);
+        }
+        events.dedup_by_key(|event| event.id);
+        let (mut at_once, mut one_by_one) = (World::open_relay(), World::open_relay());
+        let (a, b) = (at_once.client(), one_by_one.client());
+        let list: Vec<&Event> = events.iter().collect();
+        let mut told = at_once.together(a, &list);
+        let mut wanted: Vec<Value> = events.iter().map(|event| put(&mut one_by_one, b, event)).collect();
+        // Groups are answered in the order of their numbers, authors take turns.
+        told.sort_by_key(|frame| frame[1].to_string());
+        wanted.sort_by_key(|frame| frame[1].to_string());
+        assert_eq!(told, wanted, "round {round}: {events:#?}");
+        at_once.pass(120);
+        one_by_one.pass(120);
+        let ids = |world: &World| world.column("SELECT id FROM events WHERE json NOT LIKE '%busy%' ORDER BY id");
+        assert_eq!(ids(&at_once), ids(&one_by_one), "round {round}: {events:#?}");
+        blocked += told.iter().filter(|frame| frame[2] == false).count();
+    }
+    assert!(blocked > 100, "{blocked}");
 }

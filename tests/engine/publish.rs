@@ -1,6 +1,7 @@
 //! EVENT: what is admitted, stored and passed on.
 
 use nexus::nostr::Event;
+use nexus::relay::Input;
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};
@@ -217,4 +218,25 @@ fn jobs_are_counted_in_the_statistics() {
     assert_eq!(world.stats()["jobs"], stats["jobs"]);
     assert_eq!(world.stats()["events"]["stored"], 4);
     assert_eq!(world.stats()["events"]["accepted"], 0);
+}
+
+#[test]
+fn what_arrives_together_is_one_group() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    world.ask(conn, json!(["EVENT", Author::new(1).note("the first, which asks for the totals")]));
+    world.busy = true;
+    for n in 0..5 {
+        world.say(conn, json!(["EVENT", Author::new(1).note(&n.to_string())]));
+    }
+    assert_eq!(world.waiting(), (0, 0));
+    world.input(Input::Yielded);
+    assert_eq!(world.waiting(), (1, 0));
+    // What comes while it is written needs no turn of its own.
+    world.say(conn, json!(["EVENT", Author::new(1).note("late")]));
+    world.settle();
+    assert_eq!(world.take(conn).iter().filter(|frame| frame[2] == true).count(), 6);
+    // A turn that nobody waits for does nothing.
+    world.input(Input::Yielded);
+    assert_eq!(world.waiting(), (0, 0));
 }

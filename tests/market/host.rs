@@ -96,7 +96,10 @@ impl Host {
         let conn = *self.chance.pick(&self.conns);
         self.tally.published += 1;
         match self.model.unfit(ev, self.world.now / 1000) {
-            Some(_) => self.expect(conn, ev.id(), Expected::Refused("invalid")),
+            Some(_) => {
+                self.expect(conn, ev.id(), Expected::Refused("invalid"));
+                return self.world.say_text(conn, &ev.message);
+            }
             None => {
                 let now = self.world.now;
                 self.waiting.entry(ev.id()).or_insert_with(|| (ev.clone(), now, vec![])).2.push(conn);

@@ -188,6 +188,14 @@ pub fn replaces(new: &Value, old: &Value) -> bool {
         && coordinates(new).is_some_and(|address| coordinates(old) == Some(address))
 }
 
+/// Whether it makes a difference which of two events of one author is stored first.
+pub fn needs_order(first: &Value, second: &Value) -> bool {
+    let requests = |event: &Value| matches!(event["kind"].as_u64(), Some(5 | 62));
+    second["kind"] == 62
+        || second["kind"] == 5 && !requests(first)
+        || coordinates(second).is_some_and(|address| coordinates(first) == Some(address))
+}
+
 /// `KIND:PUBKEY:D` of what newer versions replace.
 pub fn coordinates(event: &Value) -> Option<String> {
     let d = match event["kind"].as_u64()? {

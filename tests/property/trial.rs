@@ -154,8 +154,8 @@ impl<'a> Trial<'a> {
         on_d1::sweep(self.d1, self.now);
     }
 
-    /// Publishes events, which the engine takes as two groups: the first, and those that came while it
-    /// was written.
+    /// Publishes events, which the engine takes as groups: the first alone, and those that came while it
+    /// was written, of which one author's keep their order.
     fn publish(&mut self, group: &[usize]) {
         self.engine.at(self.now);
         let said = self.engine.publish(&group.iter().map(|at| &self.made[*at].json).collect::<Vec<_>>());
@@ -176,7 +176,7 @@ impl<'a> Trial<'a> {
             }
         }
         let (first, rest) = waiting.split_at(waiting.len().min(1));
-        for part in [first, rest].into_iter().filter(|part| !part.is_empty()) {
+        for part in [first.to_vec()].into_iter().chain(self.in_order(rest)).filter(|part| !part.is_empty()) {
             let by_model = self.model.take(&part.iter().map(|at| &self.made[*at].json).collect::<Vec<_>>());
             let by_d1 = on_d1::take(self.d1, &part.iter().map(|at| &self.made[*at].event).collect::<Vec<&Event>>());
             for ((at, by_model), by_d1) in part.iter().zip(by_model).zip(by_d1) {
@@ -195,6 +195,25 @@ impl<'a> Trial<'a> {
         if group.iter().any(|at| self.made[*at].event.kind == 62) {
             self.sweep();
         }
+    }
+
+    /// Groups in which no event deletes or replaces another one of its author.
+    fn in_order(&self, events: &[usize]) -> Vec<Vec<usize>> {
+        let mut left = events.to_vec();
+        let mut parts = Vec::new();
+        while !left.is_empty() {
+            let (mut part, mut later): (Vec<usize>, Vec<usize>) = Default::default();
+            for at in left {
+                let event = &self.made[at].json;
+                let own = |other: &&usize| self.made[**other].json["pubkey"] == event["pubkey"];
+                let after = |other: &usize| model::needs_order(&self.made[*other].json, event);
+                let waits = later.iter().any(|other| own(&other)) || part.iter().filter(own).any(after);
+                if waits { later.push(at) } else { part.push(at) }
+            }
+            parts.push(part);
+            left = later;
+        }
+        parts
     }
 
     /// Asks random questions of the engine and of D1.

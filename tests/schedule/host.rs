@@ -127,6 +127,7 @@ impl Host {
                         Effect::Send { conn, text } => sent.push((conn, Some(text))),
                         Effect::Close { conn, .. } => sent.push((conn, None)),
                         Effect::Remember { conn, text } => drop(self.attachments.insert(conn, text)),
+                        Effect::Yield => sent.extend(self.input(Input::Yielded)),
                         _ => {}
                     }
                     continue;

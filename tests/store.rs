@@ -295,7 +295,7 @@ fn void_filters(db: &mut dyn Database) {
 
 /// What is counted under keys that begin like this, without what has gone back to 0.
 fn counted(db: &mut dyn Database, prefix: &str) -> Vec<(String, i64)> {
-    let counts: Counts = counts::decode_counts(&db.run(&[counts::read_counts()]).unwrap()).unwrap();
+    let counts: Counts = counts::decode_counts(db.run(&[counts::read_counts()]).unwrap()[0].first()).unwrap();
     counts.counts.into_iter().filter(|(key, n)| key.starts_with(prefix) && *n != 0).collect()
 }
 

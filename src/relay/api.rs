@@ -9,13 +9,13 @@ use super::{Effect, Kept, Millis, Purpose, Relay, http, metrics};
 use crate::market::handler::{self, Candidate};
 use crate::market::reputation;
 use crate::nostr::PublicKey;
-use crate::store::counts::{self, Counts};
+use crate::store::counts;
 use crate::store::history::{self, Step};
-use crate::store::market::{self, Handlers};
+use crate::store::market::{self, Active, Handlers};
 use crate::store::{Rows, StoreError};
 
-/// Milliseconds for which counts answer `/api/stats` while no event comes.
-const STATS_FRESH: Millis = 60_000;
+/// Milliseconds for which counts are believed while something may have landed that nobody was told of.
+const DOUBTFUL_FRESH: Millis = 60_000;
 /// Milliseconds for which an answer to `/api/handlers` and `/api/history` is kept.
 const KEPT_FRESH: Millis = 15_000;
 /// Providers that are here and whose handlers are listed whatever others publish.
@@ -55,26 +55,35 @@ pub enum Api {
 /// Answers of the store that are kept, and who waits for them.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
-    counts: Option<Known>,
+    /// How often the store has been written to.
+    writes: u64,
+    /// The row of [`counts::read_counts`] as of the last write, or as it was asked for.
+    counts: Option<String>,
+    active: Active,
+    /// When both were asked for last: since then each write tells what it changes.
+    asked_at: Option<Millis>,
     /// Of what is not asked of the store each time.
     kept: Kept,
     waiting: Vec<(RequestId, Api)>,
-}
-
-/// What the store has counted.
-#[derive(Debug)]
-struct Known {
-    at: Millis,
-    /// The log when it was asked.
-    upto: u64,
-    counts: Counts,
-    active_providers: u64,
 }
 
 impl Desk {
     /// Who was the first of those who wait for this.
     pub fn asked_by(&self, api: Api) -> Option<RequestId> {
         self.waiting.iter().find(|(_, waiting)| *waiting == api).map(|(request, _)| *request)
+    }
+
+    /// A write to the store has told its counts and who is more active now, each with a slot; without
+    /// counts nothing is known.
+    pub fn written(&mut self, counts: Option<String>, active: Vec<(PublicKey, u64)>) {
+        self.writes += 1;
+        self.counts = counts;
+        active.into_iter().for_each(|(key, slot)| self.active.note(key, slot));
+    }
+
+    /// A key has vanished.
+    pub fn vanished(&mut self, key: &PublicKey) {
+        self.active.remove(key);
     }
 
     fn keep(&mut self, api: Api, body: String, now: Millis) -> Rc<str> {
@@ -96,7 +105,7 @@ impl Relay {
         }
         let seconds = now / 1000;
         let statements = match api {
-            Api::Stats | Api::Metrics => vec![counts::read_counts(), market::active_providers(seconds)],
+            Api::Stats | Api::Metrics => vec![counts::read_counts(), market::active(seconds)],
             Api::History(step) => history::read(step, seconds),
             Api::Handlers(kind) => {
                 let online: BTreeSet<PublicKey> =
@@ -104,18 +113,18 @@ impl Relay {
                 market::handlers(kind, online.iter().take(MAX_ONLINE), seconds)
             }
         };
-        self.query(Purpose::Api(api, self.writer.told()), statements, now, out);
+        self.query(Purpose::Api(api, self.desk.writes), statements, now, out);
     }
 
     pub(super) fn api_answered(
         &mut self,
         api: Api,
-        upto: u64,
+        writes: u64,
         result: Result<Rows, StoreError>,
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
-        let (status, body) = match result.and_then(|rows| self.keep(api, upto, &rows, now)) {
+        let (status, body) = match result.and_then(|rows| self.keep(api, writes, &rows, now)) {
             Ok(body) => (200, body),
             // What is in memory is told all the same: an operator looks when things are broken.
             Err(_) if matches!(api, Api::Stats | Api::Metrics) => (200, self.told(api, now)),
@@ -128,13 +137,20 @@ impl Relay {
         out.extend(answered.into_iter().map(respond));
     }
 
-    /// Keeps what the store said, and answers with it.
-    fn keep(&mut self, api: Api, upto: u64, rows: &Rows, now: Millis) -> Result<Rc<str>, StoreError> {
+    /// Keeps what the store said when it had been written to so often, and answers with it.
+    fn keep(&mut self, api: Api, writes: u64, rows: &Rows, now: Millis) -> Result<Rc<str>, StoreError> {
         match api {
             Api::Stats | Api::Metrics => {
-                let active = rows.last().and_then(|rows| rows.first()).and_then(|row| row.parse().ok());
-                let (counts, active_providers) = (counts::decode_counts(rows)?, active.unwrap_or_default());
-                self.desk.counts = Some(Known { at: now, upto, counts, active_providers });
+                let [counts, active] = rows.as_slice() else {
+                    return Err(StoreError::new("the counts were answered with another number of results"));
+                };
+                counts::decode_counts(counts.first())?;
+                // What a write since has told is later.
+                if self.desk.counts.is_none() || writes == self.desk.writes {
+                    self.desk.counts = counts.first().cloned();
+                }
+                self.desk.active.add(active, now / 1000);
+                self.desk.asked_at = Some(now);
                 Ok(self.told(api, now))
             }
             Api::Handlers(kind) => {
@@ -149,11 +165,11 @@ impl Relay {
         }
     }
 
-    /// The report, with the counts the store has told last.
-    fn told(&self, api: Api, now: Millis) -> Rc<str> {
-        let known = self.desk.counts.as_ref();
-        let counts = known.map(|known| (&known.counts, known.active_providers));
-        let report = self.counters.report(now, counts, &self.conns);
+    /// The report, with what the store has told last if it has been asked.
+    fn told(&mut self, api: Api, now: Millis) -> Rc<str> {
+        let counts = self.desk.asked_at.and_then(|_| counts::decode_counts(self.desk.counts.as_ref()).ok());
+        let active = self.desk.active.count(now / 1000);
+        let report = self.counters.report(now, counts.map(|counts| (counts, active)), &self.conns);
         match api {
             Api::Metrics => metrics::text(&report).into(),
             _ => serde_json::to_string(&report).unwrap_or_default().into(),
@@ -161,11 +177,11 @@ impl Relay {
     }
 
     /// The answer, when what the store said of it is fresh.
-    fn known(&self, api: Api, now: Millis) -> Option<Rc<str>> {
+    fn known(&mut self, api: Api, now: Millis) -> Option<Rc<str>> {
         match api {
             Api::Stats | Api::Metrics => {
-                let known = self.desk.counts.as_ref()?;
-                let fresh = known.upto == self.writer.told() && now.saturating_sub(known.at) <= STATS_FRESH;
+                let at = self.desk.asked_at.filter(|_| self.desk.counts.is_some())?;
+                let fresh = at >= self.doubt_until || now.saturating_sub(at) <= DOUBTFUL_FRESH;
                 fresh.then(|| self.told(api, now))
             }
             Api::Handlers(_) | Api::History(_) => self.desk.kept.get(api, now, KEPT_FRESH),

@@ -111,12 +111,12 @@ impl Counters {
 
     /// The report; `counts` is what the store has counted and how many providers are active. What
     /// only the store knows is null while it has not answered.
-    pub fn report(&self, now: Millis, counts: Option<(&Counts, u64)>, conns: &BTreeMap<ConnId, Conn>) -> Report {
-        let mut all = counts.map(|(counts, _)| counts.clone()).unwrap_or_default();
+    pub fn report(&self, now: Millis, counts: Option<(Counts, u64)>, conns: &BTreeMap<ConnId, Conn>) -> Report {
+        let (mut all, active) = counts.map(|(counts, active)| (counts, Some(active))).unwrap_or_default();
         let missing = self.flushing.iter().filter(|flush| flush.number > all.flush);
         for (key, n) in missing.flat_map(|flush| &flush.counts).chain(&self.unsaved) {
             *all.counts.entry(key.clone()).or_default() += i64::try_from(*n).unwrap_or(i64::MAX);
         }
-        Report::new(self, &all, counts.map(|(_, active)| active), conns, now)
+        Report::new(self, &all, active, conns, now)
     }
 }

@@ -154,7 +154,7 @@ impl Relay {
         self.counters.storage.committed(now.saturating_sub(group.since), result.is_ok());
         match result {
             Ok(committed) => {
-                self.landed(group.events, group.early, &committed, now, out);
+                self.landed(group.events, group.early, committed, now, out);
                 self.commit_next(now, out);
             }
             Err(error) if !group.retried => {
@@ -188,7 +188,7 @@ impl Relay {
         &mut self,
         events: Vec<Waiting>,
         early: bool,
-        committed: &write::Committed,
+        committed: write::Committed,
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
@@ -234,6 +234,7 @@ impl Relay {
         self.tell_cancelled(&cancelled, out);
         self.look_for(told, committed.before.last_seq);
         self.search(now, out);
+        self.desk.written(Some(committed.counts), committed.active);
         self.writer.advance(committed.totals);
         self.counters.flushed(committed.totals);
     }
@@ -254,6 +255,7 @@ impl Relay {
     /// What follows from a stored event, now or later.
     fn follow_up(&mut self, new: &NewEvent, now: Millis, out: &mut Vec<Effect>) {
         if new.deletes.contains(&Target::Everything) {
+            self.desk.vanished(&new.event.pubkey);
             self.will_vanish(now, out);
         }
         if let Some(second) = new.expires_at {

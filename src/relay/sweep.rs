@@ -46,6 +46,8 @@ impl Relay {
         out: &mut Vec<Effect>,
     ) {
         self.sweeping = false;
+        let counts = result.as_ref().ok().and_then(|rows| rows.last()?.first().cloned());
+        self.desk.written(counts, Vec::new());
         match result {
             Ok(_) if more => self.sweep(now, out),
             Ok(_) => self.swept(next_expiry, now, out),

@@ -57,6 +57,9 @@ pub struct Counts {
 /// Reads [`Totals`] as one row.
 pub const READ_TOTALS: &str = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', flush, \
      'newest', newest, 'early', early) AS r FROM totals";
+/// Reads [`Totals`] and [`Counts`] as one row.
+pub(super) const READ_COUNTS: &str = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', flush, \
+     'newest', newest, 'early', early, 'since_ms', since_ms, 'counts', json(counts)) AS r FROM totals";
 
 /// Reads [`Totals`]; see [`decode_totals`].
 pub fn read_totals() -> Vec<Statement> {
@@ -65,23 +68,21 @@ pub fn read_totals() -> Vec<Statement> {
 
 /// Decodes the answer to [`read_totals`].
 pub fn decode_totals(rows: &Rows) -> Result<Totals, StoreError> {
-    one_row(rows)
+    decode(rows.first().and_then(|rows| rows.first()))
 }
 
-/// Reads [`Counts`]; see [`decode_counts`].
+/// Reads [`Totals`] and [`Counts`]; see [`decode_counts`].
 pub fn read_counts() -> Statement {
-    let sql = "SELECT json_object('since_ms', since_ms, 'stored', stored, 'flush', flush, 'counts', json(counts)) AS r \
-               FROM totals";
-    Statement { sql: sql.into(), params: vec![] }
+    Statement::new(READ_COUNTS, vec![])
 }
 
-/// Decodes the answer to [`read_counts`].
-pub fn decode_counts(rows: &Rows) -> Result<Counts, StoreError> {
-    one_row(rows)
+/// Decodes the row of [`read_counts`].
+pub fn decode_counts(row: Option<&String>) -> Result<Counts, StoreError> {
+    decode(row)
 }
 
-fn one_row<T: for<'a> Deserialize<'a>>(rows: &Rows) -> Result<T, StoreError> {
-    rows.first().and_then(|rows| rows.first()).map_or_else(
+fn decode<T: for<'a> Deserialize<'a>>(row: Option<&String>) -> Result<T, StoreError> {
+    row.map_or_else(
         || Err(StoreError::new("the totals row is missing; apply the migrations")),
         |row| serde_json::from_str(row).map_err(|e| StoreError::new(format!("totals row: {e}"))),
     )

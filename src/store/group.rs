@@ -237,6 +237,6 @@ fn write(shape: Shape) -> Vec<(Arc<str>, Of)> {
         list.push(plain(jobs::forget("0")));
     }
     list.push((Arc::from(outcomes(shape.answers)), Of::Both));
-    list.push(plain(counts::READ_TOTALS.to_owned()));
+    list.push(plain(counts::READ_COUNTS.to_owned()));
     list
 }

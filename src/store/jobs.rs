@@ -150,10 +150,10 @@ pub fn cancel(requests: &str) -> String {
     )
 }
 
-/// Those who answered the jobs that deletion requests of the group are about to cancel: `JOB PUBKEY`.
+/// Those who answered the jobs that deletion requests of the group are about to cancel: `cancelled JOB PUBKEY`.
 pub fn cancelled(requests: &str) -> String {
     format!(
-        "SELECT DISTINCT id || ' ' || pubkey AS r FROM (SELECT j.id, e.pubkey \
+        "SELECT DISTINCT 'cancelled ' || id || ' ' || pubkey AS r FROM (SELECT j.id, e.pubkey \
          FROM {requests} CROSS JOIN json_each(g.v, '$.i') AS i CROSS JOIN jobs AS j ON j.id = i.value \
            AND j.customer = g.v->>'$.pubkey' AND j.state < {cancelled} \
          CROSS JOIN tags AS t ON t.tag = 'e=' || j.id \
@@ -177,6 +177,9 @@ pub fn dealt(fresh: &str) -> String {
     )
 }
 
+/// How active a provider is now.
+const ACTIVE: &str = "'active ' || pubkey || ' ' || active AS r";
+
 /// What answers say of their authors; `dealt` selects them. A row is only written when it has something
 /// to say.
 pub fn providers(dealt: &str) -> String {
@@ -193,7 +196,7 @@ pub fn providers(dealt: &str) -> String {
            times = (SELECT json_group_object(k, n) FROM (SELECT key AS k, sum(value) AS n FROM ( \
              SELECT key, value FROM json_each(providers.times) UNION ALL \
              SELECT key, value FROM json_each(excluded.times)) GROUP BY key)) \
-         WHERE excluded.results > 0 OR excluded.errors > 0",
+         WHERE excluded.results > 0 OR excluded.errors > 0 RETURNING {ACTIVE}",
         error = State::Error.rank(),
     )
 }
@@ -204,7 +207,7 @@ pub fn active(dealt: &str) -> String {
     format!(
         "UPDATE providers SET active = n.slot, seen = max(providers.seen, n.seen) FROM ( \
            SELECT e.pubkey, max(e.came_ms) / {SLOT_MS} AS slot, max(e.came_ms) / 1000 AS seen FROM {dealt} GROUP BY 1) AS n \
-         WHERE providers.pubkey = n.pubkey AND providers.active < n.slot"
+         WHERE providers.pubkey = n.pubkey AND providers.active < n.slot RETURNING {ACTIVE}"
     )
 }
 

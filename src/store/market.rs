@@ -21,6 +21,10 @@ const MAX_HANDLERS: usize = 100;
 const MAX_HANDLER: usize = 8192;
 /// Labels about one provider that are looked at, the newest first.
 const MAX_LABELS: usize = 100;
+/// Seconds.
+const HOUR: u64 = 3600;
+/// Active providers that are counted.
+const MAX_ACTIVE: usize = 10_000;
 /// Bytes of a label event that counts.
 const MAX_LABEL: usize = 2048;
 
@@ -143,11 +147,52 @@ pub fn seen<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64) -> Stat
     }
 }
 
-/// How many providers have answered a job within the hour before `now` (Unix seconds), to five minutes;
-/// at most 10,000.
-pub fn active_providers(now: u64) -> Statement {
-    Statement {
-        sql: "SELECT cast(count(*) AS TEXT) AS r FROM (SELECT 1 FROM providers WHERE active > ?1 LIMIT 10000)".into(),
-        params: vec![integer(now.saturating_sub(3600) / ACTIVE_SLOT)],
+/// Which providers have answered a job within the hour before `now` (Unix seconds), to five minutes; decode
+/// with [`Active::add`].
+pub fn active(now: u64) -> Statement {
+    let sql = format!("SELECT pubkey || ' ' || active AS r FROM providers WHERE active > ?1 LIMIT {MAX_ACTIVE}");
+    Statement { sql: sql.into(), params: vec![integer(hour_before(now))] }
+}
+
+/// The slot of an hour before `now` (Unix seconds).
+fn hour_before(now: u64) -> u64 {
+    now.saturating_sub(HOUR) / ACTIVE_SLOT
+}
+
+/// Providers and the slot in which each was active last; no more than [`MAX_ACTIVE`].
+#[derive(Clone, Debug, Default)]
+pub struct Active(BTreeMap<PublicKey, u64>);
+
+impl Active {
+    /// Adds the rows of [`active`] at `now` (Unix seconds).
+    pub fn add(&mut self, rows: &[String], now: u64) {
+        self.count(now);
+        let pair = |row: &String| {
+            let (key, slot) = row.split_once(' ')?;
+            PublicKey::parse(key).zip(slot.parse().ok())
+        };
+        rows.iter().filter_map(pair).for_each(|(key, slot)| self.note(key, slot));
+    }
+
+    /// A provider was active in a slot.
+    pub fn note(&mut self, key: PublicKey, slot: u64) {
+        if self.0.len() >= MAX_ACTIVE {
+            self.0.retain(|_, known| *known + HOUR / ACTIVE_SLOT > slot);
+        }
+        if self.0.len() < MAX_ACTIVE || self.0.contains_key(&key) {
+            let known = self.0.entry(key).or_default();
+            *known = slot.max(*known);
+        }
+    }
+
+    /// A key has vanished.
+    pub fn remove(&mut self, key: &PublicKey) {
+        self.0.remove(key);
+    }
+
+    /// How many were active in the hour before `now` (Unix seconds); those who were not are forgotten.
+    pub fn count(&mut self, now: u64) -> u64 {
+        self.0.retain(|_, slot| *slot > hour_before(now));
+        self.0.len() as u64
     }
 }

@@ -98,7 +98,8 @@ pub fn decode(rows: &Rows) -> Result<Sweep, StoreError> {
 }
 
 /// Removes what was found with all that belongs to it; a job that loses its request unanswered has
-/// expired, one whose customer vanishes is not remembered.
+/// expired, one whose customer vanishes is not remembered. What is answered last is the row of
+/// [`counts::read_counts`].
 pub fn remove(found: &Sweep) -> Vec<Statement> {
     let list = |list: Param| move |sql: String| Statement { sql: sql.into(), params: vec![list.clone()] };
     let (with_seqs, with_vanished) = (list(json(&found.seqs)), list(json(&found.vanished)));
@@ -123,5 +124,6 @@ pub fn remove(found: &Sweep) -> Vec<Statement> {
     statements.push(with_vanished(
         "DELETE FROM vanishing WHERE (pubkey, until) IN (SELECT value->>0, value->>1 FROM json_each(?1))".to_owned(),
     ));
+    statements.push(counts::read_counts());
     statements
 }

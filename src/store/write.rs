@@ -80,8 +80,13 @@ pub struct Committed {
     pub outcomes: BTreeMap<EventId, Outcome>,
     /// Jobs that the group cancelled, each with one who had answered it.
     pub cancelled: Vec<(EventId, PublicKey)>,
+    /// Providers who are more active now than is known, each with the slot of
+    /// [`ACTIVE_SLOT`](super::jobs::ACTIVE_SLOT) seconds since 1970.
+    pub active: Vec<(PublicKey, u64)>,
     /// After the group.
     pub totals: Totals,
+    /// The row of [`read_counts`](super::counts::read_counts), after the group.
+    pub counts: String,
 }
 
 /// Bytes `new` takes in the parameters of its group, about.
@@ -152,9 +157,10 @@ impl Listed {
 /// What the answer to [`statements`] says of the events with `ids`.
 pub fn decode(ids: &[EventId], rows: &Rows) -> Result<Committed, StoreError> {
     let before = decode_totals(rows)?;
-    let [.., stored, totals] = rows.as_slice() else {
+    let [_, between @ .., stored, totals] = rows.as_slice() else {
         return Err(StoreError::new("the commit was answered with too few results"));
     };
+    let counts = totals.first().cloned().unwrap_or_default();
     let totals = decode_totals(&vec![totals.clone()])?;
     let outcomes: BTreeMap<EventId, Outcome> = stored
         .iter()
@@ -163,12 +169,15 @@ pub fn decode(ids: &[EventId], rows: &Rows) -> Result<Committed, StoreError> {
     if ids.iter().any(|id| !outcomes.contains_key(id)) {
         return Err(StoreError::new("the commit was answered for a part of its group"));
     }
-    // Of the statements between the first and the last two, one selects something, if any.
-    let cancelled = rows.iter().skip(1).take(rows.len().saturating_sub(3)).flatten().filter_map(|row| {
-        let (job, key) = row.split_once(' ')?;
-        Some((EventId::parse(job)?, PublicKey::parse(key)?))
-    });
-    Ok(Committed { before, outcomes, cancelled: cancelled.collect(), totals })
+    let (mut cancelled, mut active) = (Vec::new(), Vec::new());
+    for row in between.iter().flatten() {
+        match row.split(' ').collect::<Vec<_>>().as_slice() {
+            ["cancelled", job, key] => cancelled.extend(EventId::parse(job).zip(PublicKey::parse(key))),
+            ["active", key, slot] => active.extend(PublicKey::parse(key).zip(slot.parse().ok())),
+            _ => return Err(StoreError::new(format!("group row: {row}"))),
+        }
+    }
+    Ok(Committed { before, outcomes, cancelled, active, totals, counts })
 }
 
 fn outcome(row: &str) -> Option<(EventId, Outcome)> {

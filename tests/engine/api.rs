@@ -5,7 +5,7 @@ use nexus::store::history::Step;
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};
-use crate::common::world::World;
+use crate::common::world::{Fault, World};
 
 fn names(answer: &Value) -> Vec<String> {
     let list = answer["handlers"].as_array().unwrap();
@@ -121,15 +121,65 @@ fn counts_survive_and_are_added_once_whatever_fails() {
     assert_eq!((&after["events"]["stored"], &after["since"]), (&json!(7), &before["since"]));
 }
 
+/// The counts, the active providers and how often the store was asked for anything.
+fn told(world: &mut World) -> (Value, Value, Value, u64) {
+    let stats = world.stats();
+    let queries = stats["storage"]["queries"]["count"].as_u64().unwrap();
+    let (events, jobs) = (&stats["events"], &stats["jobs"]);
+    (events["stored"].clone(), jobs["states"].clone(), stats["providers"]["active_last_hour"].clone(), queries)
+}
+
 #[test]
-fn statistics_are_asked_of_the_store_once_while_nothing_changes() {
+fn statistics_are_asked_of_the_store_once() {
     let mut world = World::open_relay();
-    world.stats();
+    world.awake_for(200);
     let conn = world.client();
-    assert_eq!(world.stats()["connections"]["open"], 1);
-    assert_eq!(world.stats()["storage"]["queries"]["count"], 2, "the totals at the start, the counts once");
-    world.ask(conn, json!(["EVENT", Author::new(1).note("a")]));
-    assert_eq!(world.stats()["events"]["stored"], 1);
+    let (alice, bob, carol) = (Author::new(1), Author::new(2), Author::new(3));
+    let first = told(&mut world);
+    assert_eq!((&first.0, &first.2, first.3), (&json!(0), &json!(0), 2), "the totals and the counts");
+    let request = alice.sign(5050, NOW, &[], "");
+    let short = alice.sign(5051, NOW, &[&["expiration", &(NOW + 10).to_string()]], "");
+    for (n, event) in [request.clone(), short, bob.answer(7000, &request, &[&["status", "processing"]])]
+        .into_iter()
+        .chain([bob.answer(6050, &request, &[]), carol.answer(6050, &request, &[])])
+        .enumerate()
+    {
+        assert_eq!(world.ask(conn, json!(["EVENT", event]))[0][2], true);
+        let (stored, _, active, queries) = told(&mut world);
+        assert_eq!((stored, active, queries), (json!(n + 1), json!([0, 0, 1, 1, 2][n]), 2), "{n}");
+    }
+    // What a sweep changes is told, too; its own search is the third question.
+    world.pass(4000);
+    let (_, states, active, queries) = told(&mut world);
+    assert_eq!((&states["success"], &states["expired"], active), (&json!(1), &json!(1), json!(0)));
+    assert_eq!(queries, 3);
+    // Who vanishes is not active.
+    assert_eq!(world.ask(conn, json!(["EVENT", carol.answer(7000, &request, &[&["status", "partial"]])]))[0][2], true);
+    assert_eq!(told(&mut world).2, 1);
+    let vanish = carol.sign(62, NOW + 4000, &[&["relay", "ALL_RELAYS"]], "");
+    assert_eq!(world.ask(conn, json!(["EVENT", vanish]))[0][2], true);
+    assert_eq!(told(&mut world).2, 0);
+}
+
+#[test]
+fn statistics_are_asked_again_while_a_commit_may_land_unknown() {
+    let mut world = World::open_relay();
+    world.awake_for(200);
+    let conn = world.client();
+    let (alice, bob) = (Author::new(1), Author::new(2));
+    let request = alice.sign(5050, NOW, &[], "");
+    world.ask(conn, json!(["EVENT", request]));
+    told(&mut world);
+    // It lands, and when it is written again nothing says that a provider is active.
+    world.faults.push_back(Fault::LandsAndFails);
+    world.ask(conn, json!(["EVENT", bob.answer(6050, &request, &[])]));
+    let before = told(&mut world);
+    assert_eq!((&before.0, &before.2), (&json!(2), &json!(0)));
+    for (seconds, asked) in [(61, 1), (30, 1), (61, 2), (3000, 2)] {
+        world.now += seconds * 1000;
+        let (stored, _, active, queries) = told(&mut world);
+        assert_eq!((stored, active, queries), (json!(2), json!(1), before.3 + asked), "{seconds}");
+    }
 }
 
 #[test]

@@ -261,7 +261,7 @@ impl Host {
 
     /// Compares counts, rows and providers with the model; nothing may be on its way.
     pub fn compare(&mut self) {
-        // What is told is up to a minute old.
+        // After a fault what is told is up to a minute old.
         self.world.now += 61_000;
         let stats = self.world.stats();
         assert_eq!(recount::told(&stats), recount::stats(&self.model));

@@ -4,35 +4,41 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use serde::Deserialize;
+use wasm_bindgen::prelude::wasm_bindgen;
 use worker::js_sys::{self, Array};
-use worker::wasm_bindgen::{JsCast, JsValue};
+use worker::wasm_bindgen::{self, JsCast, JsValue};
 use worker::wasm_bindgen_futures::JsFuture;
-use worker::{D1Database, Delay, serde_wasm_bindgen, worker_sys};
+use worker::{D1Database, Delay, worker_sys};
 
 use crate::store::{Answer, Param, Statement, StoreError};
 
 /// An answer takes milliseconds, in bad times seconds; clients give up after some more.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What D1 says to one statement. The client library's own form of it holds sizes in 32 bits, as WASM's
-/// `usize` has: there a database of 4 GB would have no answers any more.
-#[derive(Deserialize)]
-struct Said {
-    results: Option<Vec<Row>>,
-    meta: Option<Meta>,
-}
+#[wasm_bindgen]
+extern "C" {
+    /// What D1 says to one statement. The client library's own form of it holds sizes in 32 bits, as WASM's
+    /// `usize` has: there a database of 4 GB would have no answers any more.
+    #[wasm_bindgen(js_name = Object)]
+    type Said;
+    #[wasm_bindgen(method, getter)]
+    fn results(this: &Said) -> Option<Array>;
+    #[wasm_bindgen(method, getter)]
+    fn meta(this: &Said) -> Option<Meta>;
 
-#[derive(Deserialize)]
-struct Row {
-    r: String,
-}
+    #[wasm_bindgen(js_name = Object)]
+    type Row;
+    #[wasm_bindgen(method, getter)]
+    fn r(this: &Row) -> JsValue;
 
-#[derive(Deserialize)]
-struct Meta {
-    rows_read: Option<u64>,
-    rows_written: Option<u64>,
-    size_after: Option<u64>,
+    #[wasm_bindgen(js_name = Object)]
+    type Meta;
+    #[wasm_bindgen(method, getter)]
+    fn rows_read(this: &Meta) -> Option<f64>;
+    #[wasm_bindgen(method, getter)]
+    fn rows_written(this: &Meta) -> Option<f64>;
+    #[wasm_bindgen(method, getter)]
+    fn size_after(this: &Meta) -> Option<f64>;
 }
 
 /// Runs `statements` as one transaction: all of them or none.
@@ -52,19 +58,26 @@ async fn batch(db: &D1Database, statements: &[Statement]) -> Result<Answer, JsVa
     }
     let results: Array = JsFuture::from(db.batch(prepared)?).await?.unchecked_into();
     let mut answer = Answer::default();
-    for result in results.iter() {
-        let said: Said = serde_wasm_bindgen::from_value(result)?;
-        answer.rows.push(said.results.unwrap_or_default().into_iter().map(|row| row.r).collect());
-        if let Some(meta) = said.meta {
-            answer.bill.read += meta.rows_read.unwrap_or_default();
-            answer.bill.written += meta.rows_written.unwrap_or_default();
-            answer.size = meta.size_after.or(answer.size);
+    let text = |row: JsValue| row.unchecked_ref::<Row>().r().as_string();
+    for said in results.iter().map(JsCast::unchecked_into::<Said>) {
+        let rows = said.results().unwrap_or_default();
+        let texts: Option<Vec<String>> = rows.iter().map(text).collect();
+        answer.rows.push(texts.ok_or("a row of the database is no text")?);
+        if let Some(meta) = said.meta() {
+            answer.bill.read += whole(meta.rows_read()).unwrap_or_default();
+            answer.bill.written += whole(meta.rows_written()).unwrap_or_default();
+            answer.size = whole(meta.size_after()).or(answer.size);
         }
     }
     if answer.rows.len() != statements.len() {
         return Err("the database answered only a part".into());
     }
     Ok(answer)
+}
+
+/// A number of JavaScript's that counts something.
+fn whole(number: Option<f64>) -> Option<u64> {
+    number.map(|number| number as u64)
 }
 
 fn value(param: &Param) -> JsValue {

@@ -6,6 +6,7 @@
 mod attachments;
 mod d1;
 mod env;
+mod frame;
 mod object;
 
 use std::cell::RefCell;

@@ -16,6 +16,7 @@ use worker::{
     WebSocketIncomingMessage, WebSocketPair, console_error, console_log, durable_object,
 };
 
+use super::frame::Frame;
 use super::{RAY, attachments, d1, env, json, refuse, route};
 use crate::relay::http::Route;
 use crate::relay::{Api, ConnId, Effect, Input, Level, Relay, RequestId, http, log};
@@ -190,17 +191,17 @@ impl Core {
 
     fn handle(self: &Rc<Self>, input: Input) {
         let effects = self.relay.borrow_mut().handle(input, now());
+        let mut frame = Frame::default();
         for effect in effects {
-            self.perform(effect);
+            self.perform(effect, &mut frame);
         }
     }
 
-    fn perform(self: &Rc<Self>, effect: Effect) {
+    fn perform(self: &Rc<Self>, effect: Effect, frame: &mut Frame) {
         match effect {
-            // A socket that is gone throws; its close has been or will be an input.
             Effect::Send { conn, text } => {
                 if let Some(socket) = self.sockets.borrow().get(&conn) {
-                    let _ = socket.send_with_str(text);
+                    frame.send(socket, text);
                 }
             }
             Effect::Close { conn, code, reason } => {

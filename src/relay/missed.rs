@@ -55,6 +55,7 @@ impl Relay {
         let found: Vec<StoredEvent> = found.into_iter().flatten().flatten().collect();
         if let Some(newest) = found.iter().map(|found| found.created_at).max() {
             self.recent.start_over(newest);
+            self.handlers.clear();
         }
         for found in found {
             if let (Text::Json(json), false) = (&found.text, self.log.told.contains(&found.id)) {

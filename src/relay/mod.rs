@@ -18,6 +18,7 @@ mod config;
 mod conn;
 mod count;
 mod counters;
+mod handlers;
 pub mod http;
 mod kept;
 pub mod log;
@@ -36,6 +37,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 pub use api::{Api, RequestId};
 pub use config::{Config, ConfigError, Limits, SETTINGS, Setting};
@@ -52,6 +54,7 @@ use asking::{Line, Question};
 use charge::Payer;
 use conn::Conn;
 use counters::Counters;
+use handlers::Handlers;
 use missed::Log;
 use quota::Quotas;
 use recent::Recent;
@@ -139,8 +142,8 @@ pub enum Effect {
     Send {
         /// To whom.
         conn: ConnId,
-        /// What.
-        text: String,
+        /// What; frames one after the other may be the same one.
+        text: Arc<str>,
     },
     /// End a connection.
     Close {
@@ -230,6 +233,7 @@ pub struct Relay {
     alarm: Option<Millis>,
     log: Log,
     recent: Recent,
+    handlers: Handlers,
     quotas: Quotas,
     desk: Desk,
     /// Until when the totals are in doubt: after memory was lost, too, a commit may land yet.
@@ -261,6 +265,7 @@ impl Relay {
             alarm: None,
             log: Log::default(),
             recent: Recent::default(),
+            handlers: Handlers::default(),
             quotas: Quotas::default(),
             desk: Desk::default(),
             doubt_until: now + publish::DOUBT,
@@ -406,9 +411,9 @@ impl Relay {
         self.send(conn, relay_msg::ok(id, false, &reason.to_string()), out);
     }
 
-    fn send(&self, conn: ConnId, text: String, out: &mut Vec<Effect>) {
+    fn send(&self, conn: ConnId, text: impl Into<Arc<str>>, out: &mut Vec<Effect>) {
         if self.conns.contains_key(&conn) {
-            out.push(Effect::Send { conn, text });
+            out.push(Effect::Send { conn, text: text.into() });
         }
     }
 

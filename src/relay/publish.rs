@@ -160,6 +160,7 @@ impl Relay {
             Err(error) if !group.retried => {
                 self.doubt_until = now + DOUBT;
                 group.events.iter().for_each(|waiting| self.recent.doubt(&waiting.new));
+                self.handlers.clear();
                 self.log(Level::Warn, "commit failed, writing the group again", &failed(&group.events, &error), out);
                 self.commit(group.events, true, now, out);
             }
@@ -200,6 +201,7 @@ impl Relay {
         for Waiting { new, .. } in &events {
             if matches!(committed.outcomes.get(&new.event.id), Some(Outcome::Stored { seq, .. }) if *seq > told) {
                 self.recent.changes(new, early);
+                self.handlers.stored(new);
             }
         }
         for Waiting { new, conns, .. } in events {
@@ -247,7 +249,7 @@ impl Relay {
         }
         for (conn, state) in &self.conns {
             for (job, _) in cancelled.iter().filter(|(_, key)| state.keys.contains(key)) {
-                out.push(Effect::Send { conn: *conn, text: relay_msg::cancelled(job) });
+                self.send(*conn, relay_msg::cancelled(job), out);
             }
         }
     }

@@ -227,6 +227,7 @@ impl Held {
             id: event.id,
             created_at: event.created_at,
             text: Text::Json(self.text.to_string()),
+            expires_at: self.expires_at,
             private: self.readers.is_some(),
         })
     }

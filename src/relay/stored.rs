@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::asking::Question;
+use super::handlers::{self, Handlers};
 use super::recent::Recent;
 use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::relay_msg::Completeness;
@@ -34,6 +35,10 @@ pub(super) struct Reading {
     unasked: bool,
     /// The whole answer, when all of it is known but some texts.
     answer: Option<Answer>,
+    /// How often handlers had changed when the store was asked, unless nothing may be kept of what it says,
+    /// and what it said of them.
+    changes: Option<u64>,
+    handlers: Vec<(Filter, Vec<StoredEvent>)>,
 }
 
 /// What is sent.
@@ -102,7 +107,14 @@ impl Reading {
         let goes_on = self.lanes.iter().any(|lane| lane.cut.is_some());
         for lane in &mut self.lanes {
             match (goes_on, lane.cut) {
-                (false, _) => lane.take(next(lane.asked)?),
+                (false, _) => {
+                    let events = next(lane.asked)?;
+                    let handlers = handlers::asks_for_handlers(&lane.filter).then(|| events.clone());
+                    lane.take(events);
+                    // The rest of a second that was cut is read later, and not kept.
+                    self.handlers
+                        .extend(handlers.filter(|_| lane.cut.is_none()).map(|found| (lane.filter.clone(), found)));
+                }
                 (true, None) => {}
                 (true, Some(second)) => lane.complete(second, next(lane.asked)?, &next(lane.asked)?)?,
             }
@@ -114,8 +126,14 @@ impl Reading {
     }
 
     /// Makes the answer of what is held in memory, if nothing can be missing there.
-    fn remember(&mut self, recent: &Recent, viewer: &Viewer) -> Option<Result<(), Reason>> {
-        let found: Option<Vec<_>> = self.lanes.iter().map(|lane| recent.matching(&lane.filter, viewer)).collect();
+    fn remember(
+        &mut self,
+        recent: &Recent,
+        handlers: Option<&Handlers>,
+        viewer: &Viewer,
+    ) -> Option<Result<(), Reason>> {
+        let known = |filter| recent.matching(filter, viewer).or_else(|| handlers?.get(filter, viewer.now));
+        let found: Option<Vec<_>> = self.lanes.iter().map(|lane| known(&lane.filter)).collect();
         for (lane, mut events) in self.lanes.iter_mut().zip(found?) {
             let rest = events.split_off(events.len().min(lane.limit as usize + 1));
             lane.take(events.clone());
@@ -251,8 +269,11 @@ impl Relay {
             .collect();
         let asked: Vec<Lane> = lanes.iter().filter(|lane| lane.limit > 0).cloned().collect();
         let unasked = asked.len() < lanes.len();
-        let mut reading = Reading { conn, subscription, lanes: asked, unasked, answer: None };
-        match self.viewed(conn, now, |viewer| reading.remember(&self.recent, viewer)) {
+        let handlers = (now >= self.doubt_until).then_some(&self.handlers);
+        let changes = handlers.map(Handlers::changes);
+        let mut reading =
+            Reading { conn, subscription, lanes: asked, unasked, answer: None, changes, handlers: vec![] };
+        match self.viewed(conn, now, |viewer| reading.remember(&self.recent, handlers, viewer)) {
             None => self.read_on(reading, true, now, out),
             Some(Ok(())) => {
                 self.counters.from_memory += 1;
@@ -285,7 +306,13 @@ impl Relay {
         out: &mut Vec<Effect>,
     ) {
         match result.map_err(unreadable).and_then(|rows| reading.take(rows)) {
-            Ok(()) => self.read_on(reading, false, now, out),
+            Ok(()) => {
+                if let Some(changes) = reading.changes {
+                    let found = reading.handlers.drain(..);
+                    found.for_each(|(filter, events)| self.handlers.keep(&filter, &events, changes));
+                }
+                self.read_on(reading, false, now, out);
+            }
             Err(reason) => self.refuse_stored(&reading, &reason, out),
         }
     }

@@ -71,19 +71,18 @@ impl SubIndex {
     }
 
     /// The subscriptions `event` is for, each once.
-    pub fn matching(&self, event: &Event) -> BTreeSet<(ConnId, Rc<str>)> {
-        // A filter entered under several values that the event has is asked once.
+    pub fn matching(&self, event: &Event) -> Vec<(ConnId, Rc<str>)> {
         let keys = keys_of_event(event);
-        let candidates: BTreeMap<&Entry, &Rc<[Filter]>> = keys
-            .iter()
-            .filter_map(|key| self.entries.get(key))
-            .flat_map(|entries| entries.iter().map(|(entry, filters)| (entry, filters)))
-            .collect();
-        candidates
-            .into_iter()
-            .filter(|((.., at), filters)| filters.get(*at).is_some_and(|filter| filter.matches(event)))
-            .map(|((conn, id, _), _)| (*conn, id.clone()))
-            .collect()
+        let mut candidates: Vec<&(Entry, Rc<[Filter]>)> =
+            keys.iter().filter_map(|key| self.entries.get(key)).flatten().collect();
+        candidates.sort_by(|(a, _), (b, _)| a.cmp(b));
+        // A filter entered under several values that the event has is asked once.
+        candidates.dedup_by(|(a, _), (b, _)| a == b);
+        candidates.retain(|((.., at), filters)| filters.get(*at).is_some_and(|filter| filter.matches(event)));
+        let mut found: Vec<(ConnId, Rc<str>)> =
+            candidates.into_iter().map(|((conn, id, _), _)| (*conn, id.clone())).collect();
+        found.dedup();
+        found
     }
 }
 

@@ -1,8 +1,9 @@
 //! REQ and CLOSE: a subscription is installed before its stored events are read, live events wait
 //! until these are sent, and EOSE or CLOSED always follows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::conn::{MAX_BUFFERED, Sub};
 use super::{ConnId, Effect, Millis, Relay};
@@ -70,7 +71,9 @@ impl Relay {
         json: &str,
         out: &mut Vec<Effect>,
     ) -> usize {
-        let mut shared: Option<Rc<str>> = None;
+        let mut kept: Option<Rc<str>> = None;
+        // Many give their subscriptions the same id, as their software does.
+        let mut frames: BTreeMap<Rc<str>, Arc<str>> = BTreeMap::new();
         let mut count = 0;
         for (conn, subscription) in self.subs.matching(event) {
             if !self.conns.get(&conn).is_some_and(|state| privacy::may_read(readers, &state.keys)) {
@@ -82,11 +85,14 @@ impl Relay {
                 continue;
             }
             let Some(backlog) = &mut sub.reading else {
-                self.send_event(conn, &subscription, json, out);
+                let frame = || relay_msg::event(&subscription, json).into();
+                let frame = frames.entry(subscription.clone()).or_insert_with(frame).clone();
+                self.counters.events_sent += 1;
+                self.send(conn, frame, out);
                 continue;
             };
             if backlog.bytes < MAX_BUFFERED {
-                let json = shared.get_or_insert_with(|| json.into()).clone();
+                let json = kept.get_or_insert_with(|| json.into()).clone();
                 backlog.bytes += json.len();
                 backlog.live.push((event.id, json));
             } else {

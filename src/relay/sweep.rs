@@ -48,6 +48,7 @@ impl Relay {
         self.sweeping = false;
         let counts = result.as_ref().ok().and_then(|rows| rows.last()?.first().cloned());
         self.desk.written(counts, Vec::new());
+        self.handlers.clear();
         match result {
             Ok(_) if more => self.sweep(now, out),
             Ok(_) => self.swept(next_expiry, now, out),

@@ -54,6 +54,8 @@ pub struct StoredEvent {
     pub created_at: u64,
     /// Its text, or where to get it.
     pub text: Text,
+    /// Unix seconds from which on it is not served; only [`newest`] says.
+    pub expires_at: Option<u64>,
     /// Whether it is for its readers alone; only [`log`] says.
     pub private: bool,
 }
@@ -83,7 +85,7 @@ impl Text {
 pub fn newest(filter: &Filter, limit: u64, max_size: u64, viewer: &Viewer) -> Vec<Statement> {
     let row = |e: &str| {
         format!(
-            "{e}.seq || ' ' || CASE WHEN octet_length({e}.json) > {max_size} \
+            "{e}.seq || coalesce(':' || {e}.expires_at, '') || ' ' || CASE WHEN octet_length({e}.json) > {max_size} \
              THEN {e}.id || ' ' || {e}.created_at || ' ' || octet_length({e}.json) ELSE {e}.json END"
         )
     };
@@ -133,24 +135,29 @@ pub fn decode(rows: Vec<String>) -> Result<Option<Vec<StoredEvent>>, StoreError>
     if rows.first().is_some_and(|row| row == OVER_BUDGET) {
         return Ok(None);
     }
-    let large = |seq, row: &str| {
+    let large = |row: &str| {
         let mut parts = row.split(' ');
         let (id, created_at, size) = (parts.next()?, parts.next()?, parts.next()?);
-        let (id, created_at, text) = (EventId::parse(id)?, created_at.parse().ok()?, Text::Large(size.parse().ok()?));
-        Some(StoredEvent { seq, id, created_at, text, private: false })
+        Some((EventId::parse(id)?, created_at.parse().ok()?, Text::Large(size.parse().ok()?)))
+    };
+    let numbers = |text: &str| match text.split_once(':') {
+        Some((seq, expires_at)) => Some((seq.parse().ok()?, Some(expires_at.parse().ok()?))),
+        None => Some((text.parse().ok()?, None)),
     };
     let event = |row: String| {
-        let (seq, rest) = row
+        let ((seq, expires_at), rest) = row
             .split_once(' ')
-            .and_then(|(seq, rest)| Some((seq.parse().ok()?, rest)))
+            .and_then(|(first, rest)| Some((numbers(first)?, rest)))
             .ok_or_else(|| StoreError::new("a stored event came without its number"))?;
         let hidden = rest.strip_prefix(HIDDEN);
         let (rest, private) = (hidden.unwrap_or(rest), hidden.is_some());
-        if !rest.starts_with('{') {
-            return large(seq, rest).ok_or_else(|| StoreError::new(format!("large row: {row}")));
-        }
-        let head: Head = serde_json::from_str(rest).map_err(|e| StoreError::new(format!("stored event: {e}")))?;
-        Ok(StoredEvent { seq, id: head.id, created_at: head.created_at, text: Text::Json(rest.to_owned()), private })
+        let (id, created_at, text) = if rest.starts_with('{') {
+            let head: Head = serde_json::from_str(rest).map_err(|e| StoreError::new(format!("stored event: {e}")))?;
+            (head.id, head.created_at, Text::Json(rest.to_owned()))
+        } else {
+            large(rest).ok_or_else(|| StoreError::new(format!("large row: {row}")))?
+        };
+        Ok(StoredEvent { seq, id, created_at, text, expires_at, private })
     };
     rows.into_iter().map(event).collect::<Result<_, _>>().map(Some)
 }

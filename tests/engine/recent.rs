@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use nexus::market::job::NIP90;
 use nexus::nostr::{Event, Filter, PublicKey};
 use nexus::relay::ConnId;
+use nexus::store::counts::Flush;
 use nexus::store::read::{self, Viewer};
+use nexus::store::write;
 use serde_json::{Value, json};
 
 use crate::common::Database;
 use crate::common::chance::Chance;
-use crate::common::events::{Author, NOW};
+use crate::common::events::{Author, NOW, new_event};
 use crate::common::world::{Fault, World};
 
 /// A relay that has been awake for long, and somebody who asks with a proven key.
@@ -185,4 +187,127 @@ fn answers_from_memory_are_those_of_the_store() {
         }
     }
     assert!(from_memory > 8000, "{from_memory}");
+}
+
+#[test]
+fn who_looks_for_handlers_again_costs_no_rows() {
+    let (mut world, conn) = awake();
+    let (alice, bob) = (Author::new(2), Author::new(3));
+    let handler = |author: &Author, kind: &str, at| author.sign(31_990, at, &[&["d", "h"], &["k", kind]], "");
+    put(&mut world, conn, &handler(&alice, "5050", NOW - 9));
+    let wanted = json!({"kinds": [31990], "#k": ["5050"], "limit": 50});
+    assert!(asked(&mut world, conn, &wanted).1);
+    // Neither jobs nor handlers of other kinds change the answer.
+    let request = bob.sign(5050, NOW, &[], "");
+    put(&mut world, conn, &request);
+    put(&mut world, conn, &handler(&bob, "5100", NOW - 8));
+    put(&mut world, conn, &bob.sign(5, NOW, &[&["e", &request.id.to_string()]], ""));
+    assert_eq!(asked(&mut world, conn, &wanted).0.len(), 1);
+    assert!(!asked(&mut world, conn, &wanted).1);
+    // Another question, the same in other words, and one that asks for more besides.
+    assert!(asked(&mut world, conn, &json!({"kinds": [31990], "#k": ["5050"], "limit": 5})).1);
+    assert!(!asked(&mut world, conn, &json!({"limit": 50, "#k": ["5050"], "kinds": [31990]})).1);
+    assert!(asked(&mut world, conn, &json!({"kinds": [31989, 31990], "#k": ["5050"], "limit": 50})).1);
+    put(&mut world, conn, &handler(&bob, "5050", NOW - 7));
+    assert_eq!(asked(&mut world, conn, &wanted), (stored(&mut world, &[], &wanted), true));
+    assert_eq!(asked(&mut world, conn, &wanted), (stored(&mut world, &[], &wanted), false));
+}
+
+#[test]
+fn while_a_commit_may_land_the_store_is_asked_for_handlers() {
+    let (mut world, conn) = awake();
+    let handler = Author::new(2).sign(31_990, NOW, &[&["d", "h"], &["k", "5050"]], "");
+    let wanted = json!({"kinds": [31990]});
+    world.faults.extend([Fault::Fails, Fault::Fails]);
+    assert!(put(&mut world, conn, &handler).starts_with("error: "));
+    assert_eq!(asked(&mut world, conn, &wanted), (vec![], true));
+    // It lands, and nobody is told.
+    world.db.run(&write::statements(&[new_event(&handler)], &Flush::default(), false)).unwrap();
+    for of_store in [true, true] {
+        assert_eq!(asked(&mut world, conn, &wanted), (vec![handler.id.to_string()], of_store));
+    }
+    world.now += 120_000;
+    for of_store in [true, false] {
+        assert_eq!(asked(&mut world, conn, &wanted), (vec![handler.id.to_string()], of_store));
+    }
+}
+
+/// Handlers come, change, go and expire, with faults: what is told of them is what the store has.
+#[test]
+fn answers_about_handlers_are_those_of_the_store() {
+    let (mut from_memory, mut of_store) = (0, 0);
+    for seed in 0..60 {
+        let chance = &mut Chance::new(seed);
+        let (mut world, conn) = awake();
+        let authors: Vec<Author> = (1..6).map(Author::new).collect();
+        let mut published: Vec<Event> = Vec::new();
+        for step in 0..120 {
+            let author = chance.pick(&authors).clone();
+            let at = NOW - 5 + chance.below(10);
+            let d = chance.below(3).to_string();
+            let expires = (world.now / 1000 + 1 + chance.below(60)).to_string();
+            let mut tags: Vec<&[&str]> = vec![&["k", "5050"], &["k", "5100"]];
+            if chance.one_in(2) {
+                tags.reverse();
+            }
+            tags.truncate(1 + chance.below(2) as usize);
+            let place = ["d", &d];
+            let gone = ["expiration", &expires];
+            tags.push(&place);
+            if chance.one_in(4) {
+                tags.push(&gone);
+            }
+            let event = match chance.below(12) {
+                0..5 => author.sign(31_990, at, &tags, &json!({"name": step}).to_string()),
+                5 if !published.is_empty() => {
+                    let target = chance.pick(&published).clone();
+                    let owner = authors.iter().find(|author| author.key() == target.pubkey).unwrap();
+                    owner.sign(5, at, &[&["e", &target.id.to_string()]], &step.to_string())
+                }
+                6 => author.sign(5, at, &[&["a", &format!("31990:{}:{d}", author.key())]], &step.to_string()),
+                7 if chance.one_in(6) => author.sign(62, at, &[&["relay", "ALL_RELAYS"]], ""),
+                _ => author.sign(5050, at, &[], &step.to_string()),
+            };
+            if chance.one_in(20) {
+                world.faults.push_back(if chance.one_in(2) { Fault::Fails } else { Fault::LandsAndFails });
+            }
+            // Some questions are on their way when something is stored.
+            let pool = [
+                json!({"kinds": [31990], "#k": ["5050"]}),
+                json!({"kinds": [31990], "#k": ["5100"], "limit": 2}),
+                json!({"kinds": [31990], "limit": 3}),
+                json!({"kinds": [31990], "authors": [author.key()]}),
+            ];
+            let overtaken = chance.one_in(3);
+            if overtaken {
+                world.say(conn, json!(["REQ", "overtaken", chance.pick(&pool)]));
+                let answer = world.run_oldest(false);
+                world.say(conn, json!(["EVENT", event]));
+                let written = world.run_oldest(true);
+                let mut answers = [answer, written];
+                chance.shuffle(&mut answers);
+                answers.into_iter().flatten().for_each(|answer| world.input(answer));
+                world.settle();
+                world.say(conn, json!(["CLOSE", "overtaken"]));
+            } else {
+                world.say(conn, json!(["EVENT", event]));
+                world.settle();
+            }
+            world.take(conn);
+            published.push(event);
+            if chance.one_in(5) {
+                world.pass(chance.below(60));
+            }
+            if chance.one_in(3) {
+                for filter in &pool {
+                    let (ids, store) = asked(&mut world, conn, filter);
+                    let counted = if store { &mut of_store } else { &mut from_memory };
+                    *counted += ids.len();
+                    let known = stored(&mut world, &[Author::new(1).key()], filter);
+                    assert_eq!(ids, known, "seed {seed}, step {step}, {filter}, of the store: {store}");
+                }
+            }
+        }
+    }
+    assert!(from_memory > 1000 && of_store > 1000, "{from_memory} from memory, {of_store} of the store");
 }

@@ -124,7 +124,7 @@ impl Host {
                 Effect::Query { ticket, statements } => (errand(&statements), ticket, statements),
                 other => {
                     match other {
-                        Effect::Send { conn, text } => sent.push((conn, Some(text))),
+                        Effect::Send { conn, text } => sent.push((conn, Some(text.to_string()))),
                         Effect::Close { conn, .. } => sent.push((conn, None)),
                         Effect::Remember { conn, text } => drop(self.attachments.insert(conn, text)),
                         Effect::Yield => sent.extend(self.input(Input::Yielded)),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use nexus::market::job::NIP90;
 use nexus::nostr::Filter;
-use nexus::relay::{Config, ConnId, Effect, Input, Relay};
+use nexus::relay::{Config, ConnId, Effect, Host, Input, Relay};
 use nexus::store::read::{self, Viewer};
 
 const NOW: u64 = 1_800_000_000;
@@ -18,7 +18,7 @@ fn relay() -> Relay {
         "AUTH_REQUIRED" => Some("false".to_owned()),
         _ => None,
     });
-    Relay::new(Rc::new(config.expect("the settings parse")), NOW * 1000)
+    Relay::new(Rc::new(config.expect("the settings parse")), Host::OBJECT, NOW * 1000)
 }
 
 /// A client's frame: it is answered, or makes the store be asked; only CLOSE needs no answer.

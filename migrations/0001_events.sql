@@ -98,7 +98,7 @@ CREATE TABLE totals (
   one      INTEGER PRIMARY KEY CHECK (one = 1),
   last_seq INTEGER NOT NULL,
   stored   INTEGER NOT NULL,
-  flush    INTEGER NOT NULL,      -- number of the last counters the engine handed over
+  flush    TEXT NOT NULL,         -- JSON: by shard, the number of the last counters its engine handed over
   since_ms INTEGER NOT NULL,      -- when counting began
   newest   INTEGER NOT NULL,      -- the latest created_at ever stored
   early    INTEGER NOT NULL,      -- Unix seconds until which answers to jobs not known here may be held
@@ -114,4 +114,4 @@ CREATE TABLE history (
   results TEXT    NOT NULL        -- JSON object: histogram of the times to results
 );
 
-INSERT INTO totals VALUES (1, 0, 0, 0, 0, 0, 0, '{}');
+INSERT INTO totals VALUES (1, 0, 0, '{}', 0, 0, 0, '{}');

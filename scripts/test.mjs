@@ -9,11 +9,23 @@ import { chromium, promtool, setup } from "./setup.mjs";
 const cargo = (...args) => run("cargo", args);
 
 /** Node's own runner over the files of a folder, one at a time when `serial`. */
-function nodeTests(folder, { serial = false } = {}) {
+function nodeTests(folder, { serial = false, env = {} } = {}) {
   const files = readdirSync(folder).filter((name) => name.endsWith(".test.mjs"));
   const flags = ["--test", "--test-reporter=spec", "--test-timeout=240000", "--test-force-exit"];
   if (serial) flags.push("--test-concurrency=1");
-  return run(process.execPath, [...flags, ...files.map((name) => `${folder}/${name}`)]);
+  return run(process.execPath, [...flags, ...files.map((name) => `${folder}/${name}`)], { env });
+}
+
+/** What both hosts must do, and what one alone does. */
+async function worker() {
+  await nodeTests("tests/both");
+  await nodeTests("tests/worker");
+}
+
+async function native() {
+  await cargo("build", "--locked");
+  await nodeTests("tests/both", { env: { NEXUS_HOST: "native" } });
+  await nodeTests("tests/native", { serial: true });
 }
 
 /** The page in a browser; skipped, and said so, where there is none. */
@@ -66,7 +78,8 @@ const STEPS = [
   ["the market: a day of 20,000 jobs, and jobs in every order", () => cargo("test", "--locked", "--test", "market")],
   ["costs on a D1 of 100,000 events", () => cargo("test", "--locked", "--test", "costs")],
   ["the Worker's size", checkSize],
-  ["the Worker on Miniflare", () => nodeTests("tests/worker")],
+  ["the Worker on Miniflare", worker],
+  ["the native program", native],
   ["the metrics by promtool", metrics],
   ["the HUD in Chromium", hud],
   ["a moment of the bench", bench],

@@ -25,3 +25,5 @@ pub mod store;
 #[cfg(all(target_arch = "wasm32", feature = "cloudflare"))]
 #[allow(unsafe_code, missing_docs)] // in what the bindings' macros expand to
 mod cloudflare;
+#[cfg(all(not(target_arch = "wasm32"), feature = "native"))]
+pub mod native;

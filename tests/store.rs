@@ -52,7 +52,7 @@ fn suite(db: &mut dyn Database) {
         let clear = ["events", "tags", "jobs", "providers", "dealings", "deletions", "vanishing"]
             .map(|table| sql(&format!("DELETE FROM {table}")));
         let zero = sql(
-            "UPDATE totals SET last_seq = 0, stored = 0, flush = 0, newest = 0, since_ms = 0, early = 0, counts = '{}'",
+            "UPDATE totals SET last_seq = 0, stored = 0, flush = '{}', newest = 0, since_ms = 0, early = 0, counts = '{}'",
         );
         db.run(&[clear.to_vec(), vec![zero]].concat()).unwrap();
         case(db);
@@ -66,7 +66,7 @@ fn sql(text: &str) -> Statement {
 fn put(db: &mut dyn Database, events: &[&Event]) -> Committed {
     let group: Vec<NewEvent> = events.iter().map(|event| new_event(event)).collect();
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
-    write::decode(&ids, &db.run(&write::statements(&group, &Flush::default(), true)).unwrap()).unwrap()
+    write::decode(&ids, &db.run(&write::statements(&group, &Flush::default(), true)).unwrap(), 0).unwrap()
 }
 
 fn get(db: &mut dyn Database, filters: &str) -> Vec<Event> {
@@ -99,7 +99,7 @@ fn contents(db: &mut dyn Database, filters: &str) -> Vec<String> {
 }
 
 fn totals(db: &mut dyn Database) -> Totals {
-    counts::decode_totals(&db.run(&counts::read_totals()).unwrap()).unwrap()
+    counts::decode_totals(&db.run(&counts::read_totals()).unwrap(), 0).unwrap()
 }
 
 fn stored(seq: u64) -> Outcome {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use nexus::nostr::Event;
-use nexus::relay::{Config, ConnId, Effect, Input, Relay};
+use nexus::relay::{Config, ConnId, Effect, Host, Input, Relay};
 use nexus::store::{Param, Statement, counts};
 
 use crate::Error;
@@ -91,7 +91,7 @@ impl World {
         };
         let config = Config::read(settings).map_err(|error| error.to_string())?;
         let at = now() * 1000;
-        let mut world = Self { relay: Relay::new(Rc::new(config), at), seq: 0, now: at };
+        let mut world = Self { relay: Relay::new(Rc::new(config), Host::OBJECT, at), seq: 0, now: at };
         world.handle(Input::Woke { conns: Vec::new() })?;
         let matching = format!(r##"["REQ","live",{{"kinds":[20050],"#p":["{}"]}}]"##, hex::encode(hash("matched")));
         for conn in 0..=filters.div_ceil(EACH) as u64 + 1 {
@@ -142,7 +142,7 @@ impl World {
             for effect in self.relay.handle(input, self.now) {
                 match effect {
                     Effect::Send { text, .. } => sent.push(text.to_string()),
-                    Effect::Commit { ticket, statements } => {
+                    Effect::Commit { ticket, statements, .. } => {
                         let rows = self.commit(&statements)?;
                         inputs.push(Input::Committed { ticket, result: Ok(rows.into()) });
                     }

@@ -136,7 +136,7 @@ fn route(request: &Request, upgrade: Option<&str>, accept: Option<&str>) -> Resu
 /// Whether the database answers and has its tables.
 async fn health(env: &Env) -> Result<Response> {
     let answer = match env.d1(env::DATABASE) {
-        Ok(db) => d1::run(&db, &counts::read_totals()).await.and_then(|answer| counts::decode_totals(&answer.rows)),
+        Ok(db) => d1::run(&db, &counts::read_totals()).await.and_then(|answer| counts::decode_totals(&answer.rows, 0)),
         Err(error) => Err(StoreError::new(error.to_string())),
     };
     match answer {

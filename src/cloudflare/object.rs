@@ -19,7 +19,7 @@ use worker::{
 use super::frame::Frame;
 use super::{RAY, attachments, d1, env, json, refuse, route};
 use crate::relay::http::Route;
-use crate::relay::{Api, ConnId, Effect, Input, Level, Relay, RequestId, http, log};
+use crate::relay::{Api, ConnId, Effect, Host, Input, Level, Relay, RequestId, http, log};
 use crate::store::{Answer, Statement, StoreError};
 
 /// A Durable Object holds 32,768 sockets; accepting one more is an exception in the runtime.
@@ -136,7 +136,7 @@ impl Core {
         if let Ok(pair) = WebSocketRequestResponsePair::new("ping", "pong") {
             state.set_websocket_auto_response(&pair);
         }
-        let relay = RefCell::new(Relay::new(Rc::new(config), now()));
+        let relay = RefCell::new(Relay::new(Rc::new(config), Host::OBJECT, now()));
         let core = Rc::new(Self { state, sql, db, relay, sockets: RefCell::default(), requests: RefCell::default() });
         let mut conns = Vec::new();
         for socket in core.state.get_websockets() {
@@ -183,7 +183,7 @@ impl Core {
         let (sender, answer) = channel();
         let given = ray.and_then(|ray| RequestId::of_ray(&ray)).unwrap_or(RequestId(0));
         let request = self.requests.borrow_mut().wait(given, sender);
-        self.handle(Input::Requested { request, api });
+        self.handle(Input::Requested { request, api, elsewhere: vec![] });
         // Every request is answered; the sender is only dropped with the object.
         let (status, body) = answer.await.unwrap_or_else(|_| (503, http::error_body("the relay restarted").into()));
         json(status, http::content_type(api, status), body.to_string())
@@ -218,7 +218,7 @@ impl Core {
                     );
                 }
             }
-            Effect::Commit { ticket, statements } => {
+            Effect::Commit { ticket, statements, .. } => {
                 self.run(statements, move |result| Input::Committed { ticket, result });
             }
             Effect::Query { ticket, statements } => {
@@ -231,6 +231,8 @@ impl Core {
                 }
             }
             Effect::WakeAt { at } => self.wake_at(at),
+            // There is one shard.
+            Effect::Pass { .. } | Effect::Heard { .. } => {}
             Effect::Yield => {
                 let core = self.clone();
                 spawn_local(async move {

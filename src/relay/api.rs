@@ -1,10 +1,10 @@
 //! Questions over HTTP that need the engine: `/api/stats`, `/metrics`, `/api/handlers`, `/api/history`.
 //! What the store says is kept for a moment, so that many who look cost no more than one.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
+use super::gauges::Gauges;
 use super::{Effect, Kept, Millis, Purpose, Relay, http, metrics};
 use crate::market::handler::{self, Candidate};
 use crate::market::reputation;
@@ -62,6 +62,8 @@ pub(super) struct Desk {
     active: Active,
     /// When both were asked for last: since then each write tells what it changes.
     asked_at: Option<Millis>,
+    /// What the other shards know, as was last told.
+    elsewhere: Vec<Gauges>,
     /// Of what is not asked of the store each time.
     kept: Kept,
     waiting: Vec<(RequestId, Api)>,
@@ -71,6 +73,11 @@ impl Desk {
     /// Who was the first of those who wait for this.
     pub fn asked_by(&self, api: Api) -> Option<RequestId> {
         self.waiting.iter().find(|(_, waiting)| *waiting == api).map(|(request, _)| *request)
+    }
+
+    /// What the other shards know.
+    pub fn elsewhere(&self) -> &[Gauges] {
+        &self.elsewhere
     }
 
     /// A write to the store has told its counts and who is more active now, each with a slot; without
@@ -94,7 +101,15 @@ impl Desk {
 }
 
 impl Relay {
-    pub(super) fn requested(&mut self, request: RequestId, api: Api, now: Millis, out: &mut Vec<Effect>) {
+    pub(super) fn requested(
+        &mut self,
+        request: RequestId,
+        api: Api,
+        elsewhere: Vec<Gauges>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        self.desk.elsewhere = elsewhere;
         if let Some(body) = self.known(api, now) {
             return out.push(Effect::Respond { request, status: 200, body });
         }
@@ -108,8 +123,7 @@ impl Relay {
             Api::Stats | Api::Metrics => vec![counts::read_counts(), market::active(seconds)],
             Api::History(step) => history::read(step, seconds),
             Api::Handlers(kind) => {
-                let online: BTreeSet<PublicKey> =
-                    self.conns.values().flat_map(|state| &state.providers).copied().collect();
+                let online = self.all_gauges().providing;
                 market::handlers(kind, online.iter().take(MAX_ONLINE), seconds)
             }
         };
@@ -127,7 +141,7 @@ impl Relay {
         let (status, body) = match result.and_then(|rows| self.keep(api, writes, &rows, now)) {
             Ok(body) => (200, body),
             // What is in memory is told all the same: an operator looks when things are broken.
-            Err(_) if matches!(api, Api::Stats | Api::Metrics) => (200, self.told(api, now)),
+            Err(_) if matches!(api, Api::Stats | Api::Metrics) => (200, self.reported(api, now)),
             Err(error) => (503, http::error_body(&format!("database: {error}")).into()),
         };
         let waiting = std::mem::take(&mut self.desk.waiting);
@@ -151,7 +165,7 @@ impl Relay {
                 }
                 self.desk.active.add(active, now / 1000);
                 self.desk.asked_at = Some(now);
-                Ok(self.told(api, now))
+                Ok(self.reported(api, now))
             }
             Api::Handlers(kind) => {
                 let body = self.ranked(kind, &market::decode_handlers(rows)?, now);
@@ -166,10 +180,10 @@ impl Relay {
     }
 
     /// The report, with what the store has told last if it has been asked.
-    fn told(&mut self, api: Api, now: Millis) -> Rc<str> {
+    fn reported(&mut self, api: Api, now: Millis) -> Rc<str> {
         let counts = self.desk.asked_at.and_then(|_| counts::decode_counts(self.desk.counts.as_ref()).ok());
         let active = self.desk.active.count(now / 1000);
-        let report = self.counters.report(now, counts.map(|counts| (counts, active)), &self.conns);
+        let report = self.report(counts.map(|counts| (counts, active)), now);
         match api {
             Api::Metrics => metrics::text(&report).into(),
             _ => serde_json::to_string(&report).unwrap_or_default().into(),
@@ -182,14 +196,14 @@ impl Relay {
             Api::Stats | Api::Metrics => {
                 let at = self.desk.asked_at.filter(|_| self.desk.counts.is_some())?;
                 let fresh = at >= self.doubt_until || now.saturating_sub(at) <= DOUBTFUL_FRESH;
-                fresh.then(|| self.told(api, now))
+                fresh.then(|| self.reported(api, now))
             }
             Api::Handlers(_) | Api::History(_) => self.desk.kept.get(api, now, KEPT_FRESH),
         }
     }
 
     fn ranked(&self, kind: u16, handlers: &Handlers, now: Millis) -> String {
-        let online: BTreeSet<PublicKey> = self.conns.values().flat_map(|state| state.keys.iter().copied()).collect();
+        let online = self.all_gauges().online;
         let candidate = |found: &market::Found| {
             let pubkey = found.event.pubkey;
             let votes = handlers.votes.get(&pubkey).map(Vec::as_slice).unwrap_or_default();

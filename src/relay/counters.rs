@@ -6,14 +6,13 @@
 use std::collections::BTreeMap;
 
 use super::class::Lane;
-use super::report::{self, Report};
-use super::{ConnId, Millis, conn::Conn};
+use super::{Millis, report};
 use crate::nostr::Prefix;
 use crate::store::Answer;
-use crate::store::counts::{Counts, Flush, Totals};
+use crate::store::counts::{Flush, Totals};
 
 /// Counters in memory.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Counters {
     pub(super) woke_at: Millis,
     /// Connections ever opened.
@@ -45,7 +44,7 @@ pub struct Counters {
 }
 
 /// How the store has answered.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Storage {
     pub(super) commits: report::Latency,
     pub(super) queries: report::Latency,
@@ -97,10 +96,10 @@ impl Counters {
 
     /// What to add to the totals with the next group. Until it is known to have been added it is the
     /// same again.
-    pub fn flush(&mut self, totals: Totals) -> Flush {
+    pub fn flush(&mut self, shard: u32, totals: Totals) -> Flush {
         self.flushed(totals);
         let unsaved = &mut self.unsaved;
-        let next = || Flush { number: totals.flush + 1, counts: std::mem::take(unsaved) };
+        let next = || Flush { shard, number: totals.flush + 1, counts: std::mem::take(unsaved) };
         self.flushing.get_or_insert_with(next).clone()
     }
 
@@ -109,14 +108,27 @@ impl Counters {
         self.flushing.take_if(|flush| flush.number <= totals.flush);
     }
 
-    /// The report; `counts` is what the store has counted and how many providers are active. What
-    /// only the store knows is null while it has not answered.
-    pub fn report(&self, now: Millis, counts: Option<(Counts, u64)>, conns: &BTreeMap<ConnId, Conn>) -> Report {
-        let (mut all, active) = counts.map(|(counts, active)| (counts, Some(active))).unwrap_or_default();
-        let missing = self.flushing.iter().filter(|flush| flush.number > all.flush);
-        for (key, n) in missing.flat_map(|flush| &flush.counts).chain(&self.unsaved) {
-            *all.counts.entry(key.clone()).or_default() += i64::try_from(*n).unwrap_or(i64::MAX);
-        }
-        Report::new(self, &all, active, conns, now)
+    /// What is not among the counts of the store, when the last flush among them has this number.
+    pub fn not_among(&self, flush: u64) -> impl Iterator<Item = (String, u64)> {
+        let missing = self.flushing.iter().filter(move |flushing| flushing.number > flush);
+        missing.flat_map(|flushing| &flushing.counts).chain(&self.unsaved).map(|(key, n)| (key.clone(), *n))
+    }
+
+    /// Adds what another shard has counted since it woke.
+    pub fn add(&mut self, other: &Self) {
+        self.woke_at = self.woke_at.min(other.woke_at);
+        self.opened += other.opened;
+        self.accepted += other.accepted;
+        self.duplicates += other.duplicates;
+        self.events_sent += other.events_sent;
+        self.auth_accepted += other.auth_accepted;
+        self.auth_rejected += other.auth_rejected;
+        self.refused_reqs += other.refused_reqs;
+        self.bytes_received += other.bytes_received;
+        self.from_memory += other.from_memory;
+        self.bytes_sent += other.bytes_sent;
+        self.storage.commits.merge(&other.storage.commits);
+        self.storage.queries.merge(&other.storage.queries);
+        self.storage.bytes = self.storage.bytes.max(other.storage.bytes);
     }
 }

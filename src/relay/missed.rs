@@ -81,7 +81,7 @@ impl Relay {
     /// After a commit that was reported as failed: whether it landed all the same. While another group
     /// is on its way nothing is concluded: that one's answer says it, too.
     pub(super) fn landed_after_all(&mut self, totals: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
-        let totals: Option<Totals> = totals.and_then(|rows| counts::decode_totals(&rows)).ok();
+        let totals: Option<Totals> = totals.and_then(|rows| counts::decode_totals(&rows, self.host.shard)).ok();
         let told = self.writer.told();
         let newer = |totals: &Totals| totals.last_seq > told;
         if let (Some(totals), true, None) = (totals.filter(newer), self.writer.is_known(), &self.writer.in_flight) {

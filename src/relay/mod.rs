@@ -18,6 +18,7 @@ mod config;
 mod conn;
 mod count;
 mod counters;
+mod gauges;
 mod handlers;
 pub mod http;
 mod kept;
@@ -41,14 +42,15 @@ use std::sync::Arc;
 
 pub use api::{Api, RequestId};
 pub use config::{Config, ConfigError, Limits, SETTINGS, Setting};
-pub use conn::ConnId;
+pub use conn::{ConnId, network};
+pub use gauges::Gauges;
 pub use kept::Kept;
 pub use log::Level;
 
 use crate::nostr::client_msg::{self, Refusal};
 use crate::nostr::relay_msg;
-use crate::nostr::{ClientMessage, Prefix, Reason};
-use crate::store::{Answer, Bill, Statement, StoreError, counts};
+use crate::nostr::{ClientMessage, Event, EventId, Prefix, Reason};
+use crate::store::{Answer, Bill, Rows, Statement, StoreError, counts};
 use api::Desk;
 use asking::{Line, Question};
 use charge::Payer;
@@ -70,6 +72,32 @@ const POLICY_VIOLATION: u16 = 1008;
 
 /// Unix time in milliseconds.
 pub type Millis = u64;
+
+/// What the engine has to know of where it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Which one this is of the shards that share a store, from 0; that one sweeps.
+    pub shard: u32,
+    /// How many there are.
+    pub shards: u32,
+    /// Whether memory lasts as long as connections do. Where it does not, a commit that was reported as
+    /// failed, or whose report was lost, may land later.
+    pub lasting: bool,
+}
+
+impl Host {
+    /// A Durable Object.
+    pub const OBJECT: Self = Self { shard: 0, shards: 1, lasting: false };
+
+    /// Milliseconds for which what was committed is in doubt after a failure or a loss of memory.
+    const fn doubt(self) -> Millis {
+        if self.lasting { 0 } else { publish::DOUBT }
+    }
+}
+
+/// What a shard has stored, for the others; they must be given it in the order of its numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct News(Arc<publish::Told>);
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -122,7 +150,39 @@ pub enum Input {
         request: RequestId,
         /// What.
         api: Api,
+        /// What the other shards know, if there are any.
+        elsewhere: Vec<Gauges>,
     },
+    /// Another shard's commit was answered.
+    Told {
+        /// Of the effect.
+        news: News,
+        /// Its rows.
+        rows: Arc<Rows>,
+    },
+    /// The answer to [`Effect::Pass`] of another shard's: an ephemeral event to pass on.
+    Passed {
+        /// Verified.
+        event: Arc<Event>,
+        /// The shard it comes from, and its name for it there.
+        from: u32,
+        /// The same as in the effect.
+        ticket: Ticket,
+    },
+    /// The answer to [`Effect::Heard`] of another shard's.
+    Heard {
+        /// As it was passed.
+        ticket: Ticket,
+        /// How many subscriptions it was for there.
+        listeners: usize,
+    },
+    /// Settings have changed.
+    Configured {
+        /// All of them.
+        config: Box<Config>,
+    },
+    /// The host is about to end: nothing is on its way to the store any more.
+    Leaving,
     /// The time asked for by [`Effect::WakeAt`] has come.
     Alarm,
     /// The answer to [`Effect::Yield`].
@@ -168,6 +228,8 @@ pub enum Effect {
         ticket: Ticket,
         /// In order.
         statements: Vec<Statement>,
+        /// For the other shards, if there are any: [`Input::Told`].
+        news: Option<News>,
     },
     /// Run the statements as one transaction that reads.
     Query {
@@ -175,6 +237,22 @@ pub enum Effect {
         ticket: Ticket,
         /// In order.
         statements: Vec<Statement>,
+    },
+    /// Give every other shard [`Input::Passed`].
+    Pass {
+        /// To answer with.
+        ticket: Ticket,
+        /// An ephemeral event, verified.
+        event: Arc<Event>,
+    },
+    /// Give a shard [`Input::Heard`].
+    Heard {
+        /// Which.
+        shard: u32,
+        /// As it was passed.
+        ticket: Ticket,
+        /// How many subscriptions it was for here.
+        listeners: usize,
     },
     /// Give [`Input::Yielded`] once what has arrived by now has been given, at most a few milliseconds
     /// later: so what comes together is committed together.
@@ -223,6 +301,7 @@ enum Purpose {
 /// One relay.
 pub struct Relay {
     config: Rc<Config>,
+    host: Host,
     conns: BTreeMap<ConnId, Conn>,
     subs: SubIndex,
     writer: Writer,
@@ -236,6 +315,9 @@ pub struct Relay {
     handlers: Handlers,
     quotas: Quotas,
     desk: Desk,
+    /// Ephemeral events that other shards pass on, too: who waits for the OK, how many listen so far, and how
+    /// many shards have yet to say.
+    passing: BTreeMap<Ticket, (ConnId, EventId, usize, u32)>,
     /// Until when the totals are in doubt: after memory was lost, too, a commit may land yet.
     doubt_until: Millis,
     /// Whether the host was asked to yield before the next group.
@@ -253,9 +335,10 @@ pub struct Relay {
 
 impl Relay {
     /// A relay that knows nothing yet; `now` begins its uptime.
-    pub fn new(config: Rc<Config>, now: Millis) -> Self {
+    pub fn new(config: Rc<Config>, host: Host, now: Millis) -> Self {
         Self {
             config,
+            host,
             conns: BTreeMap::new(),
             subs: SubIndex::default(),
             writer: Writer::default(),
@@ -268,7 +351,8 @@ impl Relay {
             handlers: Handlers::default(),
             quotas: Quotas::default(),
             desk: Desk::default(),
-            doubt_until: now + publish::DOUBT,
+            passing: BTreeMap::new(),
+            doubt_until: now + host.doubt(),
             yielding: false,
             last_snapshot: None,
             now,
@@ -299,7 +383,12 @@ impl Relay {
                 let result = result.map(|answer| self.metered(answer, now));
                 self.answered(ticket, result, now, &mut out);
             }
-            Input::Requested { request, api } => self.requested(request, api, now, &mut out),
+            Input::Requested { request, api, elsewhere } => self.requested(request, api, elsewhere, now, &mut out),
+            Input::Told { news, rows } => self.told(&news, &rows, now, &mut out),
+            Input::Passed { event, from, ticket } => self.passed(&event, from, ticket, &mut out),
+            Input::Heard { ticket, listeners } => self.heard(ticket, listeners, &mut out),
+            Input::Configured { config } => self.config = Rc::new(*config),
+            Input::Leaving => self.leave(&mut out),
             Input::Alarm => self.alarmed(now, &mut out),
             Input::Yielded => self.yielded(now, &mut out),
             Input::Woke { conns } => self.woke(conns, now, &mut out),
@@ -386,7 +475,9 @@ impl Relay {
                 self.ask_next(now, out);
             }
             Purpose::Sweep => self.sweep_found(result, now, out),
-            Purpose::Totals => self.totals_answered(result.and_then(|rows| counts::decode_totals(&rows)), now, out),
+            Purpose::Totals => {
+                self.totals_answered(result.and_then(|rows| counts::decode_totals(&rows, self.host.shard)), now, out)
+            }
             Purpose::Missed => self.found_missed(result, now, out),
             Purpose::Landed => self.landed_after_all(result, now, out),
             Purpose::Providers(conn) => self.providers_found(conn, result, out),

@@ -1,9 +1,10 @@
 //! EVENT: on its way into a group, and what follows when the store has answered.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::writer::{InFlight, Waiting};
-use super::{ConnId, Effect, Level, Millis, Purpose, Relay, Ticket};
+use super::{ConnId, Effect, Level, Millis, News, Purpose, Relay, Ticket};
 use crate::market::{Part, privacy};
 use crate::nostr::deletion::{self, Target};
 use crate::nostr::{Event, EventId, KindClass, Prefix, PublicKey, Reason, kind, relay_msg};
@@ -17,13 +18,22 @@ pub(super) const DOUBT: Millis = 120_000;
 /// Milliseconds.
 const MINUTE: Millis = 60_000;
 
+/// What a shard tells the others of a commit.
+#[derive(Debug, PartialEq)]
+pub(super) enum Told {
+    /// A group was stored; answers to its job requests may have been stored before them.
+    Stored { group: Vec<NewEvent>, early: bool },
+    /// What may no longer be kept was removed.
+    Swept,
+}
+
 /// What became of an event that is not refused.
 enum Admitted {
     /// It is passed on and not kept.
     Done,
     /// It is stored already.
     Known,
-    /// It waits for the store.
+    /// It waits for the store, or for other shards.
     Waiting,
 }
 
@@ -41,7 +51,7 @@ impl Relay {
         };
         let admitted = paid.and_then(|()| self.admit_event(conn, &event, known, now / 1000)).and_then(|expires_at| {
             if event.class() == KindClass::Ephemeral {
-                return self.pass_on(&event, out).map(|()| Admitted::Done);
+                return self.pass_on(conn, event, out);
             }
             if known {
                 return Ok(Admitted::Known);
@@ -60,12 +70,37 @@ impl Relay {
         }
     }
 
-    /// Hands an ephemeral event to whoever listens; it never sees the store.
-    fn pass_on(&mut self, event: &Event, out: &mut Vec<Effect>) -> Result<(), Reason> {
+    /// Hands an ephemeral event to whoever listens, here and at the other shards; it never sees the store.
+    fn pass_on(&mut self, conn: ConnId, event: Event, out: &mut Vec<Effect>) -> Result<Admitted, Reason> {
+        let listeners = self.hand_out(&event, out);
+        if self.host.shards > 1 {
+            let ticket = self.next_ticket();
+            self.passing.insert(ticket, (conn, event.id, listeners, self.host.shards - 1));
+            out.push(Effect::Pass { ticket, event: Arc::new(event) });
+            return Ok(Admitted::Waiting);
+        }
+        if listeners > 0 { Ok(Admitted::Done) } else { Err(nobody_listens()) }
+    }
+
+    fn hand_out(&mut self, event: &Event, out: &mut Vec<Effect>) -> usize {
         let readers = privacy::readers(event, None, false);
-        match self.fan_out(event, readers.as_ref(), &event.to_json(), out) {
-            0 => Err(Reason::new(Prefix::Mute, "nobody is listening to this ephemeral event")),
-            _ => Ok(()),
+        self.fan_out(event, readers.as_ref(), &event.to_json(), out)
+    }
+
+    /// Another shard has an ephemeral event.
+    pub(super) fn passed(&mut self, event: &Event, from: u32, ticket: Ticket, out: &mut Vec<Effect>) {
+        let listeners = self.hand_out(event, out);
+        out.push(Effect::Heard { shard: from, ticket, listeners });
+    }
+
+    /// Another shard has passed on an ephemeral event of this one's.
+    pub(super) fn heard(&mut self, ticket: Ticket, more: usize, out: &mut Vec<Effect>) {
+        let Some((conn, id, mut listeners, left)) = self.passing.remove(&ticket) else { return };
+        listeners += more;
+        match (left, listeners) {
+            (2.., _) => drop(self.passing.insert(ticket, (conn, id, listeners, left - 1))),
+            (_, 0) => self.reject(conn, &id.to_string(), &nobody_listens(), out),
+            _ => self.accept(conn, &id, out),
         }
     }
 
@@ -108,12 +143,15 @@ impl Relay {
     fn commit(&mut self, events: Vec<Waiting>, retried: bool, now: Millis, out: &mut Vec<Effect>) {
         let ticket = self.next_ticket();
         let group: Vec<NewEvent> = events.iter().map(|waiting| waiting.new.clone()).collect();
-        let flush = self.counters.flush(self.writer.totals().unwrap_or_default());
-        let early = now < self.doubt_until || self.writer.totals().is_none_or(|totals| totals.early > now / 1000);
+        let flush = self.counters.flush(self.host.shard, self.writer.totals().unwrap_or_default());
+        // What other shards store at this moment is not known yet.
+        let unsure = self.host.shards > 1 || now < self.doubt_until;
+        let early = unsure || self.writer.totals().is_none_or(|totals| totals.early > now / 1000);
         let mut statements = write::statements(&group, &flush, early);
         // After the first statement, whose answer is the totals before the group.
         statements.splice(1..1, self.snapshot(now));
-        out.push(Effect::Commit { ticket, statements });
+        let news = Some(News(Arc::new(Told::Stored { group, early })));
+        out.push(Effect::Commit { ticket, statements, news });
         self.writer.in_flight = Some(InFlight { ticket, events, since: now, retried, early });
     }
 
@@ -150,7 +188,7 @@ impl Relay {
         }
         let Some(group) = self.writer.in_flight.take_if(|group| group.ticket == ticket) else { return };
         let ids: Vec<EventId> = group.events.iter().map(|waiting| waiting.new.event.id).collect();
-        let result = result.and_then(|rows| write::decode(&ids, &rows));
+        let result = result.and_then(|rows| write::decode(&ids, &rows, self.host.shard));
         self.counters.storage.committed(now.saturating_sub(group.since), result.is_ok());
         match result {
             Ok(committed) => {
@@ -158,7 +196,7 @@ impl Relay {
                 self.commit_next(now, out);
             }
             Err(error) if !group.retried => {
-                self.doubt_until = now + DOUBT;
+                self.doubt_until = now + self.host.doubt();
                 group.events.iter().for_each(|waiting| self.recent.doubt(&waiting.new));
                 self.handlers.clear();
                 self.log(Level::Warn, "commit failed, writing the group again", &failed(&group.events, &error), out);
@@ -180,6 +218,23 @@ impl Relay {
                 self.query(Purpose::Landed, counts::read_totals(), now, out);
                 self.may_have_to_sweep(now, out);
                 self.commit_next(now, out);
+            }
+        }
+    }
+
+    /// Another shard has written to the store.
+    pub(super) fn told(&mut self, news: &News, rows: &Rows, now: Millis, out: &mut Vec<Effect>) {
+        match &*news.0 {
+            Told::Swept => self.removed_elsewhere(rows),
+            Told::Stored { group, early } => {
+                let ids: Vec<EventId> = group.iter().map(|new| new.event.id).collect();
+                // What cannot be read here is a gap, and found when the next group shows it.
+                let Ok(committed) = write::decode(&ids, rows, self.host.shard) else { return };
+                if !self.writer.is_known() {
+                    self.writer.advance(committed.before);
+                }
+                let unanswered = |new: &NewEvent| Waiting { new: new.clone(), conns: vec![], bytes: 0 };
+                self.landed(group.iter().map(unanswered).collect(), *early, committed, now, out);
             }
         }
     }
@@ -278,6 +333,10 @@ impl Relay {
             }
         }
     }
+}
+
+fn nobody_listens() -> Reason {
+    Reason::new(Prefix::Mute, "nobody is listening to this ephemeral event")
 }
 
 /// Why the store did not take an event.

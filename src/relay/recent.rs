@@ -17,7 +17,7 @@
 //! outside, until it is told; nobody has an OK for it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::stored::newest_first;
 use crate::market::privacy::{self, Readers};
@@ -34,7 +34,7 @@ const MAX_BYTES: usize = 20_000_000;
 #[derive(Debug)]
 struct Held {
     event: Event,
-    text: Rc<str>,
+    text: Arc<str>,
     /// Who may read it; `None` is everybody.
     readers: Option<Readers>,
     expires_at: Option<u64>,

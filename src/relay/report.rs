@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::Millis;
 use super::class::Lane;
-use super::conn::Conn;
-use super::counters::{self, Counters};
-use super::{ConnId, Millis};
+use super::counters;
+use super::gauges::Gauges;
 use crate::market::State;
 use crate::market::histogram::{self, Histogram};
 use crate::market::reputation::round4;
@@ -82,6 +82,15 @@ impl Latency {
         self.last_ms = took;
         self.max_ms = self.max_ms.max(took);
         self.total_ms += took;
+    }
+
+    /// Adds another shard's.
+    pub fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.failed += other.failed;
+        self.last_ms = self.last_ms.max(other.last_ms);
+        self.max_ms = self.max_ms.max(other.max_ms);
+        self.total_ms += other.total_ms;
     }
 }
 
@@ -189,25 +198,20 @@ struct Dollars {
 impl Report {
     /// The report; without `active_providers` the store has not answered, and `counts` is the engine's
     /// own.
-    pub fn new(
-        counters: &Counters,
-        counts: &Counts,
-        active_providers: Option<u64>,
-        conns: &BTreeMap<ConnId, Conn>,
-        now: Millis,
-    ) -> Self {
+    pub fn new(gauges: &Gauges, counts: &Counts, active_providers: Option<u64>, now: Millis) -> Self {
+        let counters = &gauges.counters;
         let get = |key: &str| counts.counts.get(key).copied().unwrap_or_default();
         Self {
             version: VERSION,
             uptime_seconds: now.saturating_sub(counters.woke_at) / 1000,
             since: counts.since_ms / 1000,
             connections: Connections {
-                open: conns.len(),
-                authenticated: conns.values().filter(|conn| !conn.keys.is_empty()).count(),
-                providers: conns.values().filter(|conn| !conn.providers.is_empty()).count(),
+                open: gauges.open,
+                authenticated: gauges.authenticated,
+                providers: gauges.providers,
                 opened: counters.opened,
             },
-            subscriptions: conns.values().map(|conn| conn.subs.len()).sum(),
+            subscriptions: gauges.subscriptions,
             auth: Auth { accepted: counters.auth_accepted, rejected: counters.auth_rejected },
             events: Events {
                 stored: active_providers.map(|_| counts.stored),

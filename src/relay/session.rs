@@ -55,7 +55,7 @@ impl Relay {
         if !gone.is_empty() {
             let statements = vec![market::seen(gone, now / 1000)];
             let ticket = self.next_ticket();
-            out.push(Effect::Commit { ticket, statements });
+            out.push(Effect::Commit { ticket, statements, news: None });
         }
     }
 
@@ -176,7 +176,21 @@ impl Relay {
         }
     }
 
+    /// Says good-bye to everybody.
+    pub(super) fn leave(&mut self, out: &mut Vec<Effect>) {
+        for conn in self.conns.keys().copied().collect::<Vec<_>>() {
+            let reason = Reason::new(Prefix::Error, "the relay restarts; connect again in some seconds");
+            self.send(conn, relay_msg::notice(&reason), out);
+            self.forget(conn);
+            out.push(Effect::Close { conn, code: TRY_AGAIN, reason: "the relay restarts".to_owned() });
+        }
+    }
+
+    /// Has the host keep what is known of a connection, where memory does not last.
     pub(super) fn remember(&self, conn: ConnId, out: &mut Vec<Effect>) {
+        if self.host.lasting {
+            return;
+        }
         if let Some(state) = self.conns.get(&conn) {
             let levels = self.holders(conn).iter().map(|holder| self.quotas.saved(holder, self.now)).collect();
             out.push(Effect::Remember { conn, text: attachment::encode(state, levels) });

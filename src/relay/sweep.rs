@@ -1,7 +1,10 @@
 //! Removing what may no longer be kept: on the alarm and after a request to vanish, one bounded step
 //! after the other, between the groups of events and never instead of them.
 
-use super::{Effect, Level, Millis, Purpose, Relay};
+use std::sync::Arc;
+
+use super::publish::Told;
+use super::{Effect, Level, Millis, News, Purpose, Relay};
 use crate::store::{Rows, StoreError, sweep};
 
 /// Milliseconds between an event's expiry and its removal, at the most; it is not served meanwhile.
@@ -10,9 +13,9 @@ const LATENESS: Millis = 3_600_000;
 const RETRY: Millis = 60_000;
 
 impl Relay {
-    /// Begins to sweep, unless it is being done.
+    /// Begins to sweep, unless it is being done, or is another shard's to do.
     pub(super) fn sweep(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        if self.sweeping {
+        if self.sweeping || self.host.shard > 0 {
             return;
         }
         self.sweeping = true;
@@ -27,7 +30,8 @@ impl Relay {
                 let ticket = self.next_ticket();
                 self.removing = Some((ticket, found.more, found.next_expiry));
                 self.log(Level::Info, "sweeping", &[("events", found.seqs.len().to_string())], out);
-                out.push(Effect::Commit { ticket, statements: sweep::remove(&found) });
+                let news = Some(News(Arc::new(Told::Swept)));
+                out.push(Effect::Commit { ticket, statements: sweep::remove(&found), news });
             }
             Err(_) => {
                 self.sweeping = false;
@@ -46,14 +50,18 @@ impl Relay {
         out: &mut Vec<Effect>,
     ) {
         self.sweeping = false;
-        let counts = result.as_ref().ok().and_then(|rows| rows.last()?.first().cloned());
-        self.desk.written(counts, Vec::new());
-        self.handlers.clear();
+        self.removed_elsewhere(result.as_ref().unwrap_or(&Rows::new()));
         match result {
             Ok(_) if more => self.sweep(now, out),
             Ok(_) => self.swept(next_expiry, now, out),
             Err(error) => self.log(Level::Warn, "sweep failed", &[("error", error.to_string())], out),
         }
+    }
+
+    /// Events were removed, as `rows` say, or perhaps.
+    pub(super) fn removed_elsewhere(&mut self, rows: &Rows) {
+        self.desk.written(rows.last().and_then(|rows| rows.first().cloned()), Vec::new());
+        self.handlers.clear();
     }
 
     fn swept(&mut self, next_expiry: Option<u64>, now: Millis, out: &mut Vec<Effect>) {
@@ -91,7 +99,7 @@ impl Relay {
     }
 
     fn wake_at(&mut self, at: Millis, out: &mut Vec<Effect>) {
-        if self.alarm.is_none_or(|alarm| at < alarm) {
+        if self.host.shard == 0 && self.alarm.is_none_or(|alarm| at < alarm) {
             self.alarm = Some(at);
             out.push(Effect::WakeAt { at });
         }

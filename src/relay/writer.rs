@@ -192,6 +192,10 @@ impl Writer {
 
     /// The answer, or `None` when it failed and must be asked for again.
     pub fn learn(&mut self, totals: Option<Totals>) {
+        if self.is_known() {
+            // Another shard has told more meanwhile.
+            return;
+        }
         self.log = totals.map_or(Log::Unknown, |totals| Log::Told(totals.last_seq));
         self.totals = totals;
     }

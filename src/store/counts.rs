@@ -16,13 +16,13 @@ use crate::market::histogram::BOUNDS_MS;
 const MAX_KEYS: usize = 300;
 
 /// What the database knows about itself, kept in one row so that reading it costs one row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// The highest number given to an event.
     pub last_seq: u64,
     /// Events ever stored.
     pub stored: u64,
-    /// Number of the last [`Flush`] that was added.
+    /// Number of the last [`Flush`] of this shard that was added.
     pub flush: u64,
     /// The latest `created_at` of all events ever stored.
     pub newest: u64,
@@ -33,8 +33,10 @@ pub struct Totals {
 
 /// What the engine has counted since it last handed its counts over. Each number is added once, however
 /// often the group it came with is written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Flush {
+    /// Whose counts these are.
+    pub shard: u32,
     /// One more than [`Totals::flush`].
     pub number: u64,
     /// By key.
@@ -48,17 +50,17 @@ pub struct Counts {
     pub since_ms: u64,
     /// Events ever stored.
     pub stored: u64,
-    /// Number of the last [`Flush`] that is among the counts.
-    pub flush: u64,
+    /// By shard, the number of its last [`Flush`] that is among the counts.
+    flush: BTreeMap<String, u64>,
     /// By key.
     pub counts: BTreeMap<String, i64>,
 }
 
 /// Reads [`Totals`] as one row.
-pub const READ_TOTALS: &str = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', flush, \
+pub const READ_TOTALS: &str = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', json(flush), \
      'newest', newest, 'early', early) AS r FROM totals";
 /// Reads [`Totals`] and [`Counts`] as one row.
-pub(super) const READ_COUNTS: &str = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', flush, \
+pub(super) const READ_COUNTS: &str = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', json(flush), \
      'newest', newest, 'early', early, 'since_ms', since_ms, 'counts', json(counts)) AS r FROM totals";
 
 /// Reads [`Totals`]; see [`decode_totals`].
@@ -66,9 +68,31 @@ pub fn read_totals() -> Vec<Statement> {
     vec![Statement::new(READ_TOTALS, vec![])]
 }
 
-/// Decodes the answer to [`read_totals`].
-pub fn decode_totals(rows: &Rows) -> Result<Totals, StoreError> {
-    decode(rows.first().and_then(|rows| rows.first()))
+/// Decodes the answer to [`read_totals`] for a shard.
+pub fn decode_totals(rows: &Rows, shard: u32) -> Result<Totals, StoreError> {
+    #[derive(Deserialize)]
+    struct Row {
+        last_seq: u64,
+        stored: u64,
+        flush: BTreeMap<String, u64>,
+        newest: u64,
+        early: u64,
+    }
+    let Row { last_seq, stored, flush, newest, early } = decode(rows.first().and_then(|rows| rows.first()))?;
+    let flush = flush.get(&key(shard)).copied().unwrap_or_default();
+    Ok(Totals { last_seq, stored, flush, newest, early })
+}
+
+/// What a shard is called among the flushes.
+fn key(shard: u32) -> String {
+    format!("shard {shard}")
+}
+
+impl Counts {
+    /// Number of the last [`Flush`] of a shard that is among the counts.
+    pub fn flush(&self, shard: u32) -> u64 {
+        self.flush.get(&key(shard)).copied().unwrap_or_default()
+    }
 }
 
 /// Reads [`Totals`] and [`Counts`]; see [`decode_counts`].
@@ -102,12 +126,15 @@ pub fn plus(deltas: &str) -> String {
     )
 }
 
-/// Counts a group whose events are `fresh`; ?1 and ?2 are the counts and the number of a [`Flush`], `moved`
-/// selects how it has moved jobs. `answers` says whether some answer jobs.
+/// Where the number of a shard's last flush is, and whether ?1 is a later one.
+const FLUSHED: &str = "'$.\"shard ' || (?1->>'$.shard') || '\"'";
+const NEW_FLUSH: &str = "coalesce(totals.flush->>('shard ' || (?1->>'$.shard')), 0) < ?1->>'$.number'";
+
+/// Counts a group whose events are `fresh`; ?1 is a [`Flush`], `moved` selects how it has moved jobs. `answers` says whether some answer jobs.
 pub fn count_group(fresh: &str, moved: Option<&str>, answers: bool) -> String {
     let stored = format!(
         "SELECT 'e ' || e.kind AS k, 'e *' AS other, count(*) AS n FROM {fresh} GROUP BY e.kind \
-         UNION ALL SELECT key, key, value FROM json_each(?1) WHERE totals.flush < ?2"
+         UNION ALL SELECT key, key, value FROM json_each(?1, '$.counts') WHERE {NEW_FLUSH}"
     );
     let deltas = match moved {
         Some(moved) => format!("{stored} UNION ALL {moved}"),
@@ -124,7 +151,7 @@ pub fn count_group(fresh: &str, moved: Option<&str>, answers: bool) -> String {
     };
     format!(
         "UPDATE totals SET counts = {counts}, stored = stored + (SELECT count(*) FROM {fresh}), \
-         last_seq = (SELECT max(e.seq) FROM {fresh}), flush = max(flush, ?2), early = {early}, \
+         last_seq = (SELECT max(e.seq) FROM {fresh}), flush = iif({NEW_FLUSH}, json_set(flush, {FLUSHED}, ?1->>'$.number'), flush), early = {early}, \
          newest = max(newest, (SELECT max(e.created_at) FROM {fresh})), \
          since_ms = CASE since_ms WHEN 0 THEN (SELECT min(e.came_ms) FROM {fresh}) ELSE since_ms END \
          WHERE EXISTS (SELECT 1 FROM {fresh})"

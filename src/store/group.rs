@@ -49,9 +49,9 @@ pub enum Of {
     Both,
     /// The ids of the job requests.
     Requests,
-    /// What the engine has counted, and its number.
+    /// What the engine has counted.
     Flush,
-    /// These, and the list of others.
+    /// That, and the list of others.
     FlushOthers,
 }
 

@@ -220,9 +220,9 @@ pub fn dealings(dealt: &str) -> String {
 }
 
 /// The jobs this group has moved, as counts leave and come: those of its `fresh` events, and when it
-/// `deletes` those that ?3, the list of others, may have cancelled.
+/// `deletes` those that ?2, the list of others, may have cancelled.
 pub fn moved(fresh: &str, deletes: bool) -> String {
-    let cancelled = "UNION SELECT i.value FROM json_each(?3) AS g CROSS JOIN json_each(g.value, '$.i') AS i";
+    let cancelled = "UNION SELECT i.value FROM json_each(?2) AS g CROSS JOIN json_each(g.value, '$.i') AS i";
     let cancelled = if deletes { cancelled } else { "" };
     let first = |at: &str, flag: &str| {
         format!("CASE WHEN j.{at} IS NOT NULL AND (j.was < 0 OR NOT {flag}) THEN max(0, j.{at} - j.asked_ms) END")

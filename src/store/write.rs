@@ -5,12 +5,12 @@
 //! again, and counts nothing twice.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::counts::{Flush, Totals, decode_totals};
 use super::group::{self, Of, Shape};
 use super::item::{Item, item};
-use super::{Param, Rows, Statement, StoreError, integer, json};
+use super::{Param, Rows, Statement, StoreError, json};
 use crate::market::Part;
 use crate::nostr::deletion::Target;
 use crate::nostr::{Event, EventId, PublicKey};
@@ -20,12 +20,12 @@ const ITEM: usize = 1000;
 const DELETION: usize = 300;
 
 /// An event on its way into the database.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NewEvent {
     /// Verified.
     pub event: Event,
     /// Its canonical text, which is kept and sent.
-    pub text: Rc<str>,
+    pub text: Arc<str>,
     /// When it came, Unix milliseconds.
     pub came_ms: u64,
     /// Unix seconds from which on it is not served.
@@ -130,8 +130,8 @@ pub fn statements(group: &[NewEvent], flush: &Flush, early: bool) -> Vec<Stateme
         Of::AnswersTexts => vec![answers.clone(), answers_texts.clone()],
         Of::Both => vec![others.clone(), answers.clone()],
         Of::Requests => vec![json(&requests)],
-        Of::Flush => vec![json(&flush.counts), integer(flush.number)],
-        Of::FlushOthers => vec![json(&flush.counts), integer(flush.number), others.clone()],
+        Of::Flush => vec![json(flush)],
+        Of::FlushOthers => vec![json(flush), others.clone()],
     };
     group::plan(shape).iter().map(|(sql, of)| Statement { sql: sql.clone(), params: params(*of) }).collect()
 }
@@ -154,14 +154,14 @@ impl Listed {
     }
 }
 
-/// What the answer to [`statements`] says of the events with `ids`.
-pub fn decode(ids: &[EventId], rows: &Rows) -> Result<Committed, StoreError> {
-    let before = decode_totals(rows)?;
+/// What the answer to [`statements`] says of the events with `ids`, for a shard.
+pub fn decode(ids: &[EventId], rows: &Rows, shard: u32) -> Result<Committed, StoreError> {
+    let before = decode_totals(rows, shard)?;
     let [_, between @ .., stored, totals] = rows.as_slice() else {
         return Err(StoreError::new("the commit was answered with too few results"));
     };
     let counts = totals.first().cloned().unwrap_or_default();
-    let totals = decode_totals(&vec![totals.clone()])?;
+    let totals = decode_totals(&vec![totals.clone()], shard)?;
     let outcomes: BTreeMap<EventId, Outcome> = stored
         .iter()
         .map(|row| outcome(row).ok_or_else(|| StoreError::new(format!("outcome row: {row}"))))

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { measure, table } from "../../bench/bench.mjs";
-import { startRelay } from "../worker/support.mjs";
+import { startRelay } from "../support/relay.mjs";
 
 /** Every row says something, and no figure is missing. */
 function sound(rows, wanted) {

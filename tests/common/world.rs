@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use nexus::nostr::Event;
-use nexus::relay::{Api, Config, ConnId, Effect, Input, Relay, RequestId, Ticket};
+use nexus::relay::{Api, Config, ConnId, Effect, Host, Input, Relay, RequestId, Ticket};
 use nexus::store::{Answer, Statement, StoreError};
 use serde_json::{Value, json};
 
@@ -82,7 +82,7 @@ impl World {
     pub fn with(config: Config) -> Self {
         let config = Rc::new(config);
         let mut world = Self {
-            relay: Relay::new(config.clone(), NOW * 1000),
+            relay: Relay::new(config.clone(), Host::OBJECT, NOW * 1000),
             db: Sqlite::new(),
             now: NOW * 1000,
             faults: VecDeque::new(),
@@ -104,7 +104,7 @@ impl World {
 
     /// A relay that woke so many seconds ago, in place of the one there is; before anybody connects.
     pub fn awake_for(&mut self, seconds: u64) {
-        self.relay = Relay::new(self.config.clone(), self.now - seconds * 1000);
+        self.relay = Relay::new(self.config.clone(), Host::OBJECT, self.now - seconds * 1000);
         self.input(Input::Woke { conns: vec![] });
         self.settle();
     }
@@ -208,7 +208,7 @@ impl World {
                 Effect::Remember { conn, text } => {
                     self.attachments.insert(conn, text);
                 }
-                Effect::Commit { ticket, statements } => {
+                Effect::Commit { ticket, statements, .. } => {
                     self.pending.push_back(Pending { commit: true, ticket, statements });
                 }
                 Effect::Query { ticket, statements } => {
@@ -217,6 +217,7 @@ impl World {
                 Effect::Respond { request, status, body } => {
                     self.responses.insert(request, (status, body.to_string()));
                 }
+                Effect::Pass { .. } | Effect::Heard { .. } => panic!("there is one shard"),
                 Effect::WakeAt { at } => self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at))),
                 Effect::Yield if self.busy => {}
                 Effect::Yield => self.input(Input::Yielded),
@@ -282,7 +283,7 @@ impl World {
                 self.db.run(&pending.statements).unwrap();
             }
         }
-        self.relay = Relay::new(self.config.clone(), self.now);
+        self.relay = Relay::new(self.config.clone(), Host::OBJECT, self.now);
         let conns = self.attachments.iter().map(|(conn, text)| (*conn, text.clone())).collect();
         self.input(Input::Woke { conns });
     }
@@ -322,7 +323,7 @@ impl World {
 
     fn responded(&mut self, api: Api) -> (u16, String) {
         let request = RequestId(self.responses.len() as u64);
-        self.input(Input::Requested { request, api });
+        self.input(Input::Requested { request, api, elsewhere: vec![] });
         if !self.responses.contains_key(&request) {
             self.answer_last();
         }

@@ -20,5 +20,6 @@ mod publish;
 mod rates;
 mod recent;
 mod settings;
+mod shards;
 mod subscribe;
 mod wake;

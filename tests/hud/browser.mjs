@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { chromium } from "playwright-core";
-import { startRelay } from "../worker/support.mjs";
+import { startRelay } from "../support/relay.mjs";
 
 const AXE = readFileSync("node_modules/axe-core/axe.min.js", "utf8");
 export const SHOTS = "test-output/hud";

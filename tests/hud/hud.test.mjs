@@ -2,7 +2,7 @@
 // over time, and says so when it cannot.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { agent, rawClient, sleep } from "../worker/support.mjs";
+import { agent, rawClient, sleep } from "../support/relay.mjs";
 import { SHOTS, eventually, launch, line, open, parse, relayForPages, text, tile } from "./browser.mjs";
 import { market } from "./market.mjs";
 import { QUIET, past } from "./past.mjs";

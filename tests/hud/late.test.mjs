@@ -1,7 +1,7 @@
 // What comes late, fails, or is stopped half-way leaves nothing wrong on the page and nobody connected.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { agent, sleep } from "../worker/support.mjs";
+import { agent, sleep } from "../support/relay.mjs";
 import { eventually, launch, open, relayForPages, text } from "./browser.mjs";
 import { past } from "./past.mjs";
 

@@ -1,5 +1,5 @@
 // A small market for the page to show: buyers ask, providers answer, some jobs fail, some are refused.
-import { agent, sleep } from "../worker/support.mjs";
+import { agent, sleep } from "../support/relay.mjs";
 
 const KINDS = [5050, 5050, 5050, 5100, 5002, 5250];
 const NAMES = ["Echo of the North", "Quick Pens", "Pixelworks"];

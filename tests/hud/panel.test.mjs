@@ -1,7 +1,7 @@
 // The Try-it panel, and the page for everybody: both themes, a phone, the keyboard, a screen reader.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { agent } from "../worker/support.mjs";
+import { agent } from "../support/relay.mjs";
 import { SHOTS, eventually, launch, open, overflow, relayForPages, text, violations } from "./browser.mjs";
 import { market } from "./market.mjs";
 import { past } from "./past.mjs";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { market } from "../hud/market.mjs";
-import { startRelay } from "../worker/support.mjs";
+import { startRelay } from "../support/relay.mjs";
 
 /** What promtool says: nothing, when all is well. It has a status of its own for what is only bad style. */
 function judge(text) {

@@ -38,7 +38,8 @@ pub fn clear(d1: &mut D1) {
     let sql = |sql: String| Statement { sql: sql.into(), params: vec![] };
     let tables = ["events", "tags", "jobs", "deletions", "vanishing"];
     let mut statements = tables.map(|table| sql(format!("DELETE FROM {table}"))).to_vec();
-    statements.push(sql("UPDATE totals SET last_seq = 0, stored = 0, flush = 0, newest = 0, counts = '{}'".to_owned()));
+    statements
+        .push(sql("UPDATE totals SET last_seq = 0, stored = 0, flush = '{}', newest = 0, counts = '{}'".to_owned()));
     d1.run(&statements).unwrap();
 }
 
@@ -47,7 +48,7 @@ pub fn take(d1: &mut D1, group: &[&Event]) -> Vec<Fate> {
     let new: Vec<NewEvent> = group.iter().map(|event| new_event(event)).collect();
     let ids: Vec<EventId> = group.iter().map(|event| event.id).collect();
     let rows = d1.run(&write::statements(&new, &Flush::default(), true)).unwrap();
-    let committed = write::decode(&ids, &rows).unwrap();
+    let committed = write::decode(&ids, &rows, 0).unwrap();
     let fate = |id: &EventId| match committed.outcomes[id] {
         Outcome::Stored { seq, .. } if seq > committed.before.last_seq => Fate::Stored,
         Outcome::Stored { .. } => Fate::Known,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use nexus::nostr::Event;
-use nexus::relay::{Config, ConnId, Effect, Input, Relay, Ticket};
+use nexus::relay::{Config, ConnId, Effect, Host as Place, Input, Relay, Ticket};
 use nexus::store::counts::{self, Flush};
 use nexus::store::write::{self, NewEvent};
 use nexus::store::{Statement, StoreError, market, read};
@@ -87,7 +87,7 @@ pub fn database() -> Sqlite {
 /// Forgets everything.
 pub fn wipe(db: &Sqlite) {
     let wipe = "DELETE FROM events; DELETE FROM tags; DELETE FROM deletions; DELETE FROM vanishing; DELETE FROM jobs; \
-                UPDATE totals SET last_seq = 0, stored = 0, flush = 0, newest = 0, counts = '{}';";
+                UPDATE totals SET last_seq = 0, stored = 0, flush = '{}', newest = 0, counts = '{}';";
     db.0.execute_batch(wipe).unwrap();
 }
 
@@ -99,7 +99,7 @@ impl Host {
     pub fn new(locked: bool, db: Sqlite) -> Self {
         let config = Rc::new(config(&[("AUTH_REQUIRED", if locked { "true" } else { "false" })]));
         Self {
-            relay: Relay::new(config.clone(), NOW * 1000),
+            relay: Relay::new(config.clone(), Place::OBJECT, NOW * 1000),
             now: NOW * 1000,
             jobs: Vec::new(),
             late: Vec::new(),
@@ -120,7 +120,7 @@ impl Host {
         let mut sent = Vec::new();
         for effect in self.relay.handle(input, self.now) {
             let (errand, ticket, statements) = match effect {
-                Effect::Commit { ticket, statements } => (Errand::Commit, ticket, statements),
+                Effect::Commit { ticket, statements, .. } => (Errand::Commit, ticket, statements),
                 Effect::Query { ticket, statements } => (errand(&statements), ticket, statements),
                 other => {
                     match other {
@@ -189,7 +189,7 @@ impl Host {
             }
         }
         self.delivered.clear();
-        self.relay = Relay::new(self.config.clone(), self.now);
+        self.relay = Relay::new(self.config.clone(), Place::OBJECT, self.now);
         self.input(self.woke())
     }
 
@@ -199,12 +199,12 @@ impl Host {
 
     /// Takes the engine away; [`reset`](Self::reset) has to follow.
     pub fn take_relay(&mut self) -> Relay {
-        std::mem::replace(&mut self.relay, Relay::new(self.config.clone(), self.now))
+        std::mem::replace(&mut self.relay, Relay::new(self.config.clone(), Place::OBJECT, self.now))
     }
 
     /// A second engine that woke to the same attachments, to be asked and thrown away.
     pub fn twin(&self) -> Relay {
-        let mut twin = Relay::new(self.config.clone(), self.now);
+        let mut twin = Relay::new(self.config.clone(), Place::OBJECT, self.now);
         twin.handle(self.woke(), self.now);
         twin
     }

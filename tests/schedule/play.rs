@@ -258,7 +258,7 @@ impl Run<'_> {
     fn deliver(&mut self, job: usize) -> Result<(), String> {
         self.note(|_| format!("answer of {job}"));
         if let Some(Input::Committed { result: Ok(answer), .. }) = &self.host.jobs[job].answer {
-            let group = write::decode(&[], &answer.rows).map_err(|e| e.to_string())?;
+            let group = write::decode(&[], &answer.rows, 0).map_err(|e| e.to_string())?;
             self.record.answered(group.outcomes.keys());
         }
         let sent = self.host.deliver(job);

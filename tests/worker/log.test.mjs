@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
-import { agent, startRelay } from "./support.mjs";
+import { agent, startRelay } from "../support/relay.mjs";
 
 /** A relay whose log is kept, line by line. */
 async function logged(options) {

@@ -1,7 +1,7 @@
 // The database's size is what D1 says of it, however large that is.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { agent, startRelay } from "./support.mjs";
+import { agent, startRelay } from "../support/relay.mjs";
 
 const size = async ({ db }) => (await db.prepare("SELECT 1").run()).meta.size_after;
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { runSuite } from "../conformance/run.mjs";
-import { startRelay } from "./support.mjs";
+import { startRelay } from "../support/relay.mjs";
 
 const NIP11 = { headers: { Accept: "application/nostr+json" } };
 

@@ -1,7 +1,7 @@
 // NIP-42 on the wire: what is not proven can neither be stored nor seen.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { agent, author, rawAgent, rawClient, startRelay } from "./support.mjs";
+import { agent, author, rawAgent, rawClient, startRelay } from "../support/relay.mjs";
 
 let relay;
 before(async () => (relay = await startRelay()));

@@ -1,7 +1,7 @@
 // The market on the built Worker, with nostr-tools: who is found, who reads what, who goes too fast.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { agent, author, rawAgent, rawClient, sleep, startRelay } from "./support.mjs";
+import { agent, author, rawAgent, rawClient, sleep, startRelay } from "../support/relay.mjs";
 
 let relay;
 before(async () => (relay = await startRelay({ vars: { RATE_LIMITS: "on" } })));

@@ -1,47 +1,28 @@
-// The built Worker on Miniflare, and clients for it: nostr-tools for the protocol as a library speaks
-// it, a bare socket for everything a library would not send.
+// A relay on either host, and clients for it: nostr-tools for the protocol as a library speaks it, a bare
+// socket for everything a library would not send.
 import { finalizeEvent, generateSecretKey, getPublicKey } from "nostr-tools/pure";
 import { Relay, useWebSocketImplementation } from "nostr-tools/relay";
-import { Miniflare } from "miniflare";
-import { migrate } from "../../scripts/migrate.mjs";
 import WebSocket from "ws";
 
 useWebSocketImplementation(WebSocket);
 
+/** The host under test: the Worker on Miniflare, or the native program. */
+export const NATIVE = process.env.NEXUS_HOST === "native";
+
+/** What tests set unless they say otherwise: limits of rate and shared numbers have tests of their own, the others read their own writes. */
+const SETTINGS = { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", STATS_SHARED_SECONDS: 0 };
+
 /**
- * The relay on a free port; `vars` are settings, `persist` is a folder that outlives the process, `host`
- * what else Miniflare is told.
+ * The relay on a free port, or on `port`; `vars` are settings, `persist` is a folder that outlives it. What else
+ * there is, is for one host alone.
  */
-export async function startRelay({ vars = {}, persist, migrate: tables = true, ...host } = {}) {
-  const miniflare = new Miniflare({
-    modules: [
-      { type: "ESModule", path: "build/index.js" },
-      { type: "CompiledWasm", path: "build/index_bg.wasm" },
-    ],
-    compatibilityDate: "2026-04-20",
-    d1Databases: { DB: "nexus" },
-    durableObjects: { NEXUS_RELAY: { className: "NexusRelay", useSQLite: true } },
-    assets: {
-      directory: "build/hud",
-      binding: "ASSETS",
-      routerConfig: { invoke_user_worker_ahead_of_assets: true, has_user_worker: true },
-    },
-    // Limits of rate and shared numbers have tests of their own; the others read their own writes.
-    bindings: { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", STATS_SHARED_SECONDS: 0, ...vars },
-    host: "127.0.0.1",
-    ...host,
-    ...(persist && { defaultPersistRoot: persist }),
-  });
-  const http = (await miniflare.ready).href.replace(/\/$/, "");
-  const db = await miniflare.getD1Database("DB");
-  if (tables) await migrate(db);
+export async function startRelay({ vars = {}, ...options } = {}) {
+  const { start } = await import(NATIVE ? "./native.mjs" : "./worker.mjs");
+  const relay = await start({ vars: { ...SETTINGS, ...vars }, ...options });
   return {
-    http,
-    ws: http.replace("http", "ws"),
-    db,
-    miniflare,
-    stats: async () => (await fetch(`${http}/api/stats`)).json(),
-    stop: () => miniflare.dispose(),
+    ...relay,
+    ws: relay.http.replace("http", "ws"),
+    stats: async () => (await fetch(`${relay.http}/api/stats`)).json(),
   };
 }
 

@@ -1,0 +1,110 @@
+//! The command line.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::env::{self, Settings};
+use super::{Failed, log, serve, sqlite, transfer};
+
+/// A Nostr relay for a market in which software agents buy and sell compute.
+#[derive(Parser)]
+#[command(name = "nexus", version, about)]
+struct Args {
+    /// The settings; without one the environment and the defaults hold.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What to do; to serve, when it is left out.
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the relay until SIGTERM; SIGHUP reads the settings again
+    Serve,
+    /// Store the events of a file, one JSON object a line; goes on where it was interrupted
+    Import {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Write stored events to stdout, one JSON object a line
+    Export {
+        /// Only those that this filter (NIP-01) matches.
+        #[arg(long, value_name = "JSON")]
+        filter: Option<String>,
+        /// Of a file that `wrangler d1 export` has written, in place of the relay's database.
+        #[arg(long, value_name = "FILE")]
+        d1: Option<PathBuf>,
+    },
+    /// Bring the database to the schema of this version, as serving does
+    Migrate,
+    /// The settings
+    Config {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: Settled,
+    },
+}
+
+#[derive(Subcommand)]
+enum Settled {
+    /// Explain each mistake with its key and line
+    Check,
+    /// Write a file with every setting, its default and what it means
+    Example,
+}
+
+const DEFAULT_FILE: &str = "nexus.toml";
+
+/// Runs the program; what goes wrong is told on stderr.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    log::begin();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nexus: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Failed> {
+    let asked_for = args.config.is_some();
+    let file = args.config.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    let read = || env::read(&file, asked_for, |key| std::env::var(key).ok());
+    let settings = || read().map_err(|wrong| mistakes(&file, &wrong));
+    match args.command {
+        None | Some(Command::Serve) => serve::serve(&settings()?, read),
+        Some(Command::Import { file }) => transfer::import(&settings()?, &file),
+        Some(Command::Export { filter, d1 }) => {
+            let path = if d1.is_some() { PathBuf::new() } else { settings()?.path };
+            transfer::export(&path, filter.as_deref(), d1.as_deref())
+        }
+        Some(Command::Migrate) => migrate(&settings()?),
+        Some(Command::Config { command: Settled::Check }) => {
+            let Settings { bind, shards, path, .. } = settings()?;
+            println!("{}: fine; {shards} shards at {bind}, events in {}", file.display(), path.display());
+            Ok(())
+        }
+        Some(Command::Config { command: Settled::Example }) => {
+            // A reader that has gone has seen enough.
+            let _ = std::io::stdout().write_all(env::example().as_bytes());
+            Ok(())
+        }
+    }
+}
+
+fn mistakes(file: &Path, wrong: &[String]) -> Failed {
+    let list: Vec<String> = wrong.iter().map(|sentence| format!("\n  {sentence}")).collect();
+    format!("the settings of {} do not hold:{}", file.display(), list.concat()).into()
+}
+
+fn migrate(settings: &Settings) -> Result<(), Failed> {
+    let applied = sqlite::migrate(&mut sqlite::open(&settings.path)?)?;
+    println!("{}: {applied} migrations applied", settings.path.display());
+    Ok(())
+}

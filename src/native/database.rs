@@ -1,0 +1,152 @@
+//! The database's threads: one that writes, in the order it is asked, some that read and never wait for it,
+//! and one that moves what was written from the log into the file.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::sqlite;
+use crate::store::{Answer, Statement, StoreError};
+
+/// Lists of statements that are written in one transaction at the most: there is one of each shard.
+const TOGETHER: usize = 64;
+/// How often the log is looked at, and from how many bytes on it is moved; from where on nobody may write
+/// meanwhile.
+const MOVE_EVERY: Duration = Duration::from_millis(250);
+const MOVE_FROM: u64 = 4_000_000;
+const MOVE_ALL_FROM: u64 = 1_000_000_000;
+
+/// Takes an answer, on a thread of the database's.
+pub type Done = Box<dyn FnOnce(Result<Answer, StoreError>) + Send>;
+
+/// Statements and who waits for their answer.
+struct Work {
+    statements: Vec<Statement>,
+    done: Done,
+}
+
+/// A database that is open; its threads end with the last clone.
+#[derive(Clone)]
+pub struct Database {
+    write: Sender<Work>,
+    read: Sender<Work>,
+    threads: Arc<Threads>,
+}
+
+struct Threads {
+    joined: Mutex<Vec<JoinHandle<()>>>,
+    /// Says that this process alone has the file.
+    _lock: File,
+}
+
+impl Database {
+    /// Opens a file, brings it to this version's schema, and starts its threads.
+    pub fn open(path: &Path, readers: usize) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
+        let mut writer = sqlite::open(path)?;
+        sqlite::migrate(&mut writer).map_err(|error| StoreError::new(format!("{}: {error}", path.display())))?;
+        let (write, to_write) = channel();
+        let (read, to_read) = channel();
+        let to_read = Arc::new(Mutex::new(to_read));
+        let mut joined = Vec::new();
+        for n in 0..readers.max(1) {
+            let (db, work) = (sqlite::open_to_read(path)?, to_read.clone());
+            joined.push(start(&format!("reader {n}"), move || reads(db, &work))?);
+        }
+        joined.push(start("writer", move || writes(writer, &to_write))?);
+        let (mover, log) = (sqlite::open(path)?, log_of(path));
+        // Ends with the process.
+        start("mover", move || moves(&mover, &log))?;
+        Ok(Self { write, read, threads: Arc::new(Threads { joined: Mutex::new(joined), _lock: lock }) })
+    }
+
+    /// Runs statements as one transaction that writes; answers come in the order of what was written.
+    pub fn write(&self, statements: Vec<Statement>, done: Done) {
+        hand(&self.write, statements, done);
+    }
+
+    /// Runs statements as one transaction that reads.
+    pub fn read(&self, statements: Vec<Statement>, done: Done) {
+        hand(&self.read, statements, done);
+    }
+
+    /// Waits until all that was asked is answered; nothing may be asked any more.
+    pub fn close(self) {
+        let Self { write, read, threads } = self;
+        drop((write, read));
+        let joined = threads.joined.lock().map(|mut joined| std::mem::take(&mut *joined)).unwrap_or_default();
+        for thread in joined {
+            // A thread that panicked has ended the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn hand(to: &Sender<Work>, statements: Vec<Statement>, done: Done) {
+    if let Err(error) = to.send(Work { statements, done }) {
+        (error.0.done)(Err(StoreError::new("the database is closed")));
+    }
+}
+
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    let named = thread::Builder::new().name(name.to_owned());
+    named.spawn(work).map_err(|error| StoreError::new(format!("starting a thread: {error}")))
+}
+
+/// A second process on the same file would not hear what this one stores.
+pub fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&name);
+    let file = file.map_err(|error| StoreError::new(format!("{}: {error}", PathBuf::from(&name).display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => Err(StoreError::new(format!("{} is in use by another nexus", path.display()))),
+    }
+}
+
+fn writes(mut db: Connection, work: &Receiver<Work>) {
+    while let Ok(first) = work.recv() {
+        let mut all = vec![first];
+        all.extend(work.try_iter().take(TOGETHER - 1));
+        let lists: Vec<&[Statement]> = all.iter().map(|work| work.statements.as_slice()).collect();
+        let answers = sqlite::write(&mut db, &lists);
+        for (work, answer) in all.into_iter().zip(answers) {
+            (work.done)(answer);
+        }
+    }
+    // Leaves one file behind; if not, the next one to open it goes on with both.
+    let _ = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+}
+
+fn reads(mut db: Connection, work: &Mutex<Receiver<Work>>) {
+    // Whoever has the lock waits for work; it is given back before the work is done.
+    while let Ok(Ok(Work { statements, done })) = work.lock().map(|work| work.recv()) {
+        done(sqlite::read(&mut db, &statements));
+    }
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+/// Moves the log into the file beside those who write, so that no commit waits for it.
+fn moves(db: &Connection, log: &Path) {
+    loop {
+        thread::sleep(MOVE_EVERY);
+        let how = match std::fs::metadata(log).map_or(0, |log| log.len()) {
+            ..MOVE_FROM => continue,
+            MOVE_FROM..MOVE_ALL_FROM => "PASSIVE",
+            _ => "TRUNCATE",
+        };
+        // What cannot be moved now is moved the next time.
+        let _ = db.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()));
+    }
+}

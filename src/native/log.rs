@@ -1,0 +1,71 @@
+//! The log, on stderr: text on a terminal, else JSON, one object a line, as on the other host.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::relay::{Level, log};
+
+/// Whether lines are for people.
+static TEXT: AtomicBool = AtomicBool::new(false);
+
+/// Begins to log; libraries tell warnings and what is worse.
+pub fn begin() {
+    TEXT.store(std::io::stderr().is_terminal(), Ordering::Relaxed);
+    let format = tracing_subscriber::fmt().with_writer(std::io::stderr).event_format(Lines);
+    // Only the first one counts; nothing else sets one.
+    let _ = format.with_max_level(LevelFilter::WARN).try_init();
+}
+
+/// Writes a line of the engine's; it has asked for no more than is wanted.
+pub fn engine(_: Level, line: &str) {
+    let text = TEXT.load(Ordering::Relaxed).then(|| serde_json::from_str::<Map<String, Value>>(line).ok()).flatten();
+    match text {
+        Some(fields) => eprintln!("{}", for_people(&fields)),
+        None => eprintln!("{line}"),
+    }
+}
+
+/// Writes a line of the host's.
+pub fn say(level: Level, what: &str, fields: &[(&str, String)]) {
+    engine(level, &log::line(level, what, fields));
+}
+
+fn for_people(fields: &Map<String, Value>) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let get = |name: &str| fields.get(name).map(text).unwrap_or_default();
+    let rest = fields.iter().filter(|(name, _)| !matches!(name.as_str(), "level" | "what"));
+    let rest: Vec<String> = rest.map(|(name, value)| format!(" {name}={}", text(value))).collect();
+    format!("{:5} {}{}", get("level").to_uppercase(), get("what"), rest.concat())
+}
+
+/// What libraries tell, in the form of the engine's lines.
+struct Lines;
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'static> FormatEvent<S, N> for Lines {
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        struct Fields(Map<String, Value>);
+        impl Visit for Fields {
+            fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+                let name = if field.name() == "message" { "what" } else { field.name() };
+                self.0.insert(name.to_owned(), Value::from(format!("{value:?}")));
+            }
+        }
+        let mut fields = Fields(Map::new());
+        let level = event.metadata().level().as_str().to_lowercase();
+        fields.0.insert("level".to_owned(), Value::from(level));
+        event.record(&mut fields);
+        match TEXT.load(Ordering::Relaxed) {
+            true => writeln!(writer, "{}", for_people(&fields.0)),
+            false => writeln!(writer, "{}", Value::Object(fields.0)),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The native host: one process that serves a relay from SQLite. Translates and performs; decides nothing.
+//!
+//! Each shard is an engine on a thread of its own ([`shard`]) with the connections it was dealt ([`serve`],
+//! [`server`], [`socket`]). The database ([`database`], [`sqlite`]) has one thread that writes and some that
+//! read; what is written all shards are told in the order of its numbers.
+
+pub mod cli;
+mod database;
+mod env;
+mod hud;
+mod log;
+mod serve;
+mod server;
+mod shard;
+mod socket;
+mod sqlite;
+mod tls;
+mod transfer;
+
+/// What ends the program, as it is told on stderr.
+type Failed = Box<dyn std::error::Error + Send + Sync>;

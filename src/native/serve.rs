@@ -1,0 +1,199 @@
+//! Serving: the database, the shards' threads, the socket that accepts, and what signals ask for.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::sync::{Arc, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use axum::http::HeaderName;
+use axum::{Extension, Router};
+use futures_util::future::join_all;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::database::Database;
+use super::env::Settings;
+use super::server::{Context, Peer};
+use super::shard::{self, Message, Shard};
+use super::{Failed, log, server, tls};
+use crate::relay::{Config, Host, Input, Level};
+
+/// How long a client may take to agree on TLS, and to say what it wants.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long the store has to answer, and then connections to take what is on its way to them, at the end.
+const GOOD_BYE: Duration = Duration::from_secs(10);
+/// How long nothing is accepted when there is no room for another socket.
+const BREATH: Duration = Duration::from_millis(100);
+/// Threads that read.
+const READERS: usize = 8;
+
+/// A connection on its way to its shard.
+type Dealt = (std::net::TcpStream, SocketAddr);
+
+/// Settings that may change while the relay runs.
+type Current = Arc<RwLock<Arc<Config>>>;
+
+/// Serves until a signal ends it; on SIGHUP `reload` reads the settings again.
+pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<String>>) -> Result<(), Failed> {
+    let tls = settings.tls.as_ref().map(|(cert, key)| tls::acceptor(cert, key)).transpose()?;
+    let forwarded = settings.forwarded_header.as_deref().map(HeaderName::try_from).transpose()?;
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    let database = Database::open(&settings.path, cores.min(READERS))?;
+    let current: Current = Arc::new(RwLock::new(Arc::new(settings.config.clone())));
+    let (shards, inboxes): (Vec<Shard>, Vec<_>) = (0..settings.shards).map(|_| shard::way()).unzip();
+    let shards: Arc<[Shard]> = shards.into();
+    let (mut deals, mut threads): (Vec<UnboundedSender<Dealt>>, Vec<JoinHandle<()>>) = Default::default();
+    for (own, (inbox, n)) in shards.iter().zip(inboxes.into_iter().zip(0..)) {
+        let (deal, dealt) = unbounded_channel();
+        let (alive, mut gone) = channel(1);
+        let context = Context {
+            shard: own.clone(),
+            shards: shards.clone(),
+            database: database.clone(),
+            config: current.clone(),
+            forwarded: forwarded.clone(),
+            alive: alive.downgrade(),
+        };
+        let host = Host { shard: n, shards: settings.shards, lasting: true };
+        let (config, shards, database, tls) = (settings.config.clone(), shards.clone(), database.clone(), tls.clone());
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let work = move || {
+            runtime.block_on(async move {
+                tokio::spawn(accept(dealt, context, tls, alive));
+                shard::run(config, host, shards, database, inbox).await;
+                // Nobody sends here: it ends with the last connection.
+                let _ = timeout(GOOD_BYE, gone.recv()).await;
+            });
+        };
+        deals.push(deal);
+        threads.push(thread::Builder::new().name(format!("shard {n}")).spawn(work)?);
+    }
+    let ended = Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let ended = listen(settings, &deals, &current, &shards, reload).await;
+        drop(deals);
+        let left = shards.iter().map(|shard| {
+            let (done, left) = oneshot::channel();
+            shard.tell(Message::Leave(done));
+            timeout(GOOD_BYE, left)
+        });
+        join_all(left).await;
+        ended
+    });
+    for thread in threads {
+        // One that panicked has ended the process.
+        let _ = thread.join();
+    }
+    drop(shards);
+    database.close();
+    log::say(Level::Info, "ended", &[]);
+    ended
+}
+
+/// Deals connections to the shards until a signal ends it.
+async fn listen(
+    settings: &Settings,
+    deals: &[UnboundedSender<Dealt>],
+    current: &Current,
+    shards: &[Shard],
+    reload: impl Fn() -> Result<Settings, Vec<String>>,
+) -> Result<(), Failed> {
+    let bind = settings.bind;
+    let taken = |error| format!("{bind}: {error}; server.bind (BIND) says where to listen");
+    let listener = TcpListener::bind(bind).await.map_err(taken)?;
+    let bind = listener.local_addr()?;
+    let [mut terminate, mut interrupt, mut hang_up] =
+        [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?];
+    let fields = [
+        ("address", bind.to_string()),
+        ("shards", settings.shards.to_string()),
+        ("storage", settings.path.display().to_string()),
+    ];
+    log::say(Level::Info, "listening", &fields);
+    let mut dealt = 0;
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted.and_then(|(stream, peer)| Ok((ready(stream)?, peer))) {
+                Ok((stream, peer)) => {
+                    dealt += 1;
+                    let known = current.read().map(|config| config.quotas.is_some()).unwrap_or(true);
+                    // Whoever is behind one address is counted by one shard, so that its limits are exact.
+                    let n = if known { hash(peer) } else { dealt };
+                    if let Some(deal) = deals.get(n % deals.len().max(1)) {
+                        let _ = deal.send((stream, peer));
+                    }
+                }
+                Err(error) => {
+                    log::say(Level::Warn, "a connection could not be accepted", &[("error", error.to_string())]);
+                    tokio::time::sleep(BREATH).await;
+                }
+            },
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hang_up.recv() => match reload() {
+                Ok(settings) => {
+                    if let Ok(mut config) = current.write() {
+                        *config = Arc::new(settings.config.clone());
+                    }
+                    for shard in shards {
+                        let config = Box::new(settings.config.clone());
+                        shard.tell(Message::Input(Input::Configured { config }));
+                    }
+                    log::say(Level::Info, "settings were read again", &[]);
+                }
+                Err(wrong) => {
+                    log::say(Level::Error, "settings stay as they are", &[("error", wrong.join("; "))]);
+                }
+            },
+        }
+    }
+}
+
+/// A socket that another thread's event loop can take over.
+fn ready(stream: TcpStream) -> std::io::Result<std::net::TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.into_std()
+}
+
+fn hash(peer: SocketAddr) -> usize {
+    let mut hasher = DefaultHasher::new();
+    crate::relay::network(&peer.ip().to_string()).hash(&mut hasher);
+    hasher.finish() as usize
+}
+
+/// Serves the connections that a shard is dealt; `_alive` is held until there are no more.
+async fn accept(mut dealt: UnboundedReceiver<Dealt>, context: Context, tls: Option<TlsAcceptor>, _alive: Sender<()>) {
+    let router = Router::new().fallback(server::answer).with_state(context);
+    while let Some((stream, peer)) = dealt.recv().await {
+        let Ok(stream) = TcpStream::from_std(stream) else { continue };
+        let router = router.clone().layer(Extension(Peer(peer)));
+        let tls = tls.clone();
+        tokio::spawn(async move {
+            match tls {
+                None => http(stream, router).await,
+                Some(tls) => {
+                    if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await {
+                        http(stream, router).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // What goes wrong here is the client's.
+    let _ = connection.with_upgrades().await;
+}

@@ -1,0 +1,119 @@
+//! One WebSocket: what it says goes to its shard, what its shard orders is sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::ws::{CloseFrame, Message as Frame, Utf8Bytes, WebSocket};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
+
+use super::shard::{Message, Order, Shard};
+use crate::relay::{ConnId, Input};
+
+/// Who says nothing for so long is asked whether he is there, and has as long to answer.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long a client may take to receive what is sent at once.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a client may take to close its side.
+const GOOD_BYE: Duration = Duration::from_secs(2);
+/// Frames that are sent at once.
+const AT_ONCE: usize = 256;
+
+/// Serves a connection until it ends.
+pub async fn serve(socket: WebSocket, shard: Shard, ip: Option<String>) {
+    let mut random = [0; 24];
+    // Without random numbers there are no challenges, so there is no connection.
+    if getrandom::fill(&mut random).is_err() {
+        return;
+    }
+    let (name, challenge) = random.split_at(8);
+    let conn = ConnId(name.iter().fold(0, |name, byte| (name << 8) | u64::from(*byte)));
+    let (orders, to_send) = unbounded_channel();
+    let (sink, mut stream) = socket.split();
+    let challenge = hex::encode(challenge);
+    shard.tell(Message::Opened { conn, challenge, ip, orders: orders.clone() });
+    let sending = tokio::spawn(send(sink, to_send));
+    tokio::select! {
+        () = receive(&mut stream, conn, &shard, &orders) => {}
+        // What is not taken, or was ordered to end, is not listened to.
+        () = orders.closed() => {}
+    }
+    shard.tell(Message::Input(Input::Closed { conn }));
+    drop(orders);
+    // Sends what the shard has ordered so far, and hears the client out: who closes on what was not read
+    // takes back what is on its way.
+    let _ = timeout(PATIENCE, sending).await;
+    let _ = timeout(GOOD_BYE, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+}
+
+async fn receive(stream: &mut SplitStream<WebSocket>, conn: ConnId, shard: &Shard, orders: &UnboundedSender<Order>) {
+    let mut asked = false;
+    loop {
+        let input = match timeout(SILENCE, stream.next()).await {
+            Ok(Some(Ok(Frame::Text(text)))) if text.as_str() == "ping" => {
+                let _ = orders.send(Order::Send("pong".into()));
+                continue;
+            }
+            Ok(Some(Ok(Frame::Text(text)))) => Input::Received { conn, text: text.as_str().to_owned() },
+            Ok(Some(Ok(Frame::Binary(bytes)))) => Input::ReceivedBinary { conn, length: bytes.len() },
+            Ok(Some(Ok(Frame::Ping(_) | Frame::Pong(_)))) => {
+                asked = false;
+                continue;
+            }
+            Ok(Some(Ok(Frame::Close(_)) | Err(_)) | None) => return,
+            Err(_) if asked => return,
+            Err(_) => {
+                asked = true;
+                let _ = orders.send(Order::Ask);
+                continue;
+            }
+        };
+        asked = false;
+        if !shard.hand(input).await {
+            return;
+        }
+    }
+}
+
+async fn send(mut sink: SplitSink<WebSocket, Frame>, mut orders: UnboundedReceiver<Order>) {
+    let mut some = Vec::new();
+    while orders.recv_many(&mut some, AT_ONCE).await > 0 {
+        let mut last = false;
+        let sent = async {
+            for order in some.drain(..) {
+                let frame = match order {
+                    Order::Send(text) => text_frame(text),
+                    Order::Ask => Frame::Ping(Bytes::new()),
+                    Order::Close(code, reason) => {
+                        last = true;
+                        Frame::Close(Some(CloseFrame { code, reason: reason.into() }))
+                    }
+                };
+                sink.feed(frame).await?;
+                if last {
+                    break;
+                }
+            }
+            sink.flush().await
+        };
+        if !matches!(timeout(PATIENCE, sent).await, Ok(Ok(()))) || last {
+            return;
+        }
+    }
+}
+
+/// A frame that shares its text with others.
+fn text_frame(text: Arc<str>) -> Frame {
+    struct Shared(Arc<str>);
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_bytes()
+        }
+    }
+    let bytes = Bytes::from_owner(Shared(text));
+    // It was a string all along.
+    Frame::Text(Utf8Bytes::try_from(bytes).unwrap_or_default())
+}

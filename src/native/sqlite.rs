@@ -1,0 +1,151 @@
+//! Runs statements on SQLite.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, ToSql, params_from_iter};
+
+use crate::store::{Answer, Param, Rows, Statement, StoreError};
+
+/// Each with what it brings the file to, from an empty one on.
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_events.sql")];
+/// Marks a file as a relay's ("nexs").
+const APPLICATION: i32 = 0x6e65_7873;
+/// Statements that stay prepared: there are some for each sort of group, and for each shape of filter.
+const PREPARED: usize = 500;
+/// KiB of pages in memory, a connection.
+const CACHE: i64 = 64_000;
+
+/// Opens a file for reading and writing; it is made if it is not there.
+pub fn open(path: &Path) -> Result<Connection, StoreError> {
+    let db = Connection::open(path).map_err(|error| of(path, &error))?;
+    // Commits are moved into the file by a thread of its own.
+    let settings = format!(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; \
+         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{CACHE};"
+    );
+    db.execute_batch(&settings).map_err(|error| of(path, &error))?;
+    prepare(&db).map_err(|error| of(path, &error))?;
+    Ok(db)
+}
+
+/// Opens a file for reading alone.
+pub fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(|error| of(path, &error))?;
+    db.execute_batch(&format!("PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{CACHE};"))
+        .map_err(|error| of(path, &error))?;
+    prepare(&db).map_err(|error| of(path, &error))?;
+    Ok(db)
+}
+
+fn prepare(db: &Connection) -> rusqlite::Result<()> {
+    db.set_prepared_statement_cache_capacity(PREPARED);
+    db.busy_timeout(Duration::from_secs(10))
+}
+
+fn of(path: &Path, error: &rusqlite::Error) -> StoreError {
+    StoreError::new(format!("{}: {error}", path.display()))
+}
+
+/// Brings a file to the schema of this version; answers how many migrations were applied.
+pub fn migrate(db: &mut Connection) -> Result<usize, StoreError> {
+    let version = pragma::<u32>(db, "user_version")? as usize;
+    let application: i32 = pragma(db, "application_id")?;
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(said)?;
+    if version > MIGRATIONS.len() {
+        return Err(StoreError::new(format!(
+            "the file is of schema {version}, this nexus knows {}: it was written by a later one",
+            MIGRATIONS.len()
+        )));
+    }
+    if tables > 0 && application != APPLICATION {
+        return Err(StoreError::new("the file is a database, but not a relay's: name another one in storage.path"));
+    }
+    let missing = MIGRATIONS.get(version..).unwrap_or_default();
+    for (at, migration) in missing.iter().enumerate() {
+        let transaction = db.transaction().map_err(said)?;
+        transaction.execute_batch(migration).map_err(said)?;
+        transaction
+            .execute_batch(&format!(
+                "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {};",
+                version + at + 1
+            ))
+            .map_err(said)?;
+        transaction.commit().map_err(said)?;
+    }
+    Ok(missing.len())
+}
+
+fn pragma<T: rusqlite::types::FromSql>(db: &Connection, name: &str) -> Result<T, StoreError> {
+    db.pragma_query_value(None, name, |row| row.get(0)).map_err(said)
+}
+
+/// What SQLite says of an error.
+pub fn said(error: rusqlite::Error) -> StoreError {
+    StoreError::new(error.to_string())
+}
+
+/// Runs each list of `all` as a unit, and all of them as one transaction.
+pub fn write(db: &mut Connection, all: &[&[Statement]]) -> Vec<Result<Answer, StoreError>> {
+    match write_together(db, all) {
+        Ok(answers) => answers,
+        Err(error) => all.iter().map(|_| Err(said_so(&error))).collect(),
+    }
+}
+
+fn said_so(error: &rusqlite::Error) -> StoreError {
+    StoreError::new(error.to_string())
+}
+
+fn write_together(db: &mut Connection, all: &[&[Statement]]) -> rusqlite::Result<Vec<Result<Answer, StoreError>>> {
+    let size = size(db);
+    let mut transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let mut answers = Vec::with_capacity(all.len());
+    for statements in all {
+        let part = transaction.savepoint()?;
+        match rows(&part, statements) {
+            Ok(rows) => {
+                part.commit()?;
+                answers.push(Ok(Answer { size, ..Answer::from(rows) }));
+            }
+            Err(error) => {
+                part.finish()?;
+                answers.push(Err(said_so(&error)));
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(answers)
+}
+
+/// Runs statements that read, all on the same state.
+pub fn read(db: &mut Connection, statements: &[Statement]) -> Result<Answer, StoreError> {
+    let transaction = db.transaction().map_err(said)?;
+    let rows = rows(&transaction, statements).map_err(said)?;
+    transaction.finish().map_err(said)?;
+    Ok(Answer::from(rows))
+}
+
+fn rows(db: &Connection, statements: &[Statement]) -> rusqlite::Result<Rows> {
+    let run = |statement: &Statement| {
+        let mut prepared = db.prepare_cached(&statement.sql)?;
+        let params = statement.params.iter().map(|param| match param {
+            Param::Text(text) => text as &dyn ToSql,
+            Param::Integer(number) => number as &dyn ToSql,
+        });
+        if prepared.column_count() == 0 {
+            prepared.execute(params_from_iter(params))?;
+            return Ok(Vec::new());
+        }
+        prepared.query_map(params_from_iter(params), |row| row.get("r"))?.collect()
+    };
+    statements.iter().map(run).collect()
+}
+
+/// Bytes of the database.
+fn size(db: &Connection) -> Option<u64> {
+    let pages: i64 = pragma(db, "page_count").ok()?;
+    let bytes: i64 = pragma(db, "page_size").ok()?;
+    u64::try_from(pages * bytes).ok()
+}

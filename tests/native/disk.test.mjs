@@ -1,0 +1,62 @@
+// A disk that is full, and a file that may not be written to: errors that say so, and recovery.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { author } from "../support/relay.mjs";
+import { client, nexus, open, publish, stored } from "./support.mjs";
+
+/** A small file system in memory, or why there is none. */
+function small(t) {
+  const path = mkdtempSync(join(tmpdir(), "nexus-"));
+  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=4m", "tmpfs", path], { encoding: "utf8" });
+  t.after(() => {
+    spawnSync("umount", ["--lazy", path]);
+    rmSync(path, { recursive: true, force: true });
+  });
+  return mounted.status === 0 ? { path } : { missing: `a small file system needs root: ${mounted.stderr ?? mounted.error}` };
+}
+
+test("while the disk is full events get error:, afterwards all works", async (t) => {
+  const { path: persist, missing } = small(t);
+  if (missing) return t.skip(missing);
+  const relay = await open({ persist });
+  const [one, who] = [await client(relay), author()];
+  const kept = who.sign({ content: "before" });
+  assert.equal((await publish(one, kept))[2], true);
+  const ballast = join(persist, "ballast");
+  const { bavail, bsize } = statfsSync(persist);
+  writeFileSync(ballast, Buffer.alloc(bavail * bsize));
+  const refused = who.sign({ content: "x".repeat(50_000) });
+  const [, , accepted, reason] = await publish(one, refused);
+  assert.equal(accepted, false);
+  assert.match(reason, /^error: the event could not be stored: (database or disk is full|disk I\/O error).*; publish it again$/);
+  assert.deepEqual((await stored(relay, { kinds: [1] })).map(({ id }) => id), [kept.id]);
+  rmSync(ballast);
+  assert.equal((await publish(one, refused))[2], true);
+  assert.equal((await stored(relay, { kinds: [1] })).length, 2);
+  one.close();
+  await relay.stop();
+});
+
+test("a file that may not be written to is named, and nothing is served", async (t) => {
+  const { path: persist, missing } = small(t);
+  if (missing) return t.skip(missing);
+  const first = await open({ persist });
+  const [one, who] = [await client(first), author()];
+  assert.equal((await publish(one, who.sign({})))[2], true);
+  one.close();
+  await first.stop();
+  const remount = (how) => assert.equal(spawnSync("mount", ["-o", `remount,${how}`, persist]).status, 0);
+  remount("ro");
+  const path = join(persist, "nexus.sqlite");
+  const { code, err } = nexus([], { env: { STORAGE_PATH: path } });
+  assert.equal(code, 1);
+  assert.match(err, new RegExp(`^nexus: ${path}.*: Read-only file system`));
+  remount("rw");
+  const second = await open({ persist });
+  assert.equal((await stored(second, { kinds: [1] })).length, 1);
+  await second.stop();
+});

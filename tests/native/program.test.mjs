@@ -1,0 +1,156 @@
+// The program itself: settings with their mistakes, files that are not its own, signals.
+import assert from "node:assert/strict";
+import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { author, sleep } from "../support/relay.mjs";
+import { client, folder, nexus, open, publish, stored } from "./support.mjs";
+
+test("each mistake in the settings is told with its key and line", (t) => {
+  const file = join(folder(t), "nexus.toml");
+  const check = (text, env = {}) => {
+    writeFileSync(file, text);
+    const { code, err, out } = nexus(["config", "check", "--config", file], { env: { RELAY_URL: "", ...env } });
+    return [code, (err || out).split("\n").slice(1, -1).map((line) => line.trim().replaceAll(file, "F"))];
+  };
+  assert.deepEqual(check('[server]\nurl = "wss://a.example"\n'), [0, []]);
+  assert.deepEqual(check('[server]\nbind = "127.0.0.1:1"\n'), [0, []], "who listens on his own machine need not name it");
+  const [code, wrong] = check(
+    '[server]\nbind = "here"\nnaem = "x"\n\n[limits]\nmax_filters = 0\nrate_agent = ["events"]\nrequired = true\n[nowhere]\na = 1\n[auth]\nrequired = 1.5\n',
+    { MAX_LIMIT: "lots" },
+  );
+  assert.equal(code, 1);
+  for (const line of [
+    /^F:2: server\.bind must be an address and a port, as 0\.0\.0\.0:7777, not "here"$/,
+    /^F:3: there is no server\.naem; there are bind, /,
+    /^F:6: limits\.max_filters must be a whole number from 1 to 100, not "0"$/,
+    /^F:7: limits\.rate_agent /,
+    /^F:8: there is no limits\.required; it stands in \[auth\]$/,
+    /^F:9: there is no section nowhere; there are server, storage, auth, limits, retention, jobs$/,
+    /^F:12: auth\.required must be a text, a number, true or false, or a list$/,
+    /^MAX_LIMIT \(environment\) must be a whole number from 1 to 5000, not "lots"$/,
+    /^F: server\.url must name the ws:\/\/ or wss:\/\/ URLs/,
+  ]) {
+    assert.ok(wrong.some((told) => line.test(told)), `${line} among\n${wrong.join("\n")}`);
+  }
+  assert.equal(wrong.length, 9, wrong.join("\n"));
+  assert.match(check("[server\n")[1][0], /^F:1: /);
+  assert.match(nexus(["--config", `${file}.not`]).err, /No such file.*nexus config example > /s);
+  assert.match(check('[server]\nurl = "wss://a.example"\ntls_cert = "x"\n')[1][0], /^F: server\.tls_key must be set as well as F:3: server\.tls_cert$/);
+});
+
+test("the example has every setting with its default, and holds", (t) => {
+  const { code, out } = nexus(["config", "example"]);
+  assert.equal(code, 0);
+  const file = join(folder(t), "nexus.toml");
+  // As an operator fills it in: all lines that set something.
+  writeFileSync(file, out.replace(/^# (\w+ = )/gm, "$1"));
+  const { code: checked, err } = nexus(["config", "check", "--config", file], { env: { RELAY_URL: "wss://a.example" } });
+  assert.equal(checked, 0, err);
+  for (const key of ["RELAY_NAME", "BIND", "STORAGE_PATH", "AUTH_REQUIRED", "RATE_AGENT", "RETAIN_RESULTS", "JOB_PROFILE"]) assert.ok(out.includes(`[${key}]`), key);
+});
+
+test("files that are not its own are refused, one of its own is migrated once", async (t) => {
+  const path = join(folder(t), "nexus.sqlite");
+  const env = { STORAGE_PATH: path, BIND: "127.0.0.1:0" };
+  writeFileSync(path, "this is a letter, and not a database at all; it is long enough to have a header of its own".repeat(20));
+  assert.match(nexus([], { env }).err, /file is not a database/);
+  writeFileSync(path, "");
+  assert.match(nexus(["migrate"], { env }).out, /: 1 migrations applied/);
+  assert.match(nexus(["migrate"], { env }).out, /: 0 migrations applied/);
+  // The header's user_version, and its application_id.
+  const header = (at, value) => {
+    const file = openSync(path, "r+");
+    const bytes = Buffer.alloc(4);
+    bytes.writeInt32BE(value);
+    writeSync(file, bytes, 0, 4, at);
+    closeSync(file);
+  };
+  header(60, 2);
+  assert.match(nexus([], { env }).err, /the file is of schema 2, this nexus knows 1: it was written by a later one/);
+  header(60, 0);
+  header(68, 0);
+  assert.match(nexus([], { env }).err, /a database, but not a relay's: name another one in storage\.path/);
+});
+
+test("two programs do not share a file", async (t) => {
+  const persist = folder(t);
+  const relay = await open({ persist });
+  const { code, err } = nexus([], { env: { STORAGE_PATH: join(persist, "nexus.sqlite"), BIND: "127.0.0.1:0" } });
+  assert.deepEqual([code, /is in use by another nexus/.test(err)], [1, true], err);
+  await relay.stop();
+});
+
+test("an address in use is named", async () => {
+  const relay = await open();
+  const { code, err } = nexus([], { env: { BIND: relay.http.replace("http://", ""), STORAGE_PATH: join(relay.folder, "other.sqlite") } });
+  assert.equal(code, 1);
+  assert.match(err, /Address already in use.*server\.bind \(BIND\)/);
+  await relay.stop();
+});
+
+test("SIGTERM: what was sent is stored and acknowledged, then everybody is told to come again", async (t) => {
+  const persist = folder(t);
+  const relay = await open({ persist });
+  const [writer, idle, who] = [await client(relay), await client(relay), author()];
+  const events = Array.from({ length: 200 }, (_, n) => who.sign({ content: `${n}` }));
+  events.forEach((event) => writer.send(["EVENT", event]));
+  await writer.next();
+  relay.program.kill("SIGTERM");
+  const notice = ["NOTICE", "error: the relay restarts; connect again in some seconds"];
+  const accepted = [];
+  for (;;) {
+    const frame = await writer.next();
+    if (frame[0] === "NOTICE") {
+      assert.deepEqual(frame, notice);
+      break;
+    }
+    assert.equal(frame[2], true);
+    accepted.push(frame[1]);
+  }
+  assert.deepEqual(await idle.next(), notice);
+  for (const one of [writer, idle]) assert.deepEqual(await one.ended, { code: 1012, reason: "the relay restarts" });
+  assert.deepEqual(await relay.over(), { code: 0, signal: null });
+  assert.deepEqual(relay.lines.at(-1), { level: "info", what: "ended" });
+
+  const again = await open({ persist });
+  const ids = new Set((await stored(again, { kinds: [1] })).map(({ id }) => id));
+  assert.deepEqual(accepted.filter((id) => !ids.has(id)), []);
+  await again.stop();
+});
+
+test("SIGHUP reads limits and lists again; mistakes change nothing", async (t) => {
+  const config = join(folder(t), "nexus.toml");
+  const write = (filters) => writeFileSync(config, `[limits]\nmax_filters = ${filters}\n`);
+  write(2);
+  const relay = await open({ config });
+  const [one, document] = [await client(relay), async () => (await fetch(relay.http, { headers: { Accept: "application/nostr+json" } })).json()];
+  const ask = async () => {
+    one.send(["REQ", "three", {}, {}, {}]);
+    return (await one.next())[0];
+  };
+  const reload = async (what) => {
+    relay.program.kill("SIGHUP");
+    for (let tries = 0; tries < 100 && !relay.lines.some((line) => line.what === what); tries++) await sleep(20);
+    await sleep(50);
+  };
+  assert.equal(await ask(), "CLOSED");
+  write(3);
+  await reload("settings were read again");
+  assert.equal(await ask(), "EOSE");
+  assert.equal((await document()).limitation.max_filters, 3);
+  write("-1");
+  await reload("settings stay as they are");
+  assert.equal(await ask(), "EOSE");
+  one.close();
+  await relay.stop();
+});
+
+test("an agent that gives no sign is asked, whoever pings gets a pong", async () => {
+  const relay = await open();
+  const one = await client(relay);
+  one.send("ping");
+  assert.equal(await one.next(), "pong");
+  one.close();
+  await relay.stop();
+});

@@ -1,0 +1,126 @@
+// Many sockets, slow ones, broken ones, TLS, and addresses behind a proxy.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { connect } from "node:net";
+import { test } from "node:test";
+import { author, rawClient, sleep, within } from "../support/relay.mjs";
+import { client, open, publish } from "./support.mjs";
+
+const MANY = 2000;
+
+test(`${MANY} connections at once all hear of one event, on either shard`, { timeout: 120_000 }, async () => {
+  const relay = await open();
+  const clients = [];
+  for (let n = 0; n < MANY; n += 100) clients.push(...(await Promise.all(Array.from({ length: 100 }, () => client(relay)))));
+  for (const one of clients) one.send(["REQ", "s", { kinds: [5050] }]);
+  for (const one of clients) assert.equal((await one.next())[0], "EOSE");
+  assert.deepEqual((({ connections, subscriptions }) => [connections.open, subscriptions])(await relay.stats()), [MANY, MANY]);
+  const event = author().sign({ kind: 5050 });
+  clients[0].send(["EVENT", event]);
+  for (const [n, one] of clients.entries()) {
+    const frames = [await one.next(), ...(n === 0 ? [await one.next()] : [])];
+    assert.ok(frames.some((frame) => frame[0] === "EVENT" && frame[2].id === event.id));
+  }
+  for (const one of clients) one.socket.terminate();
+  for (let tries = 0; tries < 100 && (await relay.stats()).connections.open > 0; tries++) await sleep(50);
+  assert.equal((await relay.stats()).connections.open, 0);
+  await relay.stop();
+});
+
+test("who does not read is closed and delays nobody", { timeout: 60_000 }, async () => {
+  const relay = await open({ vars: { MAX_UNHEARD_BYTES: 10_000_000 } });
+  const [slow, fast, writer, who] = [await client(relay), await client(relay), await client(relay), author()];
+  for (const one of [slow, fast]) {
+    one.send(["REQ", "all", { kinds: [1] }]);
+    assert.equal((await one.next())[0], "EOSE");
+  }
+  slow.socket._socket.pause();
+  for (let n = 0; n < 130; n++) {
+    const event = who.sign({ content: `${n} ${"x".repeat(90_000)}` });
+    assert.equal((await publish(writer, event))[2], true);
+    assert.equal((await fast.next())[2].id, event.id);
+    fast.send(["CLOSE", "nothing"]); // it says something now and then
+  }
+  for (let tries = 0; tries < 100 && (await relay.stats()).connections.open > 2; tries++) await sleep(50);
+  assert.equal((await relay.stats()).connections.open, 2);
+  for (const one of [slow, fast, writer]) one.socket.terminate();
+  await relay.stop();
+});
+
+/** Says something over a bare socket; what comes back until it closes, or some time has passed. */
+async function say(relay, bytes, ms = 1500) {
+  const { hostname, port } = new URL(relay.http);
+  const socket = connect(Number(port), hostname);
+  let heard = "";
+  socket.on("data", (data) => (heard += data.toString("latin1"))).on("error", () => {});
+  const closed = new Promise((resolve) => socket.on("close", () => resolve(true)));
+  socket.write(bytes);
+  const ended = await Promise.race([closed, sleep(ms)]);
+  socket.destroy();
+  return { heard, ended: ended === true };
+}
+
+const UPGRADE = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
+test("malformed HTTP and WebSocket frames end their own connection alone", { timeout: 60_000 }, async () => {
+  const relay = await open();
+  const witness = await client(relay);
+  for (const bytes of ["\x16\x03\x01\x02\x00\x01\x00", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", `GET / HTTP/1.1\r\n${"a: b\r\n".repeat(500)}\r\n`, `GET /${"x".repeat(1_000_000)} HTTP/1.1\r\n\r\n`]) {
+    const { heard, ended } = await say(relay, Buffer.from(bytes, "latin1"));
+    assert.ok(ended, bytes.slice(0, 30));
+    assert.ok(heard === "" || /^HTTP\/1\.1 4\d\d/.test(heard), heard.slice(0, 60));
+  }
+  const frames = {
+    "unmasked": [0x81, 0x02, 0x7b, 0x7d],
+    "reserved opcode": [0x83, 0x80, 0, 0, 0, 0],
+    "reserved bit": [0xc1, 0x80, 0, 0, 0, 0],
+    "a ping of 126 bytes": [0x89, 0xfe, 0, 126, 0, 0, 0, 0, ...Array(126).fill(0)],
+    "a continuation of nothing": [0x80, 0x80, 0, 0, 0, 0],
+    "text that is no UTF-8": [0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28],
+    "a length of 2^63": [0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+  };
+  for (const [what, bytes] of Object.entries(frames)) {
+    const { heard, ended } = await say(relay, Buffer.concat([Buffer.from(UPGRADE), Buffer.from(bytes)]), 5000);
+    assert.match(heard, /^HTTP\/1\.1 101/, what);
+    assert.ok(ended, what);
+  }
+  // Cut off in the middle of the handshake, and of a frame.
+  assert.equal((await say(relay, UPGRADE.slice(0, 40), 100)).ended, false);
+  assert.equal((await say(relay, Buffer.concat([Buffer.from(UPGRADE), Buffer.from([0x81, 0xfe, 0x10])]), 100)).ended, false);
+  const event = author().sign({});
+  assert.deepEqual(await publish(witness, event), ["OK", event.id, true, ""]);
+  for (let tries = 0; tries < 100 && (await relay.stats()).connections.open > 1; tries++) await sleep(50);
+  assert.equal((await relay.stats()).connections.open, 1);
+  assert.deepEqual(relay.lines.filter((line) => line.level !== "info"), []);
+  witness.close();
+  await relay.stop();
+});
+
+const CERT = "tests/native/tls/cert.pem";
+
+test("TLS from files; without TLS nothing is understood there", async () => {
+  const relay = await open({ vars: { TLS_CERT: CERT, TLS_KEY: "tests/native/tls/key.pem" } });
+  const url = relay.ws.replace("ws://127.0.0.1", "wss://localhost");
+  const one = await rawClient(url, { ca: readFileSync(CERT) });
+  await one.next();
+  const event = author().sign({});
+  assert.deepEqual(await publish(one, event), ["OK", event.id, true, ""]);
+  one.close();
+  await within(5000, one.ended, "close");
+  assert.ok((await say(relay, "GET / HTTP/1.1\r\n\r\n")).ended);
+  await relay.stop();
+});
+
+test("addresses are the proxy's word if it is trusted", async () => {
+  const vars = { RATE_LIMITS: "on", MAX_CONNECTIONS_PER_IP: 2 };
+  const from = (ip) => ({ headers: { "X-Forwarded-For": `10.0.0.1, ${ip}` } });
+  const trusting = await open({ vars: { ...vars, FORWARDED_HEADER: "X-Forwarded-For" } });
+  const some = [await client(trusting, from("192.0.2.1")), await client(trusting, from("192.0.2.1")), await client(trusting, from("192.0.2.2"))];
+  await assert.rejects(client(trusting, from("192.0.2.1")), /429/);
+  const alone = await open({ vars });
+  some.push(await client(alone, from("192.0.2.1")), await client(alone, from("192.0.2.2")));
+  await assert.rejects(client(alone, from("192.0.2.3")), /429/);
+  for (const one of some) one.close();
+  await trusting.stop();
+  await alone.stop();
+});

@@ -1,0 +1,62 @@
+// The native program as a command, and events in numbers.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { PROGRAM, start } from "../support/native.mjs";
+import { rawClient, within } from "../support/relay.mjs";
+
+/** Runs a command to its end. */
+export function nexus(args, { env = {}, ...options } = {}) {
+  const ran = spawnSync(PROGRAM, args, { encoding: "utf8", maxBuffer: 100_000_000, env: { PATH: process.env.PATH, RELAY_URL: "wss://nexus.example", ...env }, ...options });
+  return { code: ran.status, out: ran.stdout, err: ran.stderr };
+}
+
+/** A folder that is gone after the test. */
+export function folder(t) {
+  const path = mkdtempSync(join(tmpdir(), "nexus-"));
+  t.after(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+const OPEN = { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", STATS_SHARED_SECONDS: 0, AUTH_REQUIRED: "false" };
+
+/** A relay that asks for no key; what it logs is kept in `lines`. */
+export async function open({ vars = {}, ...options } = {}) {
+  const lines = [];
+  const log = (line) => lines.push(line.startsWith("{") ? JSON.parse(line) : line);
+  const relay = await start({ vars: { ...OPEN, ...vars }, log, ...options });
+  return { ...relay, lines, ws: relay.http.replace("http", "ws"), stats: async () => (await fetch(`${relay.http}/api/stats`)).json() };
+}
+
+/** A client past the challenge. */
+export async function client(relay, options) {
+  const one = await rawClient(relay.ws, options);
+  await one.next();
+  return one;
+}
+
+/** Publishes an event; what the OK says. */
+export async function publish(one, event) {
+  one.send(["EVENT", event]);
+  for (;;) {
+    const frame = await one.next();
+    if (frame[0] === "OK" && frame[1] === event.id) return frame;
+  }
+}
+
+/** The stored events that filters match. */
+export async function stored(relay, ...filters) {
+  const one = await client(relay);
+  one.send(["REQ", "stored", ...filters]);
+  const events = [];
+  for (;;) {
+    const frame = await one.next();
+    if (frame[0] === "EOSE") break;
+    if (frame[0] !== "EVENT") throw new Error(JSON.stringify(frame));
+    events.push(frame[2]);
+  }
+  one.close();
+  await within(5000, one.ended, "close");
+  return events;
+}

@@ -1,4 +1,4 @@
-//! Puts the HUD into the native program: the files of `build/hud`, which `npm run build` bundles, or a page that
+//! Puts the HUD into the native program: the files of `build/hud`, which `npm run native` bundles, or a page that
 //! says so.
 
 use std::fmt::Write;
@@ -14,7 +14,7 @@ const FILES: &[(&str, &str)] = &[
     ("icon.svg", "image/svg+xml"),
 ];
 const MISSING: &str = "<!doctype html><title>Nexus</title><p>This is a Nostr relay. Its HUD was not bundled into this \
-     program: run <code>npm run build</code>, then build it again.";
+     program: run <code>npm run native</code>, then build it again.";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -31,7 +31,7 @@ fn main() {
             let _ = write!(list, "({:?}, {kind:?}, include_bytes!({:?})),", format!("/{name}"), folder.join(name));
         }
     } else {
-        println!("cargo::warning=the HUD is not bundled: run `npm run build` first to have it in the program");
+        println!("cargo::warning=the HUD is not bundled: run `npm run native` first to have it in the program");
         let _ = write!(list, "(\"/index.html\", {:?}, {MISSING:?}.as_bytes()),", FILES[0].1);
     }
     list.push(']');

@@ -1,5 +1,5 @@
-// `npm run bench`: measures the release build of the Worker and prints one table; a whole run is written to
-// bench/RESULTS.md. `npm run bench -- --url ws://…` measures any relay.
+// `npm run bench`: measures the release build of the Worker and prints one table; `-- --native` that of the
+// native program. A whole run is written to bench/RESULTS.md. `-- --url ws://…` measures any relay.
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
@@ -11,6 +11,7 @@ import { setup } from "../scripts/setup.mjs";
 import { buildGenerator, buildProbe } from "./build.mjs";
 import { start } from "./host.mjs";
 import { limits as measureLimits } from "./limits.mjs";
+import { buildNative } from "./native.mjs";
 import * as sections from "./sections.mjs";
 
 const NAMES = ["ingest", "latency", "fanout", "queries", "stored", "engine", "memory", "size"];
@@ -18,12 +19,13 @@ const AT_ANY_RELAY = NAMES.slice(0, 4);
 const STORED = [100_000, 1_000_000];
 const HELP = `npm run bench -- [options]
   --only NAMES   some sections, separated by commas: ${NAMES.join(", ")}
+  --native       measure the native program in place of the Worker
   --url URL      measure the relay at ws://… (${AT_ANY_RELAY.join(", ")}); it must take jobs of keys it does not know
   --relay NAME   the URL it calls itself by in AUTH, if that is another
   --quick        a moment of each: whether all works, not how fast`;
 
 /** Measures with what was built; the rows of the table. */
-export async function measure({ only = NAMES, url = null, relay = null, quick = false }) {
+export async function measure({ only = NAMES, native = false, url = null, relay = null, quick = false }) {
   const wanted = (name) => only.includes(name);
   const rows = [];
   const section = async (name, work) => {
@@ -34,6 +36,17 @@ export async function measure({ only = NAMES, url = null, relay = null, quick = 
   if (url !== null) {
     const target = ["--url", url, ...(relay ? ["--relay", relay] : [])];
     for (const name of AT_ANY_RELAY) await section(name, () => sections[name](target, { quick }));
+    return rows;
+  }
+  if (native) {
+    const host = await sections.NATIVE.start();
+    const target = sections.hostTarget(host);
+    await section("ingest", () => sections.ingest(target, { quick, cpu: host.cpu }));
+    for (const name of AT_ANY_RELAY.slice(1)) await section(name, () => sections[name](target, { quick }));
+    await host.stop();
+    await section("stored", () => sections.storedQueries(quick ? [] : STORED, sections.NATIVE));
+    await section("memory", () => (quick ? [] : sections.memory(sections.NATIVE)));
+    await section("size", () => sections.nativeSize());
     return rows;
   }
   const host = await start({ probe: true });
@@ -81,9 +94,9 @@ function machine() {
 }
 
 /** Puts the table into its place in the results. */
-function keep(text) {
+function keep(text, place) {
   const file = join(ROOT, "bench/RESULTS.md");
-  const [begin, end] = ["<!-- measured -->", "<!-- /measured -->"];
+  const [begin, end] = [`<!-- ${place} -->`, `<!-- /${place} -->`];
   const results = readFileSync(file, "utf8");
   const [before, rest] = results.split(begin);
   const after = rest.split(end)[1];
@@ -92,7 +105,7 @@ function keep(text) {
 }
 
 if (fileURLToPath(import.meta.url) === process.argv[1]) {
-  const flags = { only: { type: "string" }, url: { type: "string" }, relay: { type: "string" }, quick: { type: "boolean" }, help: { type: "boolean" } };
+  const flags = { only: { type: "string" }, native: { type: "boolean" }, url: { type: "string" }, relay: { type: "string" }, quick: { type: "boolean" }, help: { type: "boolean" } };
   let values;
   try {
     ({ values } = parseArgs({ options: flags }));
@@ -108,11 +121,12 @@ if (fileURLToPath(import.meta.url) === process.argv[1]) {
   if (unknown !== undefined) fail(`no section ${unknown}\n${HELP}`);
   await setup();
   await buildGenerator();
-  if (!values.url) {
+  if (values.native) await buildNative();
+  else if (!values.url) {
     await build();
     await buildProbe();
   }
   const text = table(await measure({ ...values, only }));
   console.log(`\n${text}\n`);
-  if (!only && !values.url && !values.quick) keep(text);
+  if (!only && !values.url && !values.quick) keep(text, values.native ? "native" : "measured");
 }

@@ -8,16 +8,30 @@ import { ROOT, fingerprint, say } from "../scripts/run.mjs";
 import { GENERATOR } from "./build.mjs";
 import { generate, idle } from "./generator.mjs";
 import { RELAY_URL, start } from "./host.mjs";
+import * as native from "./native.mjs";
 
 const number = (value) => (value >= 100 ? Math.round(value).toLocaleString("en") : Number(value.toPrecision(3)).toString());
 const ms = (value) => `${number(value)} ms`;
 const percent = (share) => `${Math.round(share * 100)} %`;
 
-/** (a) and, where the relay says what it pays, (f). */
-export async function ingest(target, { quick, limits = null, stats = null }) {
+/** The Worker, and what makes its store. */
+const WORKER = {
+  name: "d1",
+  start,
+  tables: async (folder) => {
+    await (await start({ folder })).stop();
+    const d1 = join(folder, "d1/miniflare-D1DatabaseObject");
+    return join(d1, readdirSync(d1).find((name) => name.endsWith(".sqlite") && name !== "metadata.sqlite"));
+  },
+};
+export const NATIVE = { name: "sqlite", start: native.start, tables: native.tables };
+
+/** (a), and (f) where the relay says what it pays, or what CPU it takes. */
+export async function ingest(target, { quick, limits = null, stats = null, cpu = null }) {
   const rows = [];
   for (const connections of quick ? [2] : [1, 8, 64]) {
     const before = await stats?.();
+    const used = cpu?.();
     const [figures] = await generate("ingest", ...target, "--connections", String(connections), "--seconds", quick ? "0.5" : "8");
     const after = await stats?.();
     const rate = figures["accepted/s"];
@@ -30,6 +44,10 @@ export async function ingest(target, { quick, limits = null, stats = null }) {
       figure: `${number(rate)} accepted/s; OK p50 ${ms(figures["OK p50 ms"])}, p99 ${ms(figures["OK p99 ms"])}`,
       limit: limits ? `${percent(rate / limits.best)} of ${number(limits.best)}/s: verification and D1 alone` : "",
     });
+    if (cpu) {
+      const micros = ((cpu() - used) * 1e6) / figures.events;
+      rows.push({ what: `CPU, ${figures.name}`, figure: `${number(micros)} µs an event, all threads`, limit: "" });
+    }
     if (paid) {
       // Three events a job, at list price.
       const dollars = 3 * (paid.written + paid.read / 1000);
@@ -77,38 +95,35 @@ export async function queries(target, { quick, stored = null }) {
 }
 
 /** (d) at stores of two sizes. */
-export async function storedQueries(sizes) {
+export async function storedQueries(sizes, host = WORKER) {
   const tables = [];
   for (const events of sizes) {
-    const folder = await filled(events);
+    const folder = await filled(events, host);
     // What was stored some time ago must still be there.
     const keep = Object.fromEntries(["REQUESTS", "FEEDBACK", "RESULTS"].map((what) => [`RETAIN_${what}`, "0"]));
-    const host = await start({ folder, vars: keep });
-    tables.push(await queries(hostTarget(host), { stored: events }));
-    await host.stop();
+    const running = await host.start({ folder, vars: keep });
+    tables.push(await queries(hostTarget(running), { stored: events }));
+    await running.stop();
   }
   const [small, large] = tables;
   large?.forEach((row, n) => (row.limit = `${number(row.p50 / small[n].p50)} times that of ${number(sizes[0])} events; bar: 3`));
   return tables.flat();
 }
 
-/** A folder with a D1 of so many events; kept, as it takes long to fill. */
-async function filled(events) {
+/** A folder with a store of so many events; kept, as it takes long to fill. */
+async function filled(events, host) {
   const print = fingerprint(["migrations", "src/store", "src/market", "bench/src/fill.rs"]).slice(0, 16);
-  const folder = join(ROOT, "target/bench/stored", `${events}-${print}`);
+  const folder = join(ROOT, "target/bench/stored", `${host.name}-${events}-${print}`);
   if (existsSync(folder)) return folder;
   for (const old of existsSync(join(folder, "..")) ? readdirSync(join(folder, "..")) : []) {
-    if (old.startsWith(`${events}-`)) rmSync(join(folder, "..", old), { recursive: true });
+    if (old.startsWith(`${host.name}-${events}-`)) rmSync(join(folder, "..", old), { recursive: true });
   }
   const fresh = `${folder}.part`;
   rmSync(fresh, { recursive: true, force: true });
   mkdirSync(fresh, { recursive: true });
-  const host = await start({ folder: fresh });
-  await host.stop();
-  const d1 = join(fresh, "d1/miniflare-D1DatabaseObject");
-  const file = readdirSync(d1).find((name) => name.endsWith(".sqlite") && name !== "metadata.sqlite");
+  const file = await host.tables(fresh);
   say(`filling a store with ${events} events`);
-  execFileSync(GENERATOR, ["fill", "--file", join(d1, file), "--events", String(events)], { stdio: "inherit" });
+  execFileSync(GENERATOR, ["fill", "--file", file, "--events", String(events)], { stdio: "inherit" });
   renameSync(fresh, folder);
   return folder;
 }
@@ -150,8 +165,8 @@ export async function engine({ quick }) {
 }
 
 /** (g) */
-export async function memory() {
-  const host = await start();
+export async function memory({ start: begin } = WORKER) {
+  const host = await begin();
   const target = hostTarget(host);
   const warm = await idle(50, target);
   const before = host.memory();
@@ -161,7 +176,7 @@ export async function memory() {
   await held.stop();
   await warm.stop();
   await host.stop();
-  return [{ what: "memory of 1,000 idle subscribers", figure: `${number(each / 1000)} MB`, limit: "resident in workerd, with its sockets; an object's 128 MB hold heap and WASM" }];
+  return [{ what: "memory of 1,000 idle subscribers", figure: `${number(each / 1000)} MB`, limit: begin === start ? "resident in workerd, with its sockets; an object's 128 MB hold heap and WASM" : "resident, with its sockets" }];
 }
 
 /** (h) */
@@ -179,6 +194,16 @@ export async function size() {
   return [
     { what: "Worker", figure: `${number(zipped / 1000)} kB gzipped, ${number(files[1].length / 1000)} kB of wasm`, limit: "budget 1,000 kB" },
     { what: "start-up", figure: `first answer ${ms(first)}, second ${ms(second)}`, limit: "Cloudflare allows 1 s" },
+  ];
+}
+
+/** (h) of the native program. */
+export async function nativeSize() {
+  const host = await native.start();
+  await host.stop();
+  return [
+    { what: "program", figure: `${number(native.size())} MB`, limit: "one file, with SQLite and the HUD" },
+    { what: "start-up", figure: `listening after ${ms(host.started)}`, limit: "bar: 200 ms" },
   ];
 }
 

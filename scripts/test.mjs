@@ -2,15 +2,16 @@
 // `npm test -- engine`.
 import { readdirSync } from "node:fs";
 import { buildGenerator, buildProbe } from "../bench/build.mjs";
+import { buildNative } from "../bench/native.mjs";
 import { build, checkSize, wasmCompiler } from "./build.mjs";
 import { fail, read, run, say } from "./run.mjs";
 import { chromium, promtool, setup } from "./setup.mjs";
 
 const cargo = (...args) => run("cargo", args);
 
-/** Node's own runner over the files of a folder, one at a time when `serial`. */
-function nodeTests(folder, { serial = false, env = {} } = {}) {
-  const files = readdirSync(folder).filter((name) => name.endsWith(".test.mjs"));
+/** Node's own runner over the files of a folder, or some of them, one at a time when `serial`. */
+function nodeTests(folder, { serial = false, only, env = {} } = {}) {
+  const files = only ?? readdirSync(folder).filter((name) => name.endsWith(".test.mjs"));
   const flags = ["--test", "--test-reporter=spec", "--test-timeout=240000", "--test-force-exit"];
   if (serial) flags.push("--test-concurrency=1");
   return run(process.execPath, [...flags, ...files.map((name) => `${folder}/${name}`)], { env });
@@ -33,6 +34,8 @@ async function hud() {
   const missing = await chromium();
   if (missing) return missing;
   await nodeTests("tests/hud", { serial: true });
+  await cargo("build", "--locked");
+  await nodeTests("tests/hud", { serial: true, only: ["hud.test.mjs"], env: { NEXUS_HOST: "native" } });
 }
 
 /** The metrics by Prometheus' own judge; skipped, and said so, where there is none. */
@@ -53,6 +56,7 @@ async function bench() {
   await clippy(["-p", "nexus-probe", "--target", "wasm32-unknown-unknown"], wasmCompiler());
   await buildGenerator();
   await buildProbe();
+  await buildNative();
   await nodeTests("tests/bench", { serial: true });
 }
 

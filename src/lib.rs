@@ -1,6 +1,6 @@
 //! Nexus: a Nostr relay for a market in which software agents buy and sell compute.
 //!
-//! Rooms, each of which knows only those below it: `cloudflare` (the host), then `relay` (the
+//! Rooms, each of which knows only those below it: `cloudflare` and `native` (the hosts), then `relay` (the
 //! engine) over `store` (every SQL text), `market` (job rules) and `nostr` (the protocol).
 //! ARCHITECTURE.md says what each one owns and what it must never do.
 

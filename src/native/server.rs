@@ -19,6 +19,8 @@ use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Rou
 use crate::relay::{Api, Config, Gauges, Kept, Level, RequestId};
 use crate::store::counts;
 
+/// Bytes of the buffers of a connection, each way: most connections wait most of the time.
+const BUFFER: usize = 4096;
 /// Bytes of a message above the limit, so that the engine can say what is wrong with it.
 const ROOM: usize = 4_000_000;
 
@@ -116,7 +118,8 @@ async fn open(context: Context, config: &Config, ip: String, request: Request) -
     };
     let max = config.limits.max_message_length as usize + ROOM;
     let (shard, alive) = (context.shard, context.alive.upgrade());
-    fine(upgrade.max_message_size(max).max_frame_size(max).on_upgrade(move |socket| async move {
+    let upgrade = upgrade.max_message_size(max).max_frame_size(max);
+    fine(upgrade.read_buffer_size(BUFFER).write_buffer_size(BUFFER).on_upgrade(move |socket| async move {
         socket::serve(socket, shard, Some(ip)).await;
         drop(alive);
     }))

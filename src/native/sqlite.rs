@@ -86,35 +86,21 @@ pub fn said(error: rusqlite::Error) -> StoreError {
     StoreError::new(error.to_string())
 }
 
-/// Runs each list of `all` as a unit, and all of them as one transaction.
+/// Runs all lists as one transaction; if one fails, each as one of its own.
 pub fn write(db: &mut Connection, all: &[&[Statement]]) -> Vec<Result<Answer, StoreError>> {
     match write_together(db, all) {
-        Ok(answers) => answers,
-        Err(error) => all.iter().map(|_| Err(said_so(&error))).collect(),
+        Ok(answers) => answers.into_iter().map(Ok).collect(),
+        Err(error) if all.len() < 2 => all.iter().map(|_| Err(StoreError::new(error.to_string()))).collect(),
+        Err(_) => all.iter().flat_map(|list| write(db, &[list])).collect(),
     }
 }
 
-fn said_so(error: &rusqlite::Error) -> StoreError {
-    StoreError::new(error.to_string())
-}
-
-fn write_together(db: &mut Connection, all: &[&[Statement]]) -> rusqlite::Result<Vec<Result<Answer, StoreError>>> {
+fn write_together(db: &mut Connection, all: &[&[Statement]]) -> rusqlite::Result<Vec<Answer>> {
     let size = size(db);
-    let mut transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let mut answers = Vec::with_capacity(all.len());
-    for statements in all {
-        let part = transaction.savepoint()?;
-        match rows(&part, statements) {
-            Ok(rows) => {
-                part.commit()?;
-                answers.push(Ok(Answer { size, ..Answer::from(rows) }));
-            }
-            Err(error) => {
-                part.finish()?;
-                answers.push(Err(said_so(&error)));
-            }
-        }
-    }
+    let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let answer = |rows| Answer { size, ..Answer::from(rows) };
+    let answers: rusqlite::Result<Vec<Answer>> = all.iter().map(|list| rows(&transaction, list).map(answer)).collect();
+    let answers = answers?;
     transaction.commit()?;
     Ok(answers)
 }

@@ -19,6 +19,11 @@ test("the bench measures the Worker, its limits and the engine", async () => {
   sound(rows, ["limit: a verification", "limit: an event's share", "limit: echo", "ingest", "rows", "publish to subscriber", "fan-out", "REQ to EOSE", "live", "Worker", "start-up"]);
 });
 
+test("the bench measures the native program", async () => {
+  const rows = await measure({ native: true, quick: true });
+  sound(rows, ["ingest", "CPU", "publish to subscriber", "fan-out", "REQ to EOSE", "program", "start-up"]);
+});
+
 test("the bench measures any relay by its URL", async () => {
   const relay = await startRelay();
   const rows = await measure({ url: relay.ws, relay: "wss://nexus.example", quick: true });

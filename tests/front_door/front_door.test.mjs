@@ -2,10 +2,10 @@
 // as far as it goes without an account.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { test } from "node:test";
 
 const npm = (args, env = {}) => spawnSync("npm", args, { encoding: "utf8", env: { ...process.env, ...env } });
@@ -74,6 +74,30 @@ test("npm start says which setting does not parse", async () => {
   const done = npm(["start", "--", "--port", String(port), "--inspector-port", "0", "--var", "MAX_LIMIT:many"]);
   assert.equal(done.status, 1);
   assert.match(done.stderr, /the relay does not start: .*MAX_LIMIT must be a whole number from 1 to 5000/);
+});
+
+test("npm run native builds a program that makes its settings, serves the HUD and the example's job", async () => {
+  const built = npm(["run", "native"]);
+  assert.equal(built.status, 0, built.stdout + built.stderr);
+  const program = resolve(process.env.CARGO_TARGET_DIR ?? "target", "release/nexus");
+  const folder = mkdtempSync(join(tmpdir(), "nexus-"));
+  const settings = join(folder, "nexus.toml");
+  writeFileSync(settings, spawnSync(program, ["config", "example"], { encoding: "utf8" }).stdout);
+  const address = `127.0.0.1:${await freePort()}`;
+  const relay = spawn(program, ["--config", settings], { cwd: folder, env: { BIND: address }, stdio: ["ignore", "ignore", "pipe"] });
+  const ended = new Promise((resolve) => relay.on("exit", resolve));
+  await new Promise((resolve, reject) => {
+    relay.stderr.on("data", (data) => `${data}`.includes("listening") && resolve());
+    ended.then((code) => reject(new Error(`nexus ended with ${code}`)));
+  });
+  const example = spawnSync(process.execPath, ["examples/job.mjs", `ws://${address}`], { encoding: "utf8", timeout: 30_000 });
+  assert.equal(example.status, 0, example.stderr);
+  assert.match(example.stdout, /result "Somebody who passes it on\."/);
+  const page = await (await fetch(`http://${address}/`, { headers: { Accept: "text/html" } })).text();
+  assert.match(page, /The HUD's page/);
+  relay.kill("SIGTERM");
+  assert.equal(await ended, 0);
+  rmSync(folder, { recursive: true });
 });
 
 test("npm run deploy: a dry run passes, a real one without an account says what to do", () => {

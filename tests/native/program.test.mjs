@@ -1,6 +1,6 @@
 // The program itself: settings with their mistakes, files that are not its own, signals.
 import assert from "node:assert/strict";
-import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { author, sleep } from "../support/relay.mjs";
@@ -47,6 +47,8 @@ test("the example has every setting with its default, and holds", (t) => {
   writeFileSync(file, out.replace(/^# (\w+ = )/gm, "$1"));
   const { code: checked, err } = nexus(["config", "check", "--config", file], { env: { RELAY_URL: "wss://a.example" } });
   assert.equal(checked, 0, err);
+  const page = readFileSync("docs/OPERATE.md", "utf8");
+  for (const [, key] of out.matchAll(/\[([A-Z_]+)\]$/gm)) assert.ok(page.includes(`| \`${key}\` |`), `${key} is not in docs/OPERATE.md`);
   for (const key of ["RELAY_NAME", "BIND", "STORAGE_PATH", "AUTH_REQUIRED", "RATE_AGENT", "RETAIN_RESULTS", "JOB_PROFILE"]) assert.ok(out.includes(`[${key}]`), key);
 });
 

@@ -1,0 +1,69 @@
+// The native program under the same load, and what it alone is asked: start-up, CPU of an event.
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { ROOT, run, say } from "../scripts/run.mjs";
+import { RELAY_URL } from "./host.mjs";
+
+const PROGRAM = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), "release/nexus");
+/** Ticks of /proc in a second. */
+const TICKS = 100;
+
+export async function buildNative() {
+  say("building the native program");
+  await run("cargo", ["build", "--locked", "--release", "--quiet"]);
+}
+
+const settings = (folder, vars) => ({
+  PATH: process.env.PATH,
+  STORAGE_PATH: join(folder, "nexus.sqlite"),
+  BIND: "127.0.0.1:0",
+  RELAY_URL,
+  RATE_LIMITS: "off",
+  STATS_SHARED_SECONDS: "0",
+  LOG_LEVEL: "warn",
+  ...vars,
+});
+
+/** Starts it; as `start` of the Worker's host, and `cpu` says the seconds of CPU it has used. */
+export async function start({ folder, vars = {} } = {}) {
+  const own = folder === undefined;
+  const persist = folder ?? mkdtempSync(join(tmpdir(), "nexus-bench-"));
+  const from = performance.now();
+  const program = spawn(PROGRAM, [], { env: settings(persist, vars), stdio: ["ignore", "inherit", "pipe"] });
+  const ended = new Promise((resolve) => program.on("exit", resolve));
+  const lines = createInterface({ input: program.stderr });
+  const address = await new Promise((resolve, reject) => {
+    lines.on("line", (line) => (line.includes('"listening"') ? resolve(JSON.parse(line).address) : console.error(line)));
+    program.on("exit", (code) => reject(new Error(`nexus ended with ${code}`)));
+  });
+  const http = `http://${address}`;
+  const proc = (file) => readFileSync(`/proc/${program.pid}/${file}`, "utf8");
+  return {
+    http,
+    url: http.replace("http", "ws"),
+    started: performance.now() - from,
+    memory: () => Number(/VmRSS:\s+(\d+)/.exec(proc("status"))[1]) * 1024,
+    cpu: () => {
+      const [user, system] = proc("stat").split(") ")[1].split(" ").slice(11, 13).map(Number);
+      return (user + system) / TICKS;
+    },
+    stop: async () => {
+      program.kill("SIGTERM");
+      await ended;
+      if (own) rmSync(persist, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Makes the tables of a new store in a folder; its file. */
+export async function tables(folder) {
+  const env = settings(folder, {});
+  execFileSync(PROGRAM, ["migrate"], { env, stdio: ["ignore", "ignore", "inherit"] });
+  return env.STORAGE_PATH;
+}
+
+/** Megabytes of the program. */
+export const size = () => statSync(PROGRAM).size / 1e6;

@@ -8,11 +8,7 @@ import { parseArgs } from "node:util";
 import { build } from "../scripts/build.mjs";
 import { ROOT, fail, say } from "../scripts/run.mjs";
 import { setup } from "../scripts/setup.mjs";
-import { buildGenerator, buildProbe } from "./build.mjs";
-import { start } from "./host.mjs";
-import { limits as measureLimits } from "./limits.mjs";
-import { buildNative } from "./native.mjs";
-import * as sections from "./sections.mjs";
+import { buildGenerator, buildNative, buildProbe } from "./build.mjs";
 
 const NAMES = ["ingest", "latency", "fanout", "queries", "stored", "engine", "memory", "size"];
 const AT_ANY_RELAY = NAMES.slice(0, 4);
@@ -26,6 +22,10 @@ const HELP = `npm run bench -- [options]
 
 /** Measures with what was built; the rows of the table. */
 export async function measure({ only = NAMES, native = false, url = null, relay = null, quick = false }) {
+  // What npm installs is not there before set-up.
+  const [sections, { start }, { limits: measureLimits }] = await Promise.all(
+    ["./sections.mjs", "./host.mjs", "./limits.mjs"].map((file) => import(file)),
+  );
   const wanted = (name) => only.includes(name);
   const rows = [];
   const section = async (name, work) => {

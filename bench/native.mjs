@@ -4,17 +4,11 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { ROOT, run, say } from "../scripts/run.mjs";
+import { PROGRAM } from "./build.mjs";
 import { RELAY_URL } from "./host.mjs";
 
-const PROGRAM = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), "release/nexus");
 /** Ticks of /proc in a second. */
 const TICKS = 100;
-
-export async function buildNative() {
-  say("building the native program");
-  await run("cargo", ["build", "--locked", "--release", "--quiet"]);
-}
 
 const settings = (folder, vars) => ({
   PATH: process.env.PATH,

@@ -25,8 +25,8 @@ pub fn begin() {
     let _ = format.with_max_level(LevelFilter::WARN).try_init();
 }
 
-/// Writes a line of the engine's; it has asked for no more than is wanted.
-pub fn engine(_: Level, line: &str) {
+/// Writes a line, which is JSON, for whoever reads.
+pub fn write(line: &str) {
     let text = TEXT.load(Ordering::Relaxed).then(|| serde_json::from_str::<Map<String, Value>>(line).ok()).flatten();
     match text {
         Some(fields) => eprintln!("{}", for_people(&fields)),
@@ -36,7 +36,7 @@ pub fn engine(_: Level, line: &str) {
 
 /// Writes a line of the host's.
 pub fn say(level: Level, what: &str, fields: &[(&str, String)]) {
-    engine(level, &log::line(level, what, fields));
+    write(&log::line(level, what, fields));
 }
 
 fn for_people(fields: &Map<String, Value>) -> String {

@@ -125,9 +125,10 @@ async fn listen(
             accepted = listener.accept() => match accepted.and_then(|(stream, peer)| Ok((ready(stream)?, peer))) {
                 Ok((stream, peer)) => {
                     dealt += 1;
-                    let known = current.read().map(|config| config.quotas.is_some()).unwrap_or(true);
-                    // Whoever is behind one address is counted by one shard, so that its limits are exact.
-                    let n = if known { hash(peer) } else { dealt };
+                    let limited = current.read().map_or(true, |config| config.quotas.is_some());
+                    // Whoever is behind one address is counted by one shard, so that its limits are exact; all that
+                    // comes through a proxy has one address.
+                    let n = if limited && settings.forwarded_header.is_none() { hash(peer) } else { dealt };
                     if let Some(deal) = deals.get(n % deals.len().max(1)) {
                         let _ = deal.send((stream, peer));
                     }

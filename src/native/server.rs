@@ -22,7 +22,7 @@ use crate::store::counts;
 /// Bytes of the buffers of a connection, each way: most connections wait most of the time.
 const BUFFER: usize = 4096;
 /// Bytes of a message above the limit, so that the engine can say what is wrong with it.
-const ROOM: usize = 4_000_000;
+const ROOM: usize = 1_000_000;
 
 /// What requests are answered from.
 #[derive(Clone)]

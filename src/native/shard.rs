@@ -15,7 +15,7 @@ use crate::relay::{Api, Config, ConnId, Effect, Gauges, Host, Input, News, Relay
 use crate::store::{Answer, Statement, StoreError};
 
 /// Frames of clients that wait for the engine; who sends more waits himself.
-const MAX_WAITING: usize = 1024;
+const MAX_WAITING: usize = 256;
 /// Inputs that are taken before the engine's effects are looked at again.
 const AT_ONCE: usize = 256;
 
@@ -230,7 +230,7 @@ impl Core {
                     let _ = answer.send((status, body.to_string()));
                 }
             }
-            Effect::Log { level, line } => log::engine(level, &line),
+            Effect::Log { line, .. } => log::write(&line),
         }
     }
 

@@ -87,7 +87,7 @@ impl Offline {
                         let result = sqlite::read(&mut self.db, &statements);
                         inputs.push(Input::Answered { ticket, result });
                     }
-                    Effect::Log { level, line } => log::engine(level, &line),
+                    Effect::Log { line, .. } => log::write(&line),
                     // The relay sweeps when it runs, and nobody else asks or listens here.
                     Effect::Pass { .. }
                     | Effect::Heard { .. }

@@ -13,7 +13,7 @@ mod serve;
 mod server;
 mod shard;
 mod socket;
-mod sqlite;
+pub mod sqlite;
 mod tls;
 mod transfer;
 

@@ -14,7 +14,7 @@ use super::log;
 use crate::relay::{Api, Config, ConnId, Effect, Gauges, Host, Input, News, Relay, RequestId, Ticket};
 use crate::store::{Answer, Statement, StoreError};
 
-/// Frames of clients that wait for the engine; who sends more waits himself.
+/// Messages of clients that wait for the engine; who sends more waits himself.
 const MAX_WAITING: usize = 256;
 /// Inputs that are taken before the engine's effects are looked at again.
 const AT_ONCE: usize = 256;
@@ -51,7 +51,7 @@ pub enum Message {
 #[derive(Clone)]
 pub struct Shard {
     messages: UnboundedSender<Message>,
-    frames: Sender<Input>,
+    clients: Sender<Message>,
 }
 
 impl Shard {
@@ -65,23 +65,24 @@ impl Shard {
         self.messages.same_channel(&other.messages)
     }
 
-    /// Gives it a client's frame; waits while it has too many. Answers whether it still takes any.
-    pub async fn hand(&self, frame: Input) -> bool {
-        self.frames.send(frame).await.is_ok()
+    /// Tells it what a client does, in order; waits while it has too much to hear. Answers whether it still
+    /// listens to clients.
+    pub async fn hand(&self, message: Message) -> bool {
+        self.clients.send(message).await.is_ok()
     }
 }
 
 /// The receiving ends of a [`Shard`].
 pub struct Inbox {
     messages: UnboundedReceiver<Message>,
-    frames: Receiver<Input>,
+    clients: Receiver<Message>,
 }
 
 /// A way to a shard that is to be run.
 pub fn way() -> (Shard, Inbox) {
     let (messages, told) = unbounded_channel();
-    let (frames, handed) = channel(MAX_WAITING);
-    (Shard { messages, frames }, Inbox { messages: told, frames: handed })
+    let (clients, handed) = channel(MAX_WAITING);
+    (Shard { messages, clients }, Inbox { messages: told, clients: handed })
 }
 
 /// The state of the loop.
@@ -121,26 +122,25 @@ pub async fn run(config: Config, host: Host, shards: Arc<[Shard]>, database: Dat
         leaving: None,
     };
     core.handle(Input::Woke { conns: vec![] });
-    let (mut messages, mut frames) = (Vec::new(), Vec::new());
+    let (mut messages, mut of_clients) = (Vec::new(), Vec::new());
     loop {
         let open = core.leaving.is_none();
         let alarm = core.alarm.map(|at| Duration::from_millis(at.saturating_sub(now())));
         tokio::select! {
             biased;
             _ = inbox.messages.recv_many(&mut messages, AT_ONCE) => {}
-            _ = inbox.frames.recv_many(&mut frames, AT_ONCE), if open => {}
+            _ = inbox.clients.recv_many(&mut of_clients, AT_ONCE), if open => {}
             () = tokio::time::sleep(alarm.unwrap_or_default()), if alarm.is_some() => {
                 core.alarm = None;
                 core.handle(Input::Alarm);
             }
         }
-        messages.drain(..).for_each(|message| core.take(message));
-        frames.drain(..).for_each(|frame| core.handle(frame));
+        messages.drain(..).chain(of_clients.drain(..)).for_each(|message| core.take(message));
         if std::mem::take(&mut core.yielding) {
             // Tasks that have read a frame hand it over now.
             tokio::task::yield_now().await;
-            while let Ok(frame) = inbox.frames.try_recv() {
-                core.handle(frame);
+            while let Ok(message) = inbox.clients.try_recv() {
+                core.take(message);
             }
             core.handle(Input::Yielded);
             core.yielding = false;

@@ -34,14 +34,14 @@ pub async fn serve(socket: WebSocket, shard: Shard, ip: Option<String>) {
     let (orders, to_send) = unbounded_channel();
     let (sink, mut stream) = socket.split();
     let challenge = hex::encode(challenge);
-    shard.tell(Message::Opened { conn, challenge, ip, orders: orders.clone() });
+    shard.hand(Message::Opened { conn, challenge, ip, orders: orders.clone() }).await;
     let sending = tokio::spawn(send(sink, to_send));
     tokio::select! {
         () = receive(&mut stream, conn, &shard, &orders) => {}
         // What is not taken, or was ordered to end, is not listened to.
         () = orders.closed() => {}
     }
-    shard.tell(Message::Input(Input::Closed { conn }));
+    shard.hand(Message::Input(Input::Closed { conn })).await;
     drop(orders);
     // Sends what the shard has ordered so far, and hears the client out: who closes on what was not read
     // takes back what is on its way.
@@ -72,7 +72,7 @@ async fn receive(stream: &mut SplitStream<WebSocket>, conn: ConnId, shard: &Shar
             }
         };
         asked = false;
-        if !shard.hand(input).await {
+        if !shard.hand(Message::Input(input)).await {
             return;
         }
     }

@@ -65,3 +65,17 @@ test("a burst from many connections is stored whole, each event told once", asyn
   for (const client of [watcher, ...writers]) client.close();
   await relay.stop();
 });
+
+test("what a client has sent before it closes is stored", async () => {
+  const relay = await startRelay();
+  const [writer, who] = [await rawAgent(relay), author()];
+  const events = Array.from({ length: 40 }, (_, n) => who.sign({ content: `${n}` }));
+  events.forEach((event) => writer.send(["EVENT", event]));
+  writer.close();
+  await writer.ended;
+  const reader = await agent(relay);
+  for (let tries = 0; tries < 100 && (await relay.stats()).events.stored < events.length; tries++) await sleep(50);
+  assert.equal((await reader.read({ authors: [who.pubkey] })).length, events.length);
+  reader.close();
+  await relay.stop();
+});

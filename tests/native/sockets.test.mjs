@@ -112,7 +112,8 @@ test("TLS from files; without TLS nothing is understood there", async () => {
 });
 
 test("addresses are the proxy's word if it is trusted", async () => {
-  const vars = { RATE_LIMITS: "on", MAX_CONNECTIONS_PER_IP: 2 };
+  // One shard, as connections through a proxy are spread over all.
+  const vars = { RATE_LIMITS: "on", MAX_CONNECTIONS_PER_IP: 2, SHARDS: 1 };
   const from = (ip) => ({ headers: { "X-Forwarded-For": `10.0.0.1, ${ip}` } });
   const trusting = await open({ vars: { ...vars, FORWARDED_HEADER: "X-Forwarded-For" } });
   const some = [await client(trusting, from("192.0.2.1")), await client(trusting, from("192.0.2.1")), await client(trusting, from("192.0.2.2"))];

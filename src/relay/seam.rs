@@ -1,0 +1,223 @@
+//! The seam to a host: what it tells the engine, and what the engine has it do. docs/BACKENDS.md says how.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::publish::{self, Told};
+use super::{Api, Config, ConnId, Gauges, Level, RequestId};
+use crate::nostr::Event;
+use crate::store::{Answer, Rows, Statement, StoreError};
+
+/// Names a run of statements until it is answered. Answers to unknown tickets are ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub(super) u64);
+
+/// Unix time in milliseconds.
+pub type Millis = u64;
+
+/// What the engine has to know of where it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Which one this is of the shards that share a store, from 0; that one sweeps.
+    pub shard: u32,
+    /// How many there are.
+    pub shards: u32,
+    /// Whether memory lasts as long as connections do. Where it does not, a commit that was reported as
+    /// failed, or whose report was lost, may land later.
+    pub lasting: bool,
+}
+
+impl Host {
+    /// A Durable Object.
+    pub const OBJECT: Self = Self { shard: 0, shards: 1, lasting: false };
+
+    /// Milliseconds for which what was committed is in doubt after a failure or a loss of memory.
+    pub(super) const fn doubt(self) -> Millis {
+        if self.lasting { 0 } else { publish::DOUBT }
+    }
+}
+
+/// What a shard has stored, for the others; they must be given it in the order of its numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct News(pub(super) Arc<Told>);
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A client connected; `challenge` is fresh and unguessable.
+    Opened {
+        /// Unused so far.
+        conn: ConnId,
+        /// For NIP-42.
+        challenge: String,
+        /// The address it comes from, if the host knows it.
+        ip: Option<String>,
+    },
+    /// A client sent a text frame.
+    Received {
+        /// Who.
+        conn: ConnId,
+        /// What.
+        text: String,
+    },
+    /// A client sent a binary frame of so many bytes.
+    ReceivedBinary {
+        /// Who.
+        conn: ConnId,
+        /// Length in bytes.
+        length: usize,
+    },
+    /// A connection ended, from whichever side.
+    Closed {
+        /// Which.
+        conn: ConnId,
+    },
+    /// The answer to [`Effect::Commit`].
+    Committed {
+        /// Of the effect.
+        ticket: Ticket,
+        /// Rows and what they cost, or why there are none.
+        result: Result<Answer, StoreError>,
+    },
+    /// The answer to [`Effect::Query`].
+    Answered {
+        /// Of the effect.
+        ticket: Ticket,
+        /// Rows and what they cost, or why there are none.
+        result: Result<Answer, StoreError>,
+    },
+    /// Somebody asks over HTTP; answered with [`Effect::Respond`].
+    Requested {
+        /// To answer with; unused so far.
+        request: RequestId,
+        /// What.
+        api: Api,
+        /// What the other shards know, if there are any.
+        elsewhere: Vec<Gauges>,
+    },
+    /// Another shard's commit was answered.
+    Told {
+        /// Of the effect.
+        news: News,
+        /// Its rows.
+        rows: Arc<Rows>,
+    },
+    /// The answer to [`Effect::Pass`] of another shard's: an ephemeral event to pass on.
+    Passed {
+        /// Verified.
+        event: Arc<Event>,
+        /// The shard it comes from, and its name for it there.
+        from: u32,
+        /// The same as in the effect.
+        ticket: Ticket,
+    },
+    /// The answer to [`Effect::Heard`] of another shard's.
+    Heard {
+        /// As it was passed.
+        ticket: Ticket,
+        /// How many subscriptions it was for there.
+        listeners: usize,
+    },
+    /// Settings have changed.
+    Configured {
+        /// All of them.
+        config: Box<Config>,
+    },
+    /// The host is about to end: nothing is on its way to the store any more.
+    Leaving,
+    /// The time asked for by [`Effect::WakeAt`] has come.
+    Alarm,
+    /// The answer to [`Effect::Yield`].
+    Yielded,
+    /// Memory was lost (or never was): these connections are open, each with the text it was last
+    /// asked to remember.
+    Woke {
+        /// All of them.
+        conns: Vec<(ConnId, String)>,
+    },
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Send a text frame; a connection that is gone is no error.
+    Send {
+        /// To whom.
+        conn: ConnId,
+        /// What; frames one after the other may be the same one.
+        text: Arc<str>,
+    },
+    /// End a connection.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// WebSocket close code.
+        code: u16,
+        /// Close reason.
+        reason: String,
+    },
+    /// Keep `text` with the connection in place of what was kept before, to be given back by
+    /// [`Input::Woke`].
+    Remember {
+        /// Which.
+        conn: ConnId,
+        /// ASCII or not; up to [`conn::MAX_REMEMBERED`] bytes.
+        text: String,
+    },
+    /// Run the statements as one transaction that writes.
+    Commit {
+        /// To answer with.
+        ticket: Ticket,
+        /// In order.
+        statements: Vec<Statement>,
+        /// For the other shards, if there are any: [`Input::Told`].
+        news: Option<News>,
+    },
+    /// Run the statements as one transaction that reads.
+    Query {
+        /// To answer with.
+        ticket: Ticket,
+        /// In order.
+        statements: Vec<Statement>,
+    },
+    /// Give every other shard [`Input::Passed`].
+    Pass {
+        /// To answer with.
+        ticket: Ticket,
+        /// An ephemeral event, verified.
+        event: Arc<Event>,
+    },
+    /// Give a shard [`Input::Heard`].
+    Heard {
+        /// Which.
+        shard: u32,
+        /// As it was passed.
+        ticket: Ticket,
+        /// How many subscriptions it was for here.
+        listeners: usize,
+    },
+    /// Give [`Input::Yielded`] once what has arrived by now has been given, at most a few milliseconds
+    /// later: so what comes together is committed together.
+    Yield,
+    /// Give [`Input::Alarm`] at this time or before; one that is set for earlier stays.
+    WakeAt {
+        /// When.
+        at: Millis,
+    },
+    /// Answer an HTTP request with JSON.
+    Respond {
+        /// Which.
+        request: RequestId,
+        /// HTTP status.
+        status: u16,
+        /// JSON.
+        body: Rc<str>,
+    },
+    /// Write one line for the operator.
+    Log {
+        /// How much it matters.
+        level: Level,
+        /// JSON.
+        line: String,
+    },
+}

@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { build } from "../scripts/build.mjs";
+import { buildNative } from "../scripts/native.mjs";
 import { ROOT, fail, say } from "../scripts/run.mjs";
 import { setup } from "../scripts/setup.mjs";
-import { buildGenerator, buildNative, buildProbe } from "./build.mjs";
+import { buildGenerator, buildProbe } from "./build.mjs";
 
 const NAMES = ["ingest", "latency", "fanout", "queries", "stored", "engine", "memory", "size"];
 const AT_ANY_RELAY = NAMES.slice(0, 4);

@@ -1,4 +1,4 @@
-// Builds the load generator, the native program, and the Worker of the limits.
+// Builds the load generator, and the Worker of the limits.
 import { copyFileSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT, bin, run, say } from "../scripts/run.mjs";
@@ -9,9 +9,6 @@ export const GENERATOR = join(TARGET, "release/nexus-bench");
 /** The folder of the Worker of the limits. */
 export const PROBE = join(TARGET, "probe");
 
-/** The native program. */
-export const PROGRAM = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), "release/nexus");
-
 const cargo = (args, env = {}) =>
   run("cargo", ["build", "--locked", "--release", "--quiet", "--manifest-path", join(ROOT, "bench/Cargo.toml"), ...args], {
     env: { CARGO_TARGET_DIR: TARGET, ...env },
@@ -20,11 +17,6 @@ const cargo = (args, env = {}) =>
 export async function buildGenerator() {
   say("building the load generator");
   await cargo([]);
-}
-
-export async function buildNative() {
-  say("building the native program");
-  await run("cargo", ["build", "--locked", "--release", "--quiet"]);
 }
 
 export async function buildProbe() {

@@ -1,17 +1,16 @@
 // The native program under the same load, and what it alone is asked: start-up, CPU of an event.
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { PROGRAM } from "./build.mjs";
+import { launch, program } from "../scripts/native.mjs";
 import { RELAY_URL } from "./host.mjs";
 
+const PROGRAM = program("release");
 /** Ticks of /proc in a second. */
 const TICKS = 100;
 
 const settings = (folder, vars) => ({
-  PATH: process.env.PATH,
   STORAGE_PATH: join(folder, "nexus.sqlite"),
   BIND: "127.0.0.1:0",
   RELAY_URL,
@@ -26,15 +25,9 @@ export async function start({ folder, vars = {} } = {}) {
   const own = folder === undefined;
   const persist = folder ?? mkdtempSync(join(tmpdir(), "nexus-bench-"));
   const from = performance.now();
-  const program = spawn(PROGRAM, [], { env: settings(persist, vars), stdio: ["ignore", "inherit", "pipe"] });
-  const ended = new Promise((resolve) => program.on("exit", resolve));
-  const lines = createInterface({ input: program.stderr });
-  const address = await new Promise((resolve, reject) => {
-    lines.on("line", (line) => (line.includes('"listening"') ? resolve(JSON.parse(line).address) : console.error(line)));
-    program.on("exit", (code) => reject(new Error(`nexus ended with ${code}`)));
-  });
-  const http = `http://${address}`;
-  const proc = (file) => readFileSync(`/proc/${program.pid}/${file}`, "utf8");
+  const log = (line) => line.includes('"listening"') || console.error(line);
+  const { child, ended, http } = await launch(PROGRAM, { env: settings(persist, vars), log });
+  const proc = (file) => readFileSync(`/proc/${child.pid}/${file}`, "utf8");
   return {
     http,
     url: http.replace("http", "ws"),
@@ -45,7 +38,7 @@ export async function start({ folder, vars = {} } = {}) {
       return (user + system) / TICKS;
     },
     stop: async () => {
-      program.kill("SIGTERM");
+      child.kill("SIGTERM");
       await ended;
       if (own) rmSync(persist, { recursive: true, force: true });
     },
@@ -55,7 +48,7 @@ export async function start({ folder, vars = {} } = {}) {
 /** Makes the tables of a new store in a folder; its file. */
 export async function tables(folder) {
   const env = settings(folder, {});
-  execFileSync(PROGRAM, ["migrate"], { env, stdio: ["ignore", "ignore", "inherit"] });
+  execFileSync(PROGRAM, ["migrate"], { env: { ...process.env, ...env }, stdio: ["ignore", "ignore", "inherit"] });
   return env.STORAGE_PATH;
 }
 

@@ -1,8 +1,9 @@
 // `npm test`: sets up and runs everything. Arguments after `--` choose steps by a part of their name:
 // `npm test -- engine`.
 import { readdirSync } from "node:fs";
-import { buildGenerator, buildNative, buildProbe } from "../bench/build.mjs";
+import { buildGenerator, buildProbe } from "../bench/build.mjs";
 import { build, checkSize, wasmCompiler } from "./build.mjs";
+import { buildNative } from "./native.mjs";
 import { fail, read, run, say } from "./run.mjs";
 import { chromium, promtool, setup } from "./setup.mjs";
 

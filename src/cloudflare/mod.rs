@@ -16,8 +16,8 @@ use worker::{
     Cache, Context, Date, Env, Fetcher, Headers, Method, Request, Response, ResponseBuilder, Result, Stub, event,
 };
 
-use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route};
-use crate::relay::{Api, Kept, Level, RequestId, log};
+use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
+use crate::relay::{Api, Kept, RequestId};
 use crate::store::{StoreError, counts};
 
 /// The one object of this shard.
@@ -37,13 +37,7 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
     };
     if response.status_code() >= 500 {
         let said = response.cloned()?.text().await?;
-        let fields = [
-            ("request", id.to_string()),
-            ("path", path),
-            ("status", response.status_code().to_string()),
-            ("error", http::error_of(&said)),
-        ];
-        worker::console_error!("{}", log::line(Level::Error, "request failed", &fields));
+        worker::console_error!("{}", http::failed(id, path, response.status_code(), http::error_of(&said)));
     }
     Ok(response)
 }
@@ -67,9 +61,7 @@ async fn answer(request: Request, env: Env, id: RequestId) -> Result<Response> {
         Route::Preflight => Ok(builder(204)?.empty()),
         Route::Refuse(status, error) => refuse(status, error),
         Route::Document => json(200, DOCUMENT_TYPE, serde_json::to_string(&config.document()).unwrap_or_default()),
-        Route::Api(Api::Handlers(_)) if !config.handlers_api => {
-            refuse(404, "this relay does not list handlers (HANDLERS_API)")
-        }
+        Route::Api(Api::Handlers(_)) if !config.handlers_api => refuse(404, UNLISTED),
         Route::Socket => object(&env)?.fetch_with_request(request).await,
         Route::Api(api) if request.method() == Method::Get && config.stats_shared_seconds > 0 => {
             shared(&env, api, &request, id, config.stats_shared_seconds).await
@@ -174,10 +166,8 @@ fn json(status: u16, content_type: &str, body: String) -> Result<Response> {
 /// An error as JSON.
 fn refuse(status: u16, error: &str) -> Result<Response> {
     let response = json(status, "application/json", http::error_body(error))?;
-    match status {
-        405 => response.headers().set("Allow", "GET, HEAD, OPTIONS")?,
-        426 => response.headers().set("Upgrade", "websocket")?,
-        _ => {}
+    if let Some((name, value)) = http::error_header(status) {
+        response.headers().set(name, value)?;
     }
     Ok(response)
 }

@@ -19,11 +19,14 @@ use worker::{
 use super::frame::Frame;
 use super::{RAY, attachments, d1, env, json, refuse, route};
 use crate::relay::http::Route;
-use crate::relay::{Api, ConnId, Effect, Host, Input, Level, Relay, RequestId, http, log};
+use crate::relay::{Api, ConnId, Effect, Host, Input, Level, Relay, RequestId, Requests, http, log};
 use crate::store::{Answer, Statement, StoreError};
 
 /// A Durable Object holds 32,768 sockets; accepting one more is an exception in the runtime.
 const MAX_SOCKETS: usize = 32_000;
+
+/// Takes the answer to an HTTP request: a status and a body.
+type Asker = Sender<(u16, Rc<str>)>;
 
 /// One relay, one event loop.
 #[durable_object]
@@ -37,25 +40,7 @@ struct Core {
     db: D1Database,
     relay: RefCell<Relay>,
     sockets: RefCell<BTreeMap<ConnId, WebSocket>>,
-    requests: RefCell<Requests>,
-}
-
-/// HTTP requests that wait for the engine's answer: a status and a body.
-#[derive(Default)]
-struct Requests {
-    waiting: BTreeMap<RequestId, Sender<(u16, Rc<str>)>>,
-}
-
-impl Requests {
-    /// Notes who waits, by the name it was given, or the next one that is free.
-    fn wait(&mut self, given: RequestId, sender: Sender<(u16, Rc<str>)>) -> RequestId {
-        let mut request = given;
-        while self.waiting.contains_key(&request) {
-            request = RequestId(request.0.wrapping_add(1));
-        }
-        self.waiting.insert(request, sender);
-        request
-    }
+    requests: RefCell<Requests<Asker>>,
 }
 
 impl DurableObject for NexusRelay {
@@ -164,12 +149,11 @@ impl Core {
         }
         let mut random = [0; 24];
         getrandom::fill(&mut random).map_err(|error| worker::Error::RustError(error.to_string()))?;
-        let (name, challenge) = random.split_at(8);
-        let conn = ConnId(name.iter().fold(0, |name, byte| (name << 8) | u64::from(*byte)));
+        let (conn, challenge) = ConnId::fresh(random);
         let pair = WebSocketPair::new()?;
         self.state.accept_websocket_with_tags(&pair.server, &[&conn.to_string()]);
         self.sockets.borrow_mut().insert(conn, pair.server);
-        self.handle(Input::Opened { conn, challenge: hex::encode(challenge), ip });
+        self.handle(Input::Opened { conn, challenge, ip });
         Response::from_websocket(pair.client)
     }
 
@@ -225,7 +209,7 @@ impl Core {
                 self.run(statements, move |result| Input::Answered { ticket, result });
             }
             Effect::Respond { request, status, body } => {
-                if let Some(sender) = self.requests.borrow_mut().waiting.remove(&request) {
+                if let Some(sender) = self.requests.borrow_mut().take(request) {
                     // Fails when whoever asked is gone.
                     let _ = sender.send((status, body));
                 }

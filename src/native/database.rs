@@ -2,7 +2,7 @@
 //! and one that moves what was written from the log into the file.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -59,7 +59,7 @@ impl Database {
             joined.push(start(&format!("reader {n}"), move || reads(db, &work))?);
         }
         joined.push(start("writer", move || writes(writer, &to_write))?);
-        let (mover, log) = (sqlite::open(path)?, log_of(path));
+        let (mover, log) = (sqlite::open(path)?, sqlite::beside(path, "-wal"));
         // Ends with the process.
         start("mover", move || moves(&mover, &log))?;
         Ok(Self { write, read, threads: Arc::new(Threads { joined: Mutex::new(joined), _lock: lock }) })
@@ -100,10 +100,9 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 
 /// A second process on the same file would not hear what this one stores.
 pub fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
+    let name = sqlite::beside(path, ".lock");
     let file = File::options().create(true).truncate(false).write(true).open(&name);
-    let file = file.map_err(|error| StoreError::new(format!("{}: {error}", PathBuf::from(&name).display())))?;
+    let file = file.map_err(|error| StoreError::new(format!("{}: {error}", name.display())))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(_) => Err(StoreError::new(format!("{} is in use by another nexus", path.display()))),
@@ -129,12 +128,6 @@ fn reads(mut db: Connection, work: &Mutex<Receiver<Work>>) {
     while let Ok(Ok(Work { statements, done })) = work.lock().map(|work| work.recv()) {
         done(sqlite::read(&mut db, &statements));
     }
-}
-
-fn log_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
-    name.into()
 }
 
 /// Moves the log into the file beside those who write, so that no commit waits for it.

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::database::Database;
 use super::shard::{Message, Shard, now};
 use super::{hud, log, socket};
-use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route};
-use crate::relay::{Api, Config, Gauges, Kept, Level, RequestId};
+use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
+use crate::relay::{Api, Config, Gauges, Kept, RequestId};
 use crate::store::counts;
 
 /// Bytes of the buffers of a connection, each way: most connections wait most of the time.
@@ -49,13 +49,7 @@ pub async fn answer(State(context): State<Context>, peer: axum::Extension<Peer>,
     let head = request.method() == Method::HEAD;
     let (response, error) = route(context, peer.0.0, request, id).await;
     if response.status().is_server_error() {
-        let fields = [
-            ("request", id.to_string()),
-            ("path", path),
-            ("status", response.status().as_u16().to_string()),
-            ("error", error),
-        ];
-        log::say(Level::Error, "request failed", &fields);
+        log::write(&http::failed(id, path, response.status().as_u16(), error));
     }
     if head { response.map(|_| Body::empty()) } else { response }
 }
@@ -74,9 +68,7 @@ async fn route(context: Context, peer: SocketAddr, request: Request, id: Request
         Route::Preflight => fine(with(StatusCode::NO_CONTENT.into_response(), &CORS)),
         Route::Refuse(status, error) => refuse(status, error),
         Route::Document => json(200, DOCUMENT_TYPE, serde_json::to_string(&config.document()).unwrap_or_default()),
-        Route::Api(Api::Handlers(_)) if !config.handlers_api => {
-            refuse(404, "this relay does not list handlers (HANDLERS_API)")
-        }
+        Route::Api(Api::Handlers(_)) if !config.handlers_api => refuse(404, UNLISTED),
         Route::Api(api) => ask(&context, api, id, config.stats_shared_seconds).await,
         Route::Health => health(&context.database).await,
         Route::Page => page("/index.html"),
@@ -208,14 +200,6 @@ fn json(status: u16, content_type: &'static str, body: String) -> (Response, Str
 
 /// An error as JSON.
 fn refuse(status: u16, error: &str) -> (Response, String) {
-    let (mut response, _) = json(status, "application/json", http::error_body(error));
-    let more = match status {
-        405 => Some((header::ALLOW, "GET, HEAD, OPTIONS")),
-        426 => Some((header::UPGRADE, "websocket")),
-        _ => None,
-    };
-    if let Some((name, value)) = more {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    (response, error.to_owned())
+    let (response, _) = json(status, "application/json", http::error_body(error));
+    (with(response, http::error_header(status).as_slice()), error.to_owned())
 }

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::database::Database;
 use super::log;
-use crate::relay::{Api, Config, ConnId, Effect, Gauges, Host, Input, News, Relay, RequestId, Ticket};
+use crate::relay::{Api, Config, ConnId, Effect, Gauges, Host, Input, News, Relay, RequestId, Requests, Ticket};
 use crate::store::{Answer, Statement, StoreError};
 
 /// Messages of clients that wait for the engine; who sends more waits himself.
@@ -94,7 +94,7 @@ struct Core {
     shards: Arc<[Shard]>,
     database: Database,
     conns: BTreeMap<ConnId, UnboundedSender<Order>>,
-    requests: BTreeMap<RequestId, oneshot::Sender<(u16, String)>>,
+    requests: Requests<oneshot::Sender<(u16, String)>>,
     /// Answers of the store that are to come.
     on_their_way: usize,
     /// When the engine wants to be woken, Unix milliseconds.
@@ -136,7 +136,7 @@ pub async fn run(config: Config, host: Host, shards: Arc<[Shard]>, database: Dat
             }
         }
         messages.drain(..).chain(of_clients.drain(..)).for_each(|message| core.take(message));
-        if std::mem::take(&mut core.yielding) {
+        if core.yielding {
             // Tasks that have read a frame hand it over now.
             tokio::task::yield_now().await;
             while let Ok(message) = inbox.clients.try_recv() {
@@ -171,11 +171,7 @@ impl Core {
             }
             Message::MayOpen(ip, answer) => drop(answer.send(self.relay.may_open(&ip, now()))),
             Message::Ask(api, given, elsewhere, answer) => {
-                let mut request = given;
-                while self.requests.contains_key(&request) {
-                    request = RequestId(request.0.wrapping_add(1));
-                }
-                self.requests.insert(request, answer);
+                let request = self.requests.wait(given, answer);
                 self.handle(Input::Requested { request, api, elsewhere });
             }
             Message::Gauges(answer) => drop(answer.send(self.relay.gauges())),
@@ -225,7 +221,7 @@ impl Core {
             Effect::Yield => self.yielding = true,
             Effect::WakeAt { at } => self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at))),
             Effect::Respond { request, status, body } => {
-                if let Some(answer) = self.requests.remove(&request) {
+                if let Some(answer) = self.requests.take(request) {
                     // Fails when whoever asked is gone.
                     let _ = answer.send((status, body.to_string()));
                 }

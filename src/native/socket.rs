@@ -29,11 +29,9 @@ pub async fn serve(socket: WebSocket, shard: Shard, ip: Option<String>) {
     if getrandom::fill(&mut random).is_err() {
         return;
     }
-    let (name, challenge) = random.split_at(8);
-    let conn = ConnId(name.iter().fold(0, |name, byte| (name << 8) | u64::from(*byte)));
+    let (conn, challenge) = ConnId::fresh(random);
     let (orders, to_send) = unbounded_channel();
     let (sink, mut stream) = socket.split();
-    let challenge = hex::encode(challenge);
     shard.hand(Message::Opened { conn, challenge, ip, orders: orders.clone() }).await;
     let sending = tokio::spawn(send(sink, to_send));
     tokio::select! {

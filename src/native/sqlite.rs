@@ -1,6 +1,6 @@
 //! Runs statements on SQLite.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, ToSql, params_from_iter};
@@ -18,34 +18,33 @@ const CACHE: i64 = 64_000;
 
 /// Opens a file for reading and writing; it is made if it is not there.
 pub fn open(path: &Path) -> Result<Connection, StoreError> {
-    let db = Connection::open(path).map_err(|error| of(path, &error))?;
     // Commits are moved into the file by a thread of its own.
-    let settings = format!(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; \
-         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{CACHE};"
-    );
-    db.execute_batch(&settings).map_err(|error| of(path, &error))?;
-    prepare(&db).map_err(|error| of(path, &error))?;
-    Ok(db)
+    let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;";
+    opened(path, OpenFlags::default(), settings)
 }
 
 /// Opens a file for reading alone.
 pub fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags).map_err(|error| of(path, &error))?;
-    db.execute_batch(&format!("PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{CACHE};"))
-        .map_err(|error| of(path, &error))?;
-    prepare(&db).map_err(|error| of(path, &error))?;
-    Ok(db)
+    opened(path, flags, "")
 }
 
-fn prepare(db: &Connection) -> rusqlite::Result<()> {
-    db.set_prepared_statement_cache_capacity(PREPARED);
-    db.busy_timeout(Duration::from_secs(10))
+fn opened(path: &Path, flags: OpenFlags, settings: &str) -> Result<Connection, StoreError> {
+    let open = || {
+        let db = Connection::open_with_flags(path, flags)?;
+        db.execute_batch(&format!("{settings} PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{CACHE};"))?;
+        db.set_prepared_statement_cache_capacity(PREPARED);
+        db.busy_timeout(Duration::from_secs(10))?;
+        Ok(db)
+    };
+    open().map_err(|error: rusqlite::Error| StoreError::new(format!("{}: {error}", path.display())))
 }
 
-fn of(path: &Path, error: &rusqlite::Error) -> StoreError {
-    StoreError::new(format!("{}: {error}", path.display()))
+/// The name of a file that lies beside a database.
+pub fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 /// Brings a file to the schema of this version; answers how many migrations were applied.
@@ -82,7 +81,7 @@ fn pragma<T: rusqlite::types::FromSql>(db: &Connection, name: &str) -> Result<T,
 }
 
 /// What SQLite says of an error.
-pub fn said(error: rusqlite::Error) -> StoreError {
+fn said(error: rusqlite::Error) -> StoreError {
     StoreError::new(error.to_string())
 }
 
@@ -90,7 +89,7 @@ pub fn said(error: rusqlite::Error) -> StoreError {
 pub fn write(db: &mut Connection, all: &[&[Statement]]) -> Vec<Result<Answer, StoreError>> {
     match write_together(db, all) {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
-        Err(error) if all.len() < 2 => all.iter().map(|_| Err(StoreError::new(error.to_string()))).collect(),
+        Err(error) if all.len() < 2 => vec![Err(said(error))],
         Err(_) => all.iter().flat_map(|list| write(db, &[list])).collect(),
     }
 }

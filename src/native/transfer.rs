@@ -150,7 +150,7 @@ pub fn import(settings: &Settings, file: &Path) -> Result<(), Failed> {
     let mut offline = Offline::new(&settings.config, db);
     let mut source = File::open(file).map_err(of)?;
     let size = source.metadata().map_err(of)?.len();
-    let mark = PathBuf::from(format!("{}.import", settings.path.display()));
+    let mark = sqlite::beside(&settings.path, ".import");
     let name = std::fs::canonicalize(file).map_err(of)?;
     let known = std::fs::read(&mark).ok().and_then(|text| serde_json::from_slice::<Progress>(&text).ok());
     let mut progress = match known {

@@ -1,6 +1,7 @@
 //! Questions over HTTP that need the engine: `/api/stats`, `/metrics`, `/api/handlers`, `/api/history`.
 //! What the store says is kept for a moment, so that many who look cost no more than one.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
@@ -36,6 +37,33 @@ impl RequestId {
     pub fn of_ray(ray: &str) -> Option<Self> {
         let name = ray.split('-').next()?;
         u64::from_str_radix(name, 16).ok().filter(|_| name.len() == 16).map(Self)
+    }
+}
+
+/// HTTP requests that wait for the engine's answer, each with what a host answers it by.
+#[derive(Debug)]
+pub struct Requests<T>(BTreeMap<RequestId, T>);
+
+impl<T> Default for Requests<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T> Requests<T> {
+    /// Notes who waits, by the name it was given, or the next one that is free.
+    pub fn wait(&mut self, given: RequestId, answer: T) -> RequestId {
+        let mut request = given;
+        while self.0.contains_key(&request) {
+            request = RequestId(request.0.wrapping_add(1));
+        }
+        self.0.insert(request, answer);
+        request
+    }
+
+    /// Who has waited under that name.
+    pub fn take(&mut self, request: RequestId) -> Option<T> {
+        self.0.remove(&request)
     }
 }
 

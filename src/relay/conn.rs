@@ -19,6 +19,12 @@ impl fmt::Display for ConnId {
 }
 
 impl ConnId {
+    /// A name, and the challenge of the connection (NIP-42), of 24 bytes that nobody can guess.
+    pub fn fresh(random: [u8; 24]) -> (Self, String) {
+        let (name, challenge) = random.split_at(8);
+        (Self(name.iter().fold(0, |name, byte| (name << 8) | u64::from(*byte))), hex::encode(challenge))
+    }
+
     /// Parses the text form.
     pub fn parse(text: &str) -> Option<Self> {
         u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16).map(Self)

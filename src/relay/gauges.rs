@@ -24,15 +24,18 @@ pub struct Gauges {
 }
 
 impl Gauges {
-    /// Adds another shard's; what either has counted and not handed over stays with it.
-    fn add(&mut self, other: &Self) {
-        self.counters.add(&other.counters);
-        self.open += other.open;
-        self.authenticated += other.authenticated;
-        self.providers += other.providers;
-        self.subscriptions += other.subscriptions;
-        self.online.extend(&other.online);
-        self.providing.extend(&other.providing);
+    /// Together with other shards'; what each has counted and not handed over stays with it.
+    fn with(mut self, others: &[Self]) -> Self {
+        for other in others {
+            self.counters.add(&other.counters);
+            self.open += other.open;
+            self.authenticated += other.authenticated;
+            self.providers += other.providers;
+            self.subscriptions += other.subscriptions;
+            self.online.extend(&other.online);
+            self.providing.extend(&other.providing);
+        }
+        self
     }
 }
 
@@ -54,20 +57,19 @@ impl Relay {
 
     /// This shard's and the others'.
     pub(super) fn all_gauges(&self) -> Gauges {
-        let mut all = self.gauges();
-        self.desk.elsewhere().iter().for_each(|other| all.add(other));
-        all
+        self.gauges().with(self.desk.elsewhere())
     }
 
     /// The report; `counts` is what the store has counted and how many providers are active. What only the
     /// store knows is null without.
     pub(super) fn report(&self, counts: Option<(Counts, u64)>, now: Millis) -> Report {
         let (mut counts, active) = counts.map(|(counts, active)| (counts, Some(active))).unwrap_or_default();
-        for gauges in [&self.gauges()].into_iter().chain(self.desk.elsewhere()) {
+        let (own, elsewhere) = (self.gauges(), self.desk.elsewhere());
+        for gauges in [&own].into_iter().chain(elsewhere) {
             for (key, n) in gauges.counters.not_among(counts.flush(gauges.shard)) {
                 *counts.counts.entry(key).or_default() += i64::try_from(n).unwrap_or(i64::MAX);
             }
         }
-        Report::new(&self.all_gauges(), &counts, active, now)
+        Report::new(&own.with(elsewhere), &counts, active, now)
     }
 }

@@ -1,6 +1,6 @@
 //! Which HTTP request gets which answer; both hosts route by this.
 
-use super::Api;
+use super::{Api, Level, RequestId, log};
 use crate::store::history::Step;
 
 /// The three headers NIP-11 asks for, sent with every answer.
@@ -67,6 +67,24 @@ pub enum Route {
 
 /// No such path.
 pub const NOT_FOUND: Route = Route::Refuse(404, "not found; the relay is at /, its numbers at /api/stats");
+
+/// What is said with 404 where the list of handlers is turned off.
+pub const UNLISTED: &str = "this relay does not list handlers (HANDLERS_API)";
+
+/// The header that goes with an error of this status, if one does.
+pub const fn error_header(status: u16) -> Option<(&'static str, &'static str)> {
+    match status {
+        405 => Some(("Allow", "GET, HEAD, OPTIONS")),
+        426 => Some(("Upgrade", "websocket")),
+        _ => None,
+    }
+}
+
+/// The line of the log for a request that failed.
+pub fn failed(id: RequestId, path: String, status: u16, error: String) -> String {
+    let fields = [("request", id.to_string()), ("path", path), ("status", status.to_string()), ("error", error)];
+    log::line(Level::Error, "request failed", &fields)
+}
 
 /// Routes a request; `query` is what follows the `?`, `upgrade` and `accept` are the headers of that name.
 ///

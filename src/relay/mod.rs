@@ -41,7 +41,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use api::{Api, RequestId};
+pub use api::{Api, RequestId, Requests};
 pub use config::{Config, ConfigError, Limits, SETTINGS, Setting};
 pub use conn::{ConnId, network};
 pub use gauges::Gauges;

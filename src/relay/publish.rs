@@ -225,7 +225,7 @@ impl Relay {
     /// Another shard has written to the store.
     pub(super) fn told(&mut self, news: &News, rows: &Rows, now: Millis, out: &mut Vec<Effect>) {
         match &*news.0 {
-            Told::Swept => self.removed_elsewhere(rows),
+            Told::Swept => self.note_removal(rows),
             Told::Stored { group, early } => {
                 let ids: Vec<EventId> = group.iter().map(|new| new.event.id).collect();
                 // What cannot be read here is a gap, and found when the next group shows it.

@@ -109,7 +109,8 @@ impl Reading {
             match (goes_on, lane.cut) {
                 (false, _) => {
                     let events = next(lane.asked)?;
-                    let handlers = handlers::asks_for_handlers(&lane.filter).then(|| events.clone());
+                    let kept = self.changes.is_some() && handlers::asks_for_handlers(&lane.filter);
+                    let handlers = kept.then(|| events.clone());
                     lane.take(events);
                     // The rest of a second that was cut is read later, and not kept.
                     self.handlers

@@ -50,7 +50,7 @@ impl Relay {
         out: &mut Vec<Effect>,
     ) {
         self.sweeping = false;
-        self.removed_elsewhere(result.as_ref().unwrap_or(&Rows::new()));
+        self.note_removal(result.as_ref().unwrap_or(&Rows::new()));
         match result {
             Ok(_) if more => self.sweep(now, out),
             Ok(_) => self.swept(next_expiry, now, out),
@@ -59,7 +59,7 @@ impl Relay {
     }
 
     /// Events were removed, as `rows` say, or perhaps.
-    pub(super) fn removed_elsewhere(&mut self, rows: &Rows) {
+    pub(super) fn note_removal(&mut self, rows: &Rows) {
         self.desk.written(rows.last().and_then(|rows| rows.first().cloned()), Vec::new());
         self.handlers.clear();
     }

@@ -5,8 +5,9 @@ import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { test } from "node:test";
+import { program as built } from "../../scripts/native.mjs";
 
 const npm = (args, env = {}) => spawnSync("npm", args, { encoding: "utf8", env: { ...process.env, ...env } });
 
@@ -79,7 +80,7 @@ test("npm start says which setting does not parse", async () => {
 test("npm run native builds a program that makes its settings, serves the HUD and the example's job", async () => {
   const built = npm(["run", "native"]);
   assert.equal(built.status, 0, built.stdout + built.stderr);
-  const program = resolve(process.env.CARGO_TARGET_DIR ?? "target", "release/nexus");
+  const program = built("release");
   const folder = mkdtempSync(join(tmpdir(), "nexus-"));
   const settings = join(folder, "nexus.toml");
   writeFileSync(settings, spawnSync(program, ["config", "example"], { encoding: "utf8" }).stdout);

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PROGRAM, start } from "../support/native.mjs";
-import { rawClient, within } from "../support/relay.mjs";
+import { SETTINGS, rawClient, reachable, within } from "../support/relay.mjs";
 
 /** Runs a command to its end. */
 export function nexus(args, { env = {}, ...options } = {}) {
@@ -19,14 +19,12 @@ export function folder(t) {
   return path;
 }
 
-const OPEN = { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", STATS_SHARED_SECONDS: 0, AUTH_REQUIRED: "false" };
-
 /** A relay that asks for no key; what it logs is kept in `lines`. */
 export async function open({ vars = {}, ...options } = {}) {
   const lines = [];
   const log = (line) => lines.push(line.startsWith("{") ? JSON.parse(line) : line);
-  const relay = await start({ vars: { ...OPEN, ...vars }, log, ...options });
-  return { ...relay, lines, ws: relay.http.replace("http", "ws"), stats: async () => (await fetch(`${relay.http}/api/stats`)).json() };
+  const relay = await start({ vars: { ...SETTINGS, AUTH_REQUIRED: "false", ...vars }, log, ...options });
+  return { ...reachable(relay), lines };
 }
 
 /** A client past the challenge. */

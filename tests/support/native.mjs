@@ -1,15 +1,10 @@
 // The native program, as `cargo build` leaves it.
-import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
+import { launch, program as built } from "../../scripts/native.mjs";
 
-export const PROGRAM = join(process.env.CARGO_TARGET_DIR ?? "target", "debug/nexus");
-
-/** What runs now; nothing is left behind. */
-const running = new Set();
-process.on("exit", () => running.forEach((program) => program.kill("SIGKILL")));
+export const PROGRAM = built("debug");
 
 /**
  * Starts it with settings from the environment alone, or those of a `config` file as well, and waits until it
@@ -18,30 +13,13 @@ process.on("exit", () => running.forEach((program) => program.kill("SIGKILL")));
 export async function start({ vars, persist, port = 0, config, log = (line) => process.stderr.write(`${line}\n`) }) {
   const folder = persist ?? mkdtempSync(join(tmpdir(), "nexus-"));
   const settings = Object.fromEntries(Object.entries(vars).map(([key, value]) => [key, `${value}`]));
-  const env = { PATH: process.env.PATH, BIND: `127.0.0.1:${port}`, STORAGE_PATH: join(folder, "nexus.sqlite"), SHARDS: "2", ...settings };
-  const program = spawn(PROGRAM, config ? ["--config", config] : [], { env, stdio: ["ignore", "inherit", "pipe"] });
-  running.add(program);
-  const ended = new Promise((resolve) =>
-    program.on("exit", (code, signal) => {
-      running.delete(program);
-      resolve({ code, signal });
-    }),
-  );
-  const lines = createInterface({ input: program.stderr });
-  const listening = new Promise((resolve) =>
-    lines.on("line", (line) => {
-      const said = line.startsWith("{") ? JSON.parse(line) : {};
-      if (said.what === "listening") resolve(said.address);
-      log(line);
-    }),
-  );
-  const address = await Promise.race([listening, ended]);
-  if (typeof address !== "string") throw new Error(`nexus ended at once: ${JSON.stringify(address)}`);
+  const env = { BIND: `127.0.0.1:${port}`, STORAGE_PATH: join(folder, "nexus.sqlite"), SHARDS: "2", ...settings };
+  const { child: program, ended, http } = await launch(PROGRAM, { args: config ? ["--config", config] : [], env, log });
   // A test that has failed does not wait for it.
   program.unref();
   program.stderr.unref();
   return {
-    http: `http://${address}`,
+    http,
     program,
     folder,
     /** Waits for its end. */

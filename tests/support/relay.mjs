@@ -10,7 +10,7 @@ useWebSocketImplementation(WebSocket);
 export const NATIVE = process.env.NEXUS_HOST === "native";
 
 /** What tests set unless they say otherwise: limits of rate and shared numbers have tests of their own, the others read their own writes. */
-const SETTINGS = { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", STATS_SHARED_SECONDS: 0 };
+export const SETTINGS = { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", STATS_SHARED_SECONDS: 0 };
 
 /**
  * The relay on a free port, or on `port`; `vars` are settings, `persist` is a folder that outlives it. What else
@@ -19,11 +19,12 @@ const SETTINGS = { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", STATS_S
 export async function startRelay({ vars = {}, ...options } = {}) {
   const { start } = await import(NATIVE ? "./native.mjs" : "./worker.mjs");
   const relay = await start({ vars: { ...SETTINGS, ...vars }, ...options });
-  return {
-    ...relay,
-    ws: relay.http.replace("http", "ws"),
-    stats: async () => (await fetch(`${relay.http}/api/stats`)).json(),
-  };
+  return reachable(relay);
+}
+
+/** A relay with its socket's address and its numbers. */
+export function reachable(relay) {
+  return { ...relay, ws: relay.http.replace("http", "ws"), stats: async () => (await fetch(`${relay.http}/api/stats`)).json() };
 }
 
 export const seconds = () => Math.floor(Date.now() / 1000);

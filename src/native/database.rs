@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -10,16 +11,16 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::sqlite;
+use super::sqlite::{self, Move};
 use crate::store::{Answer, Statement, StoreError};
 
 /// Lists of statements that are written in one transaction at the most: there is one of each shard.
 const TOGETHER: usize = 64;
-/// How often the log is looked at, and from how many bytes on it is moved; from where on nobody may write
+/// How often the log is looked at, and from how many pages on it is moved; from where on nobody may read or write
 /// meanwhile.
 const MOVE_EVERY: Duration = Duration::from_millis(250);
-const MOVE_FROM: u64 = 4_000_000;
-const MOVE_ALL_FROM: u64 = 1_000_000_000;
+const MOVE_FROM: i64 = 4_000;
+const MOVE_ALL_FROM: i64 = 250_000;
 
 /// Takes an answer, on a thread of the database's.
 pub type Done = Box<dyn FnOnce(Result<Answer, StoreError>) + Send>;
@@ -58,10 +59,12 @@ impl Database {
             let (db, work) = (sqlite::open_to_read(path)?, to_read.clone());
             joined.push(start(&format!("reader {n}"), move || reads(db, &work))?);
         }
-        joined.push(start("writer", move || writes(writer, &to_write))?);
-        let (mover, log) = (sqlite::open(path)?, sqlite::beside(path, "-wal"));
-        // Ends with the process.
-        start("mover", move || moves(&mover, &log))?;
+        let (mover, rest) = (sqlite::open(path)?, Arc::new(AtomicBool::new(false)));
+        let file = File::open(path).map_err(|error| StoreError::new(format!("{}: {error}", path.display())))?;
+        let left = rest.clone();
+        joined.push(start("writer", move || writes(writer, &to_write, &left))?);
+        // Ends with the process: who closes a file of SQLite's gives up the locks that SQLite has on it.
+        start("mover", move || moves(&mover, &file, &rest))?;
         Ok(Self { write, read, threads: Arc::new(Threads { joined: Mutex::new(joined), _lock: lock }) })
     }
 
@@ -109,8 +112,11 @@ pub fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn writes(mut db: Connection, work: &Receiver<Work>) {
+fn writes(mut db: Connection, work: &Receiver<Work>, rest: &AtomicBool) {
     while let Ok(first) = work.recv() {
+        if rest.swap(false, Ordering::Relaxed) {
+            sqlite::move_log(&db, Move::Free);
+        }
         let mut all = vec![first];
         all.extend(work.try_iter().take(TOGETHER - 1));
         let lists: Vec<&[Statement]> = all.iter().map(|work| work.statements.as_slice()).collect();
@@ -120,7 +126,7 @@ fn writes(mut db: Connection, work: &Receiver<Work>) {
         }
     }
     // Leaves one file behind; if not, the next one to open it goes on with both.
-    let _ = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    sqlite::move_log(&db, Move::All);
 }
 
 fn reads(mut db: Connection, work: &Mutex<Receiver<Work>>) {
@@ -130,16 +136,19 @@ fn reads(mut db: Connection, work: &Mutex<Receiver<Work>>) {
     }
 }
 
-/// Moves the log into the file beside those who write, so that no commit waits for it.
-fn moves(db: &Connection, log: &Path) {
+/// Moves the log into the file beside those who write, so that no commit waits for more than what came
+/// meanwhile: that `rest` is the writer's, and when it is moved the log begins anew, in the place it has.
+fn moves(db: &Connection, file: &File, rest: &AtomicBool) {
     loop {
         thread::sleep(MOVE_EVERY);
-        let how = match std::fs::metadata(log).map_or(0, |log| log.len()) {
-            ..MOVE_FROM => continue,
-            MOVE_FROM..MOVE_ALL_FROM => "PASSIVE",
-            _ => "TRUNCATE",
-        };
-        // What cannot be moved now is moved the next time.
-        let _ = db.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()));
+        let (log, left) = sqlite::move_log(db, Move::Nothing);
+        if log >= MOVE_ALL_FROM {
+            sqlite::move_log(db, Move::All);
+        } else if left >= MOVE_FROM {
+            sqlite::move_log(db, Move::Free);
+            // SQLite leaves that to who moves the rest, and syncs then, whatever comes of this.
+            let _ = file.sync_data();
+            rest.store(true, Ordering::Relaxed);
+        }
     }
 }

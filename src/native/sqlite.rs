@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, ToSql, params_from_iter};
+use rusqlite::{Connection, OpenFlags, Row, ToSql, params_from_iter};
 
 use crate::store::{Answer, Param, Rows, Statement, StoreError};
 
@@ -126,6 +126,32 @@ fn rows(db: &Connection, statements: &[Statement]) -> rusqlite::Result<Rows> {
         prepared.query_map(params_from_iter(params), |row| row.get("r"))?.collect()
     };
     statements.iter().map(run).collect()
+}
+
+/// How much of the log is moved into the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// Nothing.
+    Nothing,
+    /// What can be moved while others read and write.
+    Free,
+    /// All; who reads or writes is waited for, and waits. The log is empty then.
+    All,
+}
+
+/// Moves the log into the file; answers how many pages the log has, and how many of them are not there yet. What
+/// cannot be moved now is moved the next time.
+pub fn move_log(db: &Connection, how: Move) -> (i64, i64) {
+    let how = match how {
+        Move::Nothing => "NOOP",
+        Move::Free => "PASSIVE",
+        Move::All => "TRUNCATE",
+    };
+    let pages = |row: &Row| {
+        let log = row.get("log")?;
+        Ok((log, log - row.get::<_, i64>("checkpointed")?))
+    };
+    db.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], pages).unwrap_or_default()
 }
 
 /// Bytes of the database.

@@ -9,6 +9,7 @@
 CREATE TABLE events (
   seq        INTEGER PRIMARY KEY, -- only grows; orders the log
   id         TEXT    NOT NULL UNIQUE,
+  tie       INTEGER NOT NULL,    -- the first 60 bits of the id: orders events of one second (NIP-01)
   pubkey     TEXT    NOT NULL,
   kind       INTEGER NOT NULL,
   shelf      INTEGER NOT NULL,
@@ -24,9 +25,9 @@ CREATE TABLE events (
   json       TEXT    NOT NULL     -- the event, as it is sent
 );
 
-CREATE INDEX events_by_author ON events (pubkey, shelf, created_at DESC, id, expires_at);
-CREATE INDEX events_by_kind   ON events (shelf, created_at DESC, id, expires_at);
-CREATE INDEX events_by_time   ON events (created_at DESC, id, expires_at) WHERE shelf < 65536;
+CREATE INDEX events_by_author ON events (pubkey, shelf, created_at DESC, tie, expires_at);
+CREATE INDEX events_by_kind   ON events (shelf, created_at DESC, tie, expires_at);
+CREATE INDEX events_by_time   ON events (created_at DESC, tie, expires_at) WHERE shelf < 65536;
 CREATE INDEX events_by_expiry ON events (expires_at) WHERE expires_at IS NOT NULL;
 CREATE INDEX events_to_remove ON events (seq) WHERE step = -1;
 CREATE UNIQUE INDEX events_by_coordinates ON events (pubkey, kind, d) WHERE d IS NOT NULL;
@@ -35,10 +36,10 @@ CREATE TABLE tags (
   tag        TEXT    NOT NULL,    -- letter and value
   shelf      INTEGER NOT NULL,
   created_at INTEGER NOT NULL,
-  id         TEXT    NOT NULL,
+  tie       INTEGER NOT NULL,
   seq        INTEGER NOT NULL,
   expires_at INTEGER,
-  PRIMARY KEY (tag, shelf, created_at DESC, id)
+  PRIMARY KEY (tag, shelf, created_at DESC, tie, seq)
 ) WITHOUT ROWID;
 
 -- What may not come back: `PUBKEY ID`, `PUBKEY KIND:D`, `PUBKEY *` or `PUBKEY result JOB`, up to a created_at.

@@ -9,7 +9,7 @@ use common::sqlite::Sqlite;
 use nexus::market::job::NIP90;
 use std::collections::BTreeSet;
 
-use nexus::nostr::{Event, Filter};
+use nexus::nostr::{Event, EventId, Filter};
 use nexus::store::Statement;
 use nexus::store::counts::{self, Counts, Flush, Totals};
 use nexus::store::read::{self, StoredEvent, Text, Viewer};
@@ -29,6 +29,7 @@ const CASES: &[Case] = &[
     ("ids, authors, kinds and times", plain_filters),
     ("tags: any letter, several letters, with and without kinds", tag_filters),
     ("newest first, lowest id first, up to the limit", order),
+    ("events of one second whose ids begin alike are told apart", alike),
     ("values with NUL, quotes, length and two letters alike", odd_values),
     ("a list with no value matches nothing", void_filters),
     ("jobs move forward and are counted once, whatever order their events come in", jobs),
@@ -269,6 +270,33 @@ fn order(db: &mut dyn Database) {
             assert_eq!(found, expected[..limit.min(30)], "{filter} {limit}");
         }
     }
+}
+
+fn alike(db: &mut dyn Database) {
+    let author = Author::new(1);
+    let with_id = |last: u8, content: &str| {
+        let mut id = [0xff; 32];
+        id[31] = last;
+        let tags: &[&[&str]] = &[&["t", "x"], &["t", "y"], &["d", content]];
+        Event { id: EventId::new(id), ..author.sign(30_000, NOW, tags, content) }
+    };
+    put(db, &[&with_id(1, "a"), &with_id(2, "b"), &with_id(3, "c"), &author.sign(30_000, NOW, &[&["d", "z"]], "z")]);
+    let key = author.key();
+    for filter in [
+        r#""kinds":[30000]"#,
+        r##""#t":["x","y"]"##,
+        r##""#t":["x"],"#d":["a","b","c"]"##,
+        &format!(r#""authors":["{key}"]"#),
+    ] {
+        let mut found = contents(db, &format!("[{{{filter}}}]"));
+        found.retain(|content| content != "z");
+        found.sort();
+        assert_eq!(found, ["a", "b", "c"], "{filter}");
+    }
+    put(db, &[&Event { created_at: NOW + 1, id: EventId::new([1; 32]), ..with_id(9, "b") }]);
+    let mut tagged = contents(db, r##"[{"#t":["x"],"until":1800000000}]"##);
+    tagged.sort();
+    assert_eq!(tagged, ["a", "c"], "the tags of the one that was replaced are gone");
 }
 
 fn odd_values(db: &mut dyn Database) {

@@ -1,5 +1,6 @@
 //! Runs statements on D1.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -52,8 +53,15 @@ pub async fn run(db: &D1Database, statements: &[Statement]) -> Result<Answer, St
 async fn batch(db: &D1Database, statements: &[Statement]) -> Result<Answer, JsValue> {
     let db: &worker_sys::D1Database = db.unchecked_ref();
     let prepared = Array::new();
+    // A text that several statements share becomes a string once.
+    let mut strings = BTreeMap::new();
+    let mut value = |param: &Param| match param {
+        Param::Text(text) => strings.entry(text.as_ptr()).or_insert_with(|| JsValue::from_str(text)).clone(),
+        // D1 takes numbers as doubles; the store binds none above 2^53.
+        Param::Integer(number) => JsValue::from_f64(*number as f64),
+    };
     for statement in statements {
-        let params: Array = statement.params.iter().map(value).collect();
+        let params: Array = statement.params.iter().map(&mut value).collect();
         prepared.push(db.prepare(&statement.sql)?.bind(params)?.as_ref());
     }
     let results: Array = JsFuture::from(db.batch(prepared)?).await?.unchecked_into();
@@ -78,14 +86,6 @@ async fn batch(db: &D1Database, statements: &[Statement]) -> Result<Answer, JsVa
 /// A number of JavaScript's that counts something.
 fn whole(number: Option<f64>) -> Option<u64> {
     number.map(|number| number as u64)
-}
-
-fn value(param: &Param) -> JsValue {
-    match param {
-        Param::Text(text) => JsValue::from_str(text),
-        // D1 takes numbers as doubles; the store binds none above 2^53.
-        Param::Integer(number) => JsValue::from_f64(*number as f64),
-    }
 }
 
 /// The database's own words, without the wrapping that the binding adds.

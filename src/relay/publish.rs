@@ -22,7 +22,7 @@ const MINUTE: Millis = 60_000;
 #[derive(Debug, PartialEq)]
 pub(super) enum Told {
     /// A group was stored; answers to its job requests may have been stored before them.
-    Stored { group: Vec<NewEvent>, early: bool },
+    Stored { group: Vec<Arc<NewEvent>>, early: bool },
     /// What may no longer be kept was removed.
     Swept,
 }
@@ -142,7 +142,7 @@ impl Relay {
 
     fn commit(&mut self, events: Vec<Waiting>, retried: bool, now: Millis, out: &mut Vec<Effect>) {
         let ticket = self.next_ticket();
-        let group: Vec<NewEvent> = events.iter().map(|waiting| waiting.new.clone()).collect();
+        let group: Vec<Arc<NewEvent>> = events.iter().map(|waiting| waiting.new.clone()).collect();
         let flush = self.counters.flush(self.host.shard, self.writer.totals().unwrap_or_default());
         // What other shards store at this moment is not known yet.
         let unsure = self.host.shards > 1 || now < self.doubt_until;
@@ -233,7 +233,7 @@ impl Relay {
                 if !self.writer.is_known() {
                     self.writer.advance(committed.before);
                 }
-                let unanswered = |new: &NewEvent| Waiting { new: new.clone(), conns: vec![], bytes: 0 };
+                let unanswered = |new: &Arc<NewEvent>| Waiting { new: new.clone(), conns: vec![], bytes: 0 };
                 self.landed(group.iter().map(unanswered).collect(), *early, committed, now, out);
             }
         }

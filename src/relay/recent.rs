@@ -33,13 +33,9 @@ const MAX_BYTES: usize = 20_000_000;
 /// An event that is held.
 #[derive(Debug)]
 struct Held {
-    event: Event,
-    text: Arc<str>,
+    new: Arc<NewEvent>,
     /// Who may read it; `None` is everybody.
     readers: Option<Readers>,
-    expires_at: Option<u64>,
-    /// The job it belongs to.
-    job: Option<EventId>,
 }
 
 /// The window.
@@ -80,7 +76,7 @@ impl Recent {
 
     /// Holds nothing any more, as events were found that lie outside, none later than `newest`.
     pub fn start_over(&mut self, newest: u64) {
-        let held = self.events.values().map(|held| held.event.created_at).max();
+        let held = self.events.values().map(|held| held.new.event.created_at).max();
         self.restart(self.older.max(newest).max(held.unwrap_or_default()));
     }
 
@@ -120,9 +116,8 @@ impl Recent {
 
     /// Holds a stored event; `private` says whether it is for its readers alone, `early` is as in
     /// [`changes`](Self::changes).
-    pub fn add(&mut self, seq: u64, new: NewEvent, private: bool, early: bool) {
+    pub fn add(&mut self, seq: u64, new: Arc<NewEvent>, private: bool, early: bool) {
         let readers = privacy::readers(&new.event, new.part.as_ref(), private);
-        let job = new.part.as_ref().map(|part| part.job);
         if let Some(part) = &new.part {
             self.jobs.entry(part.job).or_default().insert(seq);
             if !part.is_answer() && !early {
@@ -131,7 +126,7 @@ impl Recent {
         }
         self.ids.insert(new.event.id, seq);
         self.bytes += weight(&new.text);
-        self.events.insert(seq, Held { event: new.event, text: new.text, readers, expires_at: new.expires_at, job });
+        self.events.insert(seq, Held { new, readers });
         while self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
             self.forget_first();
         }
@@ -145,22 +140,22 @@ impl Recent {
     }
 
     fn forget_last(&mut self, which: impl Fn(&Event) -> bool) {
-        let last = self.events.iter().rev().find(|(_, held)| which(&held.event)).map(|(seq, _)| *seq);
+        let last = self.events.iter().rev().find(|(_, held)| which(&held.new.event)).map(|(seq, _)| *seq);
         self.forget(last);
     }
 
     fn forget_first(&mut self) {
         let Some((seq, held)) = self.events.pop_first() else { return };
-        self.bytes -= weight(&held.text);
-        self.ids.remove(&held.event.id);
-        self.older = self.older.max(held.event.created_at);
-        if let Some(job) = held.job {
+        self.bytes -= weight(&held.new.text);
+        self.ids.remove(&held.new.event.id);
+        self.older = self.older.max(held.new.event.created_at);
+        if let Some(part) = &held.new.part {
             // The request, or an answer that came in one group with it and before it.
-            self.whole.remove(&job);
-            if let Some(numbers) = self.jobs.get_mut(&job) {
+            self.whole.remove(&part.job);
+            if let Some(numbers) = self.jobs.get_mut(&part.job) {
                 numbers.remove(&seq);
                 if numbers.is_empty() {
-                    self.jobs.remove(&job);
+                    self.jobs.remove(&part.job);
                 }
             }
         }
@@ -168,7 +163,7 @@ impl Recent {
 
     /// Whether this very event is held: it is stored, and its signature good.
     pub fn holds(&self, event: &Event) -> bool {
-        self.ids.get(&event.id).and_then(|seq| self.events.get(seq)).is_some_and(|held| held.event == *event)
+        self.ids.get(&event.id).and_then(|seq| self.events.get(seq)).is_some_and(|held| held.new.event == *event)
     }
 
     /// All stored events that `filter` matches and `viewer` may read, newest first; `None` when there may
@@ -217,17 +212,17 @@ fn weight(text: &str) -> usize {
 
 impl Held {
     fn shown(&self, seq: u64, filter: &Filter, viewer: &Viewer) -> Option<StoredEvent> {
-        let event = &self.event;
+        let NewEvent { event, text, expires_at, .. } = &*self.new;
         let shown = filter.since.is_none_or(|since| event.created_at >= since)
-            && self.expires_at.is_none_or(|at| at > viewer.now)
+            && expires_at.is_none_or(|at| at > viewer.now)
             && filter.matches(event)
             && privacy::may_read(self.readers.as_ref(), viewer.keys);
         shown.then(|| StoredEvent {
             seq,
             id: event.id,
             created_at: event.created_at,
-            text: Text::Json(self.text.to_string()),
-            expires_at: self.expires_at,
+            text: Text::Json(text.to_string()),
+            expires_at: *expires_at,
             private: self.readers.is_some(),
         })
     }

@@ -6,6 +6,7 @@
 //! been told of. Whatever lands later still shows as a gap below the next group and is told then.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::{ConnId, Millis, Ticket};
 use crate::nostr::deletion::Target;
@@ -27,7 +28,7 @@ const MAX_HELD: usize = 50_000;
 /// An event and who waits for its OK.
 #[derive(Clone, Debug)]
 pub struct Waiting {
-    pub new: NewEvent,
+    pub new: Arc<NewEvent>,
     pub conns: Vec<ConnId>,
     pub bytes: usize,
 }
@@ -123,7 +124,7 @@ impl Group {
     }
 
     fn may_take(&mut self, next: &Waiting) -> bool {
-        let NewEvent { event, deletes, .. } = &next.new;
+        let NewEvent { event, deletes, .. } = &*next.new;
         let place = event.replacement_key().map(|d| (event.kind, d));
         // Only who vanishes deletes deletion requests, too.
         let all = deletes.contains(&Target::Everything);
@@ -225,7 +226,7 @@ impl Writer {
         }
         let bytes = write::parameter_size(&new);
         self.ids.insert(id);
-        queue.push(Waiting { new, conns: vec![conn], bytes });
+        queue.push(Waiting { new: Arc::new(new), conns: vec![conn], bytes });
         Ok(())
     }
 

@@ -117,8 +117,8 @@ fn remember(which: &str) -> String {
 fn insert(keys: &str, private: &str, from: &str, order: &str) -> String {
     format!(
         "INSERT OR IGNORE INTO events \
-         (seq, id, pubkey, kind, shelf, created_at, expires_at, d, keys, job, step, asked, came_ms, json) \
-         SELECT t.last_seq + (g.v->>'$.n'), g.v->>'$.id', g.v->>'$.pubkey', g.v->>'$.kind', \
+         (seq, id, tie, pubkey, kind, shelf, created_at, expires_at, d, keys, job, step, asked, came_ms, json) \
+         SELECT t.last_seq + (g.v->>'$.n'), g.v->>'$.id', g.v->>'$.o', g.v->>'$.pubkey', g.v->>'$.kind', \
            (g.v->>'$.s') + ({private}) * {PRIVATE}, g.v->>'$.created_at', g.v->>'$.x', g.v->>'$.d', \
            {keys}, g.v->>'$.j.i', g.v->>'$.j.z', iif(g.v->>'$.j.r', g.v->>'$.j.n', NULL), g.v->>'$.m', \
            CAST(substr(CAST(?2 AS BLOB), g.v->>'$.f[0]', g.v->>'$.f[1]') AS TEXT) \
@@ -226,8 +226,8 @@ fn write(shape: Shape) -> Vec<(Arc<str>, Of)> {
         list.extend([jobs::providers(&dealt), jobs::active(&dealt), jobs::dealings(&dealt)].map(plain));
     }
     list.push(plain(format!(
-        "INSERT OR IGNORE INTO tags (tag, shelf, created_at, id, seq, expires_at) \
-         SELECT k.value, e.shelf, e.created_at, e.id, e.seq, e.expires_at \
+        "INSERT OR IGNORE INTO tags (tag, shelf, created_at, tie, seq, expires_at) \
+         SELECT k.value, e.shelf, e.created_at, e.tie, e.seq, e.expires_at \
          FROM {FRESH} CROSS JOIN json_each(e.keys) AS k"
     )));
     let moved = (shape.requests || shape.answers || shape.deletes).then(|| jobs::moved(FRESH, shape.deletes));

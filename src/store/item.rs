@@ -18,6 +18,8 @@ pub struct Item {
     /// Its number in the group, from 1.
     n: usize,
     id: EventId,
+    /// Its tie.
+    o: u64,
     pubkey: PublicKey,
     kind: u16,
     created_at: u64,
@@ -105,6 +107,7 @@ pub fn item(new: &NewEvent, n: usize, at: usize) -> Item {
     let mut item = Item {
         n,
         id: event.id,
+        o: tie(&event.id),
         pubkey: event.pubkey,
         kind: event.kind,
         created_at: event.created_at,
@@ -144,6 +147,11 @@ fn job_item(part: &Part, remember_until: u64) -> JobItem {
         y: part.encrypted,
         u: remember_until,
     }
+}
+
+/// The first 60 bits of an id, by which events of one second are ordered (NIP-01: the lowest id first).
+fn tie(id: &EventId) -> u64 {
+    id.as_bytes().iter().take(8).fold(0, |tie, byte| tie << 8 | u64::from(*byte)) >> 4
 }
 
 /// The tag a private event has for one who may read it.

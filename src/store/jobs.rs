@@ -94,9 +94,9 @@ pub fn reconcile() -> Vec<(String, Of)> {
     let hidden = format!("{answers} AND j.encrypted AND e.shelf < {PRIVATE}");
     let hide = [
         format!(
-            "INSERT OR IGNORE INTO tags (tag, shelf, created_at, id, seq, expires_at) \
-             SELECT k.value, n.shelf, n.created_at, n.id, n.seq, n.expires_at FROM ( \
-               SELECT e.shelf + {PRIVATE} AS shelf, e.created_at, e.id, e.seq, e.expires_at, \
+            "INSERT OR IGNORE INTO tags (tag, shelf, created_at, tie, seq, expires_at) \
+             SELECT k.value, n.shelf, n.created_at, n.tie, n.seq, n.expires_at FROM ( \
+               SELECT e.shelf + {PRIVATE} AS shelf, e.created_at, e.tie, e.seq, e.expires_at, \
                  json_insert(e.keys, '$[#]', '>=' || e.pubkey, '$[#]', '>=' || j.customer) AS keys \
                FROM {hidden}) AS n CROSS JOIN json_each(n.keys) AS k"
         ),
@@ -290,7 +290,7 @@ pub fn remove(victims: &str) -> [String; 3] {
 /// Deletes the tags of the events `victims` selects by number.
 pub fn delete_tags(victims: &str) -> String {
     format!(
-        "DELETE FROM tags WHERE (tag, shelf, created_at, id) IN (SELECT k.value, e.shelf, e.created_at, e.id \
+        "DELETE FROM tags WHERE (tag, shelf, created_at, tie, seq) IN (SELECT k.value, e.shelf, e.created_at, e.tie, e.seq \
          FROM events AS e CROSS JOIN json_each(e.keys) AS k WHERE e.seq IN ({victims}))"
     )
 }

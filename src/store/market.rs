@@ -64,7 +64,7 @@ pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, no
          LEFT JOIN providers AS p ON p.pubkey = h.pubkey ORDER BY p.results DESC, h.at DESC LIMIT {MAX_HANDLERS}"
     );
     let online = json(&online.collect::<Vec<_>>());
-    let params = || vec![Param::Text(key::of(b'k', &wanted.to_string())), integer(now), online.clone()];
+    let params = || vec![Param::Text(key::of(b'k', &wanted.to_string()).into()), integer(now), online.clone()];
     let found = format!(
         "SELECT json_object('event', json(e.json), 'results', coalesce(l.results, 0), 'errors', coalesce(l.errors, 0), \
            'times', json(coalesce(l.times, '{{}}')), 'seen', l.seen) AS r \

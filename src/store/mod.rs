@@ -40,7 +40,7 @@ impl Statement {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Param {
     /// TEXT
-    Text(String),
+    Text(Arc<str>),
     /// INTEGER; at most 2^53 in size, since D1 takes numbers as doubles.
     Integer(i64),
 }
@@ -56,7 +56,7 @@ fn integer(number: u64) -> Param {
 /// Anything that JSON holds as a parameter, to be read with `json_each`.
 fn json(value: &impl Serialize) -> Param {
     // Plain structs of strings and numbers into memory: serialization cannot fail.
-    Param::Text(serde_json::to_string(value).unwrap_or_default())
+    Param::Text(serde_json::to_string(value).unwrap_or_default().into())
 }
 
 /// What is added to a kind to make its private shelf.

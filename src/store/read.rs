@@ -294,7 +294,7 @@ fn by_id(ids: &BTreeSet<EventId>, filter: &Filter, wanted: u64, row: Row, viewer
     Statement {
         sql: format!(
             "SELECT {row} AS r FROM {list} AS v CROSS JOIN events AS s ON s.id = v.value WHERE {} \
-             ORDER BY s.created_at DESC, s.id LIMIT {wanted}",
+             ORDER BY s.created_at DESC, s.tie LIMIT {wanted}",
             checks.join(" AND ")
         )
         .into(),
@@ -310,8 +310,8 @@ fn direct(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Vie
     let mut terms = Vec::new();
     let mut term = |from: &str, range: &str, shelf: &str| {
         terms.push(format!(
-            "SELECT s.created_at, s.id, {row} AS r FROM {from} WHERE {range} AND s.shelf {shelf} AND {within} \
-             ORDER BY s.created_at DESC, s.id LIMIT {wanted}"
+            "SELECT s.created_at, s.tie, s.seq, {row} AS r FROM {from} WHERE {range} AND s.shelf {shelf} AND {within} \
+             ORDER BY s.created_at DESC, s.tie LIMIT {wanted}"
         ));
     };
     let named = filter.kinds.iter().flatten().map(|kind| format!("= {}", shelves.of(*kind)));
@@ -321,11 +321,11 @@ fn direct(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Vie
         let shelf = shelf.as_str();
         match (driving(filter), &filter.authors) {
             (Some((letter, values)), _) => values.iter().for_each(|value| {
-                let key = params.bind(Param::Text(key::of(letter, value)));
+                let key = params.bind(Param::Text(key::of(letter, value).into()));
                 term("tags AS s CROSS JOIN events AS e ON e.seq = s.seq", &format!("s.tag = {key}"), shelf);
             }),
             (None, Some(authors)) => authors.iter().for_each(|author| {
-                let author = params.bind(Param::Text(author.to_string()));
+                let author = params.bind(Param::Text(author.to_string().into()));
                 term("events AS s", &format!("s.pubkey = {author}"), shelf);
             }),
             (None, None) => term("events AS s", "true", shelf),
@@ -337,7 +337,7 @@ fn direct(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Vie
             let terms: Vec<String> = terms.iter().map(|term| format!("SELECT * FROM ({term})")).collect();
             // An event that has two of the values is found twice.
             format!(
-                "SELECT r FROM ({}) GROUP BY created_at, id ORDER BY created_at DESC, id LIMIT {wanted}",
+                "SELECT r FROM ({}) GROUP BY created_at, tie, seq ORDER BY created_at DESC, tie LIMIT {wanted}",
                 terms.join(" UNION ALL ")
             )
         }
@@ -352,8 +352,8 @@ fn general(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Vi
     let checks = checks(filter, &mut params).join(" AND ");
     let walked = |limit: u64| {
         format!(
-            "SELECT s.created_at, s.id, s.seq, s.shelf FROM {table} AS s WHERE {range} \
-             ORDER BY s.created_at DESC, s.id LIMIT {limit}"
+            "SELECT s.created_at, s.tie, s.seq, s.shelf FROM {table} AS s WHERE {range} \
+             ORDER BY s.created_at DESC, s.tie LIMIT {limit}"
         )
     };
     // A checked range is walked only as far as it takes to find what is wanted: SQLite runs the inner
@@ -370,16 +370,16 @@ fn general(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Vi
     Statement {
         sql: format!(
             "WITH RECURSIVE parts (value, shelf) AS ({parts} LIMIT {max_parts}), \
-             found AS MATERIALIZED (SELECT n.value->>0 AS created_at, n.value->>1 AS id, n.value->>2 AS seq \
+             found AS MATERIALIZED (SELECT n.value->>0 AS created_at, n.value->>1 AS tie, n.value->>2 AS seq \
                FROM parts CROSS JOIN json_each(( \
-                 SELECT json_group_array(json_array(created_at, id, seq)) FROM ({newest_of_range}))) AS n \
+                 SELECT json_group_array(json_array(created_at, tie, seq)) FROM ({newest_of_range}))) AS n \
                LIMIT {max_found}), \
-             newest AS MATERIALIZED (SELECT DISTINCT created_at, id, seq FROM found \
-               ORDER BY created_at DESC, id LIMIT {wanted}) \
+             newest AS MATERIALIZED (SELECT DISTINCT created_at, tie, seq FROM found \
+               ORDER BY created_at DESC, tie LIMIT {wanted}) \
              SELECT '{OVER_BUDGET}' AS r WHERE (SELECT count(*) FROM found) > {MAX_FOUND} \
                OR (SELECT count(*) FROM parts) > {MAX_PARTS} OR {cut_off} \
              UNION ALL SELECT r FROM (SELECT {row} AS r FROM newest AS n CROSS JOIN events AS e ON e.seq = n.seq \
-               ORDER BY n.created_at DESC, n.id)",
+               ORDER BY n.created_at DESC, n.tie)",
             max_parts = MAX_PARTS + 1,
             max_found = MAX_FOUND + 1,
             row = row("e"),
@@ -461,6 +461,6 @@ fn checks(filter: &Filter, params: &mut Params) -> Vec<String> {
 fn has_tag(keys: &str) -> String {
     format!(
         "EXISTS (SELECT 1 FROM {keys} AS v CROSS JOIN tags AS t ON t.tag = v.value \
-         AND t.shelf = s.shelf AND t.created_at = s.created_at AND t.id = s.id)"
+         AND t.shelf = s.shelf AND t.created_at = s.created_at AND t.tie = s.tie AND t.seq = s.seq)"
     )
 }

@@ -4,6 +4,7 @@
 //! statement is idempotent: a group that landed although it was reported as failed may be written
 //! again, and counts nothing twice.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -98,31 +99,25 @@ pub fn parameter_size(new: &NewEvent) -> usize {
 /// The statements that store `group` atomically, and add `flush` to the totals; `early` says whether
 /// answers may be here whose request is among the group ([`Totals::early`]). Decode their answer with
 /// [`decode`].
-pub fn statements(group: &[NewEvent], flush: &Flush, early: bool) -> Vec<Statement> {
-    let (mut others, mut answers) = (Listed::default(), Listed::default());
-    let mut requests = Vec::new();
-    for (n, new) in group.iter().enumerate() {
-        match &new.part {
-            Some(part) if part.is_answer() => answers.add(new, n + 1),
-            part => {
-                requests.extend(part.iter().map(|part| part.job));
-                others.add(new, n + 1);
-            }
-        }
-    }
-    let any = |has: fn(&Item) -> bool| others.items.iter().any(has);
-    let shape = Shape {
-        others: !others.items.is_empty(),
-        labels: any(|item| item.l.is_some()),
+pub fn statements(group: &[impl Borrow<NewEvent>], flush: &Flush, early: bool) -> Vec<Statement> {
+    let is_answer = |(_, new): &(usize, &NewEvent)| new.part.as_ref().is_some_and(Part::is_answer);
+    let numbered = group.iter().enumerate().map(|(at, new)| (at + 1, new.borrow()));
+    let (answers, others): (Vec<_>, Vec<_>) = numbered.partition(is_answer);
+    let requests: Vec<EventId> = others.iter().filter_map(|(_, new)| Some(new.part.as_ref()?.job)).collect();
+    let mut shape = Shape {
+        others: !others.is_empty(),
         requests: !requests.is_empty(),
         early: early && !requests.is_empty(),
-        answers: !answers.items.is_empty(),
-        deletes: any(|item| !item.v && !item.t.is_empty()),
-        vanishes: any(|item| item.v),
-        replaces: any(Item::is_replaceable),
+        answers: !answers.is_empty(),
+        ..Shape::default()
     };
-    let (others, others_texts) = others.params();
-    let (answers, answers_texts) = answers.params();
+    let (others, others_texts) = list(&others, |item| {
+        shape.labels |= item.l.is_some();
+        shape.deletes |= !item.v && !item.t.is_empty();
+        shape.vanishes |= item.v;
+        shape.replaces |= item.is_replaceable();
+    });
+    let (answers, answers_texts) = list(&answers, |_| {});
     let params = |of: Of| match of {
         Of::Nothing => vec![],
         Of::Others => vec![others.clone()],
@@ -136,22 +131,20 @@ pub fn statements(group: &[NewEvent], flush: &Flush, early: bool) -> Vec<Stateme
     group::plan(shape).iter().map(|(sql, of)| Statement { sql: sql.clone(), params: params(*of) }).collect()
 }
 
-/// A list of events on its way into parameters.
-#[derive(Default)]
-struct Listed {
-    items: Vec<Item>,
-    texts: String,
-}
-
-impl Listed {
-    fn add(&mut self, new: &NewEvent, n: usize) {
-        self.items.push(item(new, n, self.texts.len() + 1));
-        self.texts.push_str(&new.text);
+/// Events, each with its number, as a list of items and one of texts; each item is shown first.
+fn list(events: &[(usize, &NewEvent)], mut show: impl FnMut(&Item)) -> (Param, Param) {
+    let size: usize = events.iter().map(|(_, new)| new.text.len()).sum();
+    let (mut items, mut texts) = (String::with_capacity(size + ITEM * events.len()), String::with_capacity(size));
+    for (n, new) in events {
+        let item = item(new, *n, texts.len() + 1);
+        show(&item);
+        items.push(if items.is_empty() { '[' } else { ',' });
+        // A plain struct of strings and numbers into memory: serialization cannot fail.
+        items.push_str(&serde_json::to_string(&item).unwrap_or_default());
+        texts.push_str(&new.text);
     }
-
-    fn params(self) -> (Param, Param) {
-        (json(&self.items), Param::Text(self.texts))
-    }
+    items.push_str(if events.is_empty() { "[]" } else { "]" });
+    (Param::Text(items.into()), Param::Text(texts.into()))
 }
 
 /// What the answer to [`statements`] says of the events with `ids`, for a shard.

@@ -33,7 +33,7 @@ impl D1 {
             .iter()
             .map(|statement| {
                 let params = statement.params.iter().map(|param| match param {
-                    Param::Text(text) => json!(text),
+                    Param::Text(text) => json!(**text),
                     Param::Integer(number) => json!(number),
                 });
                 json!({ "sql": &*statement.sql, "params": params.collect::<Vec<_>>() })

@@ -290,7 +290,7 @@ impl Host {
             SELECT 'event ' || id FROM events WHERE job IS NOT NULL AND job NOT IN (SELECT id FROM jobs) UNION ALL \
             SELECT 'tags of ' || id FROM events AS e \
             WHERE json_array_length(keys) <> (SELECT count(*) FROM json_each(e.keys) AS k CROSS JOIN tags AS t \
-              ON t.tag = k.value AND t.shelf = e.shelf AND t.created_at = e.created_at AND t.id = e.id)";
+              ON t.tag = k.value AND t.shelf = e.shelf AND t.created_at = e.created_at AND t.tie = e.tie AND t.seq = e.seq)";
         assert!(self.world.column(none).is_empty(), "{:?}", self.world.column(none));
     }
 

@@ -83,7 +83,9 @@ impl Stage {
         let (jobs, events, tags, counts) = (
             column("SELECT json_array(id, state, kind, customer, providers, encrypted, held) FROM jobs ORDER BY id"),
             column("SELECT id || ' ' || shelf FROM events WHERE kind <> 1 ORDER BY id"),
-            column("SELECT t.tag || ' ' || t.shelf || ' ' || t.id FROM tags AS t ORDER BY t.id, t.tag, t.shelf"),
+            column(
+                "SELECT t.tag || ' ' || t.shelf || ' ' || e.id FROM tags AS t JOIN events AS e ON e.seq = t.seq ORDER BY e.id, t.tag, t.shelf",
+            ),
             column("SELECT key || ' ' || value FROM totals, json_each(counts) WHERE key LIKE 'j %' AND value <> 0"),
         );
         let kinds: Vec<u16> = (5000..5060).chain(6000..6060).chain([7000]).collect();

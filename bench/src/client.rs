@@ -97,6 +97,18 @@ impl Client {
         tokio::time::timeout(PATIENCE, self.wait()).await.map_err(|_| "the relay has said nothing for a minute")?
     }
 
+    /// Reads up to the message of that verb and id.
+    pub async fn until(&mut self, what: &str, of: &str) -> Result<(), Error> {
+        loop {
+            let text = self.next().await?;
+            match verb(&text) {
+                "OK" if !accepts(&text) => return Err(format!("EVENT: {text}").into()),
+                said if said == what && id(&text) == of => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+
     /// The next message, however long it takes.
     pub async fn wait(&mut self) -> Result<Utf8Bytes, Error> {
         loop {

@@ -21,7 +21,7 @@ pub async fn run(target: &Target, connections: usize, in_flight: usize, time: Du
     let mut agents = Vec::new();
     for n in 0..connections {
         let name = name(n);
-        let frames: Vec<Frame> = mix(&name, each).iter().map(Frame::new).collect();
+        let frames: Vec<Frame> = mix(&name, each, READY / connections as f64).iter().map(Frame::new).collect();
         agents.push((Client::join(target, &Author::new(&name)).await?, frames));
     }
     let start = Instant::now();

@@ -65,12 +65,14 @@ fn filler(n: usize) -> String {
     WORDS.chars().cycle().take(50 + n * 37 % 500).collect()
 }
 
-/// Requests, feedback and results in the order of a market: `events` of them, one job after the other.
-pub fn mix(name: &str, events: usize) -> Vec<Event> {
+/// Requests, feedback and results in the order of a market: `events` of them, one job after the other, `pace` a
+/// second by their `created_at`.
+pub fn mix(name: &str, events: usize, pace: f64) -> Vec<Event> {
     let (customer, provider) = (Author::new(&format!("{name} customer")), Author::new(&format!("{name} provider")));
-    let (from, to) = (now(), customer.key().to_string());
+    let (start, to) = (now(), customer.key().to_string());
     let mut list = Vec::with_capacity(events + 2);
     for n in 0..events.div_ceil(3) {
+        let from = start + (3.0 * n as f64 / pace) as u64;
         let request = request(&customer, name, n, from);
         let job = request.id.to_string();
         let about: [&[&str]; 2] = [&["e", &job], &["p", &to]];

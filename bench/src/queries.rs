@@ -49,11 +49,12 @@ pub async fn run(target: &Target, stored: Option<u64>, connections: usize, time:
     for n in 0..connections {
         clients.push(Client::join(target, &Author::new(&format!("asking {n}"))).await?);
     }
-    for (name, shape) in SHAPES {
+    let alone = SHAPES.iter().map(|shape| (shape.0, std::slice::from_ref(shape)));
+    for (name, shapes) in alone.chain([("all of these in turn", SHAPES)]) {
         let asking = clients.iter_mut().enumerate().map(|(n, client)| {
             let end = Instant::now() + time;
             let jobs = sample.jobs.iter().cycle().skip(n * 7919 % sample.jobs.len());
-            let filters = jobs.map(|job| shape(job, sample.since));
+            let filters = jobs.zip(shapes.iter().cycle().skip(n)).map(|(job, (_, shape))| shape(job, sample.since));
             async move {
                 let (mut times, mut events) = (Times::default(), 0);
                 for filter in filters {
@@ -104,7 +105,7 @@ async fn published(target: &Target) -> Result<Sample, Error> {
     let mut client = Client::join(target, &Author::new(&name)).await?;
     // What was published before is of an earlier second.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let events = mix(&name, 3 * PUBLISHED);
+    let events = mix(&name, 3 * PUBLISHED, f64::INFINITY);
     for event in &events {
         client.send(Frame::new(event).text).await?;
         let answer = client.next().await?;

@@ -37,15 +37,15 @@ const BREATH: Duration = Duration::from_millis(100);
 /// Threads that read.
 const READERS: usize = 8;
 
-/// A connection on its way to its shard.
-type Dealt = (std::net::TcpStream, SocketAddr);
+/// A connection on its way to its shard, and what it agrees on TLS by, if it is to.
+type Dealt = (std::net::TcpStream, SocketAddr, Option<TlsAcceptor>);
 
 /// Settings that may change while the relay runs.
 type Current = Arc<RwLock<Arc<Config>>>;
 
 /// Serves until a signal ends it; on SIGHUP `reload` reads the settings again.
 pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<String>>) -> Result<(), Failed> {
-    let tls = settings.tls.as_ref().map(|(cert, key)| tls::acceptor(cert, key)).transpose()?;
+    let tls = secured(settings)?;
     let forwarded = settings.forwarded_header.as_deref().map(HeaderName::try_from).transpose()?;
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
     let database = Database::open(&settings.path, cores.min(READERS))?;
@@ -65,11 +65,11 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
             alive: alive.downgrade(),
         };
         let host = Host { shard: n, shards: settings.shards, lasting: true };
-        let (config, shards, database, tls) = (settings.config.clone(), shards.clone(), database.clone(), tls.clone());
+        let (config, shards, database) = (settings.config.clone(), shards.clone(), database.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let work = move || {
             runtime.block_on(async move {
-                tokio::spawn(accept(dealt, context, tls, alive));
+                tokio::spawn(accept(dealt, context, alive));
                 shard::run(config, host, shards, database, inbox).await;
                 // Nobody sends here: it ends with the last connection.
                 let _ = timeout(GOOD_BYE, gone.recv()).await;
@@ -79,7 +79,7 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
         threads.push(thread::Builder::new().name(format!("shard {n}")).spawn(work)?);
     }
     let ended = Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let ended = listen(settings, &deals, &current, &shards, reload).await;
+        let ended = listen(settings, tls, &deals, &current, &shards, reload).await;
         drop(deals);
         let left = shards.iter().map(|shard| {
             let (done, left) = oneshot::channel();
@@ -102,6 +102,7 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
 /// Deals connections to the shards until a signal ends it.
 async fn listen(
     settings: &Settings,
+    mut tls: Option<TlsAcceptor>,
     deals: &[UnboundedSender<Dealt>],
     current: &Current,
     shards: &[Shard],
@@ -130,7 +131,7 @@ async fn listen(
                     // comes through a proxy has one address.
                     let n = if limited && settings.forwarded_header.is_none() { hash(peer) } else { dealt };
                     if let Some(deal) = deals.get(n % deals.len().max(1)) {
-                        let _ = deal.send((stream, peer));
+                        let _ = deal.send((stream, peer, tls.clone()));
                     }
                 }
                 Err(error) => {
@@ -140,8 +141,9 @@ async fn listen(
             },
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => match reload() {
-                Ok(settings) => {
+            _ = hang_up.recv() => match again(&reload) {
+                Ok((settings, secured)) => {
+                    tls = secured;
                     if let Ok(mut config) = current.write() {
                         *config = Arc::new(settings.config.clone());
                     }
@@ -151,12 +153,22 @@ async fn listen(
                     }
                     log::say(Level::Info, "settings were read again", &[]);
                 }
-                Err(wrong) => {
-                    log::say(Level::Error, "settings stay as they are", &[("error", wrong.join("; "))]);
-                }
+                Err(wrong) => log::say(Level::Error, "settings stay as they are", &[("error", wrong)]),
             },
         }
     }
+}
+
+/// The settings of now, with the files they name; or what is wrong with them.
+fn again(reload: &impl Fn() -> Result<Settings, Vec<String>>) -> Result<(Settings, Option<TlsAcceptor>), String> {
+    let settings = reload().map_err(|wrong| wrong.join("; "))?;
+    let tls = secured(&settings).map_err(|error| error.to_string())?;
+    Ok((settings, tls))
+}
+
+/// What connections agree on TLS by, if the settings want it.
+fn secured(settings: &Settings) -> Result<Option<TlsAcceptor>, Failed> {
+    settings.tls.as_ref().map(|(cert, key)| tls::acceptor(cert, key)).transpose()
 }
 
 /// A socket that another thread's event loop can take over.
@@ -172,12 +184,11 @@ fn hash(peer: SocketAddr) -> usize {
 }
 
 /// Serves the connections that a shard is dealt; `_alive` is held until there are no more.
-async fn accept(mut dealt: UnboundedReceiver<Dealt>, context: Context, tls: Option<TlsAcceptor>, _alive: Sender<()>) {
+async fn accept(mut dealt: UnboundedReceiver<Dealt>, context: Context, _alive: Sender<()>) {
     let router = Router::new().fallback(server::answer).with_state(context);
-    while let Some((stream, peer)) = dealt.recv().await {
+    while let Some((stream, peer, tls)) = dealt.recv().await {
         let Ok(stream) = TcpStream::from_std(stream) else { continue };
         let router = router.clone().layer(Extension(Peer(peer)));
-        let tls = tls.clone();
         tokio::spawn(async move {
             match tls {
                 None => http(stream, router).await,

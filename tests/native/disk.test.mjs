@@ -41,6 +41,36 @@ test("while the disk is full events get error:, afterwards all works", async (t)
   await relay.stop();
 });
 
+test("files that become read-only while it runs: events get error:, questions are answered, afterwards all works", async (t) => {
+  const persist = mkdtempSync(join(tmpdir(), "nexus-"));
+  const files = ["nexus.sqlite", "nexus.sqlite-wal"].map((name) => join(persist, name));
+  const make = (how) => spawnSync("chattr", [how, ...files], { encoding: "utf8" });
+  t.after(() => {
+    make("-i");
+    rmSync(persist, { recursive: true, force: true });
+  });
+  const relay = await open({ persist });
+  const [one, who] = [await client(relay), author()];
+  const kept = who.sign({ content: "before" });
+  assert.equal((await publish(one, kept))[2], true);
+  const { status, stderr, error } = make("+i");
+  if (status !== 0) {
+    await relay.stop();
+    return t.skip(`files cannot be made immutable here: ${stderr ?? error}`);
+  }
+  const refused = who.sign({ content: "meanwhile" });
+  const [, , accepted, reason] = await publish(one, refused);
+  assert.equal(accepted, false);
+  assert.match(reason, /^error: the event could not be stored: .*; publish it again$/);
+  assert.deepEqual((await stored(relay, { kinds: [1] })).map(({ id }) => id), [kept.id]);
+  assert.equal((await relay.stats()).events.stored, 1);
+  make("-i");
+  assert.equal((await publish(one, refused))[2], true);
+  assert.equal((await stored(relay, { kinds: [1] })).length, 2);
+  one.close();
+  await relay.stop();
+});
+
 test("a file that may not be written to is named, and nothing is served", async (t) => {
   const { path: persist, missing } = small(t);
   if (missing) return t.skip(missing);

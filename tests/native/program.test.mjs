@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { author, sleep } from "../support/relay.mjs";
-import { client, folder, nexus, open, publish, stored } from "./support.mjs";
+import { author } from "../support/relay.mjs";
+import { client, folder, nexus, open, publish, reload, stored } from "./support.mjs";
 
 test("each mistake in the settings is told with its key and line", (t) => {
   const file = join(folder(t), "nexus.toml");
@@ -131,18 +131,13 @@ test("SIGHUP reads limits and lists again; mistakes change nothing", async (t) =
     one.send(["REQ", "three", {}, {}, {}]);
     return (await one.next())[0];
   };
-  const reload = async (what) => {
-    relay.program.kill("SIGHUP");
-    for (let tries = 0; tries < 100 && !relay.lines.some((line) => line.what === what); tries++) await sleep(20);
-    await sleep(50);
-  };
   assert.equal(await ask(), "CLOSED");
   write(3);
-  await reload("settings were read again");
+  await reload(relay, "settings were read again");
   assert.equal(await ask(), "EOSE");
   assert.equal((await document()).limitation.max_filters, 3);
   write("-1");
-  await reload("settings stay as they are");
+  await reload(relay, "settings stay as they are");
   assert.equal(await ask(), "EOSE");
   one.close();
   await relay.stop();

@@ -1,10 +1,11 @@
 // Many sockets, slow ones, broken ones, TLS, and addresses behind a proxy.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
+import { join } from "node:path";
 import { test } from "node:test";
 import { author, rawClient, sleep, within } from "../support/relay.mjs";
-import { client, open, publish } from "./support.mjs";
+import { client, folder, open, publish, reload } from "./support.mjs";
 
 const MANY = 2000;
 
@@ -96,10 +97,11 @@ test("malformed HTTP and WebSocket frames end their own connection alone", { tim
   await relay.stop();
 });
 
-const CERT = "tests/native/tls/cert.pem";
+const TLS = "tests/native/tls";
+const CERT = `${TLS}/cert.pem`;
 
 test("TLS from files; without TLS nothing is understood there", async () => {
-  const relay = await open({ vars: { TLS_CERT: CERT, TLS_KEY: "tests/native/tls/key.pem" } });
+  const relay = await open({ vars: { TLS_CERT: CERT, TLS_KEY: `${TLS}/key.pem` } });
   const url = relay.ws.replace("ws://127.0.0.1", "wss://localhost");
   const one = await rawClient(url, { ca: readFileSync(CERT) });
   await one.next();
@@ -108,6 +110,30 @@ test("TLS from files; without TLS nothing is understood there", async () => {
   one.close();
   await within(5000, one.ended, "close");
   assert.ok((await say(relay, "GET / HTTP/1.1\r\n\r\n")).ended);
+  await relay.stop();
+});
+
+test("SIGHUP reads the TLS files again; what is connected stays", async (t) => {
+  const [cert, key] = ["cert.pem", "key.pem"].map((name) => join(folder(t), name));
+  const place = (pair) => [cert, key].forEach((file, at) => copyFileSync(`${TLS}/${pair}${["cert", "key"][at]}.pem`, file));
+  place("");
+  const relay = await open({ vars: { TLS_CERT: cert, TLS_KEY: key } });
+  const url = relay.ws.replace("ws://127.0.0.1", "wss://localhost");
+  const trusting = (pair) => rawClient(url, { ca: readFileSync(`${TLS}/${pair}cert.pem`) });
+  const before = await trusting("");
+  await before.next();
+  place("renewed-");
+  await reload(relay, "settings were read again");
+  await assert.rejects(trusting(""), /certificate/);
+  const after = await trusting("renewed-");
+  await after.next();
+  writeFileSync(key, "no key");
+  assert.match((await reload(relay, "settings stay as they are")).error, /key\.pem: no private key in PEM form/);
+  for (const one of [before, await trusting("renewed-")]) {
+    assert.equal((await publish(one, author().sign({})))[2], true);
+    one.close();
+  }
+  after.close();
   await relay.stop();
 });
 

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PROGRAM, start } from "../support/native.mjs";
-import { SETTINGS, rawClient, reachable, within } from "../support/relay.mjs";
+import { SETTINGS, rawClient, reachable, sleep, within } from "../support/relay.mjs";
 
 /** Runs a command to its end. */
 export function nexus(args, { env = {}, ...options } = {}) {
@@ -25,6 +25,18 @@ export async function open({ vars = {}, ...options } = {}) {
   const log = (line) => lines.push(line.startsWith("{") ? JSON.parse(line) : line);
   const relay = await start({ vars: { ...SETTINGS, AUTH_REQUIRED: "false", ...vars }, log, ...options });
   return { ...reachable(relay), lines };
+}
+
+/** Has the settings read again, until that is logged; the line of the log. */
+export async function reload(relay, what) {
+  const from = relay.lines.length;
+  relay.program.kill("SIGHUP");
+  for (let tries = 0; tries < 200; tries++) {
+    const line = relay.lines.slice(from).find((line) => line.what === what);
+    if (line) return line;
+    await sleep(20);
+  }
+  throw new Error(`"${what}" was not logged`);
 }
 
 /** A client past the challenge. */

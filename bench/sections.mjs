@@ -136,12 +136,15 @@ export async function engine({ quick }) {
     const figures = await timed("--work", "match", "--filters", String(filters));
     rows.push({ what: `live, ${figures.name}`, figure: `${number(figures["µs"])} µs, verified`, limit: "" });
   }
+  const accepted = await timed("--work", "accept");
+  rows.push({ what: `the engine alone, ${accepted.name}`, figure: `${number(accepted["µs"])} µs, verified`, limit: "" });
   if (spawnSync("valgrind", ["--version"]).status !== 0) {
     return [...rows, { what: "instructions of the engine", figure: "not counted: valgrind is missing", limit: "" }];
   }
   const count = (...args) => {
     const run = (events) => {
       const done = spawnSync("valgrind", ["--tool=callgrind", "--callgrind-out-file=/dev/null", GENERATOR, "engine", ...args, "--events", String(events)], { encoding: "utf8" });
+      if (done.status !== 0) throw new Error(done.stderr);
       return Number(/Collected : (\d+)/.exec(done.stderr)[1]);
     };
     return (run(240) - run(60)) / 180;

@@ -8,6 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes<const N: usize>([u8; N]);
 
+/// Digits of the longest of them.
+const MAX_HEX: usize = 128;
+
 /// The sha256 of an event's serialization.
 pub type EventId = Bytes<32>;
 /// An x-only secp256k1 public key (BIP-340).
@@ -39,7 +42,11 @@ impl<const N: usize> Bytes<N> {
 
 impl<const N: usize> fmt::Display for Bytes<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        let mut text = [0; MAX_HEX];
+        let digits = text.get_mut(..2 * N).unwrap_or_default();
+        // There is room, and hex is ASCII.
+        let _ = hex::encode_to_slice(self.0, digits);
+        f.write_str(str::from_utf8(digits).unwrap_or_default())
     }
 }
 

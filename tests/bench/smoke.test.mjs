@@ -16,7 +16,7 @@ function sound(rows, wanted) {
 
 test("the bench measures the Worker, its limits and the engine", async () => {
   const rows = await measure({ quick: true });
-  sound(rows, ["limit: a verification", "limit: an event's share", "limit: echo", "ingest", "rows", "publish to subscriber", "fan-out", "REQ to EOSE", "live", "Worker", "start-up"]);
+  sound(rows, ["limit: a verification", "limit: an event's share", "limit: echo", "ingest", "rows", "publish to subscriber", "fan-out", "REQ to EOSE", "live", "the engine alone", "Worker", "start-up"]);
 });
 
 test("the bench measures the native program", async () => {

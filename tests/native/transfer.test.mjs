@@ -93,7 +93,7 @@ test("events come out of what wrangler exports of a D1", { timeout: 120_000 }, (
   const sql = join(here, "rows.sql");
   const kept = nexus(["export"], { env }).out;
   const quoted = kept.trim().replaceAll("'", "''");
-  writeFileSync(sql, `INSERT INTO events (seq, id, pubkey, kind, shelf, created_at, keys, came_ms, json) VALUES (1, '${event.id}', '${event.pubkey}', 1, 1, ${event.created_at}, '[]', 0, '${quoted}'); UPDATE totals SET last_seq = 1;`);
+  writeFileSync(sql, `INSERT INTO events (seq, id, tie, pubkey, kind, shelf, created_at, keys, came_ms, json) VALUES (1, '${event.id}', 0, '${event.pubkey}', 1, 1, ${event.created_at}, '[]', 0, '${quoted}'); UPDATE totals SET last_seq = 1;`);
   wrangler("execute", "nexus-relay", "--file", sql);
   const dump = join(here, "dump.sql");
   wrangler("export", "nexus-relay", "--output", dump);

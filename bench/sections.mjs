@@ -29,6 +29,7 @@ export const NATIVE = { name: "sqlite", start: native.start, tables: native.tabl
 /** (a), and (f) where the relay says what it pays, or what CPU it takes. */
 export async function ingest(target, { quick, limits = null, stats = null, cpu = null }) {
   const rows = [];
+  const verify = cpu && (await timed("verify", quick))["µs"];
   for (const connections of quick ? [2] : [1, 8, 64]) {
     const before = await stats?.();
     const used = cpu?.();
@@ -46,7 +47,7 @@ export async function ingest(target, { quick, limits = null, stats = null, cpu =
     });
     if (cpu) {
       const micros = ((cpu() - used) * 1e6) / figures.events;
-      rows.push({ what: `CPU, ${figures.name}`, figure: `${number(micros)} µs an event, all threads`, limit: "" });
+      rows.push({ what: `CPU, ${figures.name}`, figure: `${number(micros)} µs an event, all threads`, limit: `of which verification ${number(verify)} µs, measured alone` });
     }
     if (paid) {
       // Three events a job, at list price.
@@ -128,15 +129,20 @@ async function filled(events, host) {
   return folder;
 }
 
+/** Work of the engine alone, timed. */
+async function timed(work, quick, ...more) {
+  const [figures] = await generate("engine", "--work", work, ...more, "--events", quick ? "50" : "3000");
+  return figures;
+}
+
 /** (e) Instructions of the engine, counted by valgrind, where it is. */
 export async function engine({ quick }) {
   const rows = [];
-  const timed = async (...args) => (await generate("engine", ...args, "--events", quick ? "50" : "3000"))[0];
   for (const filters of quick ? [1, 100] : [1, 100, 1000, 100_000]) {
-    const figures = await timed("--work", "match", "--filters", String(filters));
+    const figures = await timed("match", quick, "--filters", String(filters));
     rows.push({ what: `live, ${figures.name}`, figure: `${number(figures["µs"])} µs, verified`, limit: "" });
   }
-  const accepted = await timed("--work", "accept");
+  const accepted = await timed("accept", quick);
   rows.push({ what: `the engine alone, ${accepted.name}`, figure: `${number(accepted["µs"])} µs, verified`, limit: "" });
   if (spawnSync("valgrind", ["--version"]).status !== 0) {
     return [...rows, { what: "instructions of the engine", figure: "not counted: valgrind is missing", limit: "" }];

@@ -19,7 +19,7 @@ const TOGETHER: usize = 64;
 /// How often the log is looked at, and from how many pages on it is moved; from where on nobody may read or write
 /// meanwhile.
 const MOVE_EVERY: Duration = Duration::from_millis(250);
-const MOVE_FROM: i64 = 4_000;
+const MOVE_FROM: i64 = 16_000;
 const MOVE_ALL_FROM: i64 = 250_000;
 
 /// Takes an answer, on a thread of the database's.

@@ -76,7 +76,7 @@ pub extern "C" fn group(from: u32, size: u32) -> u32 {
     let group: Vec<NewEvent> =
         EVENTS.with_borrow(|events| events.iter().skip(from as usize).take(size as usize).map(new).collect());
     let param = |param: &Param| match param {
-        Param::Text(text) => serde_json::Value::from(text.as_str()),
+        Param::Text(text) => serde_json::Value::from(&**text),
         Param::Integer(number) => serde_json::Value::from(*number),
     };
     let statement = |s: &Statement| (s.sql.to_string(), s.params.iter().map(param).collect::<Vec<_>>());

@@ -78,8 +78,8 @@ test("npm start says which setting does not parse", async () => {
 });
 
 test("npm run native builds a program that makes its settings, serves the HUD and the example's job", async () => {
-  const built = npm(["run", "native"]);
-  assert.equal(built.status, 0, built.stdout + built.stderr);
+  const made = npm(["run", "native"]);
+  assert.equal(made.status, 0, made.stdout + made.stderr);
   const program = built("release");
   const folder = mkdtempSync(join(tmpdir(), "nexus-"));
   const settings = join(folder, "nexus.toml");

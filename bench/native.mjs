@@ -48,7 +48,7 @@ export async function start({ folder, vars = {} } = {}) {
 /** Makes the tables of a new store in a folder; its file. */
 export async function tables(folder) {
   const env = settings(folder, {});
-  execFileSync(PROGRAM, ["migrate"], { env: { ...process.env, ...env }, stdio: ["ignore", "ignore", "inherit"] });
+  execFileSync(PROGRAM, ["migrate"], { env, stdio: ["ignore", "ignore", "inherit"] });
   return env.STORAGE_PATH;
 }
 

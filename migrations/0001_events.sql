@@ -9,7 +9,7 @@
 CREATE TABLE events (
   seq        INTEGER PRIMARY KEY, -- only grows; orders the log
   id         TEXT    NOT NULL UNIQUE,
-  tie       INTEGER NOT NULL,    -- the first 60 bits of the id: orders events of one second (NIP-01)
+  tie        INTEGER NOT NULL,    -- the first 60 bits of the id: orders events of one second (NIP-01)
   pubkey     TEXT    NOT NULL,
   kind       INTEGER NOT NULL,
   shelf      INTEGER NOT NULL,
@@ -36,7 +36,7 @@ CREATE TABLE tags (
   tag        TEXT    NOT NULL,    -- letter and value
   shelf      INTEGER NOT NULL,
   created_at INTEGER NOT NULL,
-  tie       INTEGER NOT NULL,
+  tie        INTEGER NOT NULL,
   seq        INTEGER NOT NULL,
   expires_at INTEGER,
   PRIMARY KEY (tag, shelf, created_at DESC, tie, seq)

@@ -45,7 +45,7 @@ type Current = Arc<RwLock<Arc<Config>>>;
 
 /// Serves until a signal ends it; on SIGHUP `reload` reads the settings again.
 pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<String>>) -> Result<(), Failed> {
-    let tls = secured(settings)?;
+    let tls = tls::acceptor(settings)?;
     let forwarded = settings.forwarded_header.as_deref().map(HeaderName::try_from).transpose()?;
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
     let database = Database::open(&settings.path, cores.min(READERS))?;
@@ -142,8 +142,8 @@ async fn listen(
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hang_up.recv() => match again(&reload) {
-                Ok((settings, secured)) => {
-                    tls = secured;
+                Ok((settings, acceptor)) => {
+                    tls = acceptor;
                     if let Ok(mut config) = current.write() {
                         *config = Arc::new(settings.config.clone());
                     }
@@ -162,13 +162,8 @@ async fn listen(
 /// The settings of now, with the files they name; or what is wrong with them.
 fn again(reload: &impl Fn() -> Result<Settings, Vec<String>>) -> Result<(Settings, Option<TlsAcceptor>), String> {
     let settings = reload().map_err(|wrong| wrong.join("; "))?;
-    let tls = secured(&settings).map_err(|error| error.to_string())?;
-    Ok((settings, tls))
-}
-
-/// What connections agree on TLS by, if the settings want it.
-fn secured(settings: &Settings) -> Result<Option<TlsAcceptor>, Failed> {
-    settings.tls.as_ref().map(|(cert, key)| tls::acceptor(cert, key)).transpose()
+    let acceptor = tls::acceptor(&settings).map_err(|error| error.to_string())?;
+    Ok((settings, acceptor))
 }
 
 /// A socket that another thread's event loop can take over.

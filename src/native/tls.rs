@@ -9,9 +9,12 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::Failed;
+use super::env::Settings;
 
-/// Makes what TLS connections are accepted with from PEM files: a certificate with its chain, and its key.
-pub fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor, Failed> {
+/// Makes what TLS connections are accepted with from the PEM files that the settings name, if they do: a
+/// certificate with its chain, and its key.
+pub fn acceptor(settings: &Settings) -> Result<Option<TlsAcceptor>, Failed> {
+    let Some((cert, key)) = &settings.tls else { return Ok(None) };
     let of = |path: &Path, what: &str, error: &dyn std::fmt::Display| format!("{}: {what}: {error}", path.display());
     let chain: Result<Vec<CertificateDer<'static>>, _> =
         CertificateDer::pem_file_iter(cert).and_then(Iterator::collect);
@@ -22,5 +25,5 @@ pub fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor, Failed> {
         .with_single_cert(chain, private)
         .map_err(|error| of(key, "does not belong to the certificate", &error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }

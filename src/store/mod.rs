@@ -55,8 +55,13 @@ fn integer(number: u64) -> Param {
 
 /// Anything that JSON holds as a parameter, to be read with `json_each`.
 fn json(value: &impl Serialize) -> Param {
+    Param::Text(json_text(value).into())
+}
+
+/// The same as a text.
+fn json_text(value: &impl Serialize) -> String {
     // Plain structs of strings and numbers into memory: serialization cannot fail.
-    Param::Text(serde_json::to_string(value).unwrap_or_default().into())
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// What is added to a kind to make its private shelf.

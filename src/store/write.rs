@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::counts::{Flush, Totals, decode_totals};
 use super::group::{self, Of, Shape};
 use super::item::{Item, item};
-use super::{Param, Rows, Statement, StoreError, json};
+use super::{Param, Rows, Statement, StoreError, json, json_text};
 use crate::market::Part;
 use crate::nostr::deletion::Target;
 use crate::nostr::{Event, EventId, PublicKey};
@@ -139,8 +139,7 @@ fn list(events: &[(usize, &NewEvent)], mut show: impl FnMut(&Item)) -> (Param, P
         let item = item(new, *n, texts.len() + 1);
         show(&item);
         items.push(if items.is_empty() { '[' } else { ',' });
-        // A plain struct of strings and numbers into memory: serialization cannot fail.
-        items.push_str(&serde_json::to_string(&item).unwrap_or_default());
+        items.push_str(&json_text(&item));
         texts.push_str(&new.text);
     }
     items.push_str(if events.is_empty() { "[]" } else { "]" });

@@ -114,8 +114,12 @@ test("TLS from files; without TLS nothing is understood there", async () => {
 });
 
 test("SIGHUP reads the TLS files again; what is connected stays", async (t) => {
-  const [cert, key] = ["cert.pem", "key.pem"].map((name) => join(folder(t), name));
-  const place = (pair) => [cert, key].forEach((file, at) => copyFileSync(`${TLS}/${pair}${["cert", "key"][at]}.pem`, file));
+  const here = folder(t);
+  const [cert, key] = [join(here, "cert.pem"), join(here, "key.pem")];
+  const place = (pair) => {
+    copyFileSync(`${TLS}/${pair}cert.pem`, cert);
+    copyFileSync(`${TLS}/${pair}key.pem`, key);
+  };
   place("");
   const relay = await open({ vars: { TLS_CERT: cert, TLS_KEY: key } });
   const url = relay.ws.replace("ws://127.0.0.1", "wss://localhost");

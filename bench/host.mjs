@@ -4,12 +4,13 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Miniflare } from "miniflare";
+import { Miniflare, convertV4MiniflareOptions as options } from "miniflare";
+import { readConfig } from "../scripts/config.mjs";
 import { migrate } from "../scripts/migrate.mjs";
 import { ROOT } from "../scripts/run.mjs";
 import { PROBE } from "./build.mjs";
 
-const DATE = "2026-04-20";
+const { compatibility_date: DATE } = await readConfig();
 export const RELAY_URL = "wss://nexus.example";
 const socket = () => [{ host: "127.0.0.1", port: 0 }];
 
@@ -46,7 +47,7 @@ export async function start({ folder, vars = {}, probe = false } = {}) {
     durableObjects: { ECHO: { className: "Echo", useSQLite: true } },
     unsafeDirectSockets: socket(),
   };
-  const miniflare = new Miniflare({ host: "127.0.0.1", port: 0, defaultPersistRoot: persist, workers: probe ? [relay, limits] : [relay] });
+  const miniflare = new Miniflare(options({ host: "127.0.0.1", port: 0, resourcePersistencePath: persist, workers: probe ? [relay, limits] : [relay] }));
   await miniflare.ready;
   for (const name of probe ? ["nexus", "probe"] : ["nexus"]) await migrate(await miniflare.getD1Database("DB", name));
   const pid = children().find((child) => !before.has(child));

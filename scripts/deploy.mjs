@@ -1,72 +1,131 @@
 // `npm run deploy`: puts the relay on your Cloudflare account.
-//
-//   npm run deploy -- --url wss://relay.example.com   the first time, or to change the address
-//   npm run deploy                                    afterwards
-//   npm run deploy -- --dry-run                       builds and checks, touches no account
-import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { ROOT, bin, fail, read, run, say } from "./run.mjs";
+import { createInterface } from "node:readline/promises";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { bin, fail, run, say, tryRun } from "./run.mjs";
 import { build, checkSize } from "./build.mjs";
+import { OVERRIDE, configArguments, database, keep, readConfig } from "./config.mjs";
+import { QUESTION, difference } from "./schema.mjs";
 import { setup } from "./setup.mjs";
 
-const FILE = join(ROOT, "wrangler.toml");
+const HELP = `npm run deploy -- [options]
+  --url URL   the wss:// address of the relay: the first time, or to change it
+  --yes       overwrite a Worker of this name that has another address, without asking
+  --dry-run   build and check, touch no account`;
+const OPTIONS = { url: { type: "string" }, yes: { type: "boolean" }, "dry-run": { type: "boolean" }, help: { type: "boolean" } };
 const NO_DATABASE = "00000000-0000-0000-0000-000000000000";
 const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
 
-const args = process.argv.slice(2);
-const dryRun = args.includes("--dry-run");
-const urlAt = args.indexOf("--url");
-const url = urlAt < 0 ? undefined : args[urlAt + 1];
-
-/** The value of a key in wrangler.toml. */
-function setting(key) {
-  return readFileSync(FILE, "utf8").match(new RegExp(`^${key} = "([^"]*)"`, "m"))?.[1];
-}
-
-function change(key, value) {
-  const text = readFileSync(FILE, "utf8");
-  writeFileSync(FILE, text.replace(new RegExp(`^(${key} = )"[^"]*"`, "m"), `$1"${value}"`));
-  say(`wrangler.toml: ${key} = "${value}"`);
-}
-
-function address() {
-  if (url !== undefined) {
-    if (!/^wss:\/\/[^\s/]+/.test(url ?? "")) fail(`--url takes the wss:// address of the relay, not ${JSON.stringify(url)}`);
-    change("RELAY_URL", url);
+/** The options, or the end of the script where there is one it does not know. */
+function options(args) {
+  try {
+    const { values } = parseArgs({ args, options: OPTIONS });
+    if (values.url !== undefined && !/^wss:\/\/[^\s/]+/.test(values.url)) throw new Error(`--url takes the wss:// address of the relay, not "${values.url}"`);
+    return values;
+  } catch (error) {
+    return fail(`${error.message}\n${HELP}`);
   }
-  if (!setting("RELAY_URL")) {
+}
+
+/** Wrangler on the operator's account: its output, or why it failed. */
+const account = (...args) => tryRun(bin("wrangler"), args);
+
+/**
+ * The RELAY_URL of the Worker of this name that is deployed; `absent` when there is none, `unknown` is why it could not be
+ * read. `wrangler` runs it.
+ */
+export function deployed(wrangler, name) {
+  const status = wrangler("deployments", "status", "--name", name, "--json");
+  if (status.output === undefined) {
+    return /code: 10007|has no deployments/.test(status.failed) ? { absent: true } : { unknown: status.failed };
+  }
+  try {
+    const [version] = JSON.parse(status.output).versions.sort((a, b) => b.percentage - a.percentage);
+    const view = wrangler("versions", "view", version.version_id, "--name", name, "--json");
+    if (view.output === undefined) return { unknown: view.failed };
+    return { url: JSON.parse(view.output).resources.bindings.find((binding) => binding.name === "RELAY_URL")?.text ?? "" };
+  } catch (error) {
+    return { unknown: `wrangler's answer was not understood: ${error.message}` };
+  }
+}
+
+/** The question to ask before a Worker is overwritten, or null. */
+export function question({ absent, unknown, url: there }, name, url) {
+  if (absent || there === url) return null;
+  if (unknown !== undefined) return `What the Worker ${name} is now could not be read (${unknown.split("\n")[0]}). Overwrite it, if it is there?`;
+  const other = there ? `serves ${there}` : "has no RELAY_URL: it may not be a relay";
+  return `The Worker ${name} on your account ${other}. Overwrite it with a relay at ${url}?`;
+}
+
+/** Goes on when the answer is yes. */
+async function confirm(text) {
+  if (!process.stdin.isTTY) fail(`${text}\n  Nobody is here to answer: npm run deploy -- --yes`);
+  const terminal = createInterface({ input: process.stdin, output: process.stdout });
+  const answer = await terminal.question(`${text} [y/N] `);
+  terminal.close();
+  if (!/^y(es)?$/i.test(answer.trim())) fail("nothing was deployed");
+}
+
+/** Ends the script when the database's tables are of another version. `where` is --remote or --local, with a folder. */
+export async function checkSchema(wrangler, where, config, way) {
+  const { database_name: name } = database(config);
+  const { output, failed } = wrangler("d1", "execute", "DB", ...where, "--json", "--yes", "--command", QUESTION);
+  if (output === undefined) fail(`the tables of the D1 database ${name} could not be read: ${failed}`);
+  const differs = await difference(JSON.parse(output)[0].results);
+  if (differs !== null) fail(`the D1 database ${name} has the tables of another version (${differs}). It was not touched.\n${way(name)}`);
+}
+
+const WAY = (name) => `  Its events come into a new one like this:
+    npx wrangler d1 export ${name} --remote --output old.sql
+    nexus export --d1 old.sql > events.jsonl          (the native program: npm run native)
+    give [[d1_databases]] binding "DB" another database_name and no database_id in ${OVERRIDE}
+    npm run deploy
+    publish events.jsonl there with any client, under a key of LISTED_KEYS`;
+
+function makeDatabase(config) {
+  const { database_name: name, database_id: id } = database(config);
+  if (id !== NO_DATABASE) return undefined;
+  const { output: list, failed } = account("d1", "list", "--json");
+  if (list === undefined) fail(`the D1 databases could not be listed: ${failed}`);
+  const existing = JSON.parse(list).find((db) => db.name === name)?.uuid;
+  if (!existing) say(`creating the D1 database ${name}`);
+  const made = existing ?? account("d1", "create", name).output?.match(UUID)?.[0];
+  return made ?? fail(`the D1 database could not be created; try: npx wrangler d1 create ${name}, and put its id into ${OVERRIDE}`);
+}
+
+async function deploy() {
+  const { url: given, yes, "dry-run": dryRun, help } = options(process.argv.slice(2));
+  if (help) return console.log(HELP);
+  await setup();
+  await build();
+  checkSize();
+  if (dryRun) {
+    await run(bin("wrangler"), ["deploy", "--dry-run", "--outdir", "test-output/deploy", ...(await configArguments())]);
+    return say("a dry run: nothing was deployed");
+  }
+  if (account("whoami").output?.includes("You are logged in") !== true) {
+    fail("not logged in to Cloudflare. Run: npx wrangler login (or set CLOUDFLARE_API_TOKEN)");
+  }
+  const { name, vars } = await readConfig();
+  const url = given ?? vars.RELAY_URL;
+  if (!url) {
     fail(
       `The relay must know its address, because clients sign it when they authenticate.\n` +
-        `  npm run deploy -- --url wss://${setting("name")}.YOUR-SUBDOMAIN.workers.dev\n` +
+        `  npm run deploy -- --url wss://${name}.YOUR-SUBDOMAIN.workers.dev\n` +
         `  YOUR-SUBDOMAIN is shown in the Cloudflare dashboard under Workers & Pages; a custom domain works as well.`,
     );
   }
+  const doubt = yes ? null : question(deployed((...args) => account(...args), name), name, url);
+  if (doubt !== null) await confirm(doubt);
+  const id = makeDatabase(await readConfig());
+  await keep({ url: given, id });
+  if (given !== undefined || id !== undefined) say(`${OVERRIDE} has the address and the database's id`);
+  const config = await configArguments();
+  await checkSchema((...args) => account(...args, ...config), ["--remote"], await readConfig(), WAY);
+  await run(bin("wrangler"), ["d1", "migrations", "apply", "DB", "--remote", ...config], { env: { CI: "1" } });
+  await run(bin("wrangler"), ["deploy", ...config]);
+  const http = url.split(/[\s,]/)[0].replace(/^ws/, "http");
+  console.log(`\n  Deployed.\n\n  Relay   ${url}\n  HUD     ${http}\n  Health  ${http.replace(/\/$/, "")}/health\n`);
 }
 
-function database() {
-  if (setting("database_id") !== NO_DATABASE) return;
-  const name = setting("database_name");
-  const existing = JSON.parse(read(bin("wrangler"), "d1", "list", "--json") ?? "[]").find((db) => db.name === name)?.uuid;
-  if (!existing) say(`creating the D1 database ${name}`);
-  const id = existing ?? read(bin("wrangler"), "d1", "create", name)?.match(UUID)?.[0];
-  if (!id) fail(`the D1 database could not be created; try: npx wrangler d1 create ${name}, and put its id into wrangler.toml`);
-  change("database_id", id);
-}
-
-await setup();
-await build();
-checkSize();
-if (dryRun) {
-  await run(bin("wrangler"), ["deploy", "--dry-run", "--outdir", "test-output/deploy"]);
-  say("a dry run: nothing was deployed");
-} else {
-  if (read(bin("wrangler"), "whoami")?.includes("You are logged in") !== true) {
-    fail("not logged in to Cloudflare. Run: npx wrangler login (or set CLOUDFLARE_API_TOKEN)");
-  }
-  address();
-  database();
-  await run(bin("wrangler"), ["d1", "migrations", "apply", "DB", "--remote"], { env: { CI: "1" } });
-  await run(bin("wrangler"), ["deploy"]);
-  const http = setting("RELAY_URL").split(/[\s,]/)[0].replace(/^ws/, "http");
-  console.log(`\n  Deployed.\n\n  Relay   ${setting("RELAY_URL")}\n  HUD     ${http}\n  Health  ${http.replace(/\/$/, "")}/health\n`);
-}
+if (fileURLToPath(import.meta.url) === process.argv[1]) await deploy();

@@ -1,4 +1,5 @@
 // Running commands: what every script shares.
+import "./node.mjs";
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
@@ -21,6 +22,13 @@ export function say(message) {
 export function read(command, ...args) {
   const done = spawnSync(command, args, { cwd: ROOT, encoding: "utf8" });
   return done.status === 0 ? done.stdout.trim() : null;
+}
+
+/** The trimmed `output` of a command, or why it `failed`. */
+export function tryRun(command, args) {
+  const done = spawnSync(command, args, { cwd: ROOT, encoding: "utf8", maxBuffer: 1 << 28 });
+  if (done.status === 0) return { output: done.stdout.trim() };
+  return { failed: done.error?.message ?? (`${done.stderr}${done.stdout}`.trim() || `exit status ${done.status}`) };
 }
 
 /** Runs a command with its output on the terminal; `mend` says what to do when it fails. */

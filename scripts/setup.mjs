@@ -3,16 +3,15 @@
 // there, the whole takes a second.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { CACHE } from "./node.mjs";
 import { ROOT, fail, fingerprint, once, read, run, say } from "./run.mjs";
 
 // worker-build is of the release of the `worker` crate, the CLI of the locked wasm-bindgen.
 const TOOLS = { "worker-build": "0.8.7", "wasm-bindgen-cli": "0.2.129" };
 const TOOLCHAIN = "1.95.0"; // rust-toolchain.toml
 const CHROMIUM = "/usr/bin/chromium";
-const CACHE = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "nexus-relay", "tools");
 
 /** The path of a program built by setup. */
 export function tool(crate, program = crate) {
@@ -131,8 +130,6 @@ async function builtTools() {
 }
 
 export async function setup() {
-  const major = Number(process.versions.node.split(".")[0]);
-  if (major < 20) fail(`Node ${process.version} is too old; install Node 20 or newer.`);
   await npmPackages();
   await rust();
   await compilers();

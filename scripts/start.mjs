@@ -1,8 +1,10 @@
 // `npm start`: sets up, builds, migrates the local D1 and serves the relay. Arguments after `--` go to
 // `wrangler dev`.
 import { spawn } from "node:child_process";
-import { ROOT, bin, fail, run, say } from "./run.mjs";
+import { ROOT, bin, fail, run, say, tryRun } from "./run.mjs";
 import { build } from "./build.mjs";
+import { configArguments, readConfig } from "./config.mjs";
+import { checkSchema } from "./deploy.mjs";
 import { setup } from "./setup.mjs";
 
 const args = process.argv.slice(2);
@@ -29,8 +31,12 @@ await build();
 const port = option("port") ?? "8787";
 const host = option("ip") ?? "127.0.0.1";
 const persist = option("persist-to") ? ["--persist-to", option("persist-to")] : [];
+const config = await configArguments();
+await checkSchema((...args) => tryRun(bin("wrangler"), [...args, ...config]), ["--local", ...persist], await readConfig(), () =>
+  `  Keep its events with \`npx wrangler d1 export DB --local\`, and start with another folder: npm start -- --persist-to ./data`,
+);
 say("applying migrations to the local D1");
-await run(bin("wrangler"), ["d1", "migrations", "apply", "DB", "--local", ...persist], { env: { CI: "1" } });
+await run(bin("wrangler"), ["d1", "migrations", "apply", "DB", "--local", ...persist, ...config], { env: { CI: "1" } });
 
 // The relay compares the host and port of an AUTH event with these names.
 const names = [...new Set([host, "127.0.0.1", "localhost"])].map((name) => `ws://${name}:${port}`).join(" ");
@@ -39,7 +45,7 @@ const own = args.some((arg) => arg.startsWith("RELAY_URL:")) ? [] : ["--var", `R
 say("starting the relay (wrangler dev)");
 const child = spawn(
   bin("wrangler"),
-  ["dev", ...given("port", ["--port", port]), ...given("ip", ["--ip", host]), "--show-interactive-dev-session=false", ...own, ...args],
+  ["dev", ...config, ...given("port", ["--port", port]), ...given("ip", ["--ip", host]), "--show-interactive-dev-session=false", ...own, ...args],
   { cwd: ROOT, stdio: "inherit" },
 );
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => child.kill(signal));

@@ -82,6 +82,7 @@ const STEPS = [
   ["the market: a day of 20,000 jobs, and jobs in every order", () => cargo("test", "--locked", "--test", "market")],
   ["costs on a D1 of 100,000 events", () => cargo("test", "--locked", "--test", "costs")],
   ["the Worker's size", checkSize],
+  ["what the scripts decide", () => nodeTests("tests/scripts", { serial: true })],
   ["the Worker on Miniflare", worker],
   ["the native program", native],
   ["the metrics by promtool", metrics],

@@ -1,7 +1,7 @@
 // Miniflare's D1 over a pipe: reads one JSON line [{sql, params}, …], runs it as one batch and writes
 // one JSON line {rows} or {error}. `meta` in the answer is D1's own count of rows read and written.
 import { createInterface } from "node:readline";
-import { Miniflare } from "miniflare";
+import { Miniflare, convertV4MiniflareOptions as options } from "miniflare";
 import { migrate } from "../../scripts/migrate.mjs";
 
 // The batch is made inside the Worker: over Miniflare's proxy each prepare() and bind() is a round trip.
@@ -19,7 +19,7 @@ const script = `export default {
     }
   },
 }`;
-const miniflare = new Miniflare({ modules: true, script, d1Databases: { DB: "nexus" } });
+const miniflare = new Miniflare(options({ modules: true, script, d1Databases: { DB: "nexus" } }));
 const db = await miniflare.getD1Database("DB");
 await migrate(db);
 

@@ -1,14 +1,12 @@
 // The log: one JSON object a line, with the connection or the request it is about.
 import assert from "node:assert/strict";
-import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { agent, startRelay } from "../support/relay.mjs";
 
 /** A relay whose log is kept, line by line. */
 async function logged(options) {
   const lines = [];
-  const keep = (stream) => createInterface({ input: stream }).on("line", (line) => lines.push(line));
-  const relay = await startRelay({ ...options, handleRuntimeStdio: (out, err) => [out, err].forEach(keep) });
+  const relay = await startRelay({ ...options, handleStructuredLogs: ({ message }) => lines.push(message) });
   const about = (what) => lines.map((line) => JSON.parse(line)).filter((line) => line.what === what);
   return Object.assign(relay, { lines, about });
 }

@@ -1,0 +1,42 @@
+// Which tables are taken for those of this version.
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { Miniflare, convertV4MiniflareOptions as options } from "miniflare";
+import { migrate } from "../../scripts/migrate.mjs";
+import { QUESTION, difference } from "../../scripts/schema.mjs";
+
+test("a D1 is known with its tables and without any, and each change to them is named", async () => {
+  const miniflare = new Miniflare(options({ modules: true, script: "export default {}", d1Databases: { DB: "nexus" } }));
+  const db = await miniflare.getD1Database("DB");
+  const differs = async () => difference((await db.prepare(QUESTION).all()).results);
+  assert.equal(await differs(), null);
+  await migrate(db);
+  assert.equal(await differs(), null);
+  await db.prepare("ALTER TABLE jobs ADD COLUMN more").run();
+  assert.equal(await differs(), "different: jobs");
+  await db.prepare("DROP INDEX events_by_kind").run();
+  assert.equal(await differs(), "different: jobs; missing: events_by_kind");
+  await db.prepare("CREATE TABLE more (id)").run();
+  assert.equal(await differs(), "different: jobs; missing: events_by_kind; not known here: more");
+  await miniflare.dispose();
+});
+
+test("a database between two migrations is known", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "nexus-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, "0001.sql"), "CREATE TABLE one (id); -- the first\n");
+  writeFileSync(join(folder, "0002.sql"), "CREATE TABLE two (\n  id -- a number\n);\n");
+  const { DatabaseSync } = await import("node:sqlite");
+  const db = new DatabaseSync(":memory:");
+  const differs = () => difference(db.prepare(QUESTION).all(), folder);
+  db.exec("CREATE TABLE one (id)");
+  assert.equal(await differs(), null);
+  db.exec("CREATE TABLE two (id)");
+  assert.equal(await differs(), null);
+  db.exec("DROP TABLE one");
+  assert.equal(await differs(), "missing: one");
+  db.close();
+});

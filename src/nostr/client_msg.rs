@@ -1,6 +1,11 @@
-//! Messages from client to relay (NIP-01, NIP-42). Every frame becomes a message or a [`Refusal`]
-//! that says how to answer it.
+//! Messages from client to relay (NIP-01, NIP-42, NIP-45). Every frame becomes a message or a [`Refusal`]
+//! that says how to answer it: under the id of the event, subscription or query it is about, wherever it has one.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::relay_msg::{Prefix, Reason};
@@ -31,47 +36,49 @@ pub enum ClientMessage {
     Auth(Box<Event>),
 }
 
-/// What to answer to a frame that was not understood.
+/// What to answer to a frame that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// `OK false` under the id the event claimed.
+    /// `OK false` under the id the event claims.
     Ok(String, Reason),
-    /// CLOSED for the subscription that was asked for.
+    /// CLOSED for a REQ or CLOSE; a subscription of that id ends.
     Closed(String, Reason),
+    /// CLOSED for a COUNT; a subscription of that id goes on (NIP-45).
+    Uncounted(String, Reason),
+    /// NEG-ERR for a reconciliation that was to begin or go on (NIP-77).
+    NegErr(String, Reason),
     /// NOTICE, as there is nothing to address an answer to.
     Notice(Reason),
 }
 
-/// Longest id or subscription that is repeated in an answer, in bytes: an answer must not be an
-/// amplifier.
-const MAX_ECHO: usize = 256;
-
 impl ClientMessage {
     /// Parses one text frame.
     pub fn parse(frame: &str) -> Result<Self, Refusal> {
-        let invalid = |text: &str| Refusal::Notice(Reason::new(Prefix::Invalid, text));
-        let parts: Vec<&RawValue> = serde_json::from_str(frame)
-            .map_err(|e| invalid(&format!("message must be a JSON array: {}", event::describe(&e))))?;
-        let mut parts = parts.into_iter().map(RawValue::get);
-        let verb: String = parts
-            .next()
-            .and_then(|verb| serde_json::from_str(verb).ok())
-            .ok_or_else(|| invalid("message must begin with its type, a string"))?;
-        let rest: Vec<&str> = parts.collect();
+        let Elements { verb, rest, whole } = Elements::of(frame);
+        let subject = || Subject::of(&verb, &rest);
+        let refuse = |reason: Reason| subject().refuse(reason);
+        let invalid = |text: &str| refuse(Reason::new(Prefix::Invalid, text));
+        whole.map_err(refuse)?;
         match (verb.as_str(), rest.as_slice()) {
-            ("EVENT", [json]) => signed(json).map(Self::Event),
-            ("AUTH", [json]) => signed(json).map(Self::Auth),
+            ("EVENT", [json]) => Event::parse(json).map(Box::new).map(Self::Event).map_err(refuse),
+            ("AUTH", [json]) => Event::parse(json).map(Box::new).map(Self::Auth).map_err(refuse),
             ("REQ", [id, filters @ ..]) => {
-                question(id, filters).map(|(subscription, filters)| Self::Req { subscription, filters })
+                let (subscription, filters) = question(id, filters).map_err(refuse)?;
+                Ok(Self::Req { subscription, filters })
             }
             ("COUNT", [id, filters @ ..]) => {
-                question(id, filters).map(|(query, filters)| Self::Count { query, filters })
+                let (query, filters) = question(id, filters).map_err(refuse)?;
+                Ok(Self::Count { query, filters })
             }
-            ("CLOSE", [subscription]) => parse_subscription(subscription).map(Self::Close),
+            ("CLOSE", [id]) => subscription_id(id).map(Self::Close).map_err(refuse),
             ("EVENT" | "AUTH", _) => Err(invalid(&format!("{verb} takes one event"))),
-            ("REQ" | "COUNT", []) => Err(invalid(&format!("{verb} takes an id and one or more filters"))),
+            ("REQ" | "COUNT", _) => Err(invalid(&format!("{verb} takes an id and one or more filters"))),
             ("CLOSE", _) => Err(invalid("CLOSE takes one subscription id")),
-            _ => Err(Refusal::Notice(Reason::new(
+            ("NEG-OPEN" | "NEG-MSG", _) => {
+                // The NIP has two codes; this is the one for what the relay will not do.
+                Err(refuse(Reason::new(Prefix::Blocked, "this relay does not do negentropy (NIP-77); use REQ")))
+            }
+            _ => Err(refuse(Reason::new(
                 Prefix::Unsupported,
                 format!("message type {:?}", verb.chars().take(32).collect::<String>()),
             ))),
@@ -81,59 +88,106 @@ impl ClientMessage {
 
 /// To whom a frame that is refused unread has to be answered, as far as a look at it tells.
 pub fn refuse(frame: &str, reason: Reason) -> Refusal {
-    let parts: Vec<&RawValue> = serde_json::from_str(frame).unwrap_or_default();
-    let mut parts = parts.into_iter().map(RawValue::get);
-    let verb = parts.next().and_then(|verb| serde_json::from_str::<String>(verb).ok());
-    let subject = parts.next();
-    match (verb.as_deref(), subject) {
-        (Some("EVENT" | "AUTH"), Some(json)) => match claimed_id(json) {
-            Some(id) => Refusal::Ok(id, reason),
-            None => Refusal::Notice(reason),
-        },
-        (Some("REQ" | "COUNT"), Some(json)) => match serde_json::from_str::<String>(json) {
-            Ok(id) if id.len() <= MAX_ECHO => Refusal::Closed(id, reason),
-            _ => Refusal::Notice(reason),
-        },
-        _ => Refusal::Notice(reason),
-    }
+    let Elements { verb, rest, .. } = Elements::of(frame);
+    Subject::of(&verb, &rest).refuse(reason)
 }
 
-fn signed(json: &str) -> Result<Box<Event>, Refusal> {
-    Event::parse(json).map(Box::new).map_err(|reason| match claimed_id(json) {
-        Some(id) => Refusal::Ok(id, reason),
-        None => Refusal::Notice(reason),
-    })
+/// A frame taken apart.
+struct Elements<'a> {
+    /// The first element; empty when it is no string.
+    verb: String,
+    /// The others as they were written, up to where the frame stops being JSON.
+    rest: Vec<&'a str>,
+    /// What is wrong with the frame as a whole.
+    whole: Result<(), Reason>,
 }
 
-/// The `id` of something that is not a well-formed event, if it has one to answer to.
-fn claimed_id(json: &str) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Claimed {
-        id: String,
-    }
-    let claimed: Claimed = serde_json::from_str(json).ok()?;
-    (claimed.id.len() <= MAX_ECHO).then_some(claimed.id)
-}
-
-fn parse_subscription(json: &str) -> Result<String, Refusal> {
-    serde_json::from_str::<String>(json)
-        .ok()
-        .filter(|id| !id.is_empty())
-        .ok_or_else(|| Refusal::Notice(Reason::new(Prefix::Invalid, "subscription id must be a non-empty string")))
-}
-
-fn question(id: &str, filters: &[&str]) -> Result<(String, Vec<Filter>), Refusal> {
-    let subscription = parse_subscription(id)?;
-    let refuse = |reason: Reason| {
-        if subscription.len() <= MAX_ECHO {
-            Refusal::Closed(subscription.clone(), reason)
-        } else {
-            Refusal::Notice(reason)
+impl<'a> Elements<'a> {
+    fn of(frame: &'a str) -> Self {
+        let mut elements = Vec::new();
+        let mut json = serde_json::Deserializer::from_str(frame);
+        let read = json.deserialize_seq(Collect(&mut elements)).and_then(|()| json.end());
+        let invalid = |text: String| Reason::new(Prefix::Invalid, text);
+        let mut whole = read.map_err(|e| invalid(format!("message must be a JSON array: {}", event::describe(&e))));
+        let mut rest = elements.into_iter().map(RawValue::get);
+        let verb: Option<String> = rest.next().and_then(|verb| serde_json::from_str(verb).ok());
+        if whole.is_ok() && verb.is_none() {
+            whole = Err(invalid("message must begin with its type, a string".to_owned()));
         }
-    };
-    if filters.is_empty() {
-        return Err(refuse(Reason::new(Prefix::Invalid, "one or more filters are needed")));
+        Self { verb: verb.unwrap_or_default(), rest: rest.collect(), whole }
     }
-    let filters = filters.iter().map(|json| Filter::parse(json)).collect::<Result<_, _>>().map_err(refuse)?;
-    Ok((subscription, filters))
+}
+
+/// Collects the elements of an array, and keeps what was read when a later one is broken.
+struct Collect<'v, 'a>(&'v mut Vec<&'a RawValue>);
+
+impl<'a> Visitor<'a> for Collect<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<(), A::Error> {
+        while let Some(element) = elements.next_element()? {
+            self.0.push(element);
+        }
+        Ok(())
+    }
+}
+
+/// What a frame is about: whom an answer to it has to name.
+enum Subject {
+    Event(String),
+    Subscription(String),
+    Query(String),
+    Reconciliation(String),
+    Unknown,
+}
+
+impl Subject {
+    fn of(verb: &str, rest: &[&str]) -> Self {
+        let event = || rest.iter().find_map(|json| claimed_id(json));
+        let id = || rest.first().and_then(|json| serde_json::from_str::<String>(json).ok());
+        let found = match verb {
+            "EVENT" | "AUTH" => event().map(Self::Event),
+            "REQ" | "CLOSE" => id().map(Self::Subscription),
+            "COUNT" => id().map(Self::Query),
+            "NEG-OPEN" | "NEG-MSG" => id().map(Self::Reconciliation),
+            _ => None,
+        };
+        found.unwrap_or(Self::Unknown)
+    }
+
+    fn refuse(self, reason: Reason) -> Refusal {
+        match self {
+            Self::Event(id) => Refusal::Ok(id, reason),
+            Self::Subscription(id) => Refusal::Closed(id, reason),
+            Self::Query(id) => Refusal::Uncounted(id, reason),
+            Self::Reconciliation(id) => Refusal::NegErr(id, reason),
+            Self::Unknown => Refusal::Notice(reason),
+        }
+    }
+}
+
+/// The `id` of something that may be no well-formed event, if it has one to answer to. Of two the last counts,
+/// as it does in JavaScript.
+fn claimed_id(json: &str) -> Option<String> {
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
+    serde_json::from_str(members.get("id")?.get()).ok()
+}
+
+fn subscription_id(json: &str) -> Result<String, Reason> {
+    let id: Option<String> = serde_json::from_str(json).ok();
+    id.filter(|id| !id.is_empty())
+        .ok_or_else(|| Reason::new(Prefix::Invalid, "subscription id must be a non-empty string"))
+}
+
+fn question(id: &str, filters: &[&str]) -> Result<(String, Vec<Filter>), Reason> {
+    let id = subscription_id(id)?;
+    if filters.is_empty() {
+        return Err(Reason::new(Prefix::Invalid, "one or more filters are needed"));
+    }
+    let filters = filters.iter().map(|json| Filter::parse(json)).collect::<Result<_, _>>()?;
+    Ok((id, filters))
 }

@@ -1,7 +1,8 @@
 //! Deletion requests (NIP-09) and requests to vanish (NIP-62): what they are about.
 
 use super::auth::Authority;
-use super::{Event, EventId, PublicKey, kind};
+use super::relay_msg::{Prefix, Reason};
+use super::{Event, EventId, PublicKey, kind, tag};
 
 /// Something that shall be gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,15 +21,27 @@ pub enum Target {
 }
 
 /// What `event` asks its author's key to be rid of; `relays` are the names we answer to. Addresses of
-/// other authors and requests to vanish from other relays are not for us and left out.
-pub fn targets(event: &Event, relays: &[Authority]) -> Vec<Target> {
+/// other authors and requests to vanish from other relays are not for us and left out. An error is a target
+/// that is not spelled as events spell it: nothing would be deleted, and nobody would say so.
+pub fn targets(event: &Event, relays: &[Authority]) -> Result<Vec<Target>, Reason> {
+    let misspelled = |what: &str| Reason::new(Prefix::Invalid, what);
     match event.kind {
         kind::DELETION => {
-            let events = event.tag_values("e").filter_map(EventId::parse).map(Target::Event);
-            events.chain(event.tag_values("a").filter_map(|text| address(text, &event.pubkey))).collect()
+            let mut targets = Vec::new();
+            for text in event.tag_values("e") {
+                let id = EventId::parse(text);
+                targets.push(Target::Event(id.ok_or_else(|| misspelled("e tag must be 64 lower-case hex digits"))?));
+            }
+            for text in event.tag_values("a") {
+                let (key, target) = address(text).ok_or_else(|| {
+                    misspelled("a tag must be <kind>:<key>:<d>, the kind in digits, the key in lower-case hex")
+                })?;
+                targets.extend((key == event.pubkey).then_some(target));
+            }
+            Ok(targets)
         }
-        kind::VANISH if names_us(event, relays) => vec![Target::Everything],
-        _ => Vec::new(),
+        kind::VANISH if names_us(event, relays) => Ok(vec![Target::Everything]),
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -39,8 +52,9 @@ pub fn names_us(event: &Event, relays: &[Authority]) -> bool {
         .any(|name| name == "ALL_RELAYS" || Authority::of(name).is_some_and(|authority| relays.contains(&authority)))
 }
 
-fn address(text: &str, author: &PublicKey) -> Option<Target> {
+/// Whose coordinates they are, and what is there.
+fn address(text: &str) -> Option<(PublicKey, Target)> {
     let mut parts = text.splitn(3, ':');
     let (kind, key, d) = (parts.next()?, parts.next()?, parts.next()?);
-    (PublicKey::parse(key)? == *author).then_some(Target::Address { kind: kind.parse().ok()?, d: d.to_owned() })
+    Some((PublicKey::parse(key)?, Target::Address { kind: tag::number(kind)?, d: d.to_owned() }))
 }

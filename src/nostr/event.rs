@@ -1,10 +1,13 @@
 //! Events: parsing, the id, the signature, the one text form they are kept and sent in (NIP-01).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::relay_msg::{Prefix, Reason};
-use super::{EventId, KindClass, PublicKey, Signature, Tag, kind};
+use super::{EventId, KindClass, PublicKey, Signature, Tag, kind, tag};
 
 /// A signed event. Parsing checks its form alone; [`verify`](Event::verify) checks id and signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,12 +94,13 @@ impl Event {
         (self.created_at, other.id) > (other.created_at, self.id)
     }
 
-    /// The second it expires at (NIP-40); an `expiration` tag that is no Unix time is an error.
+    /// The second it expires at (NIP-40); an `expiration` tag that is no Unix time, or not written as
+    /// [`tag::number`] reads it, is an error.
     pub fn expiration(&self) -> Result<Option<u64>, Reason> {
         let Some(tag) = self.tags.iter().find(|tag| tag.name() == "expiration") else { return Ok(None) };
-        match tag.value().map(str::parse) {
-            Some(Ok(at)) => Ok(Some(at)),
-            _ => Err(Reason::new(Prefix::Invalid, "expiration tag must be a Unix time in seconds")),
+        match tag.value().and_then(tag::number) {
+            Some(at) => Ok(Some(at)),
+            None => Err(Reason::new(Prefix::Invalid, "expiration tag must be a Unix time in seconds, digits alone")),
         }
     }
 
@@ -113,7 +117,7 @@ impl Event {
     /// The difficulty its `nonce` tag commits to (NIP-13).
     pub fn committed_difficulty(&self) -> Option<u32> {
         let nonce = self.tags.iter().find(|tag| tag.name() == "nonce")?;
-        nonce.element(2)?.parse().ok()
+        tag::number(nonce.element(2)?)
     }
 
     /// Values of the tags called `name`.
@@ -132,6 +136,22 @@ pub fn leading_zero_bits(bytes: &[u8]) -> u32 {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     let next = bytes.get(zeros).map_or(0, |byte| byte.leading_zeros());
     u32::try_from(zeros).unwrap_or(u32::MAX).saturating_mul(8).saturating_add(next)
+}
+
+/// Whether `json` is an object whose `tags` hold one called `-`, as a protected event's do (NIP-70); it need not
+/// be an event otherwise.
+pub fn embeds_protected(json: &str) -> bool {
+    fn parsed<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
+        serde_json::from_str(json).ok()
+    }
+    let protects = |tag: &&RawValue| {
+        let tag: Option<Vec<&RawValue>> = parsed(tag.get());
+        tag.and_then(|tag| parsed::<String>(tag.first()?.get())).is_some_and(|name| name == "-")
+    };
+    // Raw values, as nothing else is to be understood, however deep or odd it is.
+    let members: Option<BTreeMap<String, &RawValue>> = parsed(json);
+    let tags: Option<Vec<&RawValue>> = members.and_then(|members| parsed(members.get("tags")?.get()));
+    tags.is_some_and(|tags| tags.iter().any(protects))
 }
 
 fn hash(text: &str) -> EventId {

@@ -128,7 +128,10 @@ impl<'de> de::Visitor<'de> for FilterVisitor {
             let read = match key.as_str() {
                 "ids" => map.next_value().map(|v| filter.ids = Some(v)),
                 "authors" => map.next_value().map(|v| filter.authors = Some(v)),
-                "kinds" => map.next_value().map(|v| filter.kinds = Some(v)),
+                "kinds" => map.next_value().map(|asked: BTreeSet<u64>| {
+                    // No event has a kind above 65535; a question for one is served and matches nothing.
+                    filter.kinds = Some(asked.into_iter().filter_map(|kind| u16::try_from(kind).ok()).collect());
+                }),
                 "since" => map.next_value().map(|v| filter.since = Some(v)),
                 "until" => map.next_value().map(|v| filter.until = Some(v)),
                 "limit" => map.next_value().map(|v| filter.limit = Some(v)),

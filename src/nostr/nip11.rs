@@ -24,7 +24,8 @@ pub struct Document {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)] // the NIP's own names
 pub struct Limitation {
-    pub max_connections_per_ip: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections_per_ip: Option<u64>,
     pub max_unheard_bytes: u64,
     pub max_filters: u64,
     pub max_filter_values: u64,

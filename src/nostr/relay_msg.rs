@@ -153,6 +153,11 @@ pub fn closed(subscription: &str, reason: &Reason) -> String {
     frame(("CLOSED", subscription, reason.to_string()))
 }
 
+/// `["NEG-ERR", subscription, reason]` (NIP-77).
+pub fn neg_err(subscription: &str, reason: &Reason) -> String {
+    frame(("NEG-ERR", subscription, reason.to_string()))
+}
+
 /// `["NOTICE", "cancelled: job ID …"]`: to those who have answered a job whose customer has deleted
 /// the request (NIP-90, NIP-09).
 pub fn cancelled(job: &EventId) -> String {

@@ -4,7 +4,7 @@
 use super::conn::{MAX_INDEXED, MAX_REMEMBERED};
 use super::{ConnId, Relay};
 use crate::market::rules;
-use crate::nostr::{Event, Filter, KindClass, Prefix, Reason, deletion, gate, kind};
+use crate::nostr::{Event, Filter, KindClass, Prefix, Reason, deletion, event, gate, kind};
 use crate::store::MAX_INTEGER;
 
 impl Relay {
@@ -94,13 +94,10 @@ impl Relay {
                 _ => return Err(Reason::new(Prefix::AuthRequired, "this event may only be published by its author")),
             }
         }
-        let embedded = matches!(event.kind, kind::REPOST | kind::GENERIC_REPOST).then(|| Event::parse(&event.content));
-        match embedded {
-            Some(Ok(embedded)) if embedded.is_protected() => {
-                Err(Reason::new(Prefix::Blocked, "a repost must not embed a protected event"))
-            }
-            _ => Ok(()),
+        if matches!(event.kind, kind::REPOST | kind::GENERIC_REPOST) && event::embeds_protected(&event.content) {
+            return Err(Reason::new(Prefix::Blocked, "a repost must not embed a protected event"));
         }
+        Ok(())
     }
 
     /// Checks a REQ or COUNT.

@@ -297,7 +297,8 @@ impl Config {
             version: env!("CARGO_PKG_VERSION"),
             limitation: Limitation {
                 max_message_length: limits.max_message_length,
-                max_connections_per_ip: limits.max_connections_per_ip,
+                // Lifted with the rates.
+                max_connections_per_ip: self.quotas.as_ref().map(|_| limits.max_connections_per_ip),
                 max_unheard_bytes: limits.max_unheard_bytes,
                 max_filters: limits.max_filters,
                 max_filter_values: limits.max_filter_values,

@@ -233,6 +233,8 @@ impl Relay {
                 self.unsubscribe(conn, &subscription, out);
                 self.send(conn, relay_msg::closed(&subscription, &reason), out);
             }
+            Refusal::Uncounted(query, reason) => self.send(conn, relay_msg::closed(&query, &reason), out),
+            Refusal::NegErr(id, reason) => self.send(conn, relay_msg::neg_err(&id, &reason), out),
             Refusal::Notice(reason) => self.send(conn, relay_msg::notice(&reason), out),
         }
     }

@@ -56,7 +56,7 @@ impl Relay {
             if known {
                 return Ok(Admitted::Known);
             }
-            let deletes = deletion::targets(&event, &self.config.relays);
+            let deletes = deletion::targets(&event, &self.config.relays)?;
             let remember_until = self.config.retention.remember_until(&event);
             let text = event.to_json().into();
             let new = NewEvent { event, text, came_ms: now, expires_at, deletes, part, remember_until };

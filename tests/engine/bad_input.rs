@@ -31,20 +31,20 @@ fn messages() {
         ("{}", notice(&format!("{array}invalid type: map, expected a sequence"))),
         ("null", notice(&format!("{array}invalid type: null, expected a sequence"))),
         ("[\"EVENT\"", notice(&format!("{array}EOF while parsing a list"))),
-        ("[\"REQ\",\"s\",{}] x", notice(&format!("{array}trailing characters"))),
+        ("[\"REQ\",\"s\",{}] x", json!(["CLOSED", "s", format!("{array}trailing characters")])),
         ("[]", notice("invalid: message must begin with its type, a string")),
         ("[1]", notice("invalid: message must begin with its type, a string")),
         ("[\"event\",{}]", notice("unsupported: message type \"event\"")),
-        ("[\"NEG-OPEN\",\"s\",{}]", notice("unsupported: message type \"NEG-OPEN\"")),
+        ("[\"PING\"]", notice("unsupported: message type \"PING\"")),
         ("[\"EVENT\"]", notice("invalid: EVENT takes one event")),
         ("[\"EVENT\",{},{}]", notice("invalid: EVENT takes one event")),
         ("[\"AUTH\"]", notice("invalid: AUTH takes one event")),
         ("[\"AUTH\",\"challenge\"]", notice("invalid: event: must be an object")),
         ("[\"CLOSE\"]", notice("invalid: CLOSE takes one subscription id")),
-        ("[\"CLOSE\",\"a\",\"b\"]", notice("invalid: CLOSE takes one subscription id")),
+        ("[\"CLOSE\",\"a\",\"b\"]", json!(["CLOSED", "a", "invalid: CLOSE takes one subscription id"])),
         ("[\"CLOSE\",1]", notice("invalid: subscription id must be a non-empty string")),
         ("[\"REQ\"]", notice("invalid: REQ takes an id and one or more filters")),
-        ("[\"REQ\",\"\",{}]", notice("invalid: subscription id must be a non-empty string")),
+        ("[\"REQ\",\"\",{}]", json!(["CLOSED", "", "invalid: subscription id must be a non-empty string"])),
         ("[\"REQ\",null,{}]", notice("invalid: subscription id must be a non-empty string")),
         ("[\"REQ\",\"s\"]", json!(["CLOSED", "s", "invalid: one or more filters are needed"])),
     ];
@@ -74,15 +74,11 @@ fn filters() {
         ),
         (
             r#"{"kinds":[1.5]}"#.to_owned(),
-            "invalid: filter: \"kinds\": invalid type: floating point `1.5`, expected u16".to_owned(),
-        ),
-        (
-            r#"{"kinds":[65536]}"#.to_owned(),
-            "invalid: filter: \"kinds\": invalid value: integer `65536`, expected u16".to_owned(),
+            "invalid: filter: \"kinds\": invalid type: floating point `1.5`, expected u64".to_owned(),
         ),
         (
             r#"{"kinds":[-1]}"#.to_owned(),
-            "invalid: filter: \"kinds\": invalid value: integer `-1`, expected u16".to_owned(),
+            "invalid: filter: \"kinds\": invalid value: integer `-1`, expected u64".to_owned(),
         ),
         (format!(r#"{{"ids":["{}"]}}"#, hex.to_uppercase()), format!("invalid: filter: \"ids\": {must_be_hex}")),
         (r#"{"ids":["abcd"]}"#.to_owned(), format!("invalid: filter: \"ids\": {must_be_hex}")),
@@ -185,6 +181,95 @@ fn events() {
         (format!("[\"EVENT\",{surrogate}]"), json!(["OK", id, false, "invalid: event: unexpected end of hex escape"])),
         (format!("[\"EVENT\",{nul}]"), json!(["OK", id, false, "invalid: id is not the sha256 of the event"])),
     ]);
+}
+
+/// Whatever is wrong with a frame, the answer names the event, the subscription or the query it is about.
+#[test]
+fn every_refusal_names_its_subject() {
+    let event = serde_json::to_value(Author::new(1).note("hello")).unwrap();
+    let id = &event["id"];
+    let long = "s".repeat(300);
+    let ok = |text: &str| json!(["OK", id, false, text]);
+    let one_event = |verb: &str| format!("invalid: {verb} takes one event");
+    let broken = "invalid: message must be a JSON array: expected value";
+    for verb in ["EVENT", "AUTH"] {
+        answers(&[
+            (json!([verb, event, 0]).to_string(), ok(&one_event(verb))),
+            (json!([verb, "sub", event]).to_string(), ok(&one_event(verb))),
+            (json!([verb, event, event]).to_string(), ok(&one_event(verb))),
+            (format!("[\"{verb}\",{event},]"), ok("invalid: message must be a JSON array: trailing comma")),
+            (
+                format!("[\"{verb}\",{event},\"x"),
+                ok("invalid: message must be a JSON array: EOF while parsing a string"),
+            ),
+        ]);
+    }
+    let twice = event.to_string().replacen('{', "{\"id\":\"first\",", 1);
+    let not_an_object = "invalid: filter: invalid type: integer `0`, expected an object";
+    let non_empty = "invalid: subscription id must be a non-empty string";
+    let closed = |id: &str, text: &str| json!(["CLOSED", id, text]);
+    let negentropy = "blocked: this relay does not do negentropy (NIP-77); use REQ";
+    answers(&[
+        (format!("[\"EVENT\",{twice}]"), ok("invalid: event: must be 64 lower-case hex digits")),
+        ("[\"REQ\",\"s\",{}, bad]".to_owned(), closed("s", broken)),
+        (json!(["REQ", "s", 0]).to_string(), closed("s", not_an_object)),
+        (json!(["REQ", "", {}]).to_string(), closed("", non_empty)),
+        (json!(["REQ", ""]).to_string(), closed("", non_empty)),
+        (json!(["REQ", long, {}]).to_string(), closed(&long, "restricted: subscription id is over 64 characters")),
+        (json!(["REQ", long, 0]).to_string(), closed(&long, not_an_object)),
+        (json!(["COUNT", "q"]).to_string(), closed("q", "invalid: one or more filters are needed")),
+        (json!(["COUNT", "q", 0]).to_string(), closed("q", not_an_object)),
+        (json!(["COUNT", "", {}]).to_string(), closed("", non_empty)),
+        (json!(["COUNT", long, {}]).to_string(), closed(&long, "restricted: subscription id is over 64 characters")),
+        (json!(["CLOSE", "s", {}]).to_string(), closed("s", "invalid: CLOSE takes one subscription id")),
+        (json!(["CLOSE", ""]).to_string(), closed("", non_empty)),
+        (json!(["NEG-OPEN", "n", {}, "61"]).to_string(), json!(["NEG-ERR", "n", negentropy])),
+        (json!(["NEG-MSG", "n", "61"]).to_string(), json!(["NEG-ERR", "n", negentropy])),
+        (json!(["NEG-OPEN"]).to_string(), notice(negentropy)),
+    ]);
+}
+
+#[test]
+fn a_malformed_question_ends_what_it_is_about_and_nothing_else() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let mut n = 0;
+    // Whether the subscription `s` still receives after the frame.
+    let mut goes_on = |frame: &str| {
+        world.ask(conn, json!(["REQ", "s", {"limit": 0}]));
+        world.say_text(conn, frame);
+        world.settle();
+        world.take(conn);
+        n += 1;
+        world.ask(conn, json!(["EVENT", Author::new(1).note(&n.to_string())])).iter().any(|frame| frame[0] == "EVENT")
+    };
+    for frame in
+        [r#"["COUNT","s"]"#, r#"["COUNT","s",0]"#, r#"["COUNT","s",{},"#, r#"["NEG-OPEN","s"]"#, r#"["REQ","t",0]"#]
+    {
+        assert!(goes_on(frame), "{frame}");
+    }
+    for frame in [r#"["REQ","s"]"#, r#"["REQ","s",0]"#, r#"["REQ","s",{},"#, r#"["CLOSE","s",0]"#, r#"["CLOSE","s""#] {
+        assert!(!goes_on(frame), "{frame}");
+    }
+}
+
+/// NDK asks for kind 99999 as a sign of life.
+#[test]
+fn kinds_that_no_event_can_have_match_nothing() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let event = Author::new(1).note("x");
+    world.ask(conn, json!(["EVENT", event]));
+    let eose = json!(["EOSE", "s", ["finish"]]);
+    for kinds in [json!([99999]), json!([65536]), json!([u64::MAX])] {
+        let frames = world.ask(conn, json!(["REQ", "s", {"kinds": kinds}]));
+        assert_eq!(frames, std::slice::from_ref(&eose), "{kinds}");
+        let frames = world.ask(conn, json!(["REQ", "s", {"kinds": kinds, "limit": 0}]));
+        assert_eq!(frames.last().unwrap()[0], "EOSE", "{kinds}");
+        assert_eq!(world.ask(conn, json!(["COUNT", "q", {"kinds": kinds}])), [json!(["COUNT", "q", {"count": 0}])]);
+    }
+    let frames = world.ask(conn, json!(["REQ", "s", {"kinds": [1, 99999]}]));
+    assert_eq!(frames, [json!(["EVENT", "s", event]), eose]);
 }
 
 #[test]

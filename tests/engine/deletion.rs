@@ -99,6 +99,33 @@ fn addresses_are_deleted_up_to_the_request() {
     assert_eq!(contents(&mut world, conn, json!({"kinds": [30023]})), ["x new", "y"]);
 }
 
+/// `OK true` to a deletion that can delete nothing would be a promise that is not kept.
+#[test]
+fn targets_in_another_spelling_are_refused() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let alice = Author::new(1);
+    let (key, note) = (alice.key().to_string(), alice.note("stays"));
+    put(&mut world, conn, &note);
+    let kinds = ["+30023", "030023", "3e4", "30023.0", " 30023", "-1", "65536", ""];
+    let mut wrong: Vec<[String; 2]> = kinds.map(|kind| ["a".to_owned(), format!("{kind}:{key}:x")]).into();
+    for address in [format!("30023:{}:x", key.to_uppercase()), format!("30023:{key}"), String::new()] {
+        wrong.push(["a".to_owned(), address]);
+    }
+    for id in [note.id.to_string().to_uppercase(), note.id.to_string() + "0", String::new()] {
+        wrong.push(["e".to_owned(), id]);
+    }
+    for [name, value] in wrong {
+        let request = delete(&alice, NOW, &[&[&name, &value]]);
+        let reason = match name.as_str() {
+            "a" => "invalid: a tag must be <kind>:<key>:<d>, the kind in digits, the key in lower-case hex",
+            _ => "invalid: e tag must be 64 lower-case hex digits",
+        };
+        assert_eq!(put(&mut world, conn, &request), json!(["OK", request.id, false, reason]), "{name} {value}");
+    }
+    assert_eq!(contents(&mut world, conn, json!({})), ["stays"]);
+}
+
 #[test]
 fn a_blocked_version_replaces_nothing() {
     let mut world = World::open_relay();

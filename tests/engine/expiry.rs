@@ -10,13 +10,15 @@ fn expired_or_malformed_on_arrival_is_refused() {
     let mut world = World::open_relay();
     let conn = world.client();
     let expiring = |kind, at: &str| Author::new(1).sign(kind, NOW, &[&["expiration", at]], "");
-    let malformed = "invalid: expiration tag must be a Unix time in seconds";
+    let malformed = "invalid: expiration tag must be a Unix time in seconds, digits alone";
     let cases = [
         (expiring(1, &NOW.to_string()), "invalid: the event has expired"),
         (expiring(1, "1"), "invalid: the event has expired"),
         (expiring(1, "soon"), malformed),
         (expiring(1, "-5"), malformed),
         (expiring(1, "1e9"), malformed),
+        (expiring(1, &format!("+{}", NOW + 60)), malformed),
+        (expiring(1, &format!("0{}", NOW + 60)), malformed),
         (Author::new(1).sign(1, NOW, &[&["expiration"]], ""), malformed),
     ];
     for (event, reason) in cases {

@@ -71,9 +71,21 @@ fn a_repost_does_not_embed_a_protected_event() {
     for kind in [6, 16] {
         let repost = |content: &str| Author::new(2).sign(kind, NOW, &[], content);
         let reason = "blocked: a repost must not embed a protected event";
-        let bad = repost(&protected);
-        assert_eq!(world.ask(conn, json!(["EVENT", bad])), [json!(["OK", bad.id, false, reason])]);
-        for content in [open.as_str(), "", "{"] {
+        // As a client would read it: unsigned, with other members, deep or odd ones, or two of a name.
+        let deep = format!(r#"{{"x":{}{},"tags":[["-"]]}}"#, "[".repeat(500), "]".repeat(500));
+        let protecting = [
+            protected.as_str(),
+            r#" {"tags":[["-"]]} "#,
+            r#"{"tags":[0,[1],["t"],["-","x",{}]],"id":5}"#,
+            r#"{"tags":[],"tags":[["\u002d"]]}"#,
+            &deep,
+        ];
+        for content in protecting {
+            let bad = repost(content);
+            assert_eq!(world.ask(conn, json!(["EVENT", bad])), [json!(["OK", bad.id, false, reason])], "{content}");
+        }
+        let harmless = ["", "{", "[[\"-\"]]", r#"{"tags":"-"}"#, r#"{"tags":[["x","-"],"-"]}"#, r#"{"TAGS":[["-"]]}"#];
+        for content in harmless.into_iter().chain([open.as_str()]) {
             let good = repost(content);
             assert_eq!(world.ask(conn, json!(["EVENT", good])), [json!(["OK", good.id, true, ""])]);
         }

@@ -175,11 +175,13 @@ fn limits_are_exact_and_named() {
         let answer = world.ask(conn, json!(["EVENT", event]));
         assert_eq!(answer, [json!(["OK", event.id, reason.is_empty(), reason])]);
     }
-    let at_limit = format!("[\"CLOSE\",\"{}\"]", "x".repeat(2000 - 12));
+    let id = "x".repeat(2000 - 12);
+    let at_limit = format!("[\"CLOSE\",\"{id}\"]");
     world.say_text(conn, &at_limit);
     assert!(world.take(conn).is_empty());
     world.say_text(conn, &format!("{at_limit} "));
-    assert_eq!(world.take(conn), [json!(["NOTICE", "restricted: message of 2001 bytes is over the limit of 2000"])]);
+    let reason = "restricted: message of 2001 bytes is over the limit of 2000";
+    assert_eq!(world.take(conn), [json!(["CLOSED", id, reason])]);
 }
 
 #[test]

@@ -98,4 +98,8 @@ fn the_document_says_what_is_enforced() {
     assert_eq!(limitation["auth_required"], false);
     assert_eq!((&limitation["max_limit"], &limitation["default_limit"]), (&7.into(), &5.into()));
     assert_eq!(limitation["max_subscriptions"], 9);
+    let connections = |rates| {
+        serde_json::to_value(config(&[("RATE_LIMITS", rates)]).document()).unwrap()["limitation"]["max_connections_per_ip"].take()
+    };
+    assert_eq!((connections("on"), connections("off")), (1000.into(), serde_json::Value::Null));
 }

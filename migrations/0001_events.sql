@@ -48,10 +48,11 @@ CREATE TABLE deletions (
   until INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- Keys that asked to vanish and whose events are still being removed.
+-- Keys that asked to vanish and whose events are still being removed; until then nobody finds them.
 CREATE TABLE vanishing (
   pubkey TEXT    PRIMARY KEY,
-  until  INTEGER NOT NULL
+  until  INTEGER NOT NULL,
+  shelf  INTEGER NOT NULL DEFAULT 0 -- nothing is left on the shelves before it
 ) WITHOUT ROWID;
 
 -- A job, for as long as some event of it is held, and until answers to it would not be kept either.

@@ -215,6 +215,14 @@ impl Core {
                 }
             }
             Effect::WakeAt { at } => self.wake_at(at),
+            Effect::TimerAt { at } => {
+                let core = self.clone();
+                spawn_local(async move {
+                    // A timer that runs keeps the object in memory.
+                    Delay::from(Duration::from_millis(at.saturating_sub(now()))).await;
+                    core.handle(Input::Timer);
+                });
+            }
             // There is one shard.
             Effect::Pass { .. } | Effect::Heard { .. } => {}
             Effect::Yield => {

@@ -99,6 +99,8 @@ struct Core {
     on_their_way: usize,
     /// When the engine wants to be woken, Unix milliseconds.
     alarm: Option<u64>,
+    /// The same of its timer.
+    timer: Option<u64>,
     yielding: bool,
     leaving: Option<oneshot::Sender<()>>,
 }
@@ -118,6 +120,7 @@ pub async fn run(config: Config, host: Host, shards: Arc<[Shard]>, database: Dat
         requests,
         on_their_way: 0,
         alarm: None,
+        timer: None,
         yielding: false,
         leaving: None,
     };
@@ -125,7 +128,8 @@ pub async fn run(config: Config, host: Host, shards: Arc<[Shard]>, database: Dat
     let (mut messages, mut of_clients) = (Vec::new(), Vec::new());
     loop {
         let open = core.leaving.is_none();
-        let alarm = core.alarm.map(|at| Duration::from_millis(at.saturating_sub(now())));
+        let [alarm, timer] =
+            [core.alarm, core.timer].map(|at| at.map(|at| Duration::from_millis(at.saturating_sub(now()))));
         tokio::select! {
             biased;
             _ = inbox.messages.recv_many(&mut messages, AT_ONCE) => {}
@@ -133,6 +137,10 @@ pub async fn run(config: Config, host: Host, shards: Arc<[Shard]>, database: Dat
             () = tokio::time::sleep(alarm.unwrap_or_default()), if alarm.is_some() => {
                 core.alarm = None;
                 core.handle(Input::Alarm);
+            }
+            () = tokio::time::sleep(timer.unwrap_or_default()), if timer.is_some() => {
+                core.timer = None;
+                core.handle(Input::Timer);
             }
         }
         messages.drain(..).chain(of_clients.drain(..)).for_each(|message| core.take(message));
@@ -220,6 +228,7 @@ impl Core {
             }
             Effect::Yield => self.yielding = true,
             Effect::WakeAt { at } => self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at))),
+            Effect::TimerAt { at } => self.timer = Some(self.timer.map_or(at, |timer| timer.min(at))),
             Effect::Respond { request, status, body } => {
                 if let Some(answer) = self.requests.take(request) {
                     // Fails when whoever asked is gone.

@@ -92,6 +92,7 @@ impl Offline {
                     Effect::Pass { .. }
                     | Effect::Heard { .. }
                     | Effect::WakeAt { .. }
+                    | Effect::TimerAt { .. }
                     | Effect::Remember { .. }
                     | Effect::Close { .. }
                     | Effect::Respond { .. } => {}

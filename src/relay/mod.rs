@@ -35,6 +35,7 @@ mod stored;
 mod subs;
 mod subscribe;
 mod sweep;
+mod timer;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -51,7 +52,7 @@ pub use seam::{Effect, Host, Input, Millis, News, Ticket};
 
 use crate::nostr::client_msg::{self, Refusal};
 use crate::nostr::relay_msg;
-use crate::nostr::{ClientMessage, EventId, Prefix, Reason};
+use crate::nostr::{ClientMessage, Prefix, Reason};
 use crate::store::{Answer, Bill, Statement, StoreError, counts};
 use api::Desk;
 use asking::{Line, Question};
@@ -60,9 +61,11 @@ use conn::Conn;
 use counters::Counters;
 use handlers::Handlers;
 use missed::Log;
+use publish::Passing;
 use quota::Quotas;
 use recent::Recent;
 use subs::SubIndex;
+use timer::Timer;
 use writer::Writer;
 
 /// WebSocket close code for a connection that breaks a rule (RFC 6455).
@@ -103,9 +106,9 @@ pub struct Relay {
     handlers: Handlers,
     quotas: Quotas,
     desk: Desk,
-    /// Ephemeral events that other shards pass on, too: who waits for the OK, how many listen so far, and how
-    /// many shards have yet to say.
-    passing: BTreeMap<Ticket, (ConnId, EventId, usize, u32)>,
+    /// Ephemeral events that other shards pass on, too.
+    passing: BTreeMap<Ticket, Passing>,
+    timer: Timer,
     /// Until when the totals are in doubt: after memory was lost, too, a commit may land yet.
     doubt_until: Millis,
     /// Whether the host was asked to yield before the next group.
@@ -140,6 +143,7 @@ impl Relay {
             quotas: Quotas::default(),
             desk: Desk::default(),
             passing: BTreeMap::new(),
+            timer: Timer::default(),
             doubt_until: now + host.doubt(),
             yielding: false,
             last_snapshot: None,
@@ -178,6 +182,7 @@ impl Relay {
             Input::Configured { config } => self.config = Rc::new(*config),
             Input::Leaving => self.leave(&mut out),
             Input::Alarm => self.alarmed(now, &mut out),
+            Input::Timer => self.timed(now, &mut out),
             Input::Yielded => self.yielded(now, &mut out),
             Input::Woke { conns } => self.woke(conns, now, &mut out),
         }
@@ -270,7 +275,7 @@ impl Relay {
             }
             Purpose::Missed => self.found_missed(result, now, out),
             Purpose::Landed => self.landed_after_all(result, now, out),
-            Purpose::Providers(conn) => self.providers_found(conn, result, out),
+            Purpose::Providers(conn) => self.providers_found(conn, result, now, out),
             Purpose::Api(api, upto) => self.api_answered(api, upto, result, now, out),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::timer::Due;
 use super::writer::{InFlight, Waiting};
 use super::{ConnId, Effect, Level, Millis, News, Purpose, Relay, Ticket};
 use crate::market::{Part, privacy};
@@ -15,6 +16,8 @@ use crate::store::{Rows, Statement, StoreError, history};
 /// Milliseconds after a failed commit for which what the totals said before it is not relied on: it may
 /// have landed, or land yet.
 pub(super) const DOUBT: Millis = 120_000;
+/// Milliseconds other shards have to say whether somebody listens to an ephemeral event.
+const PASSING_MAX_MS: Millis = 2000;
 /// Milliseconds.
 const MINUTE: Millis = 60_000;
 
@@ -25,6 +28,18 @@ pub(super) enum Told {
     Stored { group: Vec<Arc<NewEvent>>, early: bool },
     /// What may no longer be kept was removed.
     Swept,
+}
+
+/// An ephemeral event that other shards pass on, too.
+pub(super) struct Passing {
+    /// Who waits for its OK.
+    conn: ConnId,
+    id: EventId,
+    /// How many listen, as far as is known.
+    listeners: usize,
+    /// How many shards have yet to say.
+    left: u32,
+    since: Millis,
 }
 
 /// What became of an event that is not refused.
@@ -51,7 +66,7 @@ impl Relay {
         };
         let admitted = paid.and_then(|()| self.admit_event(conn, &event, known, now / 1000)).and_then(|expires_at| {
             if event.class() == KindClass::Ephemeral {
-                return self.pass_on(conn, event, out);
+                return self.pass_on(conn, event, now, out);
             }
             if known {
                 return Ok(Admitted::Known);
@@ -71,11 +86,13 @@ impl Relay {
     }
 
     /// Hands an ephemeral event to whoever listens, here and at the other shards; it never sees the store.
-    fn pass_on(&mut self, conn: ConnId, event: Event, out: &mut Vec<Effect>) -> Result<Admitted, Reason> {
+    fn pass_on(&mut self, conn: ConnId, event: Event, now: Millis, out: &mut Vec<Effect>) -> Result<Admitted, Reason> {
         let listeners = self.hand_out(&event, out);
         if self.host.shards > 1 {
             let ticket = self.next_ticket();
-            self.passing.insert(ticket, (conn, event.id, listeners, self.host.shards - 1));
+            let passing = Passing { conn, id: event.id, listeners, left: self.host.shards - 1, since: now };
+            self.passing.insert(ticket, passing);
+            self.do_at(Due::Passing, now + PASSING_MAX_MS, out);
             out.push(Effect::Pass { ticket, event: Arc::new(event) });
             return Ok(Admitted::Waiting);
         }
@@ -95,12 +112,37 @@ impl Relay {
 
     /// Another shard has passed on an ephemeral event of this one's.
     pub(super) fn heard(&mut self, ticket: Ticket, more: usize, out: &mut Vec<Effect>) {
-        let Some((conn, id, mut listeners, left)) = self.passing.remove(&ticket) else { return };
-        listeners += more;
-        match (left, listeners) {
-            (2.., _) => drop(self.passing.insert(ticket, (conn, id, listeners, left - 1))),
-            (_, 0) => self.reject(conn, &id.to_string(), &nobody_listens(), out),
-            _ => self.accept(conn, &id, out),
+        let Some(mut passing) = self.passing.remove(&ticket) else { return };
+        passing.listeners += more;
+        passing.left = passing.left.saturating_sub(1);
+        if passing.left > 0 {
+            self.passing.insert(ticket, passing);
+        } else {
+            self.passed_on(&passing, out);
+        }
+    }
+
+    /// Answers for the ephemeral events whose time is over; what a shard says of them later is ignored.
+    pub(super) fn end_passing(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        let is_over = |passing: &Passing| now >= passing.since + PASSING_MAX_MS;
+        let over: Vec<Passing> = self.passing.extract_if(.., |_, passing| is_over(passing)).map(|(_, it)| it).collect();
+        for passing in &over {
+            self.passed_on(passing, out);
+        }
+        if let Some(since) = self.passing.values().map(|passing| passing.since).min() {
+            self.do_at(Due::Passing, since + PASSING_MAX_MS, out);
+        }
+    }
+
+    fn passed_on(&mut self, passing: &Passing, out: &mut Vec<Effect>) {
+        let Passing { conn, id, listeners, left, .. } = passing;
+        match (listeners, left) {
+            (1.., _) => self.accept(*conn, id, out),
+            (0, 0) => self.reject(*conn, &id.to_string(), &nobody_listens(), out),
+            (0, _) => {
+                let text = "a part of the relay did not say whether somebody listens; publish it again";
+                self.reject(*conn, &id.to_string(), &Reason::new(Prefix::Error, text), out);
+            }
         }
     }
 

@@ -127,6 +127,8 @@ pub enum Input {
     Leaving,
     /// The time asked for by [`Effect::WakeAt`] has come.
     Alarm,
+    /// The time asked for by [`Effect::TimerAt`] has come.
+    Timer,
     /// The answer to [`Effect::Yield`].
     Yielded,
     /// Memory was lost (or never was): these connections are open, each with the text it was last
@@ -201,6 +203,12 @@ pub enum Effect {
     Yield,
     /// Give [`Input::Alarm`] at this time or before; one that is set for earlier stays.
     WakeAt {
+        /// When.
+        at: Millis,
+    },
+    /// Give [`Input::Timer`] at this time, as long as memory lasts, which it must until then; one that is set
+    /// for earlier stays.
+    TimerAt {
         /// When.
         at: Millis,
     },

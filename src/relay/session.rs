@@ -1,12 +1,16 @@
 //! The life of a connection: opened, authenticated (NIP-42), woken, forgotten.
 
 use super::conn::{Conn, GRACE, MAX_KEYS, network};
+use super::timer::Due;
 use super::{ConnId, Effect, Level, Millis, Relay, attachment};
 use crate::nostr::{Event, Prefix, PublicKey, Reason, auth, relay_msg};
 use crate::store::{Rows, StoreError, counts, market};
 
 /// WebSocket close code for "try again later" (RFC 6455 registry).
 const TRY_AGAIN: u16 = 1012;
+
+/// Milliseconds after which the store is asked again which keys are providers', when it gave no answer.
+const PROVIDERS_RETRY_MS: Millis = 30_000;
 
 impl Relay {
     pub(super) fn opened(
@@ -92,13 +96,32 @@ impl Relay {
     }
 
     /// Notes which keys of a connection are providers'; who is not known to be one is an agent.
-    pub(super) fn providers_found(&mut self, conn: ConnId, result: Result<Rows, StoreError>, out: &mut Vec<Effect>) {
+    pub(super) fn providers_found(
+        &mut self,
+        conn: ConnId,
+        result: Result<Rows, StoreError>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        let Ok(rows) = result else {
+            return self.do_at(Due::Providers(conn), now + PROVIDERS_RETRY_MS, out);
+        };
         let Some(state) = self.conns.get_mut(&conn) else { return };
-        let found = result.unwrap_or_default().into_iter().flatten().filter_map(|key| PublicKey::parse(&key));
+        let found = rows.into_iter().flatten().filter_map(|key| PublicKey::parse(&key));
         let before = state.providers.len();
         state.providers.extend(found.filter(|key| state.keys.contains(key)));
         if state.providers.len() > before {
             self.remember(conn, out);
+        }
+    }
+
+    /// Asks which keys of a connection are providers', of those that are not known to be.
+    pub(super) fn look_for_providers(&mut self, conn: ConnId, now: Millis, out: &mut Vec<Effect>) {
+        let Some(state) = self.conns.get(&conn) else { return };
+        let keys: Vec<&PublicKey> = state.keys.difference(&state.providers).collect();
+        if !keys.is_empty() {
+            let asked = market::providers_among(keys, now / 1000);
+            self.query(super::Purpose::Providers(conn), vec![asked], now, out);
         }
     }
 

@@ -5,7 +5,7 @@
 //! numbers tell which events are new: those above `told`, the highest number that subscribers have
 //! been told of. Whatever lands later still shows as a gap below the next group and is told then.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::{ConnId, Millis, Ticket};
@@ -72,37 +72,60 @@ pub struct Writer {
     pub in_flight: Option<InFlight>,
 }
 
-/// Events that wait.
+/// Events that wait. Authors take turns, an event each: who sends much waits for himself, and what must wait for
+/// an earlier event of its author delays nobody else's.
 #[derive(Debug, Default)]
 struct Queue {
-    events: VecDeque<Waiting>,
+    /// Those of an author in the order they came.
+    authors: BTreeMap<PublicKey, VecDeque<Waiting>>,
+    /// Authors with events that wait, each once; the next one first.
+    turns: VecDeque<PublicKey>,
     bytes: usize,
 }
 
 impl Queue {
     fn push(&mut self, waiting: Waiting) {
         self.bytes += waiting.bytes;
-        self.events.push_back(waiting);
+        let author = waiting.new.event.pubkey;
+        let own = self.authors.entry(author).or_default();
+        if own.is_empty() {
+            self.turns.push_back(author);
+        }
+        own.push_back(waiting);
+    }
+
+    fn find(&mut self, author: &PublicKey, id: &EventId) -> Option<&mut Waiting> {
+        self.authors.get_mut(author)?.iter_mut().find(|waiting| waiting.new.event.id == *id)
     }
 
     /// Moves what fits into `group`; says whether there is room for more.
     fn fill(&mut self, group: &mut Group) -> bool {
-        let mut stay = Vec::new();
+        // Each of them has an event in the group.
+        let mut later = Vec::new();
         let mut room = true;
-        while let Some(next) = self.events.pop_front() {
-            room = group.has_room(&next) && stay.len() < MAX_EVENTS;
-            match group.may_take(&next) {
-                true if room => {
-                    self.bytes -= next.bytes;
-                    group.take(next);
-                }
-                _ => stay.push(next),
-            }
+        while let Some(author) = self.turns.pop_front() {
+            let Some(own) = self.authors.get_mut(&author) else { continue };
+            let Some(next) = own.front() else { continue };
+            room = group.has_room(next);
             if !room {
+                self.turns.push_front(author);
                 break;
             }
+            if !group.may_take(next) {
+                later.push(author);
+                continue;
+            }
+            if let Some(next) = own.pop_front() {
+                self.bytes -= next.bytes;
+                group.take(next);
+            }
+            if own.is_empty() {
+                self.authors.remove(&author);
+            } else {
+                self.turns.push_back(author);
+            }
         }
-        stay.into_iter().rev().for_each(|next| self.events.push_front(next));
+        later.into_iter().rev().for_each(|author| self.turns.push_front(author));
         room
     }
 }
@@ -210,16 +233,18 @@ impl Writer {
     /// Adds an event to the group that gathers; `urgent` ones go first. An event that is already there or
     /// in flight gains a waiting connection.
     pub fn add(&mut self, new: NewEvent, urgent: bool, conn: ConnId) -> Result<(), Reason> {
-        let id = new.event.id;
+        let (id, author) = (new.event.id, new.event.pubkey);
         let is_known = |known: &&mut Waiting| known.new.event.id == id;
         let mut known = self.in_flight.iter_mut().flat_map(|group| &mut group.events).find(is_known);
         if known.is_none() && self.ids.contains(&id) {
-            known = self.urgent.events.iter_mut().chain(&mut self.waiting.events).find(is_known);
+            known = [&mut self.urgent, &mut self.waiting].into_iter().find_map(|queue| queue.find(&author, &id));
         }
         if let Some(known) = known {
             known.conns.push(conn);
             return Ok(());
         }
+        // An author's events keep their order.
+        let urgent = urgent && !self.waiting.authors.contains_key(&author);
         let (queue, max) = if urgent { (&mut self.urgent, MAX_URGENT) } else { (&mut self.waiting, MAX_WAITING) };
         if queue.bytes >= max {
             return Err(Reason::new(Prefix::Error, "the store is behind; try again in a few seconds"));
@@ -247,6 +272,6 @@ impl Writer {
     pub fn drain(&mut self) -> Vec<Waiting> {
         self.ids.clear();
         let [urgent, waiting] = [&mut self.urgent, &mut self.waiting].map(std::mem::take);
-        urgent.events.into_iter().chain(waiting.events).collect()
+        urgent.authors.into_values().chain(waiting.authors.into_values()).flatten().collect()
     }
 }

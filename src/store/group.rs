@@ -199,7 +199,7 @@ fn write(shape: Shape) -> Vec<(Arc<str>, Of)> {
         list.push(listed(format!(
             "INSERT INTO vanishing (pubkey, until) SELECT g.v->>'$.pubkey', max(g.v->>'$.created_at') \
              {vanishing} GROUP BY g.v->>'$.pubkey' \
-             ON CONFLICT (pubkey) DO UPDATE SET until = max(until, excluded.until)"
+             ON CONFLICT (pubkey) DO UPDATE SET until = max(until, excluded.until), shelf = 0"
         )));
         list.extend(jobs::vanish(&format!("SELECT g.v->>'$.pubkey' {vanishing}")).map(listed));
     }

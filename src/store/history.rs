@@ -81,15 +81,18 @@ const COLUMNS: &str = "t.stored, (SELECT json_group_object(s, n) FROM ( \
     (SELECT json_group_object(substr(c.key, 3), c.value) FROM json_each(t.counts) AS c \
       WHERE c.key GLOB 'r [0-9]*') AS results FROM totals AS t";
 
-/// Takes the snapshot of `minute` (minutes since 1970) unless there is one; with the first of an hour
-/// what is too old goes.
-pub fn snapshot(minute: u64, first_of_hour: bool) -> Vec<Statement> {
+/// Takes the snapshot of `minute` (minutes since 1970) unless there is one; the database knows whether it is the
+/// first of its hour. With `clean` what is too old goes.
+pub fn snapshot(minute: u64, clean: bool) -> Vec<Statement> {
     let mut list = vec![Statement {
-        sql: format!("INSERT OR IGNORE INTO history (minute, hour, stored, states, results) SELECT ?1, ?2, {COLUMNS}")
-            .into(),
-        params: vec![integer(minute), integer(u64::from(first_of_hour))],
+        sql: format!(
+            "INSERT OR IGNORE INTO history (minute, hour, stored, states, results) \
+             SELECT ?1, NOT EXISTS (SELECT 1 FROM history WHERE minute >= ?2), {COLUMNS}"
+        )
+        .into(),
+        params: vec![integer(minute), integer(minute / 60 * 60)],
     }];
-    if first_of_hour {
+    if clean {
         list.push(Statement {
             sql: "DELETE FROM history WHERE minute < ?1 AND NOT hour OR minute < ?2".into(),
             params: vec![integer(minute.saturating_sub(DAY)), integer(minute.saturating_sub(MONTH))],

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::jobs::ACTIVE_SLOT;
-use super::{Param, Rows, Statement, StoreError, integer, json, key};
+use super::{Param, Rows, Statement, StoreError, integer, json, key, vanish};
 use crate::market::handler::Record;
 use crate::market::histogram::Histogram;
 use crate::market::reputation::Vote;
@@ -68,7 +68,8 @@ pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, no
     let found = format!(
         "SELECT json_object('event', json(e.json), 'results', coalesce(l.results, 0), 'errors', coalesce(l.errors, 0), \
            'times', json(coalesce(l.times, '{{}}')), 'seen', l.seen) AS r \
-         FROM ({listed}) AS l CROSS JOIN events AS e ON e.seq = l.seq"
+         FROM ({listed}) AS l CROSS JOIN events AS e ON e.seq = l.seq AND {}",
+        vanish::stays("e")
     );
     let labels = format!(
         "SELECT json_object('provider', v.pubkey, 'customer', json(iif(EXISTS (SELECT 1 FROM dealings AS d \

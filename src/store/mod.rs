@@ -14,6 +14,7 @@ pub mod key;
 pub mod market;
 pub mod read;
 pub mod sweep;
+mod vanish;
 pub mod write;
 
 use std::fmt;

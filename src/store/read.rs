@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::item::READER;
-use super::{PRIVATE, Param, Rows, Statement, StoreError, integer, json, key};
+use super::{PRIVATE, Param, Rows, Statement, StoreError, integer, json, key, vanish};
 use crate::market::{JobProfile, privacy};
 use crate::nostr::{EventId, Filter, PublicKey};
 
@@ -118,7 +118,8 @@ pub fn log(after: u64, upto: u64) -> Statement {
     Statement {
         sql: format!(
             "SELECT seq || iif(shelf < {PRIVATE}, ' ', ' {HIDDEN}') || json AS r \
-             FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq"
+             FROM events AS e WHERE seq > ?1 AND seq <= ?2 AND {} ORDER BY seq",
+            vanish::stays("e"),
         )
         .into(),
         params: vec![integer(after), integer(upto)],
@@ -280,7 +281,7 @@ fn ranges(filter: &Filter) -> u64 {
 fn by_id(ids: &BTreeSet<EventId>, filter: &Filter, wanted: u64, row: Row, viewer: &Viewer) -> Statement {
     let mut params = Params::default();
     let list = params.list(ids);
-    let mut checks = vec![within(filter, viewer, &mut params)];
+    let mut checks = vec![within(filter, viewer, &mut params), vanish::stays("s")];
     if let Some(kinds) = &filter.kinds {
         checks.push(format!("s.kind IN {}", params.list(kinds)));
     }
@@ -306,11 +307,12 @@ fn by_id(ids: &BTreeSet<EventId>, filter: &Filter, wanted: u64, row: Row, viewer
 fn direct(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Viewer) -> Statement {
     let mut params = Params::default();
     let within = within(filter, viewer, &mut params);
-    let row = row(if filter.tags.is_empty() { "s" } else { "e" });
+    let event = if filter.tags.is_empty() { "s" } else { "e" };
+    let (row, stays) = (row(event), vanish::stays(event));
     let mut terms = Vec::new();
     let mut term = |from: &str, range: &str, shelf: &str| {
         terms.push(format!(
-            "SELECT s.created_at, s.tie, s.seq, {row} AS r FROM {from} WHERE {range} AND s.shelf {shelf} AND {within} \
+            "SELECT s.created_at, s.tie, s.seq, {row} AS r FROM {from} WHERE {range} AND s.shelf {shelf} AND {within} AND {stays} \
              ORDER BY s.created_at DESC, s.tie LIMIT {wanted}"
         ));
     };
@@ -348,7 +350,8 @@ fn direct(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Vie
 fn general(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Viewer) -> Statement {
     let mut params = Params::default();
     let (parts, table, range) = walk(filter, shelves, &mut params);
-    let range = format!("{range} AND {}", within(filter, viewer, &mut params));
+    let stays = vanish::entry_stays(table, "s");
+    let range = format!("{range} AND {} AND {stays}", within(filter, viewer, &mut params));
     let checks = checks(filter, &mut params).join(" AND ");
     let walked = |limit: u64| {
         format!(

@@ -8,8 +8,9 @@ use crate::nostr::kind;
 /// Events one step removes.
 pub const STEP: usize = 200;
 
-/// Kinds of one vanishing key that are looked through in one step.
-const MAX_SHELVES: usize = 5000;
+/// Vanishing keys that are looked at in one step, and their kinds.
+const MAX_KEYS: usize = 100;
+const MAX_SHELVES: usize = 2000;
 
 /// What there is to remove.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Sweep {
     pub seqs: Vec<u64>,
     /// Keys that are done with vanishing when these are removed, each with the time it vanished at.
     pub vanished: Vec<(String, u64)>,
+    /// Keys of which nothing is left then on the shelves before one, each with the time it vanished at.
+    pub walked: Vec<(String, u64, u64)>,
     /// Unix seconds up to which jobs need not be remembered.
     pub forget: u64,
     /// Whether there may be more.
@@ -29,7 +32,7 @@ pub struct Sweep {
 impl Sweep {
     /// Whether there is nothing to remove.
     pub fn is_empty(&self) -> bool {
-        self.seqs.is_empty() && self.vanished.is_empty() && self.forget == 0
+        self.seqs.is_empty() && self.vanished.is_empty() && self.walked.is_empty() && self.forget == 0
     }
 }
 
@@ -39,17 +42,25 @@ pub fn find(now: u64) -> Vec<Statement> {
     let shelf = |of: &str, after: &str| {
         format!("(SELECT min(i.shelf) FROM events AS i WHERE i.pubkey = {of}.pubkey AND i.shelf > {after})")
     };
-    let vanished = format!(
-        "WITH RECURSIVE s (pubkey, until, shelf) AS (SELECT v.pubkey, v.until, {} FROM vanishing AS v \
-           UNION ALL SELECT s.pubkey, s.until, {} FROM s WHERE s.shelf IS NOT NULL LIMIT {MAX_SHELVES}) \
-         SELECT e.seq AS r FROM s CROSS JOIN events AS e ON e.pubkey = s.pubkey AND e.shelf = s.shelf \
-           AND e.created_at <= s.until WHERE s.shelf <> {} LIMIT {STEP}",
-        shelf("v", "-1"),
+    let keys = format!("(SELECT * FROM vanishing ORDER BY pubkey LIMIT {MAX_KEYS})");
+    // One key after the other; the last shelf of one that was walked to its end is NULL.
+    let walk = format!(
+        "WITH RECURSIVE s (pubkey, until, shelf) AS (SELECT v.pubkey, v.until, {} FROM {keys} AS v \
+           UNION ALL SELECT s.pubkey, s.until, {} FROM s WHERE s.shelf IS NOT NULL ORDER BY 1 LIMIT {MAX_SHELVES})",
+        shelf("v", "v.shelf - 1"),
         shelf("s", "s.shelf"),
+    );
+    let walked = format!(
+        "{walk} SELECT pubkey || ' ' || until || iif(count(*) > count(shelf), '', ' ' || (max(shelf) + 1)) AS r \
+         FROM s GROUP BY pubkey, until"
+    );
+    let vanished = format!(
+        "{walk} SELECT e.seq AS r FROM s CROSS JOIN events AS e ON e.pubkey = s.pubkey AND e.shelf = s.shelf \
+           AND e.created_at <= s.until WHERE s.shelf <> {} LIMIT {STEP}",
         kind::VANISH,
     );
     let wraps = format!(
-        "SELECT t.seq AS r FROM vanishing AS v CROSS JOIN tags AS t ON t.tag = '>=' || v.pubkey \
+        "SELECT t.seq AS r FROM {keys} AS v CROSS JOIN tags AS t ON t.tag = '>=' || v.pubkey \
          AND t.shelf = {} + {PRIVATE} AND t.created_at <= v.until LIMIT {STEP}",
         kind::GIFT_WRAP
     );
@@ -60,14 +71,7 @@ pub fn find(now: u64) -> Vec<Statement> {
                 WHERE held <= 0 AND until > ?1 ORDER BY until LIMIT 1)) HAVING min(r) IS NOT NULL";
     let with_now = |sql: &str| Statement { sql: text(sql).into(), params: vec![integer(now)] };
     let plain = |sql: &str| Statement { sql: text(sql).into(), params: vec![] };
-    vec![
-        plain("SELECT pubkey || ' ' || until AS r FROM vanishing"),
-        plain(&vanished),
-        plain(&wraps),
-        with_now(&expired),
-        with_now(&jobs),
-        with_now(next),
-    ]
+    vec![plain(&walked), plain(&vanished), plain(&wraps), with_now(&expired), with_now(&jobs), with_now(next)]
 }
 
 fn text(sql: &str) -> String {
@@ -76,25 +80,32 @@ fn text(sql: &str) -> String {
 
 /// The answer to [`find`].
 pub fn decode(rows: &Rows) -> Result<Sweep, StoreError> {
-    let [vanishing, events, wraps, expired, jobs, next] = rows.as_slice() else {
+    let [walked, events, wraps, expired, jobs, next] = rows.as_slice() else {
         return Err(StoreError::new("a sweep was answered with another number of results"));
     };
     let wrong = |row: &String| StoreError::new(format!("sweep row: {row}"));
     let number = |row: &String| row.parse::<u64>().map_err(|_| wrong(row));
-    let pair = |row: &String| {
-        let (key, until) = row.split_once(' ').ok_or_else(|| wrong(row))?;
-        Ok((key.to_owned(), until.parse().map_err(|_| wrong(row))?))
+    let mut sweep = Sweep {
+        seqs: [events, wraps, expired].into_iter().flatten().map(number).collect::<Result<_, _>>()?,
+        forget: jobs.last().map(number).transpose()?.unwrap_or_default(),
+        next_expiry: next.first().map(number).transpose()?,
+        ..Sweep::default()
     };
     let full = |list: &Vec<String>| list.len() >= STEP;
     // As long as steps are full somebody's events are left.
-    let vanished: &[String] = if full(events) || full(wraps) { &[] } else { vanishing };
-    Ok(Sweep {
-        seqs: [events, wraps, expired].into_iter().flatten().map(number).collect::<Result<_, _>>()?,
-        vanished: vanished.iter().map(pair).collect::<Result<_, _>>()?,
-        forget: jobs.last().map(number).transpose()?.unwrap_or_default(),
-        more: [events, wraps, expired, jobs].into_iter().any(full),
-        next_expiry: next.first().map(number).transpose()?,
-    })
+    let walked: &[String] = if full(events) || full(wraps) { &[] } else { walked };
+    for row in walked {
+        let parts: Vec<&str> = row.split(' ').collect();
+        let number = |text: &str| text.parse::<u64>().map_err(|_| wrong(row));
+        match *parts.as_slice() {
+            [key, until] => sweep.vanished.push((key.to_owned(), number(until)?)),
+            [key, until, shelf] => sweep.walked.push((key.to_owned(), number(until)?, number(shelf)?)),
+            _ => return Err(wrong(row)),
+        }
+    }
+    // Behind the keys that were looked at there may be others.
+    sweep.more = [events, wraps, expired, jobs].into_iter().any(full) || !walked.is_empty();
+    Ok(sweep)
 }
 
 /// Removes what was found with all that belongs to it; a job that loses its request unanswered has
@@ -121,6 +132,11 @@ pub fn remove(found: &Sweep) -> Vec<Statement> {
     ];
     statements.extend(jobs::remove(listed).map(with_seqs));
     statements.push(Statement::new(jobs::forget("?1"), vec![integer(found.forget)]));
+    statements.push(Statement::new(
+        "UPDATE vanishing SET shelf = w.value->>2 FROM json_each(?1) AS w \
+         WHERE vanishing.pubkey = w.value->>0 AND vanishing.until = w.value->>1",
+        vec![json(&found.walked)],
+    ));
     statements.push(with_vanished(
         "DELETE FROM vanishing WHERE (pubkey, until) IN (SELECT value->>0, value->>1 FROM json_each(?1))".to_owned(),
     ));

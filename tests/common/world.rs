@@ -44,6 +44,8 @@ pub struct World {
     pub size: Option<u64>,
     /// When the engine wants to be woken, in milliseconds.
     pub alarm: Option<u64>,
+    /// When it has something to do as long as its memory lasts, in milliseconds.
+    pub timer: Option<u64>,
     config: Rc<Config>,
     pending: VecDeque<Pending>,
     frames: BTreeMap<ConnId, Vec<Value>>,
@@ -91,6 +93,7 @@ impl World {
             busy: false,
             size: None,
             alarm: None,
+            timer: None,
             config,
             pending: VecDeque::new(),
             frames: BTreeMap::new(),
@@ -219,6 +222,7 @@ impl World {
                 }
                 Effect::Pass { .. } | Effect::Heard { .. } => panic!("there is one shard"),
                 Effect::WakeAt { at } => self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at))),
+                Effect::TimerAt { at } => self.timer = Some(self.timer.map_or(at, |timer| timer.min(at))),
                 Effect::Yield if self.busy => {}
                 Effect::Yield => self.input(Input::Yielded),
                 Effect::Log { line, .. } => self.log.push(line),
@@ -283,14 +287,22 @@ impl World {
                 self.db.run(&pending.statements).unwrap();
             }
         }
+        self.timer = None;
         self.relay = Relay::new(self.config.clone(), Host::OBJECT, self.now);
         let conns = self.attachments.iter().map(|(conn, text)| (*conn, text.clone())).collect();
         self.input(Input::Woke { conns });
     }
 
-    /// Lets time pass; the alarm rings if it was set for then. Everything is let happen.
+    /// Lets time pass; the timer comes whenever it was set for, the alarm rings if it was set for then.
+    /// Everything is let happen.
     pub fn pass(&mut self, seconds: u64) {
-        self.now += seconds * 1000;
+        let end = self.now + seconds * 1000;
+        while let Some(at) = self.timer.take_if(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.input(Input::Timer);
+            self.settle();
+        }
+        self.now = self.now.max(end);
         if self.alarm.is_some_and(|at| at <= self.now) {
             self.alarm = None;
             self.input(Input::Alarm);

@@ -305,3 +305,80 @@ fn an_authors_events_keep_their_order() {
     }
     assert!(blocked > 100, "{blocked}");
 }
+
+/// From the OK on, before anything was removed, and after a loss of memory.
+#[test]
+fn nothing_of_who_vanished_is_served_from_the_ok_on() {
+    let mut world = World::new(&[]);
+    let (alice, bob, throw_away) = (Author::new(1), Author::new(2), Author::new(3));
+    let (conn, other) = (world.agent(&alice), world.agent(&bob));
+    let old = [
+        alice.sign(1, NOW - 1, &[&["t", "x"]], "note"),
+        alice.sign(30_023, NOW - 1, &[&["d", "x"], &["t", "x"]], "article"),
+        throw_away.sign(1059, NOW - 1, &[&["p", &alice.key().to_string()], &["p", &bob.key().to_string()]], "for both"),
+    ];
+    for event in &old {
+        put(&mut world, conn, event);
+    }
+    put(&mut world, other, &bob.sign(1, NOW - 1, &[&["t", "x"]], "bob's"));
+    world.say(conn, json!(["EVENT", alice.sign(62, NOW, &[&["relay", "ALL_RELAYS"]], "bye")]));
+    // The request alone is carried out.
+    let answer = world.run_oldest(true).unwrap();
+    world.input(answer);
+    assert_eq!(world.take(conn).last().unwrap()[2], true);
+    for memory in ["kept", "lost"] {
+        if memory == "lost" {
+            world.reset(false);
+        }
+        assert_eq!(world.column("SELECT count(*) || '' FROM events"), ["5"]);
+        for (filter, expected) in [
+            (json!({"authors": [alice.key()]}), &["bye"][..]),
+            (json!({"authors": [alice.key()], "kinds": [1, 30_023]}), &[]),
+            (json!({"ids": old.iter().map(|event| event.id).collect::<Vec<_>>()}), &[]),
+            (json!({"kinds": [1]}), &["bob's"]),
+            (json!({"kinds": [1], "#t": ["x"]}), &["bob's"]),
+            (json!({"#t": ["x"]}), &["bob's"]),
+            (json!({"#t": ["x"], "authors": [alice.key()]}), &[]),
+            (json!({"kinds": [1059]}), &[]),
+        ] {
+            world.say(other, json!(["REQ", "find", filter]));
+            while let Some(answer) = world.run_oldest(false) {
+                world.input(answer);
+            }
+            let frames = world.take(other);
+            let found = frames.iter().filter(|frame| frame[0] == "EVENT");
+            let found: Vec<&str> = found.map(|frame| frame[2]["content"].as_str().unwrap()).collect();
+            assert_eq!(found, expected, "{filter}, memory {memory}");
+        }
+    }
+}
+
+/// However many vanish, and however many kinds one has used, the walk ends when nothing is left.
+#[test]
+fn a_walk_through_what_who_vanishes_has_left_ends_when_nothing_is_left() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let victim = Author::new(1);
+    for kind in [1_u16, 7, 30, 40, 1063, 30_023] {
+        put(&mut world, conn, &victim.sign(kind, NOW - 10, &[&["d", "x"]], "private life"));
+    }
+    // 2,500 keys have asked to vanish, and the victim has used 6,000 kinds since.
+    let sql = format!(
+        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2500) \
+         INSERT INTO vanishing (pubkey, until) SELECT printf('%064x', n), {NOW} FROM n; \
+         WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 6000) \
+         INSERT INTO events (seq, id, tie, pubkey, kind, shelf, created_at, keys, came_ms, json) \
+         SELECT 1000 + n, printf('%064x', n), n, '{}', 20000 + n, 20000 + n, {NOW} + 100, '[]', 0, '{{}}' FROM n; \
+         UPDATE totals SET last_seq = 9000;",
+        victim.key()
+    );
+    world.db.0.execute_batch(&sql).unwrap();
+    world.reset(true);
+    world.settle();
+    put(&mut world, conn, &victim.sign(62, NOW, &[&["relay", RELAY]], ""));
+    world.pass(7200);
+    assert_eq!(world.column("SELECT count(*) || '' FROM vanishing"), ["0"]);
+    let left = format!("SELECT count(*) || '' FROM events WHERE pubkey = '{}' AND created_at < {NOW}", victim.key());
+    assert_eq!(world.column(&left), ["0"]);
+    assert_eq!(world.stored().len(), 6001);
+}

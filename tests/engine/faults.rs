@@ -190,3 +190,19 @@ fn the_log_is_json_by_level_and_tells_no_secrets() {
         }
     }
 }
+
+#[test]
+fn a_provider_whose_look_up_failed_is_looked_up_again() {
+    let mut world = World::open_relay();
+    let (provider, conn) = (Author::new(1), world.client());
+    world.ask(conn, json!(["EVENT", provider.sign(31_990, NOW, &[&["d", "h"], &["k", "5050"]], "")]));
+    let shop = world.client();
+    world.broken = true;
+    world.prove(&provider, shop);
+    // Once more in vain.
+    world.pass(45);
+    world.broken = false;
+    assert_eq!(world.stats()["connections"]["providers"], 0);
+    world.pass(45);
+    assert_eq!(world.stats()["connections"]["providers"], 1);
+}

@@ -242,3 +242,53 @@ fn what_arrives_together_is_one_group() {
     world.input(Input::Yielded);
     assert_eq!(world.waiting(), (0, 0));
 }
+
+/// Versions of one event must wait for each other; nobody else waits for them.
+#[test]
+fn versions_of_one_event_delay_nobody_else() {
+    for keys in [1_u8, 2, 10] {
+        let mut world = World::open_relay();
+        let (buyer, conn) = (Author::new(100), world.client());
+        world.say(conn, json!(["EVENT", buyer.note("keeps the store busy")]));
+        for key in 1..=keys {
+            for n in 0..100 {
+                world.say(conn, json!(["EVENT", Author::new(key).sign(0, NOW - 500 + n, &[], &n.to_string())]));
+            }
+        }
+        let job = buyer.sign(5050, NOW, &[], "job");
+        world.say(conn, json!(["EVENT", job]));
+        let mut commits = 0;
+        while let Some(answer) = world.run_oldest(true) {
+            world.input(answer);
+            commits += 1;
+            if world.take(conn).contains(&json!(["OK", job.id, true, ""])) {
+                break;
+            }
+        }
+        assert_eq!(commits, 2, "beside {keys} keys");
+    }
+}
+
+#[test]
+fn authors_take_turns() {
+    let mut world = World::open_relay();
+    let (many, few, conn) = (Author::new(1), Author::new(2), world.client());
+    world.say(conn, json!(["EVENT", many.note("keeps the store busy")]));
+    for n in 0..600 {
+        world.say(conn, json!(["EVENT", many.note(&n.to_string())]));
+    }
+    let events: Vec<Event> = (0..5).map(|n| few.note(&n.to_string())).collect();
+    for event in &events {
+        world.say(conn, json!(["EVENT", event]));
+    }
+    for _ in 0..2 {
+        let answer = world.run_oldest(true).unwrap();
+        world.input(answer);
+    }
+    let told = world.take(conn);
+    for event in &events {
+        assert!(told.contains(&json!(["OK", event.id, true, ""])));
+    }
+    world.settle();
+    assert_eq!(world.stored().len(), 606);
+}

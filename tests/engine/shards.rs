@@ -72,7 +72,7 @@ impl Shards {
                 Effect::Yield => self.inboxes[n].push_back(Input::Yielded),
                 Effect::Respond { body, .. } => self.answers.push(serde_json::from_str(&body).unwrap()),
                 Effect::Remember { .. } => panic!("memory lasts here"),
-                Effect::Close { .. } | Effect::WakeAt { .. } | Effect::Log { .. } => {}
+                Effect::Close { .. } | Effect::WakeAt { .. } | Effect::TimerAt { .. } | Effect::Log { .. } => {}
             }
         }
     }
@@ -310,4 +310,30 @@ fn a_shard_that_has_just_woken_tells_what_is_new_and_nothing_else() {
     shards.settle(chance);
     let told = sorted(&shards.take(1), "EVENT", |frame| frame[2]["created_at"].clone());
     assert_eq!(told, [3, 4, 5].map(|n| (NOW + n).to_string()));
+}
+
+#[test]
+fn a_shard_that_does_not_say_whether_it_listens_is_waited_for_two_seconds() {
+    let mut shards = Shards::new(3);
+    let event = Author::new(1).sign(20_001, NOW, &[], "");
+    shards.say(0, json!(["EVENT", event]));
+    assert!(shards.take(0).is_empty());
+    // One of the others answers, the other one never.
+    let passed = shards.inboxes[1].pop_front().unwrap();
+    let silent = shards.inboxes[2].pop_front().unwrap();
+    shards.input(1, passed);
+    let heard = shards.inboxes[0].pop_front().unwrap();
+    shards.input(0, heard);
+    shards.now += 1999;
+    shards.input(0, Input::Timer);
+    assert!(shards.take(0).is_empty());
+    shards.now += 1;
+    shards.input(0, Input::Timer);
+    let reason = "error: a part of the relay did not say whether somebody listens; publish it again";
+    assert_eq!(shards.take(0), [json!(["OK", event.id, false, reason])]);
+    // What it says later is told to nobody.
+    shards.input(2, silent);
+    let heard = shards.inboxes[0].pop_front().unwrap();
+    shards.input(0, heard);
+    assert!(shards.take(0).is_empty());
 }

@@ -62,3 +62,18 @@ fn an_unreadable_attachment_closes_its_connection_alone() {
         assert_eq!(world.ask(b, json!(["REQ", "s", {}])), [json!(["EOSE", "s", ["finish"]])]);
     }
 }
+
+#[test]
+fn an_hour_of_the_history_is_one_row_however_often_the_relay_wakes() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    for n in 0..6 {
+        world.ask(conn, json!(["EVENT", Author::new(1).note(&n.to_string())]));
+        world.reset(true);
+        world.settle();
+        world.now += 900_000;
+    }
+    let hours = "SELECT (minute / 60) || ' ' || sum(hour) FROM history GROUP BY minute / 60";
+    let hour = world.now / 3_600_000 - 1;
+    assert_eq!(world.column(hours), [format!("{} 1", hour), format!("{} 1", hour + 1)]);
+}

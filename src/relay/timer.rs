@@ -1,0 +1,54 @@
+//! What the engine has to do later, as long as its memory lasts. What must happen whatever becomes of the
+//! memory is the alarm's ([`sweep`](super::sweep)).
+
+use std::collections::BTreeMap;
+
+use super::{ConnId, Effect, Millis, Relay};
+
+/// Something to be done at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Due {
+    /// Shards that have not said whether they listen to an ephemeral event are waited for no longer.
+    Passing,
+    /// The store is asked again which keys of a connection are providers', as it gave no answer.
+    Providers(ConnId),
+}
+
+/// When what is to be done, and the time the host was asked for.
+#[derive(Debug, Default)]
+pub(super) struct Timer {
+    due: BTreeMap<Due, Millis>,
+    set: Option<Millis>,
+}
+
+impl Relay {
+    /// Has something done at a time, or earlier if it was to be done earlier.
+    pub(super) fn do_at(&mut self, due: Due, at: Millis, out: &mut Vec<Effect>) {
+        let known = self.timer.due.entry(due).or_insert(at);
+        *known = at.min(*known);
+        self.set_timer(out);
+    }
+
+    /// Asks the host for the earliest time, unless it was asked for that or an earlier one.
+    fn set_timer(&mut self, out: &mut Vec<Effect>) {
+        let Some(at) = self.timer.due.values().min().copied() else { return };
+        if self.timer.set.is_none_or(|set| at < set) {
+            self.timer.set = Some(at);
+            out.push(Effect::TimerAt { at });
+        }
+    }
+
+    /// The timer has come: does what is due.
+    pub(super) fn timed(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.timer.set = None;
+        let due: Vec<Due> = self.timer.due.iter().filter(|(_, at)| **at <= now).map(|(due, _)| *due).collect();
+        self.timer.due.retain(|_, at| *at > now);
+        for due in due {
+            match due {
+                Due::Passing => self.end_passing(now, out),
+                Due::Providers(conn) => self.look_for_providers(conn, now, out),
+            }
+        }
+        self.set_timer(out);
+    }
+}

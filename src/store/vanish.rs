@@ -1,0 +1,30 @@
+//! What a key that asked to vanish (NIP-62) has left, and that is not removed yet: nobody finds it any more.
+
+use crate::nostr::kind;
+
+/// Whether the event `e`, a row of `events`, is not among what keys that vanish have left: their own events,
+/// and the gift wraps (NIP-59) that are for them. While no key vanishes this costs nothing.
+pub fn stays(e: &str) -> String {
+    format!(
+        "(NOT EXISTS (SELECT 1 FROM vanishing) \
+          OR NOT EXISTS (SELECT 1 FROM vanishing AS w WHERE w.pubkey = {e}.pubkey AND w.until >= {e}.created_at \
+            AND {e}.kind <> {vanish}) \
+          AND NOT ({e}.kind = {wrap} AND EXISTS (SELECT 1 FROM json_each({e}.keys) AS k \
+            CROSS JOIN vanishing AS w ON w.pubkey = substr(k.value, 3) AND w.until >= {e}.created_at \
+            WHERE k.value GLOB '>=*')))",
+        vanish = kind::VANISH,
+        wrap = kind::GIFT_WRAP,
+    )
+}
+
+/// The same of `s`, an entry of the table's own or of another one that has its number.
+pub fn entry_stays(table: &str, s: &str) -> String {
+    if table == "events" {
+        return stays(s);
+    }
+    let of_event = stays("x");
+    format!(
+        "(NOT EXISTS (SELECT 1 FROM vanishing) \
+          OR EXISTS (SELECT 1 FROM events AS x WHERE x.seq = {s}.seq AND {of_event}))"
+    )
+}

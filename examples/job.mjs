@@ -27,13 +27,10 @@ async function agent(name) {
       await relay.publish(event);
       return event;
     },
-    /** The next event that matches. */
+    /** The first event that matches. The subscription ends with the connection. */
     next: (filter) =>
       new Promise((resolve, reject) => {
-        const sub = relay.subscribe([filter], {
-          onevent: (event) => (resolve(event), sub.close()),
-          onclose: (reason) => reject(new Error(reason)),
-        });
+        relay.subscribe([filter], { onevent: resolve, onclose: (reason) => reject(new Error(reason)) });
       }),
     close: () => relay.close(),
   };

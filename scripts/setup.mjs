@@ -2,14 +2,16 @@
 // knows wasm32, llvm-ar, worker-build and the wasm-bindgen CLI. Each step looks first; when all is
 // there, the whole takes a second.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CACHE } from "./node.mjs";
 import { ROOT, fail, fingerprint, once, read, run, say } from "./run.mjs";
 
-// worker-build is of the release of the `worker` crate, the CLI of the locked wasm-bindgen.
-const TOOLS = { "worker-build": "0.8.7", "wasm-bindgen-cli": "0.2.129" };
+/** The release of a crate in Cargo.lock. */
+const locked = (crate) => readFileSync(join(ROOT, "Cargo.lock"), "utf8").match(`name = "${crate}"\nversion = "(.*)"`)[1];
+/** Each is of the release of the crate that it is made for. */
+const TOOLS = { "worker-build": locked("worker"), "wasm-bindgen-cli": locked("wasm-bindgen") };
 const TOOLCHAIN = "1.95.0"; // rust-toolchain.toml
 const CHROMIUM = "/usr/bin/chromium";
 

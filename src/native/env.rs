@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
@@ -30,6 +31,11 @@ const OWN: &[Setting] = &[
     },
     Setting { key: "TLS_KEY", default: "", meaning: "PEM file of the certificate's key" },
     Setting {
+        key: "SILENCE_SECONDS",
+        default: "60",
+        meaning: "seconds a connection may be silent before it is pinged, and as many again before it is closed; 1 to 3600",
+    },
+    Setting {
         key: "STORAGE_PATH",
         default: "nexus.sqlite",
         meaning: "the database file; it is made if it is not there",
@@ -52,6 +58,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("FORWARDED_HEADER", "server", "forwarded_header"),
     ("TLS_CERT", "server", "tls_cert"),
     ("TLS_KEY", "server", "tls_key"),
+    ("SILENCE_SECONDS", "server", "silence_seconds"),
     ("STORAGE_PATH", "storage", "path"),
     ("AUTH_REQUIRED", "auth", "required"),
     ("RETAIN_REQUESTS", "retention", "requests"),
@@ -78,6 +85,8 @@ pub struct Settings {
     pub forwarded_header: Option<String>,
     /// Certificate and key.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// How long a connection may be silent before it is pinged.
+    pub silence: Duration,
     /// The database file.
     pub path: PathBuf,
 }
@@ -152,6 +161,11 @@ pub fn read(
     if shards.is_none() {
         wrong.push(format!("{} must be a whole number from 0 to 256, not {:?}", at("SHARDS"), own("SHARDS")));
     }
+    let silence = own("SILENCE_SECONDS").parse::<u64>().ok().filter(|seconds| (1..=3600).contains(seconds));
+    if silence.is_none() {
+        let (at, given) = (at("SILENCE_SECONDS"), own("SILENCE_SECONDS"));
+        wrong.push(format!("{at} must be a whole number from 1 to 3600, not {given:?}"));
+    }
     let [cert, key] = ["TLS_CERT", "TLS_KEY"].map(|key| Some(own(key)).filter(|path| !path.is_empty()));
     let tls = match (cert, key) {
         (Some(cert), Some(key)) => Some((PathBuf::from(cert), PathBuf::from(key))),
@@ -177,12 +191,13 @@ pub fn read(
             None => sentence.clone(),
         }));
     });
-    match (config, bind, shards) {
-        (Ok(config), Ok(bind), Some(shards)) if wrong.is_empty() => {
+    match (config, bind, shards, silence.map(Duration::from_secs)) {
+        (Ok(config), Ok(bind), Some(shards), Some(silence)) if wrong.is_empty() => {
             let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
             let forwarded_header = Some(own("FORWARDED_HEADER")).filter(|name| !name.is_empty());
             let shards = if shards == 0 { cores.min(256) } else { shards };
-            Ok(Settings { config, bind, shards, forwarded_header, tls, path: PathBuf::from(own("STORAGE_PATH")) })
+            let path = PathBuf::from(own("STORAGE_PATH"));
+            Ok(Settings { config, bind, shards, forwarded_header, tls, silence, path })
         }
         _ => Err(wrong),
     }

@@ -62,6 +62,7 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
             database: database.clone(),
             config: current.clone(),
             forwarded: forwarded.clone(),
+            silence: settings.silence,
             alive: alive.downgrade(),
         };
         let host = Host { shard: n, shards: settings.shards, lasting: true };

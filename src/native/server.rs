@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
@@ -34,6 +35,8 @@ pub struct Context {
     pub config: Arc<RwLock<Arc<Config>>>,
     /// A header in which a proxy names the client's address.
     pub forwarded: Option<HeaderName>,
+    /// How long a connection may be silent before it is pinged.
+    pub silence: Duration,
     /// Held by every WebSocket until it has ended.
     pub alive: mpsc::WeakSender<()>,
 }
@@ -109,10 +112,10 @@ async fn open(context: Context, config: &Config, ip: String, request: Request) -
         Err(rejection) => return refuse(rejection.status().as_u16(), &rejection.body_text()),
     };
     let max = config.limits.max_message_length as usize + ROOM;
-    let (shard, alive) = (context.shard, context.alive.upgrade());
+    let (shard, silence, alive) = (context.shard, context.silence, context.alive.upgrade());
     let upgrade = upgrade.max_message_size(max).max_frame_size(max);
     fine(upgrade.read_buffer_size(BUFFER).write_buffer_size(BUFFER).on_upgrade(move |socket| async move {
-        socket::serve(socket, shard, Some(ip)).await;
+        socket::serve(socket, shard, Some(ip), silence).await;
         drop(alive);
     }))
 }

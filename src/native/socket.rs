@@ -13,8 +13,6 @@ use tokio::time::timeout;
 use super::shard::{Message, Order, Shard};
 use crate::relay::{ConnId, Input};
 
-/// Who says nothing for so long is asked whether he is there, and has as long to answer.
-const SILENCE: Duration = Duration::from_secs(60);
 /// How long a client may take to receive what is sent at once.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a client may take to close its side.
@@ -22,8 +20,8 @@ const GOOD_BYE: Duration = Duration::from_secs(2);
 /// Frames that are sent at once.
 const AT_ONCE: usize = 256;
 
-/// Serves a connection until it ends.
-pub async fn serve(socket: WebSocket, shard: Shard, ip: Option<String>) {
+/// Serves a connection until it ends. A client that is silent for `silence` is pinged, and has as long to answer.
+pub async fn serve(socket: WebSocket, shard: Shard, ip: Option<String>, silence: Duration) {
     let mut random = [0; 24];
     // Without random numbers there are no challenges, so there is no connection.
     if getrandom::fill(&mut random).is_err() {
@@ -35,7 +33,7 @@ pub async fn serve(socket: WebSocket, shard: Shard, ip: Option<String>) {
     shard.hand(Message::Opened { conn, challenge, ip, orders: orders.clone() }).await;
     let sending = tokio::spawn(send(sink, to_send));
     tokio::select! {
-        () = receive(&mut stream, conn, &shard, &orders) => {}
+        () = receive(&mut stream, silence, conn, &shard, &orders) => {}
         // What is not taken, or was ordered to end, is not listened to.
         () = orders.closed() => {}
     }
@@ -47,10 +45,16 @@ pub async fn serve(socket: WebSocket, shard: Shard, ip: Option<String>) {
     let _ = timeout(GOOD_BYE, async { while let Some(Ok(_)) = stream.next().await {} }).await;
 }
 
-async fn receive(stream: &mut SplitStream<WebSocket>, conn: ConnId, shard: &Shard, orders: &UnboundedSender<Order>) {
+async fn receive(
+    stream: &mut SplitStream<WebSocket>,
+    silence: Duration,
+    conn: ConnId,
+    shard: &Shard,
+    orders: &UnboundedSender<Order>,
+) {
     let mut asked = false;
     loop {
-        let input = match timeout(SILENCE, stream.next()).await {
+        let input = match timeout(silence, stream.next()).await {
             Ok(Some(Ok(Frame::Text(text)))) if text.as_str() == "ping" => {
                 let _ = orders.send(Order::Send("pong".into()));
                 continue;

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { author } from "../support/relay.mjs";
-import { client, nexus, open, publish, stored } from "./support.mjs";
+import { cannot, client, nexus, open, publish, stored } from "./support.mjs";
 
 /** A small file system in memory, or why there is none. */
 function small(t) {
@@ -21,7 +21,7 @@ function small(t) {
 
 test("while the disk is full events get error:, afterwards all works", async (t) => {
   const { path: persist, missing } = small(t);
-  if (missing) return t.skip(missing);
+  if (missing) return cannot(t, missing);
   const relay = await open({ persist });
   const [one, who] = [await client(relay), author()];
   const kept = who.sign({ content: "before" });
@@ -56,7 +56,7 @@ test("files that become read-only while it runs: events get error:, questions ar
   const { status, stderr, error } = make("+i");
   if (status !== 0) {
     await relay.stop();
-    return t.skip(`files cannot be made immutable here: ${stderr ?? error}`);
+    return cannot(t, `files cannot be made immutable here: ${stderr ?? error}`);
   }
   const refused = who.sign({ content: "meanwhile" });
   const [, , accepted, reason] = await publish(one, refused);
@@ -73,7 +73,7 @@ test("files that become read-only while it runs: events get error:, questions ar
 
 test("a file that may not be written to is named, and nothing is served", async (t) => {
   const { path: persist, missing } = small(t);
-  if (missing) return t.skip(missing);
+  if (missing) return cannot(t, missing);
   const first = await open({ persist });
   const [one, who] = [await client(first), author()];
   assert.equal((await publish(one, who.sign({})))[2], true);

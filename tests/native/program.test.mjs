@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { author } from "../support/relay.mjs";
+import { author, within } from "../support/relay.mjs";
 import { client, folder, nexus, open, publish, reload, stored } from "./support.mjs";
 
 test("each mistake in the settings is told with its key and line", (t) => {
@@ -143,11 +143,34 @@ test("SIGHUP reads limits and lists again; mistakes change nothing", async (t) =
   await relay.stop();
 });
 
-test("an agent that gives no sign is asked, whoever pings gets a pong", async () => {
+test("whoever pings gets a pong", async () => {
   const relay = await open();
   const one = await client(relay);
   one.send("ping");
   assert.equal(await one.next(), "pong");
   one.close();
   await relay.stop();
+});
+
+test("an agent that gives no sign is asked: who answers stays, who does not is gone", async () => {
+  const relay = await open({ vars: { SILENCE_SECONDS: 1 } });
+  const there = await client(relay);
+  const gone = await client(relay, { autoPong: false });
+  const asked = (one) => within(10_000, new Promise((resolve) => one.socket.once("ping", resolve)), "ping");
+  await Promise.all([asked(there), asked(gone)]);
+  await within(10_000, gone.ended, "end of who does not answer");
+  // It has answered once by then, and is asked again.
+  await asked(there);
+  assert.equal(there.closed, undefined);
+  assert.equal((await relay.stats()).connections.open, 1);
+  there.close();
+  await relay.stop();
+});
+
+test("SILENCE_SECONDS must be a number that makes sense", () => {
+  for (const wrong of ["0", "3601", "soon"]) {
+    const { code, err } = nexus(["config", "check"], { env: { SILENCE_SECONDS: wrong } });
+    assert.equal(code, 1);
+    assert.match(err, new RegExp(`SILENCE_SECONDS \\(environment\\) must be a whole number from 1 to 3600, not "${wrong}"`));
+  }
 });

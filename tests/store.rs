@@ -13,7 +13,7 @@ use nexus::nostr::{Event, EventId, Filter};
 use nexus::store::Statement;
 use nexus::store::counts::{self, Counts, Flush, Totals};
 use nexus::store::read::{self, StoredEvent, Text, Viewer};
-use nexus::store::write::{self, Committed, NewEvent, Outcome};
+use nexus::store::write::{self, Change, Committed, NewEvent, Outcome};
 
 /// One case: a name and what it does with an empty database.
 type Case = (&'static str, fn(&mut dyn Database));
@@ -33,6 +33,7 @@ const CASES: &[Case] = &[
     ("values with NUL, quotes, length and two letters alike", odd_values),
     ("a list with no value matches nothing", void_filters),
     ("jobs move forward and are counted once, whatever order their events come in", jobs),
+    ("a group says which events it removed and hid, and which requests nobody has answered", changes),
     ("a statement that fails leaves nothing of its group", atomic),
     ("the log after a number", log),
 ];
@@ -104,7 +105,7 @@ fn totals(db: &mut dyn Database) -> Totals {
 }
 
 fn stored(seq: u64) -> Outcome {
-    Outcome::Stored { seq, private: false }
+    Outcome::Stored { seq, private: false, first: false }
 }
 
 fn bytes(db: &mut dyn Database) {
@@ -367,6 +368,41 @@ fn jobs(db: &mut dyn Database) {
     let by_kind = [("e 5050", 2), ("e 5051", 1), ("e 6050", 1), ("e 6051", 1), ("e 7000", 3)];
     assert_eq!(counted(db, "e "), by_kind.map(|(key, n)| (key.to_owned(), n)));
     assert_eq!(totals(db).stored, 8);
+}
+
+fn changes(db: &mut dyn Database) {
+    let (buyer, provider, other) = (Author::new(1), Author::new(2), Author::new(3));
+    let first = |committed: &Committed, event: &Event| {
+        matches!(committed.outcomes[&event.id], Outcome::Stored { first: true, .. })
+    };
+    // 1 and 2, then what replaces the first and deletes the second.
+    let profile = |at| buyer.sign(0, at, &[], "");
+    let note = provider.note("a");
+    assert!(put(db, &[&profile(NOW), &note]).changes.is_empty());
+    let deletion = provider.sign(5, NOW, &[&["e", &note.id.to_string()]], "");
+    let mut changes = put(db, &[&profile(NOW + 1), &deletion, &profile(NOW - 1)]).changes;
+    changes.sort_by_key(|change| format!("{change:?}"));
+    assert_eq!(changes, [Change::Removed(1), Change::Removed(2)]);
+    assert!(put(db, &[&profile(NOW + 1), &deletion]).changes.is_empty(), "said once");
+    // A request with an answer in its group, a later one, and none that was stored before.
+    let open = buyer.sign(5050, NOW, &[], "open");
+    let together = put(db, &[&provider.answer(6050, &open, &[]), &open]);
+    assert!(first(&together, &open));
+    put(db, &[&other.answer(6050, &open, &[])]);
+    assert!(!first(&put(db, &[&open]), &open), "nobody knows any more");
+    // Of answers that came before an encrypted request, one that does not agree goes, the other is hidden.
+    let asked = buyer.sign(5050, NOW, &[&["encrypted"], &["p", &provider.key().to_string()]], "");
+    let early =
+        put(db, &[&provider.answer(7000, &asked, &[&["status", "processing"]]), &other.answer(6050, &asked, &[])]);
+    let number = |event: &Event| match early.outcomes[&event.id] {
+        Outcome::Stored { seq, .. } => seq,
+        _ => panic!("it is stored"),
+    };
+    let [hidden, removed] =
+        [provider.answer(7000, &asked, &[&["status", "processing"]]), other.answer(6050, &asked, &[])];
+    let late = put(db, &[&asked]);
+    assert!(!first(&late, &asked));
+    assert_eq!(late.changes, [Change::Removed(number(&removed)), Change::Hidden(number(&hidden))]);
 }
 
 fn atomic(db: &mut dyn Database) {

@@ -24,8 +24,8 @@ const MINUTE: Millis = 60_000;
 /// What a shard tells the others of a commit.
 #[derive(Debug, PartialEq)]
 pub(super) enum Told {
-    /// A group was stored; answers to its job requests may have been stored before them.
-    Stored { group: Vec<Arc<NewEvent>>, early: bool },
+    /// A group was stored.
+    Stored { group: Vec<Arc<NewEvent>> },
     /// What may no longer be kept was removed.
     Swept,
 }
@@ -192,9 +192,9 @@ impl Relay {
         let mut statements = write::statements(&group, &flush, early);
         // After the first statement, whose answer is the totals before the group.
         statements.splice(1..1, self.snapshot(now));
-        let news = Some(News(Arc::new(Told::Stored { group, early })));
+        let news = Some(News(Arc::new(Told::Stored { group })));
         out.push(Effect::Commit { ticket, statements, news });
-        self.writer.in_flight = Some(InFlight { ticket, events, since: now, retried, early });
+        self.writer.in_flight = Some(InFlight { ticket, events, since: now, retried });
     }
 
     /// With the first group of a minute, a snapshot of the counts for the history.
@@ -234,12 +234,11 @@ impl Relay {
         self.counters.storage.committed(now.saturating_sub(group.since), result.is_ok());
         match result {
             Ok(committed) => {
-                self.landed(group.events, group.early, committed, now, out);
+                self.landed(group.events, committed, now, out);
                 self.commit_next(now, out);
             }
             Err(error) if !group.retried => {
                 self.doubt_until = now + self.host.doubt();
-                group.events.iter().for_each(|waiting| self.recent.doubt(&waiting.new));
                 self.handlers.clear();
                 self.log(Level::Warn, "commit failed, writing the group again", &failed(&group.events, &error), out);
                 self.commit(group.events, true, now, out);
@@ -251,6 +250,8 @@ impl Relay {
                     &failed(&group.events, &error),
                     out,
                 );
+                // It may have removed anything that it was to remove.
+                self.recent.start_over(newest(&group.events));
                 self.give_up(group.events, &error, out);
                 if error.timed_out {
                     // Those who wait would wait as long for the same.
@@ -268,7 +269,7 @@ impl Relay {
     pub(super) fn told(&mut self, news: &News, rows: &Rows, now: Millis, out: &mut Vec<Effect>) {
         match &*news.0 {
             Told::Swept => self.note_removal(rows),
-            Told::Stored { group, early } => {
+            Told::Stored { group } => {
                 let ids: Vec<EventId> = group.iter().map(|new| new.event.id).collect();
                 // What cannot be read here is a gap, and found when the next group shows it.
                 let Ok(committed) = write::decode(&ids, rows, self.host.shard) else { return };
@@ -276,39 +277,42 @@ impl Relay {
                     self.writer.advance(committed.before);
                 }
                 let unanswered = |new: &Arc<NewEvent>| Waiting { new: new.clone(), conns: vec![], bytes: 0 };
-                self.landed(group.iter().map(unanswered).collect(), *early, committed, now, out);
+                self.landed(group.iter().map(unanswered).collect(), committed, now, out);
             }
         }
     }
 
     /// Answers the authors and tells the subscribers, in the order the events were numbered.
-    fn landed(
-        &mut self,
-        events: Vec<Waiting>,
-        early: bool,
-        committed: write::Committed,
-        now: Millis,
-        out: &mut Vec<Effect>,
-    ) {
+    fn landed(&mut self, events: Vec<Waiting>, committed: write::Committed, now: Millis, out: &mut Vec<Effect>) {
         let told = self.writer.told();
         let mut cancelled = Vec::new();
         if now >= self.doubt_until {
             self.recent.settle(committed.before.newest);
         }
-        for Waiting { new, .. } in &events {
-            if matches!(committed.outcomes.get(&new.event.id), Some(Outcome::Stored { seq, .. }) if *seq > told) {
-                self.recent.changes(new, early);
-                self.handlers.stored(new);
+        let number = |id: &EventId| match committed.outcomes.get(id) {
+            Some(Outcome::Stored { seq, .. }) => Some(*seq).filter(|seq| *seq > told),
+            _ => None,
+        };
+        if events.iter().filter_map(|waiting| number(&waiting.new.event.id)).any(|seq| seq <= committed.before.last_seq)
+        {
+            // It landed before, although that was reported as failed, and said nothing of what it removed.
+            self.recent.start_over(newest(&events));
+        }
+        self.recent.follow(&committed.changes);
+        for Waiting { new, .. } in events.iter().filter(|waiting| number(&waiting.new.event.id).is_some()) {
+            self.handlers.stored(new);
+            if new.deletes.contains(&Target::Everything) {
+                self.recent.vanish(&new.event.pubkey, new.event.created_at);
             }
         }
         for Waiting { new, conns, .. } in events {
             let id = new.event.id;
             let stored = match committed.outcomes.get(&id) {
-                Some(Outcome::Stored { seq, private }) => Ok((*seq, *private)),
+                Some(Outcome::Stored { seq, private, first }) => Ok((*seq, *private, *first)),
                 refused => Err(refusal(&new, refused)),
             };
-            let fresh = stored.as_ref().is_ok_and(|(seq, _)| *seq > told);
-            if let (Ok((seq, private)), true) = (&stored, fresh) {
+            let fresh = stored.as_ref().is_ok_and(|(seq, ..)| *seq > told);
+            if let (Ok((seq, private, _)), true) = (&stored, fresh) {
                 // Landed before this commit although it was reported as failed.
                 if *seq <= committed.before.last_seq {
                     self.log.told.insert(id);
@@ -326,8 +330,9 @@ impl Relay {
                     Err(reason) => self.reject(conn, &id.to_string(), reason, out),
                 }
             }
-            if let (Ok((seq, private)), true) = (stored, fresh) {
-                self.recent.add(seq, new, private, early);
+            if let (Ok((seq, private, first)), true) = (stored, fresh) {
+                // While something from before may land, an answer to a request may be stored without its being said.
+                self.recent.add(seq, new, private, first && now >= self.doubt_until);
             }
         }
         self.tell_cancelled(&cancelled, out);
@@ -375,6 +380,11 @@ impl Relay {
             }
         }
     }
+}
+
+/// The latest `created_at` of events.
+fn newest(events: &[Waiting]) -> u64 {
+    events.iter().map(|waiting| waiting.new.event.created_at).max().unwrap_or_default()
 }
 
 fn nobody_listens() -> Reason {

@@ -2,29 +2,37 @@
 //! since some moment, what answers a job that was just published, and events by id.
 //!
 //! An answer from here must be the one that the store would give, so it is given only when it is proven
-//! to be complete. Events leave in the order of their numbers: what is held is always everything that is
-//! stored from some number on, and of what is outside, `older` bounds `created_at`. So
+//! to be complete. Events are held in the order of their numbers, and leave in two ways: the oldest for want
+//! of room, and any that the store says is no longer stored. So there is a number, the edge, above which all
+//! that is stored is held, and of what lies at or below it `older` bounds `created_at`. What left from the middle
+//! is not stored, and no proof needs it:
 //!
 //! - a filter whose `since` is after `older` matches nothing outside;
 //! - a filter with `ids` that are all held matches nothing else;
-//! - answers to a job have higher numbers than its request if none came before it: then, as long as the
-//!   request is held, so are they. A filter for kinds of answers alone, with `#e`, matches nothing else,
-//!   since an answer has one job.
+//! - a job is whole when no answer to it was stored before the group that stored its request. The store says
+//!   so for each request. All answers to it are then of that group or of later ones, so they lie above the
+//!   edge as long as no event of the job has left for want of room and the request is held. A filter for
+//!   kinds of answers alone, with `#e`, matches nothing else, since an answer has one job. Answers to a
+//!   request that nobody has seen concern that job alone.
 //!
-//! What is stored changes by deletion requests, newer versions, requests to vanish, and requests that come
-//! after answers. Whatever these touch leaves, and all that is older with it; then the store is asked.
-//! Expired events are held and not shown. What may be stored of a commit that was reported as failed is
-//! outside, until it is told; nobody has an OK for it.
+//! What is stored changes by deletion requests, newer versions, requests that come after answers, and
+//! sweeps. The statements that remove an event, or that hide an answer which turned out to be for its
+//! parties alone, return its number, and exactly that is removed or hidden here. What a key that vanishes
+//! has published leaves at once: it may not be served while the store removes it. Expired events are held
+//! and not shown until the store has removed them.
+//!
+//! A commit that was reported as failed may have removed something without saying so. When a later answer
+//! shows that it landed, or nothing shows what became of it, the window starts over. What it may have added
+//! is outside, until it is told; nobody has an OK for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::stored::newest_first;
 use crate::market::privacy::{self, Readers};
-use crate::nostr::deletion::Target;
-use crate::nostr::{Event, EventId, Filter, kind};
+use crate::nostr::{Event, EventId, Filter, PublicKey, kind};
 use crate::store::read::{StoredEvent, Text, Viewer};
-use crate::store::write::NewEvent;
+use crate::store::write::{Change, NewEvent};
 
 /// Events that are held, and bytes they take in memory, of the 128 MB there are.
 const MAX_EVENTS: usize = 8192;
@@ -47,9 +55,9 @@ pub(super) struct Recent {
     ids: BTreeMap<EventId, u64>,
     /// Numbers of the events of jobs, the request among them.
     jobs: BTreeMap<EventId, BTreeSet<u64>>,
-    /// Jobs whose request came before all answers to it.
+    /// Jobs to which no answer was stored before the group of their request.
     whole: BTreeSet<EventId>,
-    /// No stored event that is not held has a later `created_at`.
+    /// No event outside has a later `created_at`.
     older: u64,
 }
 
@@ -80,47 +88,41 @@ impl Recent {
         self.restart(self.older.max(newest).max(held.unwrap_or_default()));
     }
 
-    /// It is not known whether `new` is stored.
-    pub fn doubt(&mut self, new: &NewEvent) {
-        self.changes(new, true);
-        self.older = self.older.max(new.event.created_at);
-        if let Some(part) = &new.part {
-            self.whole.remove(&part.job);
-        }
-    }
-
-    /// Makes room for what `new` may have changed in the store besides adding itself; `early` says whether
-    /// answers to it may have been stored before.
-    pub fn changes(&mut self, new: &NewEvent, early: bool) {
-        if let Some(part) = new.part.as_ref().filter(|part| early && !part.is_answer()) {
-            self.forget(self.jobs.get(&part.job).and_then(BTreeSet::last).copied());
-        }
-        // Of its author: what it replaces, and what it deletes by coordinates.
-        let mut kinds: BTreeSet<u16> = new.event.replacement_key().map(|_| new.event.kind).into_iter().collect();
-        for target in &new.deletes {
-            match target {
-                Target::Event(id) => self.forget(self.ids.get(id).copied()),
-                Target::Address { kind, .. } => drop(kinds.insert(*kind)),
-                Target::Everything => {}
+    /// Takes over what a transaction of the store has done to events that were stored before it.
+    pub fn follow(&mut self, changes: &[Change]) {
+        for change in changes {
+            match change {
+                Change::Removed(seq) => self.remove(*seq),
+                Change::Hidden(seq) => {
+                    if let Some(held) = self.events.get_mut(seq) {
+                        held.readers = privacy::readers(&held.new.event, held.new.part.as_ref(), true);
+                    }
+                }
             }
         }
-        let author = new.event.pubkey;
-        if new.deletes.contains(&Target::Everything) {
-            let to = author.to_string();
-            let wrap = |event: &Event| event.kind == kind::GIFT_WRAP && event.tag_values("p").any(|p| p == to);
-            self.forget_last(|event| event.pubkey == author || wrap(event));
-        } else if !kinds.is_empty() {
-            self.forget_last(|event| event.pubkey == author && kinds.contains(&event.kind));
-        }
     }
 
-    /// Holds a stored event; `private` says whether it is for its readers alone, `early` is as in
-    /// [`changes`](Self::changes).
-    pub fn add(&mut self, seq: u64, new: Arc<NewEvent>, private: bool, early: bool) {
+    /// Forgets what `author` asked to be rid of when it vanished: its events up to `until` (Unix seconds) but
+    /// its requests to vanish, and gift wraps to it (NIP-62).
+    pub fn vanish(&mut self, author: &PublicKey, until: u64) {
+        let key = author.to_string();
+        let gone = |held: &Held| {
+            let event = &held.new.event;
+            let own = event.pubkey == *author && event.kind != kind::VANISH;
+            let wrap = event.kind == kind::GIFT_WRAP && event.tag_values("p").any(|p| p == key);
+            event.created_at <= until && (own || wrap)
+        };
+        let gone: Vec<u64> = self.events.iter().filter(|(_, held)| gone(held)).map(|(seq, _)| *seq).collect();
+        gone.into_iter().for_each(|seq| self.remove(seq));
+    }
+
+    /// Holds a stored event, the newest; `private` says whether it is for its readers alone, `first` whether no
+    /// answer to the request it is was stored before its group.
+    pub fn add(&mut self, seq: u64, new: Arc<NewEvent>, private: bool, first: bool) {
         let readers = privacy::readers(&new.event, new.part.as_ref(), private);
         if let Some(part) = &new.part {
             self.jobs.entry(part.job).or_default().insert(seq);
-            if !part.is_answer() && !early {
+            if !part.is_answer() && first {
                 self.whole.insert(part.job);
             }
         }
@@ -132,31 +134,36 @@ impl Recent {
         }
     }
 
-    /// Lets the event of this number go, if there is one, and all before it.
-    fn forget(&mut self, last: Option<u64>) {
-        while last.is_some_and(|last| self.events.first_key_value().is_some_and(|(first, _)| *first <= last)) {
-            self.forget_first();
-        }
-    }
-
-    fn forget_last(&mut self, which: impl Fn(&Event) -> bool) {
-        let last = self.events.iter().rev().find(|(_, held)| which(&held.new.event)).map(|(seq, _)| *seq);
-        self.forget(last);
-    }
-
+    /// Lets the event of the lowest number go, which is stored and then lies outside.
     fn forget_first(&mut self) {
         let Some((seq, held)) = self.events.pop_first() else { return };
-        self.bytes -= weight(&held.new.text);
-        self.ids.remove(&held.new.event.id);
         self.older = self.older.max(held.new.event.created_at);
         if let Some(part) = &held.new.part {
             // The request, or an answer that came in one group with it and before it.
             self.whole.remove(&part.job);
-            if let Some(numbers) = self.jobs.get_mut(&part.job) {
-                numbers.remove(&seq);
-                if numbers.is_empty() {
-                    self.jobs.remove(&part.job);
-                }
+        }
+        self.unlist(seq, &held);
+    }
+
+    /// Lets an event go that is not stored any more.
+    fn remove(&mut self, seq: u64) {
+        let Some(held) = self.events.remove(&seq) else { return };
+        if let Some(part) = held.new.part.as_ref().filter(|part| !part.is_answer()) {
+            // Nothing shows any more when the edge passes the request.
+            self.whole.remove(&part.job);
+        }
+        self.unlist(seq, &held);
+    }
+
+    fn unlist(&mut self, seq: u64, held: &Held) {
+        self.bytes -= weight(&held.new.text);
+        self.ids.remove(&held.new.event.id);
+        if let Some(part) = &held.new.part
+            && let Some(numbers) = self.jobs.get_mut(&part.job)
+        {
+            numbers.remove(&seq);
+            if numbers.is_empty() {
+                self.jobs.remove(&part.job);
             }
         }
     }

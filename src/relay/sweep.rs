@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::publish::Told;
 use super::{Effect, Level, Millis, News, Purpose, Relay};
-use crate::store::{Rows, StoreError, sweep};
+use crate::store::{Rows, StoreError, sweep, write};
 
 /// Milliseconds between an event's expiry and its removal, at the most; it is not served meanwhile.
 const LATENESS: Millis = 3_600_000;
@@ -61,6 +61,7 @@ impl Relay {
     /// Events were removed, as `rows` say, or perhaps.
     pub(super) fn note_removal(&mut self, rows: &Rows) {
         self.desk.written(rows.last().and_then(|rows| rows.first().cloned()), Vec::new());
+        self.recent.follow(&write::decode_changes(rows));
         self.handlers.clear();
     }
 

@@ -40,8 +40,6 @@ pub struct InFlight {
     pub events: Vec<Waiting>,
     pub since: Millis,
     pub retried: bool,
-    /// Whether answers to its job requests may have been stored before them.
-    pub early: bool,
 }
 
 /// What the writer knows of the store's numbers.

@@ -156,7 +156,8 @@ fn insert_answers() -> String {
 }
 
 /// What became of each event: `ID FATE`, as [`decode`](super::write::decode) reads it.
-fn outcomes(answers: bool) -> String {
+fn outcomes(requests: bool, answers: bool) -> String {
+    let first = if requests { format!("WHEN {} THEN e.seq || ' first'", jobs::FIRST_OF_JOB) } else { String::new() };
     let (refused, of_job) = if answers {
         let disagrees = jobs::disagrees();
         let refused = format!(
@@ -172,7 +173,7 @@ fn outcomes(answers: bool) -> String {
         "WITH g AS MATERIALIZED (SELECT jsonb(value) AS v, false AS answer FROM json_each(?1) \
            UNION ALL SELECT jsonb(value), true FROM json_each(?2)) \
          SELECT (g.v->>'$.id') || ' ' || CASE WHEN {BLOCKED} THEN 'deleted' {refused} \
-         WHEN e.seq IS NULL THEN 'superseded' WHEN e.shelf < {PRIVATE} THEN e.seq ELSE e.seq || ' private' END AS r \
+         WHEN e.seq IS NULL THEN 'superseded' {first} WHEN e.shelf < {PRIVATE} THEN e.seq ELSE e.seq || ' private' END AS r \
          FROM g LEFT JOIN events AS e ON e.id = g.v->>'$.id' {of_job}"
     )
 }
@@ -206,7 +207,7 @@ fn write(shape: Shape) -> Vec<(Arc<str>, Of)> {
     if shape.replaces {
         let replaced = format!("{REPLACED} WHERE NOT {BLOCKED}");
         list.push(listed(jobs::delete_tags(&replaced)));
-        list.push(listed(format!("DELETE FROM events WHERE seq IN ({replaced})")));
+        list.push(listed(jobs::delete_events(&replaced)));
     }
     if shape.others {
         let (sql, _) = listed(insert_others(shape.labels));
@@ -236,7 +237,7 @@ fn write(shape: Shape) -> Vec<(Arc<str>, Of)> {
     if shape.deletes || shape.requests && shape.early {
         list.push(plain(jobs::forget("0")));
     }
-    list.push((Arc::from(outcomes(shape.answers)), Of::Both));
+    list.push((Arc::from(outcomes(shape.requests, shape.answers)), Of::Both));
     list.push(plain(counts::READ_COUNTS.to_owned()));
     list
 }

@@ -39,6 +39,11 @@ const MARK: &str = "was = CASE WHEN jobs.batch = (SELECT last_seq FROM totals) T
 /// `was` of a job whose answers were here before its request.
 const LATE: i8 = -2;
 
+/// Whether the event `g` is the request of a job of which nothing was known before the group that stored it, and
+/// that no group has moved since.
+pub const FIRST_OF_JOB: &str = "(g.v->>'$.j.i') = (g.v->>'$.id') AND EXISTS (SELECT 1 FROM jobs AS o \
+    WHERE o.id = g.v->>'$.id' AND o.kind IS NOT NULL AND o.was = -1)";
+
 /// Milliseconds of one unit of `providers.active`.
 const SLOT_MS: u64 = 1000 * ACTIVE_SLOT;
 /// The same in seconds.
@@ -105,7 +110,7 @@ pub fn reconcile() -> Vec<(String, Of)> {
             "UPDATE events SET shelf = shelf + {PRIVATE}, keys = (SELECT json_group_array(k) FROM ( \
                SELECT value AS k FROM json_each(events.keys) UNION SELECT '>=' || events.pubkey \
                UNION SELECT '>=' || j.customer FROM jobs AS j WHERE j.id = events.job)) \
-             WHERE seq IN (SELECT e.seq FROM {hidden})"
+             WHERE seq IN (SELECT e.seq FROM {hidden}) RETURNING 'hidden ' || seq AS r"
         ),
     ];
     let anew = |what: &str| format!("(SELECT {what} FROM {})", of_job("jobs"));
@@ -283,8 +288,13 @@ pub fn remove(victims: &str) -> [String; 3] {
              WHERE seq IN ({victims}) AND job IS NOT NULL GROUP BY job) AS v WHERE jobs.id = v.job"
         ),
         delete_tags(victims),
-        format!("DELETE FROM events WHERE seq IN ({victims})"),
+        delete_events(victims),
     ]
+}
+
+/// Deletes the events `victims` selects by number, and says so: `removed SEQ`.
+pub fn delete_events(victims: &str) -> String {
+    format!("DELETE FROM events WHERE seq IN ({victims}) RETURNING 'removed ' || seq AS r")
 }
 
 /// Deletes the tags of the events `victims` selects by number.

@@ -48,6 +48,8 @@ pub enum Outcome {
         seq: u64,
         /// Whether it is for its readers alone.
         private: bool,
+        /// Whether it is a job request, and no answer to it was stored before its group.
+        first: bool,
     },
     /// A newer event has its place; of results, another one of the same provider.
     Superseded,
@@ -72,6 +74,15 @@ pub enum Disagreement {
     Early,
 }
 
+/// What a transaction has done to an event that was stored before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The event of this number is not stored any more.
+    Removed(u64),
+    /// The event of this number is for its parties alone from now on.
+    Hidden(u64),
+}
+
 /// What a commit says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
@@ -84,6 +95,8 @@ pub struct Committed {
     /// Providers who are more active now than is known, each with the slot of
     /// [`ACTIVE_SLOT`](super::jobs::ACTIVE_SLOT) seconds since 1970.
     pub active: Vec<(PublicKey, u64)>,
+    /// What it did to other events. A group that is written again does not say what it did at first.
+    pub changes: Vec<Change>,
     /// After the group.
     pub totals: Totals,
     /// The row of [`read_counts`](super::counts::read_counts), after the group.
@@ -161,15 +174,30 @@ pub fn decode(ids: &[EventId], rows: &Rows, shard: u32) -> Result<Committed, Sto
     if ids.iter().any(|id| !outcomes.contains_key(id)) {
         return Err(StoreError::new("the commit was answered for a part of its group"));
     }
-    let (mut cancelled, mut active) = (Vec::new(), Vec::new());
+    let (mut cancelled, mut active, mut changes) = (Vec::new(), Vec::new(), Vec::new());
     for row in between.iter().flatten() {
         match row.split(' ').collect::<Vec<_>>().as_slice() {
             ["cancelled", job, key] => cancelled.extend(EventId::parse(job).zip(PublicKey::parse(key))),
             ["active", key, slot] => active.extend(PublicKey::parse(key).zip(slot.parse().ok())),
-            _ => return Err(StoreError::new(format!("group row: {row}"))),
+            _ => changes.push(change(row).ok_or_else(|| StoreError::new(format!("group row: {row}")))?),
         }
     }
-    Ok(Committed { before, outcomes, cancelled, active, totals, counts })
+    Ok(Committed { before, outcomes, cancelled, active, changes, totals, counts })
+}
+
+/// What the answer to [`sweep::remove`](super::sweep::remove) says of events that are gone.
+pub fn decode_changes(rows: &Rows) -> Vec<Change> {
+    rows.iter().flatten().filter_map(|row| change(row)).collect()
+}
+
+fn change(row: &str) -> Option<Change> {
+    let (what, seq) = row.split_once(' ')?;
+    let seq = seq.parse().ok()?;
+    match what {
+        "removed" => Some(Change::Removed(seq)),
+        "hidden" => Some(Change::Hidden(seq)),
+        _ => None,
+    }
 }
 
 fn outcome(row: &str) -> Option<(EventId, Outcome)> {
@@ -183,8 +211,8 @@ fn outcome(row: &str) -> Option<(EventId, Outcome)> {
         "provider" => Outcome::Disagrees(Disagreement::Provider),
         "early" => Outcome::Disagrees(Disagreement::Early),
         stored => {
-            let seq = stored.strip_suffix(" private");
-            Outcome::Stored { seq: seq.unwrap_or(stored).parse().ok()?, private: seq.is_some() }
+            let (seq, what) = stored.split_once(' ').unwrap_or((stored, ""));
+            Outcome::Stored { seq: seq.parse().ok()?, private: what == "private", first: what == "first" }
         }
     };
     Some((EventId::parse(id)?, outcome))

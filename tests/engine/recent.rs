@@ -137,13 +137,21 @@ fn answers_from_memory_are_those_of_the_store() {
             let author = chance.pick(&authors).clone();
             let at = NOW - 5 + chance.below(10);
             let encrypted: &[&[&str]] = if chance.one_in(4) { &[&["encrypted"]] } else { &[] };
-            let event = match chance.below(10) {
+            let event = match chance.below(13) {
+                10 => author.sign(0, at, &[], &step.to_string()),
+                11 => {
+                    let kind = chance.pick(&["0", "10002"]);
+                    author.sign(5, at, &[&["a", &format!("{kind}:{}:", author.key())]], &step.to_string())
+                }
+                12 if chance.one_in(4) => author.sign(62, at, &[&["relay", "ALL_RELAYS"]], ""),
                 0..3 => author.sign(5050, at, encrypted, &step.to_string()),
                 // Some answer a request that has not come yet.
                 3..7 if !requests.is_empty() => {
                     let status: &[&[&str]] = &[&["status", "processing"], &["n", &step.to_string()]];
                     let request = chance.pick(&requests).clone();
                     let kind = if chance.one_in(2) { 7000 } else { 6050 };
+                    // Some know of the request what is not so.
+                    let request = if chance.one_in(8) { Event { pubkey: author.key(), ..request } } else { request };
                     author.answer(kind, &request, if kind == 7000 { status } else { &[] })
                 }
                 7 if !published.is_empty() => {
@@ -178,6 +186,7 @@ fn answers_from_memory_are_those_of_the_store() {
                 json!({"kinds": [5050], "since": NOW - 5 + chance.below(12), "limit": chance.below(5)}),
                 json!({"kinds": [6050, 7000], "#e": [job]}),
                 json!({"ids": [job]}),
+                json!({"kinds": [0, 10_002], "since": NOW - 5 + chance.below(12)}),
             ] {
                 let (ids, of_store) = asked(&mut world, conn, &filter);
                 from_memory += u64::from(!of_store);
@@ -187,6 +196,52 @@ fn answers_from_memory_are_those_of_the_store() {
         }
     }
     assert!(from_memory > 8000, "{from_memory}");
+}
+
+/// A market as it goes: providers renew what they announce, people their profiles, jobs are cancelled, strangers
+/// answer what nobody asked. Who asks about what is held is answered from memory.
+#[test]
+fn what_strangers_do_leaves_the_rest_in_memory() {
+    let (mut world, conn) = awake();
+    let chance = &mut Chance::new(9);
+    let (buyers, providers): (Vec<Author>, Vec<Author>) =
+        ((10..15).map(Author::new).collect(), (20..25).map(Author::new).collect());
+    let (mut requests, mut cancelled) = (Vec::new(), BTreeSet::new());
+    let (mut questions, mut from_memory) = (0, 0);
+    for n in 0..300 {
+        let at = world.now / 1000;
+        let (buyer, provider) = (chance.pick(&buyers).clone(), chance.pick(&providers).clone());
+        let request = buyer.sign(5050, at, &[], &n.to_string());
+        let unknown = format!("{n:064x}");
+        let stranger = Author::new(66).sign(6050, at, &[&["e", &unknown], &["p", &buyer.key().to_string()]], "");
+        put(&mut world, conn, &request);
+        put(&mut world, conn, &provider.answer(7000, &request, &[&["status", "processing"]]));
+        put(&mut world, conn, &provider.answer(6050, &request, &[]));
+        put(&mut world, conn, &provider.sign(31_990, at, &[&["d", "h"], &["k", "5050"]], ""));
+        put(&mut world, conn, &buyer.sign(0, at, &[], &n.to_string()));
+        put(&mut world, conn, &stranger);
+        requests.push(request);
+        if n % 10 == 5 {
+            let request = chance.pick(&requests).clone();
+            let buyer = buyers.iter().find(|buyer| buyer.key() == request.pubkey).unwrap();
+            put(&mut world, conn, &buyer.sign(5, at, &[&["e", &request.id.to_string()]], ""));
+            cancelled.insert(request.id);
+        }
+        world.now += 1000;
+        let held: Vec<&Event> = requests.iter().filter(|request| !cancelled.contains(&request.id)).collect();
+        let job = chance.pick(&held).id.to_string();
+        for filter in [
+            json!({"kinds": [6050, 7000], "#e": [job]}),
+            json!({"ids": [job]}),
+            json!({"kinds": [5050], "since": at - chance.below(100).min(n)}),
+            json!({"kinds": [6050, 7000], "#e": [chance.pick(&requests).id]}),
+        ] {
+            let (ids, of_store) = asked(&mut world, conn, &filter);
+            assert_eq!(ids, stored(&mut world, &[Author::new(1).key()], &filter), "{n}: {filter}");
+            (questions, from_memory) = (questions + 1, from_memory + u64::from(!of_store));
+        }
+    }
+    assert!(from_memory * 10 >= questions * 9, "{from_memory} of {questions}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct Document {
     pub limitation: Limitation,
 }
 
-/// Limits a client must keep to; all of them are enforced. The first four have no name in the NIP.
+/// Limits a client must keep to; all of them are enforced. The first six have no name in the NIP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)] // the NIP's own names
 pub struct Limitation {
@@ -29,6 +29,8 @@ pub struct Limitation {
     pub max_unheard_bytes: u64,
     pub max_filters: u64,
     pub max_filter_values: u64,
+    pub max_search_entries: u64,
+    pub max_search_ranges: u64,
     pub max_message_length: u64,
     pub max_subscriptions: u64,
     pub max_subid_length: u64,

@@ -1,6 +1,7 @@
 //! Questions on their way to the store: one of a connection at a time, a few of all, the rest in line.
 //!
-//! So what is being answered takes bounded memory, and who asks much waits for himself alone.
+//! So what is being answered takes bounded memory, and who asks much waits for himself alone. What waits is the
+//! question alone: its statements are made when the store is asked.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -9,7 +10,6 @@ use super::count::Counting;
 use super::stored::Reading;
 use super::{ConnId, Effect, Millis, Purpose, Relay};
 use crate::nostr::{Prefix, Reason};
-use crate::store::Statement;
 
 /// Questions the store is asked at the same time; an answer is at most some megabytes.
 const MAX_AT_ONCE: usize = 16;
@@ -28,7 +28,7 @@ pub(super) enum Question {
 /// The line.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    waiting: VecDeque<(ConnId, Payer, Question, Vec<Statement>)>,
+    waiting: VecDeque<(ConnId, Payer, Question)>,
     /// Connections whose question the store is being asked.
     asking: BTreeSet<ConnId>,
 }
@@ -42,20 +42,13 @@ impl Relay {
     }
 
     /// Puts a question in line, or at its head when it goes on with one that was just answered.
-    pub(super) fn ask(
-        &mut self,
-        conn: ConnId,
-        question: Question,
-        statements: Vec<Statement>,
-        now: Millis,
-        out: &mut Vec<Effect>,
-    ) {
+    pub(super) fn ask(&mut self, conn: ConnId, question: Question, now: Millis, out: &mut Vec<Effect>) {
         let payer = self.holder(conn, None);
         let goes_on = matches!(&question, Question::Stored(reading) if reading.goes_on());
         if goes_on {
-            self.line.waiting.push_front((conn, payer, question, statements));
+            self.line.waiting.push_front((conn, payer, question));
         } else {
-            self.line.waiting.push_back((conn, payer, question, statements));
+            self.line.waiting.push_back((conn, payer, question));
         }
         self.ask_next(now, out);
     }
@@ -68,13 +61,17 @@ impl Relay {
     /// Asks the store whatever may be asked now.
     pub(super) fn ask_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
         while self.line.asking.len() < MAX_AT_ONCE {
-            let free = |(conn, ..): &(ConnId, _, _, _)| !self.line.asking.contains(conn);
+            let free = |(conn, ..): &(ConnId, _, _)| !self.line.asking.contains(conn);
             let Some(at) = self.line.waiting.iter().position(free) else { return };
-            let Some((conn, payer, question, statements)) = self.line.waiting.remove(at) else { return };
+            let Some((conn, payer, mut question)) = self.line.waiting.remove(at) else { return };
             if let Some(reason) = self.in_debt(&payer, now) {
                 self.refuse_question(question, &reason, out);
                 continue;
             }
+            let statements = self.viewed(conn, now, |viewer| match &mut question {
+                Question::Stored(reading) => reading.statements(viewer),
+                Question::Count(counting) => counting.statements(viewer),
+            });
             self.line.asking.insert(conn);
             self.query(Purpose::Answer(conn, payer, Some(question)), statements, now, out);
         }
@@ -92,7 +89,7 @@ impl Relay {
     /// Drops what a subscription still asks; what the store is working on is answered to nobody.
     pub(super) fn drop_question(&mut self, conn: ConnId, subscription: &str) {
         let same = |question: &Question| matches!(question, Question::Stored(reading) if reading.conn == conn && &*reading.subscription == subscription);
-        self.line.waiting.retain(|(_, _, question, _)| !same(question));
+        self.line.waiting.retain(|(_, _, question)| !same(question));
         for (purpose, _) in self.queries.values_mut() {
             if let Purpose::Answer(_, _, question) = purpose {
                 question.take_if(|question| same(question));

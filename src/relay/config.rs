@@ -12,6 +12,7 @@ use crate::market::retention::Retention;
 use crate::nostr::PublicKey;
 use crate::nostr::auth::Authority;
 use crate::nostr::nip11::{Document, Limitation};
+use crate::store::read;
 
 /// NIPs this relay implements and tests.
 const SUPPORTED_NIPS: &[u16] = &[1, 9, 11, 13, 17, 32, 40, 42, 45, 62, 67, 70, 89, 90];
@@ -302,6 +303,8 @@ impl Config {
                 max_unheard_bytes: limits.max_unheard_bytes,
                 max_filters: limits.max_filters,
                 max_filter_values: limits.max_filter_values,
+                max_search_entries: read::MAX_ENTRIES,
+                max_search_ranges: read::MAX_RANGES,
                 max_subscriptions: limits.max_subscriptions,
                 max_subid_length: limits.max_subid_length,
                 max_limit: limits.max_limit,

@@ -2,12 +2,12 @@
 //! defines them, or a refusal.
 
 use super::asking::Question;
-use super::stored::{over_budget, unreadable};
+use super::stored::{refused_search, unreadable};
 use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::hll::Registers;
 use crate::nostr::{Filter, Reason, relay_msg};
-use crate::store::read;
-use crate::store::{Rows, StoreError};
+use crate::store::read::{self, Viewer};
+use crate::store::{Rows, Statement, StoreError};
 
 /// A COUNT that waits for the store.
 #[derive(Clone, Debug)]
@@ -15,6 +15,13 @@ pub(super) struct Counting {
     conn: ConnId,
     query: String,
     filters: Vec<Filter>,
+}
+
+impl Counting {
+    /// What the store is asked.
+    pub fn statements(&self, viewer: &Viewer) -> Vec<Statement> {
+        self.filters.iter().flat_map(|filter| read::all(filter, viewer)).collect()
+    }
 }
 
 impl Relay {
@@ -31,16 +38,15 @@ impl Relay {
             self.counters.refused_reqs += 1;
             return self.send(conn, relay_msg::closed(&query, &reason), out);
         }
-        let statements = self.read_count(conn, &filters, now);
         let counting = Counting { conn, query, filters };
-        if statements.is_empty() {
+        if counting.filters.iter().all(Filter::is_void) {
             self.count_answered(counting, Ok(Rows::new()), out);
         } else {
             if let Some(state) = self.conns.get_mut(&conn) {
                 state.counting.insert(counting.query.clone());
             }
             self.remember(conn, out);
-            self.ask(conn, Question::Count(counting), statements, now, out);
+            self.ask(conn, Question::Count(counting), now, out);
         }
     }
 
@@ -65,8 +71,8 @@ impl Relay {
         out: &mut Vec<Effect>,
     ) {
         let found = match result.and_then(read::decode_counted) {
-            Ok(Some(found)) => found,
-            Ok(None) => return self.refuse_count(&counting, &over_budget(), out),
+            Ok(Ok(found)) => found,
+            Ok(Err(over)) => return self.refuse_count(&counting, &refused_search(over), out),
             Err(error) => return self.refuse_count(&counting, &unreadable(error), out),
         };
         self.counted(&counting, out);

@@ -15,7 +15,7 @@ use super::recent::Recent;
 use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::relay_msg::Completeness;
 use crate::nostr::{EventId, Filter, Prefix, Reason, relay_msg};
-use crate::store::read::{self, StoredEvent, Text, Viewer};
+use crate::store::read::{self, OverBudget, StoredEvent, Text, Viewer};
 use crate::store::{Rows, Statement, StoreError};
 
 /// From this limit on an answer is a page.
@@ -54,9 +54,15 @@ impl Reading {
         self.answer.is_some() || self.lanes.iter().any(|lane| lane.cut.is_some())
     }
 
+    /// Whether the store has to be asked for what is missing.
+    fn asks(&self) -> bool {
+        let large = |answer: &Answer| answer.events.iter().any(|event| matches!(event.text, Text::Large(_)));
+        self.answer.as_ref().map_or(!self.lanes.is_empty(), large)
+    }
+
     /// The statements that are needed next; none when the answer is complete. What comes back is
     /// bounded: a text that would take more than its share of the answer is got by itself.
-    fn statements(&mut self, viewer: &Viewer) -> Vec<Statement> {
+    pub fn statements(&mut self, viewer: &Viewer) -> Vec<Statement> {
         if let Some(answer) = &self.answer {
             let seqs: Vec<u64> = answer
                 .events
@@ -88,8 +94,8 @@ impl Reading {
             let mut all = Vec::new();
             for _ in 0..count {
                 match rows.next().map(read::decode) {
-                    Some(Ok(Some(events))) => all.extend(events),
-                    Some(Ok(None)) => return Err(over_budget()),
+                    Some(Ok(Ok(events))) => all.extend(events),
+                    Some(Ok(Err(over))) => return Err(refused_search(over)),
                     Some(Err(error)) => return Err(unreadable(error)),
                     None => return Err(unreadable(StoreError::new("a query was answered with too few results"))),
                 }
@@ -285,18 +291,14 @@ impl Relay {
     }
 
     /// Asks what is left to ask, or sends the answer when nothing is.
-    fn read_on(&mut self, mut reading: Reading, first: bool, now: Millis, out: &mut Vec<Effect>) {
-        let statements = self.viewed(reading.conn, now, |viewer| match first || reading.goes_on() {
-            true => reading.statements(viewer),
-            false => Vec::new(),
-        });
-        if statements.is_empty() {
+    fn read_on(&mut self, reading: Reading, first: bool, now: Millis, out: &mut Vec<Effect>) {
+        if !(first || reading.goes_on()) || !reading.asks() {
             return self.send_stored(reading, out);
         }
         if let Some(sub) = self.sub_mut(reading.conn, &reading.subscription) {
             sub.reading.get_or_insert_default();
         }
-        self.ask(reading.conn, Question::Stored(reading), statements, now, out);
+        self.ask(reading.conn, Question::Stored(reading), now, out);
     }
 
     pub(super) fn stored_answered(
@@ -352,15 +354,11 @@ impl Relay {
         }
     }
 
-    fn viewed<T>(&self, conn: ConnId, now: Millis, make: impl FnOnce(&Viewer) -> T) -> T {
+    /// Makes something for the keys a connection has proven.
+    pub(super) fn viewed<T>(&self, conn: ConnId, now: Millis, make: impl FnOnce(&Viewer) -> T) -> T {
         let nobody = BTreeSet::new();
         let keys = self.conns.get(&conn).map_or(&nobody, |state| &state.keys);
         make(&Viewer { keys, profile: &self.config.profile, now: now / 1000 })
-    }
-
-    /// Counts what COUNT asks for (NIP-45).
-    pub(super) fn read_count(&self, conn: ConnId, filters: &[Filter], now: Millis) -> Vec<Statement> {
-        self.viewed(conn, now, |viewer| filters.iter().flat_map(|filter| read::all(filter, viewer)).collect())
     }
 }
 
@@ -368,9 +366,14 @@ pub(super) fn newest_first(a: &StoredEvent, b: &StoredEvent) -> Ordering {
     b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id))
 }
 
-/// What a search that would read too much is refused with.
-pub(super) fn over_budget() -> Reason {
+/// What an answer that would be too large is refused with.
+fn over_budget() -> Reason {
     let text = "this would read too many events; narrow it by kinds, authors, tags or time";
+    Reason::new(Prefix::Restricted, text)
+}
+
+/// What a search that would read too much is refused with.
+pub(super) fn refused_search(OverBudget(text): OverBudget) -> Reason {
     Reason::new(Prefix::Restricted, text)
 }
 

@@ -13,8 +13,10 @@ mod jobs;
 pub mod key;
 pub mod market;
 pub mod read;
+mod search;
 pub mod sweep;
 mod vanish;
+mod walk;
 pub mod write;
 
 use std::fmt;

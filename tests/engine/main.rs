@@ -17,6 +17,7 @@ mod market;
 mod pages;
 mod proof;
 mod publish;
+mod questions;
 mod rates;
 mod recent;
 mod settings;

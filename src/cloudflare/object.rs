@@ -141,8 +141,9 @@ impl Core {
     }
 
     fn open(self: &Rc<Self>, ip: Option<String>) -> Result<Response> {
-        if ip.as_deref().is_some_and(|ip| !self.relay.borrow().may_open(ip, now())) {
-            return refuse(429, "too many connections from this address");
+        let may_open = ip.as_deref().map_or(Ok(()), |ip| self.relay.borrow_mut().may_open(ip, now()));
+        if let Err(away) = may_open {
+            return refuse(away.status, &away.reason);
         }
         if self.sockets.borrow().len() >= MAX_SOCKETS {
             return refuse(503, "the relay has no room for another connection");

@@ -102,8 +102,8 @@ async fn open(context: Context, config: &Config, ip: String, request: Request) -
     let (answer, may) = oneshot::channel();
     context.shard.tell(Message::MayOpen(ip.clone(), answer));
     match may.await {
-        Ok(true) => {}
-        Ok(false) => return refuse(429, "too many connections from this address"),
+        Ok(Ok(())) => {}
+        Ok(Err(away)) => return refuse(away.status, &away.reason),
         Err(_) => return refuse(503, "the relay restarts"),
     }
     let (mut parts, _) = request.into_parts();

@@ -11,7 +11,9 @@ use tokio::sync::oneshot;
 
 use super::database::Database;
 use super::log;
-use crate::relay::{Api, Config, ConnId, Effect, Gauges, Host, Input, News, Relay, RequestId, Requests, Ticket};
+use crate::relay::{
+    Api, Config, ConnId, Effect, Gauges, Host, Input, News, Relay, RequestId, Requests, Ticket, TurnedAway,
+};
 use crate::store::{Answer, Statement, StoreError};
 
 /// Messages of clients that wait for the engine; who sends more waits himself.
@@ -38,7 +40,7 @@ pub enum Message {
     /// Something for the engine alone.
     Input(Input),
     /// Whether one more connection of this address may be opened.
-    MayOpen(String, oneshot::Sender<bool>),
+    MayOpen(String, oneshot::Sender<Result<(), TurnedAway>>),
     /// What the engine is asked over HTTP: a status and a body.
     Ask(Api, RequestId, Vec<Gauges>, oneshot::Sender<(u16, String)>),
     /// What the shard knows beside the store.

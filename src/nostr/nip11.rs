@@ -20,7 +20,7 @@ pub struct Document {
     pub limitation: Limitation,
 }
 
-/// Limits a client must keep to; all of them are enforced. The first six have no name in the NIP.
+/// Limits a client must keep to; all of them are enforced. Some have no name in the NIP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)] // the NIP's own names
 pub struct Limitation {
@@ -32,6 +32,8 @@ pub struct Limitation {
     pub max_search_entries: u64,
     pub max_search_ranges: u64,
     pub max_message_length: u64,
+    pub max_frame_length: u64,
+    pub bytes_per_frame: u64,
     pub max_subscriptions: u64,
     pub max_subid_length: u64,
     pub max_limit: u64,

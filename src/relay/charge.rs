@@ -14,6 +14,10 @@ const EPHEMERAL: u64 = 100;
 const ROWS: u64 = 10;
 /// Milli-tokens of a byte.
 const BYTE: u64 = 1000;
+/// Bytes that a frame is charged beside its own: however small it is, it has to be looked at and answered.
+pub(super) const FRAME_BYTES: u64 = 512;
+/// Milli-tokens of a connection, in bytes, for what it takes to make one.
+const OPENING: u64 = 4096 * BYTE;
 /// Milli-tokens of a row the database read for a question.
 const ROW: u64 = 1;
 
@@ -21,9 +25,24 @@ const ROW: u64 = 1;
 pub(super) type Payer = (Holder, Class);
 
 impl Relay {
-    /// Takes the bytes of a frame.
-    pub(super) fn pay_bytes(&mut self, conn: ConnId, bytes: usize, now: Millis) -> Result<(), Reason> {
-        self.charge(&self.holder(conn, None), Lane::Bytes, BYTE.saturating_mul(bytes as u64), now)
+    /// Takes a frame of so many bytes.
+    pub(super) fn pay_frame(&mut self, conn: ConnId, bytes: usize, now: Millis) -> Result<(), Reason> {
+        self.charge(&self.holder(conn, None), Lane::Bytes, frame_cost(bytes as u64), now)
+    }
+
+    /// Takes a frame that has cost the relay something whether it can be paid or not.
+    pub(super) fn owe_frame(&mut self, conn: ConnId, bytes: u64, now: Millis) {
+        self.debit(&self.holder(conn, None), Lane::Bytes, frame_cost(bytes), now);
+    }
+
+    /// Whether the guests of a network have left what a connection costs.
+    pub(super) fn may_come(&mut self, network: &str, now: Millis) -> Result<(), Reason> {
+        self.charge(&(Holder::Network(network.to_owned()), Class::Guest), Lane::Bytes, 0, now)
+    }
+
+    /// Takes a connection that was opened.
+    pub(super) fn owe_opening(&mut self, conn: ConnId, now: Millis) {
+        self.debit(&(self.network(conn), Class::Guest), Lane::Bytes, OPENING, now);
     }
 
     /// Takes an event: from its author when the connection has proven that key, else from whoever the
@@ -61,15 +80,19 @@ impl Relay {
     }
 
     /// Takes what answering a question has cost, once it is known.
-    pub(super) fn pay_rows(&mut self, (holder, class): &Payer, rows: u64, now: Millis) {
-        if let Some(classes) = &self.config.quotas {
-            self.quotas.debit(holder, classes.rates(*class), Lane::Queries, rows.saturating_mul(ROW), now);
-        }
+    pub(super) fn pay_rows(&mut self, payer: &Payer, rows: u64, now: Millis) {
+        self.debit(payer, Lane::Queries, rows.saturating_mul(ROW), now);
     }
 
     /// Why a question that was taken may not be asked now: answers to earlier ones have cost too much.
     pub(super) fn in_debt(&mut self, payer: &Payer, now: Millis) -> Option<Reason> {
         self.charge(payer, Lane::Queries, 0, now).err()
+    }
+
+    fn debit(&mut self, (holder, class): &Payer, lane: Lane, cost: u64, now: Millis) {
+        if let Some(classes) = &self.config.quotas {
+            self.quotas.debit(holder, classes.rates(*class), lane, cost, now);
+        }
     }
 
     fn charge(&mut self, (holder, class): &Payer, lane: Lane, cost: u64, now: Millis) -> Result<(), Reason> {
@@ -121,4 +144,9 @@ impl Relay {
             self.remember(conn, out);
         }
     }
+}
+
+/// Milli-tokens of a frame of so many bytes.
+const fn frame_cost(bytes: u64) -> u64 {
+    bytes.saturating_add(FRAME_BYTES).saturating_mul(BYTE)
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use super::charge::FRAME_BYTES;
 use super::class::{Class, Rates};
+use super::frames::MAX_FRAME_BYTES;
 use super::log::Level;
 use crate::market::JobProfile;
 use crate::market::job::PROFILES;
@@ -298,6 +300,8 @@ impl Config {
             version: env!("CARGO_PKG_VERSION"),
             limitation: Limitation {
                 max_message_length: limits.max_message_length,
+                max_frame_length: MAX_FRAME_BYTES as u64,
+                bytes_per_frame: FRAME_BYTES,
                 // Lifted with the rates.
                 max_connections_per_ip: self.quotas.as_ref().map(|_| limits.max_connections_per_ip),
                 max_unheard_bytes: limits.max_unheard_bytes,

@@ -43,8 +43,6 @@ pub fn network(ip: &str) -> Option<String> {
     }
 }
 
-/// Milliseconds a connection has to prove a key when others from its network wait.
-pub const GRACE: Millis = 30_000;
 /// Keys one connection can prove: more has no use and would grow without bound.
 pub const MAX_KEYS: usize = 64;
 /// Bytes of filters that one connection can keep open; what is remembered and indexed of it follows.
@@ -63,6 +61,10 @@ pub struct Conn {
     pub opened_at: Millis,
     /// Bytes sent since its last message.
     pub unheard: u64,
+    /// Binary frames it has sent.
+    pub binary_frames: u32,
+    /// What it was refused lately.
+    pub refusals: Refusals,
     /// What an AUTH event must repeat.
     pub challenge: String,
     /// Proven keys.
@@ -73,6 +75,25 @@ pub struct Conn {
     pub counting: BTreeSet<String>,
     /// By subscription id.
     pub subs: BTreeMap<Rc<str>, Sub>,
+}
+
+/// Refusals within a window of time.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    /// When the window began.
+    since: Millis,
+    count: u32,
+}
+
+impl Refusals {
+    /// Counts one more at `now`; the refusals in the window of `window` ms that is open, this one included.
+    pub fn add(&mut self, now: Millis, window: Millis) -> u32 {
+        if now.abs_diff(self.since) >= window {
+            *self = Self { since: now, count: 0 };
+        }
+        self.count += 1;
+        self.count
+    }
 }
 
 /// One subscription.

@@ -36,7 +36,8 @@ impl Relay {
         let admitted = self.admit_question(conn, &query, &filters);
         if let Err(reason) = admitted.and_then(|()| self.pay_question(conn, filters.len(), now)) {
             self.counters.refused_reqs += 1;
-            return self.send(conn, relay_msg::closed(&query, &reason), out);
+            self.send(conn, relay_msg::closed(&query, &reason), out);
+            return self.count_refusal(conn, reason.prefix, out);
         }
         let counting = Counting { conn, query, filters };
         if counting.filters.iter().all(Filter::is_void) {

@@ -18,6 +18,8 @@ mod config;
 mod conn;
 mod count;
 mod counters;
+mod door;
+mod frames;
 mod gauges;
 mod handlers;
 pub mod http;
@@ -45,14 +47,13 @@ use std::sync::Arc;
 pub use api::{Api, RequestId, Requests};
 pub use config::{Config, ConfigError, Limits, SETTINGS, Setting};
 pub use conn::{ConnId, network};
+pub use door::TurnedAway;
+pub use frames::MAX_FRAME_BYTES;
 pub use gauges::Gauges;
 pub use kept::Kept;
 pub use log::Level;
 pub use seam::{Effect, Host, Input, Millis, News, Ticket};
 
-use crate::nostr::client_msg::{self, Refusal};
-use crate::nostr::relay_msg;
-use crate::nostr::{ClientMessage, Prefix, Reason};
 use crate::store::{Answer, Bill, Statement, StoreError, counts};
 use api::Desk;
 use asking::{Line, Question};
@@ -67,9 +68,6 @@ use recent::Recent;
 use subs::SubIndex;
 use timer::Timer;
 use writer::Writer;
-
-/// WebSocket close code for a connection that breaks a rule (RFC 6455).
-const POLICY_VIOLATION: u16 = 1008;
 
 /// What a query was made for.
 enum Purpose {
@@ -161,11 +159,8 @@ impl Relay {
         match input {
             Input::Opened { conn, challenge, ip } => self.opened(conn, challenge, ip.as_deref(), now, &mut out),
             Input::Received { conn, text } => self.received(conn, &text, now, &mut out),
-            Input::ReceivedBinary { conn, length } => {
-                self.counters.bytes_received += length as u64;
-                let reason = Reason::new(Prefix::Invalid, "binary frames are not part of the protocol; send text");
-                self.send(conn, relay_msg::notice(&reason), &mut out);
-            }
+            Input::ReceivedBinary { conn, length } => self.received_binary(conn, length, now, &mut out),
+            Input::Unread { conn, length } => self.unread(conn, length, now, &mut out),
             Input::Closed { conn } => self.closed(conn, now, &mut out),
             Input::Committed { ticket, result } => {
                 let result = result.map(|answer| self.metered(answer, now).rows);
@@ -190,58 +185,9 @@ impl Relay {
         out
     }
 
-    /// Whether one more connection from this address may be opened; a host asks before it accepts one.
-    pub fn may_open(&self, ip: &str, now: Millis) -> bool {
-        let (Some(network), true) = (conn::network(ip), self.config.quotas.is_some()) else { return true };
-        let limits = &self.config.limits;
-        let same = self.conns.values().filter(|state| state.network.as_ref() == Some(&network)).count() as u64;
-        let guests: Vec<Millis> = self.guests(&network).map(|(opened_at, _)| opened_at).collect();
-        // Who has had the time to prove a key makes room.
-        let room = (guests.len() as u64) < limits.max_guests_per_ip
-            || guests.iter().any(|opened_at| now.saturating_sub(*opened_at) >= conn::GRACE);
-        room && same < limits.max_connections_per_ip
-    }
-
     fn metered(&mut self, answer: Answer, now: Millis) -> Answer {
         self.counters.metered(&answer, now);
         answer
-    }
-
-    fn received(&mut self, conn: ConnId, text: &str, now: Millis, out: &mut Vec<Effect>) {
-        self.counters.bytes_received += text.len() as u64;
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        state.unheard = 0;
-        let max = self.config.limits.max_message_length;
-        if text.len() as u64 > max {
-            let why = format!("message of {} bytes is over the limit of {max}", text.len());
-            return self.refuse(conn, client_msg::refuse(text, Reason::new(Prefix::Restricted, why)), out);
-        }
-        if let Err(reason) = self.pay_bytes(conn, text.len(), now) {
-            return self.refuse(conn, client_msg::refuse(text, reason), out);
-        }
-        match ClientMessage::parse(text) {
-            Ok(ClientMessage::Event(event)) => self.publish(conn, *event, now, out),
-            Ok(ClientMessage::Req { subscription, filters }) => self.subscribe(conn, subscription, filters, now, out),
-            Ok(ClientMessage::Count { query, filters }) => self.count(conn, query, filters, now, out),
-            Ok(ClientMessage::Close(subscription)) => self.unsubscribe(conn, &subscription, out),
-            Ok(ClientMessage::Auth(event)) => self.authenticate(conn, &event, now, out),
-            Err(refusal) => self.refuse(conn, refusal, out),
-        }
-        let payer = self.holder(conn, None);
-        self.remember_levels(conn, &payer, now, out);
-    }
-
-    fn refuse(&mut self, conn: ConnId, refusal: Refusal, out: &mut Vec<Effect>) {
-        match refusal {
-            Refusal::Ok(id, reason) => self.reject(conn, &id, &reason, out),
-            Refusal::Closed(subscription, reason) => {
-                self.unsubscribe(conn, &subscription, out);
-                self.send(conn, relay_msg::closed(&subscription, &reason), out);
-            }
-            Refusal::Uncounted(query, reason) => self.send(conn, relay_msg::closed(&query, &reason), out),
-            Refusal::NegErr(id, reason) => self.send(conn, relay_msg::neg_err(&id, &reason), out),
-            Refusal::Notice(reason) => self.send(conn, relay_msg::notice(&reason), out),
-        }
     }
 
     fn answered(&mut self, ticket: Ticket, result: Result<Answer, StoreError>, now: Millis, out: &mut Vec<Effect>) {
@@ -291,12 +237,6 @@ impl Relay {
         Ticket(self.last_ticket)
     }
 
-    /// Answers `OK false` and counts it.
-    fn reject(&mut self, conn: ConnId, id: &str, reason: &Reason, out: &mut Vec<Effect>) {
-        self.counters.rejected(reason.prefix);
-        self.send(conn, relay_msg::ok(id, false, &reason.to_string()), out);
-    }
-
     fn send(&self, conn: ConnId, text: impl Into<Arc<str>>, out: &mut Vec<Effect>) {
         if self.conns.contains_key(&conn) {
             out.push(Effect::Send { conn, text: text.into() });
@@ -320,9 +260,8 @@ impl Relay {
             }
         }
         for conn in silent {
-            self.forget(conn);
             let reason = format!("{max} bytes sent and nothing heard; send a message now and then");
-            out.push(Effect::Close { conn, code: POLICY_VIOLATION, reason });
+            self.end(conn, frames::POLICY_VIOLATION, reason, out);
         }
     }
 }

@@ -67,6 +67,14 @@ pub enum Input {
         /// Length in bytes.
         length: usize,
     },
+    /// A client sent a frame, text or binary, that the host did not read as it is longer than
+    /// [`MAX_FRAME_BYTES`](super::MAX_FRAME_BYTES). It ends the connection.
+    Unread {
+        /// Who.
+        conn: ConnId,
+        /// Length in bytes, or what is known of it: longer than the bound.
+        length: u64,
+    },
     /// A connection ended, from whichever side.
     Closed {
         /// Which.

@@ -1,6 +1,6 @@
 //! The life of a connection: opened, authenticated (NIP-42), woken, forgotten.
 
-use super::conn::{Conn, GRACE, MAX_KEYS, network};
+use super::conn::MAX_KEYS;
 use super::timer::Due;
 use super::{ConnId, Effect, Level, Millis, Relay, attachment};
 use crate::nostr::{Event, Prefix, PublicKey, Reason, auth, relay_msg};
@@ -13,42 +13,6 @@ const TRY_AGAIN: u16 = 1012;
 const PROVIDERS_RETRY_MS: Millis = 30_000;
 
 impl Relay {
-    pub(super) fn opened(
-        &mut self,
-        conn: ConnId,
-        challenge: String,
-        ip: Option<&str>,
-        now: Millis,
-        out: &mut Vec<Effect>,
-    ) {
-        let text = relay_msg::auth(&challenge);
-        let network = ip.and_then(network);
-        if let Some(oldest) = network.as_ref().and_then(|network| self.guest_to_go(network)) {
-            self.forget(oldest);
-            let seconds = GRACE / 1000;
-            let reason = format!("others behind this address wait to prove their keys; prove yours within {seconds} s");
-            out.push(Effect::Close { conn: oldest, code: super::POLICY_VIOLATION, reason });
-        }
-        self.conns.insert(conn, Conn { challenge, network, opened_at: now, ..Conn::default() });
-        self.counters.opened += 1;
-        self.log(Level::Debug, "opened", &[("connection", conn.to_string())], out);
-        self.remember(conn, out);
-        self.send(conn, text, out);
-    }
-
-    /// The connection that has to make room for another guest from `network`, if one has.
-    fn guest_to_go(&self, network: &str) -> Option<ConnId> {
-        let full = self.guests(network).count() as u64 >= self.config.limits.max_guests_per_ip;
-        let oldest = self.guests(network).min().map(|(_, conn)| conn);
-        oldest.filter(|_| full && self.config.quotas.is_some())
-    }
-
-    /// Connections from `network` that have proven no key, with when they were opened.
-    pub(super) fn guests(&self, network: &str) -> impl Iterator<Item = (Millis, ConnId)> {
-        let guest = move |state: &Conn| state.keys.is_empty() && state.network.as_deref() == Some(network);
-        self.conns.iter().filter(move |(_, state)| guest(state)).map(|(conn, state)| (state.opened_at, *conn))
-    }
-
     /// A connection has ended; when a provider was last here is noted.
     pub(super) fn closed(&mut self, conn: ConnId, now: Millis, out: &mut Vec<Effect>) {
         self.log(Level::Debug, "closed", &[("connection", conn.to_string())], out);
@@ -61,6 +25,12 @@ impl Relay {
             let ticket = self.next_ticket();
             out.push(Effect::Commit { ticket, statements, news: None });
         }
+    }
+
+    /// Ends a connection for a rule it broke.
+    pub(super) fn end(&mut self, conn: ConnId, code: u16, reason: String, out: &mut Vec<Effect>) {
+        self.forget(conn);
+        out.push(Effect::Close { conn, code, reason });
     }
 
     pub(super) fn forget(&mut self, conn: ConnId) {
@@ -91,6 +61,7 @@ impl Relay {
                 let fields = [("connection", conn.to_string()), ("reason", reason.to_string())];
                 self.log(Level::Debug, "authentication refused", &fields, out);
                 self.send(conn, relay_msg::ok(&id, false, &reason.to_string()), out);
+                self.count_refusal(conn, reason.prefix, out);
             }
         }
     }

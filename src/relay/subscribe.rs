@@ -28,7 +28,8 @@ impl Relay {
             if ended {
                 self.remember(conn, out);
             }
-            return self.send(conn, relay_msg::closed(&subscription, &reason), out);
+            self.send(conn, relay_msg::closed(&subscription, &reason), out);
+            return self.count_refusal(conn, reason.prefix, out);
         }
         let subscription: Rc<str> = subscription.into();
         self.install(conn, subscription.clone(), filters.into());

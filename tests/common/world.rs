@@ -122,7 +122,7 @@ impl World {
 
     /// A new connection from an address, if it may be opened; its challenge is left in its frames.
     pub fn open_from(&mut self, ip: &str) -> Option<ConnId> {
-        if !self.relay.may_open(ip, self.now) {
+        if self.relay.may_open(ip, self.now).is_err() {
             return None;
         }
         let conn = ConnId(self.frames.len() as u64 + 1);

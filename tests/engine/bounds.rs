@@ -1,7 +1,7 @@
 //! What one client can make the relay hold or do is bounded, and a bound that is met is said.
 
 use nexus::nostr::Event;
-use nexus::relay::{ConnId, Input};
+use nexus::relay::{ConnId, Input, TurnedAway};
 use nexus::store::{Param, StoreError};
 use serde_json::{Value, json};
 
@@ -195,23 +195,25 @@ fn who_is_sent_much_and_says_nothing_is_closed() {
 fn connections_of_one_network_are_bounded() {
     let mut world = World::new(&[("MAX_CONNECTIONS_PER_IP", "2"), ("RATE_LIMITS", "on")]);
     let open = |world: &mut World, n: u64, ip: &str| {
-        assert!(world.relay.may_open(ip, NOW * 1000), "{ip}");
+        assert!(world.relay.may_open(ip, NOW * 1000).is_ok(), "{ip}");
         let input = Input::Opened { conn: ConnId(n), challenge: n.to_string(), ip: Some(ip.to_owned()) };
         world.relay.handle(input, NOW * 1000);
     };
     open(&mut world, 1, "192.0.2.1");
     open(&mut world, 2, "::ffff:192.0.2.1");
-    assert!(!world.relay.may_open("192.0.2.1", NOW * 1000));
+    assert_eq!(
+        world.relay.may_open("192.0.2.1", NOW * 1000).unwrap_err(),
+        TurnedAway { status: 429, reason: "too many connections from this address: 2 are open; close one".to_owned() }
+    );
     open(&mut world, 3, "192.0.2.2");
     open(&mut world, 4, "2001:db8:1:2::1");
     open(&mut world, 5, "2001:db8:1:2:ffff::9");
-    assert!(
-        !world.relay.may_open("2001:db8:1:2::77", NOW * 1000) && world.relay.may_open("2001:db8:1:3::1", NOW * 1000)
-    );
+    assert!(world.relay.may_open("2001:db8:1:2::77", NOW * 1000).is_err());
+    assert!(world.relay.may_open("2001:db8:1:3::1", NOW * 1000).is_ok());
     world.relay.handle(Input::Closed { conn: ConnId(2) }, NOW * 1000);
-    assert!(world.relay.may_open("192.0.2.1", NOW * 1000));
+    assert!(world.relay.may_open("192.0.2.1", NOW * 1000).is_ok());
     // An address that is none is not counted.
-    assert!(world.relay.may_open("unknown", NOW * 1000));
+    assert!(world.relay.may_open("unknown", NOW * 1000).is_ok());
 }
 
 /// 100,000 characters.

@@ -12,6 +12,7 @@ mod count;
 mod deletion;
 mod expiry;
 mod faults;
+mod frames;
 mod gates;
 mod market;
 mod pages;

@@ -1,0 +1,137 @@
+//! Frames of clients: each is paid before it is looked at, whatever is in it; what is no message is refused; and who
+//! is refused too much, or sends what is not to be read, is disconnected. Never looks into events or filters.
+
+use super::{ConnId, Effect, Millis, Relay};
+use crate::nostr::client_msg::{self, Refusal};
+use crate::nostr::{ClientMessage, Prefix, Reason, relay_msg};
+
+/// Bytes of the longest frame a host reads. A longer one ends its connection; so does a text frame of which so much
+/// is read. What is over `MAX_MESSAGE_LENGTH` and not over this is refused under the id it has.
+pub const MAX_FRAME_BYTES: usize = 1 << 20;
+/// Binary frames after which a connection ends.
+const MAX_BINARY_FRAMES: u32 = 3;
+/// Refusals after which a connection ends, if they come within [`REFUSED_WITHIN_MS`].
+const MAX_REFUSALS: u32 = 100;
+const REFUSED_WITHIN_MS: Millis = 10_000;
+
+/// WebSocket close codes (RFC 6455): a frame of a type that is not taken.
+const UNSUPPORTED_DATA: u16 = 1003;
+/// A connection that breaks a rule.
+pub(super) const POLICY_VIOLATION: u16 = 1008;
+/// A frame that is too long.
+const MESSAGE_TOO_BIG: u16 = 1009;
+
+impl Relay {
+    /// A text frame.
+    pub(super) fn received(&mut self, conn: ConnId, text: &str, now: Millis, out: &mut Vec<Effect>) {
+        if text.len() > MAX_FRAME_BYTES {
+            return self.unread(conn, text.len() as u64, now, out);
+        }
+        self.counters.bytes_received += text.len() as u64;
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        state.unheard = 0;
+        let max = self.config.limits.max_message_length;
+        if let Err(reason) = self.pay_frame(conn, text.len(), now) {
+            self.refuse(conn, client_msg::refuse(text, reason), out);
+        } else if text.len() as u64 > max {
+            let why = format!("message of {} bytes is over the limit of {max}", text.len());
+            self.refuse(conn, client_msg::refuse(text, Reason::new(Prefix::Restricted, why)), out);
+            self.count_malformed(conn, out);
+        } else {
+            match ClientMessage::parse(text) {
+                Ok(message) => self.understood(conn, message, now, out),
+                Err(refusal) => {
+                    self.refuse(conn, refusal, out);
+                    self.count_malformed(conn, out);
+                }
+            }
+        }
+        let payer = self.holder(conn, None);
+        self.remember_levels(conn, &payer, now, out);
+    }
+
+    fn understood(&mut self, conn: ConnId, message: ClientMessage, now: Millis, out: &mut Vec<Effect>) {
+        match message {
+            ClientMessage::Event(event) => self.publish(conn, *event, now, out),
+            ClientMessage::Req { subscription, filters } => self.subscribe(conn, subscription, filters, now, out),
+            ClientMessage::Count { query, filters } => self.count(conn, query, filters, now, out),
+            ClientMessage::Close(subscription) => self.unsubscribe(conn, &subscription, out),
+            ClientMessage::Auth(event) => self.authenticate(conn, &event, now, out),
+        }
+    }
+
+    /// A binary frame, which NIP-01 has no use for.
+    pub(super) fn received_binary(&mut self, conn: ConnId, length: usize, now: Millis, out: &mut Vec<Effect>) {
+        if length > MAX_FRAME_BYTES {
+            return self.unread(conn, length as u64, now, out);
+        }
+        self.counters.bytes_received += length as u64;
+        let paid = self.pay_frame(conn, length, now);
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        state.binary_frames += 1;
+        if state.binary_frames >= MAX_BINARY_FRAMES {
+            let reason = "binary frames are not part of the protocol; send text".to_owned();
+            return self.end(conn, UNSUPPORTED_DATA, reason, out);
+        }
+        let no_text = || Reason::new(Prefix::Invalid, "binary frames are not part of the protocol; send text");
+        self.refuse(conn, Refusal::Notice(paid.err().unwrap_or_else(no_text)), out);
+        self.count_malformed(conn, out);
+    }
+
+    /// A frame that nobody reads. It is charged like the longest one that is read.
+    pub(super) fn unread(&mut self, conn: ConnId, length: u64, now: Millis, out: &mut Vec<Effect>) {
+        self.owe_frame(conn, length.min(MAX_FRAME_BYTES as u64), now);
+        if self.conns.contains_key(&conn) {
+            let max = self.config.limits.max_message_length;
+            self.end(conn, MESSAGE_TOO_BIG, format!("a frame of {length} bytes; {max} are the limit"), out);
+        }
+    }
+
+    fn refuse(&mut self, conn: ConnId, refusal: Refusal, out: &mut Vec<Effect>) {
+        let (text, prefix) = match refusal {
+            Refusal::Ok(id, reason) => return self.reject(conn, &id, &reason, out),
+            Refusal::Closed(subscription, reason) => {
+                self.unsubscribe(conn, &subscription, out);
+                (relay_msg::closed(&subscription, &reason), reason.prefix)
+            }
+            Refusal::Uncounted(query, reason) => (relay_msg::closed(&query, &reason), reason.prefix),
+            Refusal::NegErr(id, reason) => (relay_msg::neg_err(&id, &reason), reason.prefix),
+            Refusal::Notice(reason) => (relay_msg::notice(&reason), reason.prefix),
+        };
+        self.send(conn, text, out);
+        self.count_refusal(conn, prefix, out);
+    }
+
+    /// Answers `OK false` and counts it.
+    pub(super) fn reject(&mut self, conn: ConnId, id: &str, reason: &Reason, out: &mut Vec<Effect>) {
+        self.counters.rejected(reason.prefix);
+        self.send(conn, relay_msg::ok(id, false, &reason.to_string()), out);
+        self.count_refusal(conn, reason.prefix, out);
+    }
+
+    /// Counts what a connection was refused, if it has proven no key and could have known better.
+    pub(super) fn count_refusal(&mut self, conn: ConnId, prefix: Prefix, out: &mut Vec<Effect>) {
+        let own_fault = !matches!(prefix, Prefix::Duplicate | Prefix::Error | Prefix::Mute);
+        if own_fault && self.conns.get(&conn).is_some_and(|state| state.keys.is_empty()) {
+            self.count_towards_end(conn, out);
+        }
+    }
+
+    /// Counts a frame that is no message of a connection that has proven a key. What is well-formed never ends it,
+    /// however fast it comes.
+    fn count_malformed(&mut self, conn: ConnId, out: &mut Vec<Effect>) {
+        if self.conns.get(&conn).is_some_and(|state| !state.keys.is_empty()) {
+            self.count_towards_end(conn, out);
+        }
+    }
+
+    fn count_towards_end(&mut self, conn: ConnId, out: &mut Vec<Effect>) {
+        let (now, limited) = (self.now, self.config.quotas.is_some());
+        let Some(state) = self.conns.get_mut(&conn).filter(|_| limited) else { return };
+        if state.refusals.add(now, REFUSED_WITHIN_MS) >= MAX_REFUSALS {
+            let seconds = REFUSED_WITHIN_MS / 1000;
+            let reason = format!("{MAX_REFUSALS} refusals within {seconds} s; heed what they say and connect again");
+            self.end(conn, POLICY_VIOLATION, reason, out);
+        }
+    }
+}

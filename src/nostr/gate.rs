@@ -30,3 +30,8 @@ pub fn readers(event: &Event) -> Option<BTreeSet<PublicKey>> {
     let named = event.tag_values("p").filter_map(PublicKey::parse);
     Some(named.chain(gate.author.then_some(event.pubkey)).collect())
 }
+
+/// Whether an event of `kind` may be kept from its own author.
+pub fn keeps_out_author(kind: u16) -> bool {
+    GATES.iter().any(|gate| gate.kind == kind && !gate.author)
+}

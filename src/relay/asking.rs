@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::charge::Payer;
 use super::count::Counting;
-use super::stored::Reading;
+use super::page::Reading;
 use super::{ConnId, Effect, Millis, Purpose, Relay};
 use crate::nostr::{Prefix, Reason};
 

@@ -2,7 +2,7 @@
 //! defines them, or a refusal.
 
 use super::asking::Question;
-use super::stored::{refused_search, unreadable};
+use super::page::{refused_search, unreadable};
 use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::hll::Registers;
 use crate::nostr::{Filter, Reason, relay_msg};

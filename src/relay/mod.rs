@@ -27,6 +27,7 @@ mod kept;
 pub mod log;
 mod metrics;
 mod missed;
+mod page;
 mod publish;
 mod quota;
 mod recent;

@@ -28,7 +28,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::stored::newest_first;
+use super::page::newest_first;
 use crate::market::privacy::{self, Readers};
 use crate::nostr::{Event, EventId, Filter, PublicKey, kind};
 use crate::store::read::{StoredEvent, Text, Viewer};

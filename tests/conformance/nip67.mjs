@@ -68,12 +68,12 @@ export const checks = [
     async run(context) {
       const { who, client, events } = await few(context, 5);
       const authors = [who.pubkey];
-      await page(context, client, { authors }, events, "finish", "no limit");
-      await page(context, client, { authors, limit: 6 }, events, "finish", "a limit above");
-      await page(context, client, { authors, limit: 5 }, events, "finish", "a limit just met");
-      await page(context, client, { ids: [events[0].id] }, [events[0]], "finish", "an id");
+      await page(context, client, { kinds: [1], authors }, events, "finish", "no limit");
+      await page(context, client, { kinds: [1], authors, limit: 6 }, events, "finish", "a limit above");
+      await page(context, client, { kinds: [1], authors, limit: 5 }, events, "finish", "a limit just met");
+      await page(context, client, { kinds: [1], ids: [events[0].id] }, [events[0]], "finish", "an id");
       await page(context, client, { authors, kinds: [7] }, [], "finish", "nothing stored");
-      await page(context, client, { authors, since: events[1].created_at, limit: 2 }, events.slice(0, 2), "finish", "a limit met within since");
+      await page(context, client, { kinds: [1], authors, since: events[1].created_at, limit: 2 }, events.slice(0, 2), "finish", "a limit met within since");
     },
   },
   {
@@ -81,8 +81,8 @@ export const checks = [
     async run(context) {
       const { who, client, events } = await few(context, 5);
       const authors = [who.pubkey];
-      for (const limit of [1, 2, 4]) await page(context, client, { authors, limit }, events.slice(0, limit), "more", `limit ${limit} of 5`);
-      const { events: none, eose } = await context.request(client, { authors, limit: 0 });
+      for (const limit of [1, 2, 4]) await page(context, client, { kinds: [1], authors, limit }, events.slice(0, limit), "more", `limit ${limit} of 5`);
+      const { events: none, eose } = await context.request(client, { kinds: [1], authors, limit: 0 });
       sameEvents(none, [], "limit 0");
       expect(!hints(eose).includes("finish"), "limit 0 of 5 says finish");
     },
@@ -92,10 +92,10 @@ export const checks = [
     async run(context) {
       const { who, client, events } = await few(context, 5);
       const other = await few(context, 2);
-      const [cut, whole] = [{ authors: [who.pubkey], limit: 3 }, { authors: [other.who.pubkey] }];
+      const [cut, whole] = [{ kinds: [1], authors: [who.pubkey], limit: 3 }, { kinds: [1], authors: [other.who.pubkey] }];
       await page(context, client, [whole, cut], [...other.events, ...events.slice(0, 3)], "more", "the second is cut");
       await page(context, client, [cut, whole], [...other.events, ...events.slice(0, 3)], "more", "the first is cut");
-      await page(context, client, [whole, { authors: [who.pubkey] }], [...other.events, ...events], "finish", "both whole");
+      await page(context, client, [whole, { kinds: [1], authors: [who.pubkey] }], [...other.events, ...events], "finish", "both whole");
     },
   },
   {
@@ -104,9 +104,9 @@ export const checks = [
       const { authors, time, of } = await crowd(context);
       const client = await context.connect();
       const limit = WHOLE_SECONDS;
-      await page(context, client, { authors, until: time, limit }, of(0, 0), "more", "130 in the newest second");
-      await page(context, client, { authors, limit }, of(0, 6), "more", "60 newer and 130 in the last second");
-      await page(context, client, { authors, until: time - 1, limit }, of(-9, -1), "more", "12 in the last second");
+      await page(context, client, { kinds: [1], authors, until: time, limit }, of(0, 0), "more", "130 in the newest second");
+      await page(context, client, { kinds: [1], authors, limit }, of(0, 6), "more", "60 newer and 130 in the last second");
+      await page(context, client, { kinds: [1], authors, until: time - 1, limit }, of(-9, -1), "more", "12 in the last second");
     },
   },
   {
@@ -114,8 +114,8 @@ export const checks = [
     async run(context) {
       const { authors, time, of } = await crowd(context);
       const client = await context.connect();
-      await page(context, client, { authors, since: time, until: time, limit: WHOLE_SECONDS }, of(0, 0), "finish", "that second alone");
-      await page(context, client, { authors, since: time, limit: WHOLE_SECONDS }, of(0, 6), "finish", "that second and newer");
+      await page(context, client, { kinds: [1], authors, since: time, until: time, limit: WHOLE_SECONDS }, of(0, 0), "finish", "that second alone");
+      await page(context, client, { kinds: [1], authors, since: time, limit: WHOLE_SECONDS }, of(0, 6), "finish", "that second and newer");
     },
   },
   {
@@ -124,9 +124,9 @@ export const checks = [
       const { authors, time, of } = await crowd(context);
       const client = await context.connect();
       for (const limit of [1, 10, 99]) {
-        await page(context, client, { authors, until: time, limit }, of(0, 0).slice(0, limit), "more", `limit ${limit} of 130 in a second`);
+        await page(context, client, { kinds: [1], authors, until: time, limit }, of(0, 0).slice(0, limit), "more", `limit ${limit} of 130 in a second`);
       }
-      await page(context, client, { authors, limit: 65 }, of(0, 6).slice(0, 65), "more", "limit 65");
+      await page(context, client, { kinds: [1], authors, limit: 65 }, of(0, 6).slice(0, 65), "more", "limit 65");
     },
   },
   {
@@ -134,7 +134,7 @@ export const checks = [
     async run(context) {
       const { authors, all } = await crowd(context);
       const client = await context.connect();
-      const pages = await paginate(context, client, { authors, limit: WHOLE_SECONDS });
+      const pages = await paginate(context, client, { kinds: [1], authors, limit: WHOLE_SECONDS });
       expect(pages.length > 1, "everything came in one page, beyond its limit");
       sameEvents(pages.flat(), all, `${pages.length} pages`);
     },
@@ -143,9 +143,25 @@ export const checks = [
     name: "live events come after either hint",
     async run(context) {
       const { who, client } = await few(context, 3);
-      const open = [await context.watch(client, { authors: [who.pubkey] }), await context.watch(client, { authors: [who.pubkey], limit: 1 })];
+      const open = [await context.watch(client, { kinds: [1], authors: [who.pubkey] }), await context.watch(client, { kinds: [1], authors: [who.pubkey], limit: 1 })];
       const event = await context.store(client, who.sign({ content: "live" }));
       for (const { upTo } of open) sameEvents(await upTo(event), [event], "live");
+    },
+  },
+  {
+    name: "never finish where something may have been withheld, whether it was or not",
+    async run({ author, connect, store, request }) {
+      const [alice, bob] = [author(), author()];
+      const client = await connect(author());
+      const secret = alice.sign({ kind: 4, tags: [["p", bob.pubkey]] });
+      for (const stored of [false, true]) {
+        if (stored) await store(await connect(alice), secret);
+        for (const filter of [{}, { ids: [secret.id] }, { authors: [alice.pubkey] }, { kinds: [1, 4], authors: [alice.pubkey] }]) {
+          const { events, eose } = await request(client, { ...filter, limit: 1, since: secret.created_at });
+          expect(events.every(({ id }) => id !== secret.id), "a direct message is shown to a stranger");
+          expect(!hints(eose).includes("finish"), `${JSON.stringify(filter)} says finish, stored: ${stored}`);
+        }
+      }
     },
   },
 ];

@@ -35,10 +35,13 @@ fn hints_say_whether_all_was_sent() {
     let (mut world, conn) = stored(&[(NOW, 1), (NOW - 1, 1), (NOW - 2, 1)]);
     let cases = [
         (json!({"limit": 2}), 2, json!(["more"])),
-        (json!({"limit": 3}), 3, json!(["finish"])),
-        (json!({"limit": 4}), 3, json!(["finish"])),
-        (json!({"limit": 0}), 0, Value::Null),
-        (json!({}), 3, json!(["finish"])),
+        (json!({"kinds": [1], "limit": 3}), 3, json!(["finish"])),
+        (json!({"kinds": [1], "limit": 4}), 3, json!(["finish"])),
+        (json!({"kinds": [1], "limit": 0}), 0, Value::Null),
+        (json!({"kinds": [1]}), 3, json!(["finish"])),
+        // Who asks for every kind may have been kept from some, whatever there is.
+        (json!({}), 3, Value::Null),
+        (json!({"limit": 3}), 3, Value::Null),
         (json!({"kinds": [2]}), 0, json!(["finish"])),
     ];
     for (filter, count, hint) in cases {
@@ -55,7 +58,8 @@ fn hints_say_whether_all_was_sent() {
 #[test]
 fn a_small_limit_is_exact_and_a_page_ends_with_a_whole_second() {
     let (mut world, conn) = stored(&[(NOW + 1, 60), (NOW, 90), (NOW - 1, 5)]);
-    for filter in [json!({}), json!({"kinds": [1]}), json!({"#t": ["x"]}), json!({"authors": [Author::new(1).key()]})] {
+    let key = Author::new(1).key();
+    for filter in [json!({"kinds": [1]}), json!({"kinds": [1], "#t": ["x"]}), json!({"kinds": [1], "authors": [key]})] {
         let limited = |limit: u64| {
             let mut filter = filter.clone();
             filter["limit"] = json!(limit);
@@ -95,6 +99,39 @@ fn pagination_over_a_second_of_5000_loses_and_repeats_nothing() {
         until = events.last().unwrap()["created_at"].as_u64().unwrap() - 1;
     }
     assert_eq!(seen.len(), 130 + 5000 + 320 + 1);
+}
+
+#[test]
+fn a_second_of_more_events_than_a_page_holds_is_cut_and_the_subscription_lives() {
+    let (mut world, conn) = stored(&[(NOW + 1, 3), (NOW, 1), (NOW - 1, 2)]);
+    // As one key can store them in a minute; at once, or the test would take that long.
+    let (first, last) = (100, 100 + 10_001);
+    world
+        .db
+        .0
+        .execute_batch(&format!(
+            "WITH RECURSIVE n(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM n WHERE n < {last}) \
+             INSERT INTO events (seq, id, tie, pubkey, kind, shelf, created_at, keys, came_ms, json) \
+             SELECT n, printf('%064x', n), 0, printf('%064x', 7), 1, 1, {NOW}, '[]', 0, \
+               '{{\"id\":\"' || printf('%064x', n) || '\",\"created_at\":{NOW},\"pubkey\":\"' || printf('%064x', 7) || '\"}}' FROM n; \
+             UPDATE totals SET last_seq = {last}, stored = {last};",
+        ))
+        .unwrap();
+    world.reset(true);
+    world.settle();
+    // The second does not fit beside newer ones, and is cut where it is the newest.
+    let (events, hint) = page(&mut world, conn, &json!({"kinds": [1]}));
+    assert_eq!((events.len(), hint), (3, json!(["more"])));
+    let (events, hint) = page(&mut world, conn, &json!({"kinds": [1], "until": NOW}));
+    assert_eq!((events.len(), hint), (10_000, json!(["more"])));
+    assert!(events.iter().all(|event| event["created_at"] == NOW));
+    let (events, hint) = page(&mut world, conn, &json!({"kinds": [1], "until": NOW - 1}));
+    assert_eq!((events.len(), hint), (2, json!(["finish"])));
+    // Another way in: by the author, the second is as long as the question asks.
+    let (events, hint) =
+        page(&mut world, conn, &json!({"kinds": [1], "authors": [Author::new(1).key()], "until": NOW}));
+    assert_eq!((events.len(), hint), (3, json!(["finish"])));
+    assert_eq!(world.stats()["subscriptions"], 1);
 }
 
 #[test]

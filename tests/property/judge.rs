@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nexus::market::job::NIP90;
+use nexus::market::privacy;
+use nexus::nostr::Filter;
 use serde_json::{Value, json};
 
 use crate::model::{self, Fate, View};
@@ -85,11 +88,12 @@ impl Trial<'_> {
         let (found, hint) = answer.unwrap_or_else(|reason| self.fail(&format!("{}: {reason}", asked())));
         let (expected, whole, each) = self.model.answer(filters, self.view(reader));
         self.compare(&expected, &found, "the engine", asked);
+        let silent = filters.iter().any(|filter| filter["limit"] == 0 || self.may_withhold(reader, filter));
         let said = match hint.as_deref() {
-            Some("finish") => whole,
+            Some("finish") => whole && !silent,
             Some("more") => !whole,
-            // Nobody looked: not at all, or not whether one filter sent what another cut off.
-            _ => filters.iter().any(|filter| filter["limit"] == 0) || filters.len() > 1 && !each,
+            // Nobody may know, or nobody looked whether one filter sent what another cut off.
+            _ => silent || filters.len() > 1 && !each,
         };
         self.check(said, || format!("{} with hint {hint:?}, all sent: {whole}", asked()));
         if filters.iter().all(|filter| filter.get("limit").is_none()) {
@@ -130,6 +134,12 @@ impl Trial<'_> {
         }
     }
 
+    /// Whether some event may match that is for others.
+    fn may_withhold(&self, reader: usize, filter: &Value) -> bool {
+        let filter = Filter::parse(&filter.to_string()).unwrap();
+        !filter.is_void() && !privacy::shows_all(&NIP90, &filter, &self.engine.readers[reader].keys)
+    }
+
     /// Collects all pages of a filter.
     pub fn judge_pages(&mut self, reader: usize, mut filter: Value) {
         if model::must_prove(std::slice::from_ref(&filter), &self.engine.readers[reader].hex) {
@@ -146,6 +156,7 @@ impl Trial<'_> {
             collected.extend(events);
             match hint.as_deref() {
                 Some("finish") => break,
+                None if self.may_withhold(reader, &filter) => break,
                 Some("more") => {}
                 hint => self.fail(&format!("{asked}: hint {hint:?}")),
             }

@@ -64,7 +64,8 @@ pub fn new_event(event: &Event) -> NewEvent {
         text: event.to_json().into(),
         came_ms: event.created_at * 1000,
         expires_at: event.expiration().unwrap(),
-        deletes: deletion::targets(event, &[]).unwrap(),
+        // What the engine would refuse deletes nothing.
+        deletes: deletion::targets(event, &[]).unwrap_or_default(),
         part: job::NIP90.part_of(event),
         remember_until: event.created_at + 7 * 86_400,
         event: event.clone(),

@@ -29,7 +29,7 @@ impl Trial<'_> {
                 Fate::Known => (true, "duplicate"),
                 Fate::Superseded => (false, "duplicate"),
                 Fate::Deleted => (false, "blocked"),
-                Fate::Expired => (false, "invalid"),
+                Fate::Expired | Fate::Misspelled => (false, "invalid"),
                 Fate::Unheard => (false, "mute"),
             };
             seen.push(*at);
@@ -88,7 +88,7 @@ impl Trial<'_> {
         let (found, hint) = answer.unwrap_or_else(|reason| self.fail(&format!("{}: {reason}", asked())));
         let (expected, whole, each) = self.model.answer(filters, self.view(reader));
         self.compare(&expected, &found, "the engine", asked);
-        let silent = filters.iter().any(|filter| filter["limit"] == 0 || self.may_withhold(reader, filter));
+        let silent = filters.iter().any(|filter| self.is_silent(reader, filter));
         let said = match hint.as_deref() {
             Some("finish") => whole && !silent,
             Some("more") => !whole,
@@ -138,6 +138,12 @@ impl Trial<'_> {
     fn may_withhold(&self, reader: usize, filter: &Value) -> bool {
         let filter = Filter::parse(&filter.to_string()).unwrap();
         !filter.is_void() && !privacy::shows_all(&NIP90, &filter, &self.engine.readers[reader].keys)
+    }
+
+    /// Whether EOSE says nothing of a filter: nobody looked, or something may be withheld.
+    fn is_silent(&self, reader: usize, filter: &Value) -> bool {
+        let unasked = filter["limit"] == 0 && !Filter::parse(&filter.to_string()).unwrap().is_void();
+        unasked || self.may_withhold(reader, filter)
     }
 
     /// Collects all pages of a filter.

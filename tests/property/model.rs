@@ -16,6 +16,8 @@ pub enum Fate {
     Deleted,
     /// It came too late (NIP-40).
     Expired,
+    /// It asks for a deletion in words that name nothing (NIP-09).
+    Misspelled,
     /// It is ephemeral and somebody listened.
     Heard,
     /// It is ephemeral and nobody listened.
@@ -204,6 +206,22 @@ pub fn coordinates(event: &Value) -> Option<String> {
         _ => return None,
     };
     Some(format!("{}:{}:{d}", event["kind"], event["pubkey"].as_str()?))
+}
+
+/// Whether it is a deletion request with a target that is no id and no coordinates.
+pub fn is_misspelled(event: &Value) -> bool {
+    let hex = |text: &str| text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let wrong = |tag: &Value| match (tag[0].as_str(), tag[1].as_str()) {
+        (Some("e"), Some(id)) => !hex(id),
+        (Some("a"), Some(address)) => {
+            let parts: Vec<&str> = address.splitn(3, ':').collect();
+            parts.len() < 3
+                || !hex(parts[1])
+                || parts[0].parse::<u16>().ok().map(|kind| kind.to_string()) != Some(parts[0].to_owned())
+        }
+        _ => false,
+    };
+    event["kind"] == 5 && event["tags"].as_array().unwrap().iter().any(wrong)
 }
 
 pub fn has_expired(event: &Value, now: u64) -> bool {

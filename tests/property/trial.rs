@@ -171,6 +171,8 @@ impl<'a> Trial<'a> {
                 news.push(*at);
             } else if model::has_expired(event, self.now) {
                 fates.insert(*at, Fate::Expired);
+            } else if model::is_misspelled(event) {
+                fates.insert(*at, Fate::Misspelled);
             } else if !waiting.contains(at) {
                 waiting.push(*at);
             }

@@ -1,6 +1,5 @@
 // Miniflare's D1 over a pipe: reads one JSON line [{sql, params}, …], runs it as one batch and writes
 // one JSON line {rows} or {error}. `meta` in the answer is D1's own count of rows read and written.
-import { createInterface } from "node:readline";
 import { Miniflare, convertV4MiniflareOptions as options } from "miniflare";
 import { migrate } from "../../scripts/migrate.mjs";
 
@@ -23,7 +22,17 @@ const miniflare = new Miniflare(options({ modules: true, script, d1Databases: { 
 const db = await miniflare.getD1Database("DB");
 await migrate(db);
 
-for await (const body of createInterface({ input: process.stdin })) {
+/** Lines end with a line feed alone: node:readline ends them with what JSON may hold, too, as U+2028. */
+async function* lines(input) {
+  let begun = "";
+  for await (const chunk of input.setEncoding("utf8")) {
+    const whole = (begun + chunk).split("\n");
+    begun = whole.pop();
+    yield* whole;
+  }
+}
+
+for await (const body of lines(process.stdin)) {
   const answer = await miniflare.dispatchFetch("http://d1/", { method: "POST", body });
   process.stdout.write(`${await answer.text()}\n`);
 }

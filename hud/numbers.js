@@ -143,6 +143,7 @@ function showStorage(stats) {
     ["Database size", bytes(size)],
     [`Rows read in ${rows.month}`, number(rows.read)],
     [`Rows written in ${rows.month}`, number(rows.written)],
+    ["Rows taken today, of those allowed", `${number(rows.today)} / ${rows.per_day === null ? "any" : number(rows.per_day)}`],
     ["Rows read a month, at this pace", number(rows.month_read)],
     ["Rows written a month, at this pace", number(rows.month_written)],
     ["D1 a month, for rows", dollars(month.rows)],

@@ -104,6 +104,8 @@ CREATE TABLE totals (
   since_ms INTEGER NOT NULL,      -- when counting began
   newest   INTEGER NOT NULL,      -- the latest created_at ever stored
   early    INTEGER NOT NULL,      -- Unix seconds until which answers to jobs not known here may be held
+  day      INTEGER NOT NULL,      -- the last day (since 1970, UTC) on which rows were taken from the allowance
+  spent    INTEGER NOT NULL,      -- rows taken on that day
   counts   TEXT    NOT NULL       -- JSON object: see store::counts
 );
 
@@ -116,4 +118,4 @@ CREATE TABLE history (
   results TEXT    NOT NULL        -- JSON object: histogram of the times to results
 );
 
-INSERT INTO totals VALUES (1, 0, 0, '{}', 0, 0, 0, '{}');
+INSERT INTO totals VALUES (1, 0, 0, '{}', 0, 0, 0, 0, 0, '{}');

@@ -10,6 +10,7 @@ use common::d1::D1;
 use common::events::{Author, NOW, new_event};
 use nexus::market::job::NIP90;
 use nexus::nostr::{Event, EventId, Filter, PublicKey, Signature, Tag};
+use nexus::store::cost;
 use nexus::store::counts::Flush;
 use nexus::store::read::{self, Viewer};
 use nexus::store::write::{self, NewEvent};
@@ -153,6 +154,8 @@ fn writes(d1: &mut D1) {
         println!("{name:<22} {written:>7} {read:>6} {budget:>7}");
         assert!(written <= budget, "{name}: {written} rows written");
         assert!(read <= 250, "{name}: {read} rows read");
+        let reckoned = cost::rows(&new(&event));
+        assert!(written <= reckoned, "{name}: reckoned at {reckoned} rows, {written} written");
     }
     let request = |n: u64| {
         let n = n.to_string();

@@ -54,7 +54,7 @@ fn suite(db: &mut dyn Database) {
         let clear = ["events", "tags", "jobs", "providers", "dealings", "deletions", "vanishing"]
             .map(|table| sql(&format!("DELETE FROM {table}")));
         let zero = sql(
-            "UPDATE totals SET last_seq = 0, stored = 0, flush = '{}', newest = 0, since_ms = 0, early = 0, counts = '{}'",
+            "UPDATE totals SET last_seq = 0, stored = 0, flush = '{}', newest = 0, since_ms = 0, early = 0, day = 0, spent = 0, counts = '{}'",
         );
         db.run(&[clear.to_vec(), vec![zero]].concat()).unwrap();
         case(db);

@@ -100,6 +100,12 @@ pub const SETTINGS: &[Setting] = &[
         "events 200/2000 queries 200/2000 bytes 2097152/67108864",
         "the same of the keys in LISTED_KEYS",
     ),
+    setting(
+        "ROWS_PER_DAY",
+        "",
+        "rows that may be written in a day (UTC), let out by the hour; the free plan of D1 has 100000; empty: no limit",
+    ),
+    setting("MAX_DATABASE_BYTES", "", "bytes of the database from which on nothing more is taken; empty: no limit"),
     setting("LOG_LEVEL", "info", "the least that is logged: debug, info, warn or error"),
     setting("LISTED_KEYS", "", "public keys, 64 hex digits each, separated by spaces"),
 ];
@@ -156,6 +162,8 @@ pub struct Config {
     pub handlers_api: bool,
     pub stats_shared_seconds: u64,
     pub quotas: Option<Classes>,
+    pub rows_per_day: Option<u64>,
+    pub max_database_bytes: Option<u64>,
     pub log_level: Level,
 }
 
@@ -221,6 +229,12 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         })
     }
 
+    /// A whole number from `min` to `max`, or nothing where nothing is given.
+    fn optional_number(&mut self, key: &str, min: u64, max: u64) -> Option<u64> {
+        self.optional(key)?;
+        Some(self.number(key, min, max))
+    }
+
     /// A whole number from `min` to `max`.
     fn number(&mut self, key: &str, min: u64, max: u64) -> u64 {
         match self.text(key).parse::<u64>() {
@@ -275,6 +289,8 @@ impl Config {
             handlers_api: r.parse("HANDLERS_API", "must be true or false"),
             stats_shared_seconds: r.number("STATS_SHARED_SECONDS", 0, 60),
             quotas: quotas(&mut r),
+            rows_per_day: r.optional_number("ROWS_PER_DAY", 10_000, 1_000_000_000_000),
+            max_database_bytes: r.optional_number("MAX_DATABASE_BYTES", 1_000_000, 1_000_000_000_000_000),
             log_level: r.text("LOG_LEVEL").parse().unwrap_or_else(|()| {
                 r.wrong("LOG_LEVEL", "must be debug, info, warn or error");
                 Level::Info

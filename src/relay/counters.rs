@@ -39,6 +39,8 @@ pub struct Counters {
     pub storage: Storage,
     /// Counted and not handed over yet, by key.
     unsaved: BTreeMap<String, u64>,
+    /// Rows taken from the allowance and not handed over yet.
+    spent: u64,
     /// Handed over, and not known to be saved.
     flushing: Option<Flush>,
 }
@@ -94,12 +96,27 @@ impl Counters {
         }
     }
 
-    /// What to add to the totals with the next group. Until it is known to have been added it is the
+    /// Rows were taken from the allowance.
+    pub fn spend(&mut self, rows: u64) {
+        self.spent += rows;
+    }
+
+    /// Rows taken from the allowance of `day` (since 1970, UTC), as far as `totals` and this shard know.
+    pub fn spent(&self, day: u64, totals: Totals) -> u64 {
+        let saved = if totals.day == day { totals.spent } else { 0 };
+        let flushing = self.flushing.iter().filter(|flush| flush.number > totals.flush && flush.day == day);
+        saved + flushing.map(|flush| flush.spent).sum::<u64>() + self.spent
+    }
+
+    /// What to add to the totals with the next group, on `day`. Until it is known to have been added it is the
     /// same again.
-    pub fn flush(&mut self, shard: u32, totals: Totals) -> Flush {
+    pub fn flush(&mut self, shard: u32, totals: Totals, day: u64) -> Flush {
         self.flushed(totals);
-        let unsaved = &mut self.unsaved;
-        let next = || Flush { shard, number: totals.flush + 1, counts: std::mem::take(unsaved) };
+        let (unsaved, spent) = (&mut self.unsaved, &mut self.spent);
+        let next = || {
+            let (counts, spent) = (std::mem::take(unsaved), std::mem::take(spent));
+            Flush { shard, number: totals.flush + 1, counts, day, spent }
+        };
         self.flushing.get_or_insert_with(next).clone()
     }
 

@@ -18,6 +18,9 @@ pub struct Gauges {
     pub(super) authenticated: usize,
     pub(super) providers: usize,
     pub(super) subscriptions: usize,
+    /// Rows that may be taken in a day, and those taken today.
+    pub(super) rows_per_day: Option<u64>,
+    pub(super) rows_today: u64,
     /// Keys that were proven, and those of them that have live handlers.
     pub(super) online: BTreeSet<PublicKey>,
     pub(super) providing: BTreeSet<PublicKey>,
@@ -32,6 +35,7 @@ impl Gauges {
             self.authenticated += other.authenticated;
             self.providers += other.providers;
             self.subscriptions += other.subscriptions;
+            self.rows_today = self.rows_today.max(other.rows_today);
             self.online.extend(&other.online);
             self.providing.extend(&other.providing);
         }
@@ -50,6 +54,8 @@ impl Relay {
             authenticated: conns().filter(|conn| !conn.keys.is_empty()).count(),
             providers: conns().filter(|conn| !conn.providers.is_empty()).count(),
             subscriptions: conns().map(|conn| conn.subs.len()).sum(),
+            rows_per_day: self.config.rows_per_day,
+            rows_today: self.spent_today(),
             online: conns().flat_map(|conn| conn.keys.iter().copied()).collect(),
             providing: conns().flat_map(|conn| conn.providers.iter().copied()).collect(),
         }

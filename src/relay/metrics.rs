@@ -88,6 +88,8 @@ const METRICS: &[Metric] = &[
     ("nexus_storage_bytes", Gauge, "Bytes of the database.", "/storage/bytes", AS_IS, &[]),
     ("nexus_storage_rows_read", Gauge, "Rows read in this month.", "/storage/rows/read", AS_IS, &[]),
     ("nexus_storage_rows_written", Gauge, "Rows written in this month.", "/storage/rows/written", AS_IS, &[]),
+    ("nexus_storage_rows_today", Gauge, "Rows taken from today's allowance.", "/storage/rows/today", AS_IS, &[]),
+    ("nexus_storage_rows_per_day", Gauge, "Rows that may be taken in a day.", "/storage/rows/per_day", AS_IS, &[]),
     (
         "nexus_storage_month_dollars",
         Gauge,

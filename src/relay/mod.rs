@@ -12,6 +12,7 @@ mod admit;
 mod api;
 mod asking;
 mod attachment;
+mod ceiling;
 mod charge;
 mod class;
 mod config;
@@ -58,6 +59,7 @@ pub use seam::{Effect, Host, Input, Millis, News, Ticket};
 use crate::store::{Answer, Bill, Statement, StoreError, counts};
 use api::Desk;
 use asking::{Line, Question};
+use ceiling::NetworkRows;
 use charge::Payer;
 use conn::Conn;
 use counters::Counters;
@@ -104,6 +106,7 @@ pub struct Relay {
     recent: Recent,
     handlers: Handlers,
     quotas: Quotas,
+    network_rows: NetworkRows,
     desk: Desk,
     /// Ephemeral events that other shards pass on, too.
     passing: BTreeMap<Ticket, Passing>,
@@ -140,6 +143,7 @@ impl Relay {
             recent: Recent::default(),
             handlers: Handlers::default(),
             quotas: Quotas::default(),
+            network_rows: NetworkRows::default(),
             desk: Desk::default(),
             passing: BTreeMap::new(),
             timer: Timer::default(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::ceiling::DAY_MS;
 use super::timer::Due;
 use super::writer::{InFlight, Waiting};
 use super::{ConnId, Effect, Level, Millis, News, Purpose, Relay, Ticket};
@@ -75,7 +76,10 @@ impl Relay {
             let remember_until = self.config.retention.remember_until(&event);
             let text = event.to_json().into();
             let new = NewEvent { event, text, came_ms: now, expires_at, deletes, part, remember_until };
-            self.writer.add(new, urgent, conn).map(|()| Admitted::Waiting)
+            let rows = self.afford(conn, &new, now)?;
+            self.writer.add(new, urgent, conn)?;
+            self.spend(conn, rows);
+            Ok(Admitted::Waiting)
         });
         match admitted {
             Ok(Admitted::Done) => self.accept(conn, &id, out),
@@ -185,7 +189,7 @@ impl Relay {
     fn commit(&mut self, events: Vec<Waiting>, retried: bool, now: Millis, out: &mut Vec<Effect>) {
         let ticket = self.next_ticket();
         let group: Vec<Arc<NewEvent>> = events.iter().map(|waiting| waiting.new.clone()).collect();
-        let flush = self.counters.flush(self.host.shard, self.writer.totals().unwrap_or_default());
+        let flush = self.counters.flush(self.host.shard, self.writer.totals().unwrap_or_default(), now / DAY_MS);
         // What other shards store at this moment is not known yet.
         let unsure = self.host.shards > 1 || now < self.doubt_until;
         let early = unsure || self.writer.totals().is_none_or(|totals| totals.early > now / 1000);

@@ -186,6 +186,9 @@ struct Rows {
     written: i64,
     month_read: u64,
     month_written: u64,
+    /// Taken from the allowance of today (UTC), and that allowance.
+    today: u64,
+    per_day: Option<u64>,
 }
 
 /// What a month comes to at D1's list price, by what it is charged for.
@@ -226,11 +229,7 @@ impl Report {
             reqs_refused: counters.refused_reqs,
             rate_limited: Lane::ALL.into_iter().map(|lane| (lane.as_str(), get(&limited(lane)))).collect(),
             bytes: Bytes { received: counters.bytes_received, sent: counters.bytes_sent },
-            storage: storage(
-                &counters.storage,
-                counters.from_memory,
-                rows(get(&read(month(now))), get(&written(month(now))), counts.since_ms, now),
-            ),
+            storage: storage(&counters.storage, counters.from_memory, rows(gauges, counts, now)),
         }
     }
 }
@@ -273,8 +272,10 @@ fn jobs(counts: &Counts) -> Jobs {
     }
 }
 
-/// What this month's rows come to, if it goes on like this.
-fn rows(read: i64, written: i64, since_ms: Millis, now: Millis) -> Rows {
+/// What this month's rows come to, if it goes on like this, and what is left of today's.
+fn rows(gauges: &Gauges, counts: &Counts, now: Millis) -> Rows {
+    let get = |key: &str| counts.counts.get(key).copied().unwrap_or_default();
+    let (read, written, since_ms) = (get(&read(month(now))), get(&written(month(now))), counts.since_ms);
     let (year, month, day) = civil(now / DAY);
     let start = (now / DAY).saturating_sub(day - 1) * DAY;
     let next = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
@@ -292,6 +293,8 @@ fn rows(read: i64, written: i64, since_ms: Millis, now: Millis) -> Rows {
         written,
         month_read: whole(read) as u64,
         month_written: whole(written) as u64,
+        today: gauges.rows_today,
+        per_day: gauges.rows_per_day,
     }
 }
 

@@ -29,6 +29,10 @@ pub struct Totals {
     /// Unix seconds until which answers may be held whose request is not known: a request that comes
     /// before then may have to be reconciled with them.
     pub early: u64,
+    /// The last day (since 1970, UTC) on which rows were taken from the allowance.
+    pub day: u64,
+    /// Rows taken on that day.
+    pub spent: u64,
 }
 
 /// What the engine has counted since it last handed its counts over. Each number is added once, however
@@ -41,6 +45,10 @@ pub struct Flush {
     pub number: u64,
     /// By key.
     pub counts: BTreeMap<String, u64>,
+    /// The day (since 1970, UTC) to which `spent` belongs.
+    pub day: u64,
+    /// Rows taken from the allowance of that day.
+    pub spent: u64,
 }
 
 /// Everything that has been counted.
@@ -58,10 +66,10 @@ pub struct Counts {
 
 /// Reads [`Totals`] as one row.
 pub const READ_TOTALS: &str = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', json(flush), \
-     'newest', newest, 'early', early) AS r FROM totals";
+     'newest', newest, 'early', early, 'day', day, 'spent', spent) AS r FROM totals";
 /// Reads [`Totals`] and [`Counts`] as one row.
 pub(super) const READ_COUNTS: &str = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', json(flush), \
-     'newest', newest, 'early', early, 'since_ms', since_ms, 'counts', json(counts)) AS r FROM totals";
+     'newest', newest, 'early', early, 'day', day, 'spent', spent, 'since_ms', since_ms, 'counts', json(counts)) AS r FROM totals";
 
 /// Reads [`Totals`]; see [`decode_totals`].
 pub fn read_totals() -> Vec<Statement> {
@@ -77,10 +85,13 @@ pub fn decode_totals(rows: &Rows, shard: u32) -> Result<Totals, StoreError> {
         flush: BTreeMap<String, u64>,
         newest: u64,
         early: u64,
+        day: u64,
+        spent: u64,
     }
-    let Row { last_seq, stored, flush, newest, early } = decode(rows.first().and_then(|rows| rows.first()))?;
+    let Row { last_seq, stored, flush, newest, early, day, spent } =
+        decode(rows.first().and_then(|rows| rows.first()))?;
     let flush = flush.get(&key(shard)).copied().unwrap_or_default();
-    Ok(Totals { last_seq, stored, flush, newest, early })
+    Ok(Totals { last_seq, stored, flush, newest, early, day, spent })
 }
 
 /// What a shard is called among the flushes.
@@ -152,7 +163,8 @@ pub fn count_group(fresh: &str, moved: Option<&str>, answers: bool) -> String {
     format!(
         "UPDATE totals SET counts = {counts}, stored = stored + (SELECT count(*) FROM {fresh}), \
          last_seq = (SELECT max(e.seq) FROM {fresh}), flush = iif({NEW_FLUSH}, json_set(flush, {FLUSHED}, ?1->>'$.number'), flush), early = {early}, \
-         newest = max(newest, (SELECT max(e.created_at) FROM {fresh})), \
+         spent = iif({NEW_FLUSH}, iif(?1->>'$.day' > day, 0, spent) + ?1->>'$.spent', spent), \
+         day = iif({NEW_FLUSH}, max(day, ?1->>'$.day'), day), newest = max(newest, (SELECT max(e.created_at) FROM {fresh})), \
          since_ms = CASE since_ms WHEN 0 THEN (SELECT min(e.came_ms) FROM {fresh}) ELSE since_ms END \
          WHERE EXISTS (SELECT 1 FROM {fresh})"
     )

@@ -4,6 +4,7 @@
 //! rows as text: every statement selects one text column, called `r`, or nothing. That is the whole seam
 //! to a database, and D1's `batch()` and an SQLite transaction both fit it.
 
+pub mod cost;
 pub mod counts;
 mod deletion;
 mod group;

@@ -8,6 +8,7 @@ mod api;
 mod auth;
 mod bad_input;
 mod bounds;
+mod ceiling;
 mod count;
 mod deletion;
 mod expiry;

@@ -1,0 +1,112 @@
+//! The ceiling: how many rows the relay may write in a day, who may take the last of them, and how large the database
+//! may become. An operator who sets it knows his bill.
+//!
+//! The allowance of a day (UTC, as D1 reckons) is let out by the hour, and what an hour leaves the next ones have. An
+//! event takes what it will cost, its removal included, when it is taken. Never touches the store or what a key may do
+//! in a second, which is [`quota`](super::quota)'s.
+
+use std::collections::BTreeMap;
+
+use super::class::Class;
+use super::{ConnId, Millis, Relay};
+use crate::nostr::{Prefix, Reason, kind};
+use crate::store::cost;
+use crate::store::write::NewEvent;
+
+/// Milliseconds.
+pub(super) const DAY_MS: Millis = 86_400_000;
+const HOUR_MS: Millis = 3_600_000;
+const HOURS: u64 = 24;
+/// Hundredths of what is let out that everybody may take, and providers; the rest is for deletion requests and
+/// requests to vanish, which bind the relay (NIP-62).
+const EVERYBODY: u64 = 80;
+const PROVIDERS: u64 = 90;
+/// One network takes at most such a part of an hour's allowance.
+const NETWORK_PART: u64 = 10;
+/// Networks that are known at most. Of more, those that have taken least are forgotten.
+const MAX_NETWORKS: usize = 10_000;
+
+/// What networks have taken in an hour.
+#[derive(Debug, Default)]
+pub(super) struct NetworkRows {
+    /// Hours since 1970.
+    hour: u64,
+    rows: BTreeMap<String, u64>,
+}
+
+impl NetworkRows {
+    fn taken(&self, hour: u64, network: &str) -> u64 {
+        if self.hour == hour { self.rows.get(network).copied().unwrap_or_default() } else { 0 }
+    }
+
+    fn take(&mut self, hour: u64, network: &str, rows: u64) {
+        if self.hour != hour {
+            *self = Self { hour, rows: BTreeMap::new() };
+        }
+        if let Some(taken) = self.rows.get_mut(network) {
+            *taken += rows;
+            return;
+        }
+        if self.rows.len() >= MAX_NETWORKS {
+            let mut taken: Vec<u64> = self.rows.values().copied().collect();
+            taken.sort_unstable();
+            let middle = taken.get(taken.len() / 2).copied().unwrap_or_default();
+            self.rows.retain(|_, taken| *taken > middle);
+        }
+        self.rows.insert(network.to_owned(), rows);
+    }
+}
+
+impl Relay {
+    /// Whether the rows of `new` may be taken, and how many they are.
+    pub(super) fn afford(&self, conn: ConnId, new: &NewEvent, now: Millis) -> Result<u64, Reason> {
+        let rows = cost::rows(new);
+        let class = self.holder(conn, Some(&new.event.pubkey)).1;
+        if class == Class::Listed {
+            return Ok(rows);
+        }
+        let deletes = matches!(new.event.kind, kind::DELETION | kind::VANISH);
+        if let (Some(max), Some(bytes), false) = (self.config.max_database_bytes, self.counters.storage.bytes, deletes)
+            && bytes >= max
+        {
+            let text = format!("the relay's database has reached its limit of {max} bytes; publish again later");
+            return Err(Reason::new(Prefix::Error, text));
+        }
+        let Some(day) = self.config.rows_per_day else { return Ok(rows) };
+        let (hour, seconds) = (now / HOUR_MS, (HOUR_MS - now % HOUR_MS).div_ceil(1000));
+        let limited = |what: &str| {
+            let text = format!("{what} for this hour are taken (ROWS_PER_DAY); retry in {seconds} s");
+            Err(Reason::new(Prefix::RateLimited, text))
+        };
+        let network = self.conns.get(&conn).and_then(|state| state.network.as_deref());
+        if network.is_some_and(|it| self.network_rows.taken(hour, it) + rows > day / HOURS / NETWORK_PART) {
+            return limited("the rows one network may have");
+        }
+        let part = match class {
+            _ if deletes => 100,
+            Class::Provider => PROVIDERS,
+            _ => EVERYBODY,
+        };
+        let let_out = day.saturating_mul(hour % HOURS + 1) / HOURS;
+        if self.spent_today() + rows > let_out.saturating_mul(part) / 100 {
+            return limited("all rows");
+        }
+        Ok(rows)
+    }
+
+    /// Takes rows that could be afforded.
+    pub(super) fn spend(&mut self, conn: ConnId, rows: u64) {
+        self.counters.spend(rows);
+        if self.config.rows_per_day.is_none() {
+            return;
+        }
+        if let Some(network) = self.conns.get(&conn).and_then(|state| state.network.as_deref()) {
+            self.network_rows.take(self.now / HOUR_MS, network, rows);
+        }
+    }
+
+    /// Rows taken from today's allowance.
+    pub(super) fn spent_today(&self) -> u64 {
+        self.counters.spent(self.now / DAY_MS, self.writer.totals().unwrap_or_default())
+    }
+}

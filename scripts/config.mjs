@@ -68,18 +68,19 @@ export function setKey(text, head, key, value) {
   return `${lines.join("\n")}\n`;
 }
 
-/** Keeps the relay's address or the database's id in the operator's file, beside what it has. */
-export async function keep({ url, id }, folder = ROOT) {
+/** Keeps settings or the database's id in the operator's file, beside what it has. */
+export async function keep({ vars = {}, id }, folder = ROOT) {
   const file = join(folder, OVERRIDE);
   const before = existsSync(file) ? readFileSync(file, "utf8") : HEAD;
   let text = before;
-  if (url !== undefined) text = setKey(text, ["[vars]"], "RELAY_URL", url);
+  for (const [key, value] of Object.entries(vars)) text = setKey(text, ["[vars]"], key, value);
   if (id !== undefined) text = setKey(text, ["[[d1_databases]]", 'binding = "DB"'], "database_id", id);
   writeFileSync(file, text);
   const config = await readConfig(folder);
-  const missed = (url !== undefined && config.vars.RELAY_URL !== url) || (id !== undefined && database(config).database_id !== id);
+  const missed =
+    Object.entries(vars).some(([key, value]) => config.vars[key] !== value) || (id !== undefined && database(config).database_id !== id);
   if (!missed) return;
   writeFileSync(file, before);
-  const wanted = [url && `[vars] RELAY_URL = "${url}"`, id && `[[d1_databases]] binding = "DB", database_id = "${id}"`];
+  const wanted = [...Object.entries(vars).map(([key, value]) => `[vars] ${key} = "${value}"`), id && `[[d1_databases]] binding = "DB", database_id = "${id}"`];
   fail(`${OVERRIDE} could not be changed; write into it by hand: ${wanted.filter(Boolean).join(" and ")}`);
 }

@@ -10,9 +10,15 @@ import { setup } from "./setup.mjs";
 
 const HELP = `npm run deploy -- [options]
   --url URL   the wss:// address of the relay: the first time, or to change it
+  --plan PLAN free or paid, the first time: what the relay may write in a day (ROWS_PER_DAY) and how large it may become
   --yes       overwrite a Worker of this name that has another address, without asking
   --dry-run   build and check, touch no account`;
-const OPTIONS = { url: { type: "string" }, yes: { type: "boolean" }, "dry-run": { type: "boolean" }, help: { type: "boolean" } };
+/** What Cloudflare's plans include: rows a day, and most of the bytes a database can have. */
+export const PLANS = {
+  free: { ROWS_PER_DAY: "100000", MAX_DATABASE_BYTES: "450000000" },
+  paid: { ROWS_PER_DAY: "1600000", MAX_DATABASE_BYTES: "9500000000" },
+};
+const OPTIONS = { url: { type: "string" }, plan: { type: "string" }, yes: { type: "boolean" }, "dry-run": { type: "boolean" }, help: { type: "boolean" } };
 const NO_DATABASE = "00000000-0000-0000-0000-000000000000";
 const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
 
@@ -21,6 +27,7 @@ function options(args) {
   try {
     const { values } = parseArgs({ args, options: OPTIONS });
     if (values.url !== undefined && !/^wss:\/\/[^\s/]+/.test(values.url)) throw new Error(`--url takes the wss:// address of the relay, not "${values.url}"`);
+    if (values.plan !== undefined && !(values.plan in PLANS)) throw new Error(`--plan takes free or paid, not "${values.plan}"`);
     return values;
   } catch (error) {
     return fail(`${error.message}\n${HELP}`);
@@ -57,13 +64,29 @@ export function question({ absent, unknown, url: there }, name, url) {
   return `The Worker ${name} on your account ${other}. Overwrite it with a relay at ${url}?`;
 }
 
+/** What the operator answers; where there is no terminal, the script ends and names the `option` that answers. */
+async function ask(text, option) {
+  if (!process.stdin.isTTY) fail(`${text}\n  Nobody is here to answer: npm run deploy -- ${option}`);
+  const terminal = createInterface({ input: process.stdin, output: process.stdout });
+  const answer = await terminal.question(`${text} `);
+  terminal.close();
+  return answer.trim();
+}
+
 /** Goes on when the answer is yes. */
 async function confirm(text) {
-  if (!process.stdin.isTTY) fail(`${text}\n  Nobody is here to answer: npm run deploy -- --yes`);
-  const terminal = createInterface({ input: process.stdin, output: process.stdout });
-  const answer = await terminal.question(`${text} [y/N] `);
-  terminal.close();
-  if (!/^y(es)?$/i.test(answer.trim())) fail("nothing was deployed");
+  if (!/^y(es)?$/i.test(await ask(`${text} [y/N]`, "--yes"))) fail("nothing was deployed");
+}
+
+/**
+ * The ceiling to keep: of the plan that was given, or is asked for where there is no ceiling and no database yet.
+ * Nothing for a relay that has been deployed: what it has stays.
+ */
+export async function ceiling(given, config, ask) {
+  const first = database(config).database_id === NO_DATABASE && !config.vars.ROWS_PER_DAY;
+  if (given === undefined && !first) return {};
+  const plan = given ?? (await ask("Which plan is your Cloudflare account on, free or paid? The relay will not write more rows a day than it includes."));
+  return PLANS[plan.toLowerCase()] ?? fail(`the plan is free or paid, not "${plan}"; nothing was deployed`);
 }
 
 /** Ends the script when the database's tables are of another version. `where` is --remote or --local, with a folder. */
@@ -94,7 +117,7 @@ function makeDatabase(config) {
 }
 
 async function deploy() {
-  const { url: given, yes, "dry-run": dryRun, help } = options(process.argv.slice(2));
+  const { url: given, plan, yes, "dry-run": dryRun, help } = options(process.argv.slice(2));
   if (help) return console.log(HELP);
   await setup();
   await build();
@@ -117,9 +140,11 @@ async function deploy() {
   }
   const doubt = yes ? null : question(deployed((...args) => account(...args), name), name, url);
   if (doubt !== null) await confirm(doubt);
+  const limits = await ceiling(plan, await readConfig(), (text) => ask(text, "--plan free"));
   const id = makeDatabase(await readConfig());
-  await keep({ url: given, id });
-  if (given !== undefined || id !== undefined) say(`${OVERRIDE} has the address and the database's id`);
+  const kept = { ...(given !== undefined && { RELAY_URL: given }), ...limits };
+  await keep({ vars: kept, id });
+  if (id !== undefined || Object.keys(kept).length > 0) say(`${OVERRIDE} has ${[...Object.keys(kept), "the database's id"].join(", ")}`);
   const config = await configArguments();
   await checkSchema((...args) => account(...args, ...config), ["--remote"], await readConfig(), WAY);
   await run(bin("wrangler"), ["d1", "migrations", "apply", "DB", "--remote", ...config], { env: { CI: "1" } });

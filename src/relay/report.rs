@@ -204,6 +204,11 @@ impl Report {
     pub fn new(gauges: &Gauges, counts: &Counts, active_providers: Option<u64>, now: Millis) -> Self {
         let counters = &gauges.counters;
         let get = |key: &str| counts.counts.get(key).copied().unwrap_or_default();
+        let rows = Rows {
+            today: gauges.rows_today,
+            per_day: gauges.rows_per_day,
+            ..rows(get(&read(month(now))), get(&written(month(now))), counts.since_ms, now)
+        };
         Self {
             version: VERSION,
             uptime_seconds: now.saturating_sub(counters.woke_at) / 1000,
@@ -229,7 +234,7 @@ impl Report {
             reqs_refused: counters.refused_reqs,
             rate_limited: Lane::ALL.into_iter().map(|lane| (lane.as_str(), get(&limited(lane)))).collect(),
             bytes: Bytes { received: counters.bytes_received, sent: counters.bytes_sent },
-            storage: storage(&counters.storage, counters.from_memory, rows(gauges, counts, now)),
+            storage: storage(&counters.storage, counters.from_memory, rows),
         }
     }
 }
@@ -272,10 +277,8 @@ fn jobs(counts: &Counts) -> Jobs {
     }
 }
 
-/// What this month's rows come to, if it goes on like this, and what is left of today's.
-fn rows(gauges: &Gauges, counts: &Counts, now: Millis) -> Rows {
-    let get = |key: &str| counts.counts.get(key).copied().unwrap_or_default();
-    let (read, written, since_ms) = (get(&read(month(now))), get(&written(month(now))), counts.since_ms);
+/// What this month's rows come to, if it goes on like this; nothing of today's.
+fn rows(read: i64, written: i64, since_ms: Millis, now: Millis) -> Rows {
     let (year, month, day) = civil(now / DAY);
     let start = (now / DAY).saturating_sub(day - 1) * DAY;
     let next = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
@@ -293,8 +296,8 @@ fn rows(gauges: &Gauges, counts: &Counts, now: Millis) -> Rows {
         written,
         month_read: whole(read) as u64,
         month_written: whole(written) as u64,
-        today: gauges.rows_today,
-        per_day: gauges.rows_per_day,
+        today: 0,
+        per_day: None,
     }
 }
 

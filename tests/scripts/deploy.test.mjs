@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { OVERRIDE, database, keep, merge, readConfig } from "../../scripts/config.mjs";
-import { deployed, question } from "../../scripts/deploy.mjs";
+import { PLANS, ceiling, deployed, question } from "../../scripts/deploy.mjs";
 import { bin } from "../../scripts/run.mjs";
 
 const ID = "11111111-2222-3333-4444-555555555555";
@@ -41,8 +41,8 @@ test("the address and the database's id are kept in the operator's file, and not
   ];
   for (const own of owns) {
     const path = folder(t, own);
-    await keep({ url: "wss://relay.example.com", id: ID }, path);
-    await keep({ url: "wss://new.example.com" }, path);
+    await keep({ vars: { RELAY_URL: "wss://relay.example.com" }, id: ID }, path);
+    await keep({ vars: { RELAY_URL: "wss://new.example.com" } }, path);
     const config = await readConfig(path);
     assert.deepEqual([config.vars.RELAY_URL, database(config).database_id], ["wss://new.example.com", ID]);
     const text = readFileSync(join(path, OVERRIDE), "utf8");
@@ -60,13 +60,24 @@ test("git ignores what is the operator's", () => {
 });
 
 test("npm run deploy refuses what it does not know, before anything else", () => {
-  const wrong = [["--env", "staging"], ["--dryrun"], ["staging"], ["--url"], ["--url", "http://relay.example.com"], ["--yes=no"]];
+  const wrong = [["--env", "staging"], ["--dryrun"], ["staging"], ["--url"], ["--url", "http://relay.example.com"], ["--yes=no"], ["--plan", "cheap"]];
   for (const args of wrong) {
     const { status, stdout, stderr } = npm("deploy", "--", ...args);
     assert.equal(status, 1, args.join(" "));
     assert.match(stderr, /--dry-run {3}build and check/, args.join(" "));
     assert.doesNotMatch(stdout, /▸/, args.join(" "));
   }
+});
+
+test("the first deploy asks for the plan and keeps its ceiling", async (t) => {
+  const path = folder(t);
+  const never = () => assert.fail("asked");
+  assert.deepEqual(await ceiling(undefined, await readConfig(path), async () => "Free"), PLANS.free);
+  const limits = await ceiling("paid", await readConfig(path), never);
+  await keep({ vars: limits, id: ID }, path);
+  const { vars } = await readConfig(path);
+  assert.deepEqual([vars.ROWS_PER_DAY, vars.MAX_DATABASE_BYTES], ["1600000", "9500000000"]);
+  assert.deepEqual(await ceiling(undefined, await readConfig(path), never), {}, "what is deployed keeps what it has");
 });
 
 /** An account with a Worker of these bindings, as wrangler 4 answers about it. */

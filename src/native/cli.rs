@@ -104,7 +104,7 @@ fn mistakes(file: &Path, wrong: &[String]) -> Failed {
 }
 
 fn migrate(settings: &Settings) -> Result<(), Failed> {
-    let applied = sqlite::migrate(&mut sqlite::open(&settings.path)?)?;
+    let (_, applied) = sqlite::open_to_serve(&settings.path)?;
     println!("{}: {applied} migrations applied", settings.path.display());
     Ok(())
 }

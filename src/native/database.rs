@@ -49,8 +49,7 @@ impl Database {
     /// Opens a file, brings it to this version's schema, and starts its threads.
     pub fn open(path: &Path, readers: usize) -> Result<Self, StoreError> {
         let lock = lock(path)?;
-        let mut writer = sqlite::open(path)?;
-        sqlite::migrate(&mut writer).map_err(|error| StoreError::new(format!("{}: {error}", path.display())))?;
+        let (writer, _) = sqlite::open_to_serve(path)?;
         let (write, to_write) = channel();
         let (read, to_read) = channel();
         let to_read = Arc::new(Mutex::new(to_read));

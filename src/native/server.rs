@@ -18,7 +18,8 @@ use super::shard::{Message, Shard, now};
 use super::{hud, log, socket};
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
 use crate::relay::{Api, Config, Gauges, Kept, RequestId};
-use crate::store::counts;
+use crate::store::schema::{self, Schema};
+use crate::store::{Answer, Statement, StoreError, counts};
 
 /// Bytes of the buffers of a connection, each way: most connections wait most of the time.
 const BUFFER: usize = 4096;
@@ -161,16 +162,22 @@ async fn elsewhere(context: &Context) -> Vec<Gauges> {
     all
 }
 
-/// Whether the database answers and has its tables.
+/// Whether the database answers and has the schema that this version needs.
 async fn health(database: &Database) -> (Response, String) {
-    let (answer, told) = oneshot::channel();
-    database.read(counts::read_totals(), Box::new(move |result| drop(answer.send(result))));
-    let totals = told.await.map(|result| result.and_then(|answer| counts::decode_totals(&answer.rows, 0)));
-    match totals {
-        Ok(Ok(_)) => json(200, "application/json", r#"{"status":"ok"}"#.to_owned()),
-        Ok(Err(error)) => refuse(503, &format!("database: {error}")),
-        Err(_) => refuse(503, "the relay restarts"),
+    let answer = async {
+        schema::check(&read(database, vec![Schema::read()]).await?.rows)?;
+        counts::decode_totals(&read(database, counts::read_totals()).await?.rows, 0)
+    };
+    match answer.await {
+        Ok(_) => json(200, "application/json", r#"{"status":"ok"}"#.to_owned()),
+        Err(error) => refuse(503, &format!("database: {error}")),
     }
+}
+
+async fn read(database: &Database, statements: Vec<Statement>) -> Result<Answer, StoreError> {
+    let (answer, told) = oneshot::channel();
+    database.read(statements, Box::new(move |result| drop(answer.send(result))));
+    told.await.unwrap_or_else(|_| Err(StoreError::new("the relay restarts")))
 }
 
 fn page(path: &str) -> (Response, String) {

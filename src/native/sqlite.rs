@@ -5,18 +5,33 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Row, ToSql, params_from_iter};
 
+use crate::store::schema::{MIGRATIONS, Schema};
 use crate::store::{Answer, Param, Rows, Statement, StoreError};
 
-/// Each with what it brings the file to, from an empty one on.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_events.sql")];
 /// Marks a file as a relay's ("nexs").
 const APPLICATION: i32 = 0x6e65_7873;
+/// What is to be done about a file of another schema.
+const MOVE: &str = "It was left as it is. To move its events: `nexus export > events.jsonl`, then name another \
+     file in storage.path (STORAGE_PATH), then `nexus import events.jsonl`";
 /// Statements that stay prepared: there are some for each sort of group, and for each shape of filter.
 const PREPARED: usize = 500;
 /// KiB of pages in memory, a connection.
 const CACHE: i64 = 64_000;
 
-/// Opens a file for reading and writing; it is made if it is not there.
+/// Opens a file for reading and writing and brings it to the schema of this version; it is made if it is not
+/// there. A file that is not a relay's, or has another schema, is refused and left as it is. Answers how many
+/// migrations were applied, too.
+pub fn open_to_serve(path: &Path) -> Result<(Connection, usize), StoreError> {
+    let of = |error: StoreError| StoreError::new(format!("{}: {error}", path.display()));
+    if std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
+        version(&open_to_read(path)?).map_err(of)?;
+    }
+    let mut db = open(path)?;
+    let applied = migrate(&mut db).map_err(of)?;
+    Ok((db, applied))
+}
+
+/// Opens a file for reading and writing.
 pub fn open(path: &Path) -> Result<Connection, StoreError> {
     // Commits are moved into the file by a thread of its own.
     let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;";
@@ -47,20 +62,9 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Brings a file to the schema of this version; answers how many migrations were applied.
+/// Brings a database to the schema of this version; answers how many migrations were applied.
 pub fn migrate(db: &mut Connection) -> Result<usize, StoreError> {
-    let version = pragma::<u32>(db, "user_version")? as usize;
-    let application: i32 = pragma(db, "application_id")?;
-    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(said)?;
-    if version > MIGRATIONS.len() {
-        return Err(StoreError::new(format!(
-            "the file is of schema {version}, this nexus knows {}: it was written by a later one",
-            MIGRATIONS.len()
-        )));
-    }
-    if tables > 0 && application != APPLICATION {
-        return Err(StoreError::new("the file is a database, but not a relay's: name another one in storage.path"));
-    }
+    let version = version(db)?;
     let missing = MIGRATIONS.get(version..).unwrap_or_default();
     for (at, migration) in missing.iter().enumerate() {
         let transaction = db.transaction().map_err(said)?;
@@ -74,6 +78,25 @@ pub fn migrate(db: &mut Connection) -> Result<usize, StoreError> {
         transaction.commit().map_err(said)?;
     }
     Ok(missing.len())
+}
+
+/// How many migrations a database has had; an error if it is not a relay's, or has not what they make. Only reads.
+fn version(db: &Connection) -> Result<usize, StoreError> {
+    let version = pragma::<u32>(db, "user_version")? as usize;
+    let application: i32 = pragma(db, "application_id")?;
+    let found = rows(db, &[Schema::read()]).map_err(said)?;
+    let found = Schema::decode(found.first().map(Vec::as_slice).unwrap_or_default());
+    if version > MIGRATIONS.len() {
+        return Err(StoreError::new(format!(
+            "the file is of schema {version}, this nexus knows {}: it was written by a later one",
+            MIGRATIONS.len()
+        )));
+    }
+    if !found.is_empty() && application != APPLICATION {
+        return Err(StoreError::new("the file is a database, but not a relay's: name another one in storage.path"));
+    }
+    found.check(&Schema::after(version)).map_err(|differences| StoreError::new(format!("{differences}. {MOVE}")))?;
+    Ok(version)
 }
 
 fn pragma<T: rusqlite::types::FromSql>(db: &Connection, name: &str) -> Result<T, StoreError> {

@@ -145,8 +145,7 @@ impl Offline {
 pub fn import(settings: &Settings, file: &Path) -> Result<(), Failed> {
     let of = |error: std::io::Error| format!("{}: {error}", file.display());
     let _lock = lock(&settings.path)?;
-    let mut db = sqlite::open(&settings.path)?;
-    sqlite::migrate(&mut db)?;
+    let (db, _) = sqlite::open_to_serve(&settings.path)?;
     db.execute_batch("PRAGMA wal_autocheckpoint = 1000;")?;
     let mut offline = Offline::new(&settings.config, db);
     let mut source = File::open(file).map_err(of)?;

@@ -75,6 +75,42 @@ test("files that are not its own are refused, one of its own is migrated once", 
   assert.match(nexus([], { env }).err, /a database, but not a relay's: name another one in storage\.path/);
 });
 
+test("a relay's file with another schema is refused, left as it is, and each difference is named", async (t) => {
+  const path = join(folder(t), "nexus.sqlite");
+  const env = { STORAGE_PATH: path, BIND: "127.0.0.1:0" };
+  assert.equal(nexus(["migrate"], { env }).code, 0);
+  const { DatabaseSync } = await import("node:sqlite");
+  const db = new DatabaseSync(path);
+  // As an earlier version left it, under the same user_version.
+  db.exec("ALTER TABLE jobs ADD COLUMN more; DROP INDEX events_by_kind");
+  db.close();
+  const before = readFileSync(path);
+  for (const args of [[], ["migrate"], ["import", path]]) {
+    const { code, err } = nexus(args, { env });
+    assert.equal(code, 1, args.join());
+    assert.match(err, /another schema than this version needs: index events_by_kind is missing; table jobs has `more`, which is unknown/);
+    assert.match(err, /left as it is\. To move its events: `nexus export > events\.jsonl`, .*`nexus import events\.jsonl`/);
+  }
+  assert.deepEqual(readFileSync(path), before);
+});
+
+test("health names what the schema lacks", async () => {
+  const relay = await open();
+  const health = async () => {
+    const response = await fetch(`${relay.http}/health`);
+    return [response.status, await response.text()];
+  };
+  assert.equal((await health())[0], 200);
+  const { DatabaseSync } = await import("node:sqlite");
+  const db = new DatabaseSync(join(relay.folder, "nexus.sqlite"));
+  db.exec("PRAGMA busy_timeout = 5000; DROP INDEX events_by_kind");
+  db.close();
+  const [status, text] = await health();
+  assert.equal(status, 503);
+  assert.match(text, /index events_by_kind is missing/);
+  await relay.stop();
+});
+
 test("two programs do not share a file", async (t) => {
   const persist = folder(t);
   const relay = await open({ persist });

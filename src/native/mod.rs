@@ -8,6 +8,7 @@ pub mod cli;
 mod database;
 mod env;
 mod hud;
+mod linger;
 mod log;
 mod serve;
 mod server;

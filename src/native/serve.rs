@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::database::Database;
 use super::env::Settings;
+use super::linger::Lingering;
 use super::server::{Context, Peer};
 use super::shard::{self, Message, Shard};
 use super::{Failed, log, server, tls};
@@ -184,6 +185,7 @@ async fn accept(mut dealt: UnboundedReceiver<Dealt>, context: Context, _alive: S
     let router = Router::new().fallback(server::answer).with_state(context);
     while let Some((stream, peer, tls)) = dealt.recv().await {
         let Ok(stream) = TcpStream::from_std(stream) else { continue };
+        let stream = Lingering::new(stream);
         let router = router.clone().layer(Extension(Peer(peer)));
         tokio::spawn(async move {
             match tls {

@@ -17,14 +17,12 @@ use super::database::Database;
 use super::shard::{Message, Shard, now};
 use super::{hud, log, socket};
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
-use crate::relay::{Api, Config, Gauges, Kept, RequestId};
+use crate::relay::{Api, Config, Gauges, Kept, MAX_FRAME_BYTES, RequestId};
 use crate::store::schema::{self, Schema};
 use crate::store::{Answer, Statement, StoreError, counts};
 
 /// Bytes of the buffers of a connection, each way: most connections wait most of the time.
 const BUFFER: usize = 4096;
-/// Bytes of a message above the limit, so that the engine can say what is wrong with it.
-const ROOM: usize = 1_000_000;
 
 /// What requests are answered from.
 #[derive(Clone)]
@@ -79,7 +77,7 @@ async fn route(context: Context, peer: SocketAddr, request: Request, id: Request
         Route::Asset => page(request.uri().path()),
         Route::Socket => {
             let ip = address(&context, request.headers(), peer.ip());
-            open(context, &config, ip, request).await
+            open(context, ip, request).await
         }
     }
 }
@@ -99,7 +97,7 @@ fn address(context: &Context, headers: &HeaderMap, peer: IpAddr) -> String {
     last.map_or_else(|| peer.to_string(), str::to_owned)
 }
 
-async fn open(context: Context, config: &Config, ip: String, request: Request) -> (Response, String) {
+async fn open(context: Context, ip: String, request: Request) -> (Response, String) {
     let (answer, may) = oneshot::channel();
     context.shard.tell(Message::MayOpen(ip.clone(), answer));
     match may.await {
@@ -112,9 +110,8 @@ async fn open(context: Context, config: &Config, ip: String, request: Request) -
         Ok(upgrade) => upgrade,
         Err(rejection) => return refuse(rejection.status().as_u16(), &rejection.body_text()),
     };
-    let max = config.limits.max_message_length as usize + ROOM;
     let (shard, silence, alive) = (context.shard, context.silence, context.alive.upgrade());
-    let upgrade = upgrade.max_message_size(max).max_frame_size(max);
+    let upgrade = upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
     fine(upgrade.read_buffer_size(BUFFER).write_buffer_size(BUFFER).on_upgrade(move |socket| async move {
         socket::serve(socket, shard, Some(ip), silence).await;
         drop(alive);

@@ -9,6 +9,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
+use tungstenite::error::{CapacityError, Error};
 
 use super::shard::{Message, Order, Shard};
 use crate::relay::{ConnId, Input};
@@ -65,7 +66,16 @@ async fn receive(
                 asked = false;
                 continue;
             }
-            Ok(Some(Ok(Frame::Close(_)) | Err(_)) | None) => return,
+            Ok(Some(Err(error))) => {
+                // Of a frame that is too long nothing is kept; what comes after it cannot be found.
+                if let Some(length) = too_long(&error)
+                    && shard.hand(Message::Input(Input::Unread { conn, length })).await
+                {
+                    orders.closed().await;
+                }
+                return;
+            }
+            Ok(Some(Ok(Frame::Close(_))) | None) => return,
             Err(_) if asked => return,
             Err(_) => {
                 asked = true;
@@ -77,6 +87,14 @@ async fn receive(
         if !shard.hand(Message::Input(input)).await {
             return;
         }
+    }
+}
+
+/// The bytes of a frame, or of a message of several, that is longer than what is read.
+fn too_long(error: &axum::Error) -> Option<u64> {
+    match std::error::Error::source(error)?.downcast_ref() {
+        Some(Error::Capacity(CapacityError::MessageTooLong { size, .. })) => Some(*size as u64),
+        _ => None,
     }
 }
 

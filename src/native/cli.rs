@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("nexus: {error}");
+            log::put(&format!("nexus: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -1,7 +1,8 @@
-//! The log, on stderr: text on a terminal, else JSON, one object a line, as on the other host.
+//! The log, on stderr: text on a terminal, else JSON, one object a line, as on the other host, with its time before
+//! it. Nobody needs to read it: what cannot be written is lost, and ends nothing.
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value};
@@ -9,6 +10,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -28,10 +30,24 @@ pub fn begin() {
 /// Writes a line, which is JSON, for whoever reads.
 pub fn write(line: &str) {
     let text = TEXT.load(Ordering::Relaxed).then(|| serde_json::from_str::<Map<String, Value>>(line).ok()).flatten();
-    match text {
-        Some(fields) => eprintln!("{}", for_people(&fields)),
-        None => eprintln!("{line}"),
-    }
+    put(&match (text, line.strip_prefix('{')) {
+        (Some(fields), _) => format!("{} {}", time(), for_people(&fields)),
+        (None, Some(rest)) => format!("{{\"time\":\"{}\",{rest}", time()),
+        (None, None) => line.to_owned(),
+    });
+}
+
+/// Writes a line to stderr as it is; one that nobody can read is lost.
+pub fn put(line: &str) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// The time of now, UTC, as RFC 3339 has it.
+fn time() -> String {
+    let mut time = String::new();
+    // A text takes everything.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    time
 }
 
 /// Writes a line of the host's.
@@ -64,8 +80,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'stat
         fields.0.insert("level".to_owned(), Value::from(level));
         event.record(&mut fields);
         match TEXT.load(Ordering::Relaxed) {
-            true => writeln!(writer, "{}", for_people(&fields.0)),
-            false => writeln!(writer, "{}", Value::Object(fields.0)),
+            true => writeln!(writer, "{} {}", time(), for_people(&fields.0)),
+            false => {
+                fields.0.insert("time".to_owned(), Value::from(time()));
+                writeln!(writer, "{}", Value::Object(fields.0))
+            }
         }
     }
 }

@@ -31,8 +31,12 @@ use crate::relay::{Config, Host, Input, Level};
 
 /// How long a client may take to agree on TLS, and to say what it wants.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long the store has to answer, and then connections to take what is on its way to them, at the end.
+/// How long the end may take, whatever is queued.
 const GOOD_BYE: Duration = Duration::from_secs(10);
+/// How much of it the store has to answer; what it has not answered by then is not acknowledged.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+/// How much of it connections have after that to take what is on its way to them.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How long nothing is accepted when there is no room for another socket.
 const BREATH: Duration = Duration::from_millis(100);
 /// Threads that read.
@@ -74,7 +78,7 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
                 tokio::spawn(accept(dealt, context, alive));
                 shard::run(config, host, shards, database, inbox).await;
                 // Nobody sends here: it ends with the last connection.
-                let _ = timeout(GOOD_BYE, gone.recv()).await;
+                let _ = timeout(LAST_WORDS, gone.recv()).await;
             });
         };
         deals.push(deal);
@@ -82,10 +86,11 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
     }
     let ended = Builder::new_current_thread().enable_all().build()?.block_on(async {
         let ended = listen(settings, tls, &deals, &current, &shards, reload).await;
+        end_in_time();
         drop(deals);
         let left = shards.iter().map(|shard| {
             let (done, left) = oneshot::channel();
-            shard.tell(Message::Leave(done));
+            shard.tell(Message::Leave(done, LAST_ANSWERS));
             timeout(GOOD_BYE, left)
         });
         join_all(left).await;
@@ -99,6 +104,26 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
     database.close();
     log::say(Level::Info, "ended", &[]);
     ended
+}
+
+/// Ends the process when the time to end is over, whatever is queued, or at once at a second signal. What was
+/// acknowledged is in the file by then.
+fn end_in_time() {
+    let watch = || -> Result<&str, std::io::Error> {
+        Builder::new_current_thread().enable_all().build()?.block_on(async {
+            let [mut terminate, mut interrupt] = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+            Ok(tokio::select! {
+                _ = terminate.recv() => "a second signal",
+                _ = interrupt.recv() => "a second signal",
+                () = tokio::time::sleep(GOOD_BYE) => "the time to end is over",
+            })
+        })
+    };
+    thread::spawn(move || {
+        let why = watch().unwrap_or("no signals can be heard");
+        log::say(Level::Warn, "ended before all was done", &[("why", why.to_owned())]);
+        std::process::exit(1);
+    });
 }
 
 /// Deals connections to the shards until a signal ends it.

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::database::Database;
 use super::log;
@@ -45,8 +46,8 @@ pub enum Message {
     Ask(Api, RequestId, Vec<Gauges>, oneshot::Sender<(u16, String)>),
     /// What the shard knows beside the store.
     Gauges(oneshot::Sender<Gauges>),
-    /// Finish what is on its way to the store, say good-bye and tell when that is done.
-    Leave(oneshot::Sender<()>),
+    /// Finish what is on its way to the store, as far as it is done in this time; then say good-bye and tell.
+    Leave(oneshot::Sender<()>, Duration),
 }
 
 /// How a shard is reached, from any thread.
@@ -104,7 +105,8 @@ struct Core {
     /// The same of its timer.
     timer: Option<u64>,
     yielding: bool,
-    leaving: Option<oneshot::Sender<()>>,
+    /// Whom to tell that the shard has left, and when it leaves at the latest.
+    leaving: Option<(oneshot::Sender<()>, Instant)>,
 }
 
 /// Runs a shard until it has left.
@@ -129,13 +131,15 @@ pub async fn run(config: Config, host: Host, shards: Arc<[Shard]>, database: Dat
     core.handle(Input::Woke { conns: vec![] });
     let (mut messages, mut of_clients) = (Vec::new(), Vec::new());
     loop {
-        let open = core.leaving.is_none();
+        let latest = core.leaving.as_ref().map(|(_, latest)| *latest);
+        let open = latest.is_none();
         let [alarm, timer] =
             [core.alarm, core.timer].map(|at| at.map(|at| Duration::from_millis(at.saturating_sub(now()))));
         tokio::select! {
             biased;
             _ = inbox.messages.recv_many(&mut messages, AT_ONCE) => {}
             _ = inbox.clients.recv_many(&mut of_clients, AT_ONCE), if open => {}
+            () = tokio::time::sleep_until(latest.unwrap_or_else(Instant::now)), if latest.is_some() => {}
             () = tokio::time::sleep(alarm.unwrap_or_default()), if alarm.is_some() => {
                 core.alarm = None;
                 core.handle(Input::Alarm);
@@ -155,8 +159,8 @@ pub async fn run(config: Config, host: Host, shards: Arc<[Shard]>, database: Dat
             core.handle(Input::Yielded);
             core.yielding = false;
         }
-        if core.on_their_way == 0
-            && let Some(done) = core.leaving.take()
+        if (core.on_their_way == 0 || latest.is_some_and(|latest| latest <= Instant::now()))
+            && let Some((done, _)) = core.leaving.take()
         {
             core.handle(Input::Leaving);
             let _ = done.send(());
@@ -185,7 +189,7 @@ impl Core {
                 self.handle(Input::Requested { request, api, elsewhere });
             }
             Message::Gauges(answer) => drop(answer.send(self.relay.gauges())),
-            Message::Leave(done) => self.leaving = Some(done),
+            Message::Leave(done, time) => self.leaving = Some((done, Instant::now() + time)),
         }
     }
 

@@ -155,7 +155,7 @@ pub fn import(settings: &Settings, file: &Path) -> Result<(), Failed> {
     let known = std::fs::read(&mark).ok().and_then(|text| serde_json::from_slice::<Progress>(&text).ok());
     let mut progress = match known {
         Some(known) if known.file == name && known.bytes <= size => {
-            eprintln!("going on after line {} of {}", known.lines, file.display());
+            log::put(&format!("going on after line {} of {}", known.lines, file.display()));
             known
         }
         _ => Progress { file: name, lines: 0, bytes: 0 },
@@ -203,7 +203,7 @@ pub fn import(settings: &Settings, file: &Path) -> Result<(), Failed> {
     // It is done; one that is left says where it ended.
     let _ = std::fs::remove_file(&mark);
     let Tally { stored, known, refused } = tally;
-    eprintln!("{stored} events stored, {known} were here or are outdated, {refused} refused");
+    log::put(&format!("{stored} events stored, {known} were here or are outdated, {refused} refused"));
     Ok(())
 }
 
@@ -224,7 +224,7 @@ impl Bar {
     }
 
     fn say(&self, text: &str) {
-        eprintln!("{}{text}", if self.terminal { "\r\x1b[K" } else { "" });
+        log::put(&format!("{}{text}", if self.terminal { "\r\x1b[K" } else { "" }));
     }
 
     fn show(&mut self, bytes: u64, lines: u64) {
@@ -241,15 +241,16 @@ impl Bar {
         let text = format!("{:5.1} %, {lines} lines, {rate:.0}/s, {left:.0} s left", share * 100.0);
         if self.terminal {
             let full = (share * 30.0) as usize;
-            eprint!("\r\x1b[K[{}{}] {text}", "=".repeat(full), " ".repeat(30 - full.min(30)));
+            let bar = ["=".repeat(full), " ".repeat(30 - full.min(30))].concat();
+            let _ = write!(std::io::stderr(), "\r\x1b[K[{bar}] {text}");
         } else {
-            eprintln!("{text}");
+            log::put(&format!("{text}"));
         }
     }
 
     fn end(&self) {
         if self.terminal {
-            eprint!("\r\x1b[K");
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 }
@@ -285,7 +286,7 @@ pub fn export(path: &Path, filter: Option<&str>, d1: Option<&Path>) -> Result<()
         }
     }
     out.flush()?;
-    eprintln!("{written} events");
+    log::put(&format!("{written} events"));
     Ok(())
 }
 

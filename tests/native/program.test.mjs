@@ -157,6 +157,52 @@ test("SIGTERM: what was sent is stored and acknowledged, then everybody is told 
   await again.stop();
 });
 
+/** A relay whose file another program has locked, with an event that waits for it and a client that is told nothing. */
+async function stuck() {
+  const relay = await open();
+  const { DatabaseSync } = await import("node:sqlite");
+  const other = new DatabaseSync(join(relay.folder, "nexus.sqlite"));
+  other.exec("PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE");
+  const [one, who] = [await client(relay), author()];
+  one.send(["EVENT", who.sign({ content: "waits" })]);
+  one.send("ping");
+  assert.equal(await one.next(), "pong");
+  return { relay, one, other };
+}
+
+test("SIGTERM ends it, and tells everybody, though nothing can be stored", async () => {
+  const { relay, one, other } = await stuck();
+  relay.program.kill("SIGTERM");
+  assert.deepEqual(await one.ended, { code: 1012, reason: "the relay restarts" });
+  // The file stays locked, and queued statements wait for it for 10 s each.
+  assert.deepEqual(await within(15_000, relay.over(), "end"), { code: 1, signal: null });
+  assert.deepEqual(relay.lines.at(-1), { level: "warn", what: "ended before all was done", why: "the time to end is over" });
+  other.close();
+});
+
+test("a second signal ends it at once", async () => {
+  const { relay, other } = await stuck();
+  for (let tries = 0; tries < 40 && relay.program.exitCode === null; tries++) {
+    relay.program.kill("SIGTERM");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  assert.deepEqual(await relay.over(), { code: 1, signal: null });
+  assert.equal(relay.lines.at(-1).why, "a second signal");
+  other.close();
+});
+
+test("it serves on when nobody reads its log any more", async () => {
+  const relay = await open({ vars: { LOG_LEVEL: "debug" } });
+  relay.program.stderr.destroy();
+  const who = author();
+  for (let n = 0; n < 3; n++) {
+    const one = await client(relay);
+    assert.equal((await publish(one, who.sign({ content: `${n}` })))[2], true);
+    one.close();
+  }
+  await relay.stop();
+});
+
 test("SIGHUP reads limits and lists again; mistakes change nothing", async (t) => {
   const config = join(folder(t), "nexus.toml");
   const write = (filters) => writeFileSync(config, `[limits]\nmax_filters = ${filters}\n`);

@@ -19,7 +19,7 @@ CREATE TABLE events (
                                   -- replaceable and addressable events, the job of a result
   keys       TEXT    NOT NULL,    -- JSON list of the event's rows in tags
   job        TEXT,                -- id of the request of the job it belongs to
-  step       INTEGER,             -- the state it brings the job to; -1 to be removed
+  step       INTEGER,             -- the state it brings the job to, NULL for none; -1 to be taken out of it
   asked      INTEGER,             -- the kind of request a result answers
   came_ms    INTEGER NOT NULL,    -- when it came, Unix milliseconds
   json       TEXT    NOT NULL     -- the event, as it is sent
@@ -65,6 +65,7 @@ CREATE TABLE jobs (
   customer    TEXT,
   providers   TEXT,                -- JSON list of those who were asked; NULL for everybody
   encrypted   INTEGER,
+  unasked     TEXT    NOT NULL DEFAULT '{}', -- JSON object: of keys that answer unasked, their feedbacks
   asked_ms    INTEGER,             -- when the request, the first feedback and the first result came
   reported_ms INTEGER,
   answered_ms INTEGER,

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
+use super::rules;
 use crate::nostr::{Event, EventId, PublicKey};
 
 /// Which kinds make up a job. NIP-90 is one such set; its successors are others.
@@ -108,8 +109,8 @@ pub struct Part {
     pub job: EventId,
     /// What the event is to it.
     pub role: JobRole,
-    /// The state it brings the job to.
-    pub state: State,
+    /// The state it brings the job to; `None` when that cannot be understood, and it moves nothing.
+    pub state: Option<State>,
     /// Kind of the request; feedback does not say.
     pub kind: Option<u16>,
     /// Who asked, as far as this event says.
@@ -172,7 +173,7 @@ impl JobProfile {
             JobRole::Request => Part {
                 job: event.id,
                 role,
-                state: State::Open,
+                state: Some(State::Open),
                 kind: Some(event.kind),
                 customer: event.pubkey,
                 providers: event.tag_values("p").filter_map(PublicKey::parse).collect(),
@@ -181,10 +182,7 @@ impl JobProfile {
             JobRole::Feedback | JobRole::Result => Part {
                 job: EventId::parse(event.tag_value("e")?)?,
                 role,
-                state: match role {
-                    JobRole::Feedback => State::of_status(event.tag_value("status")?)?,
-                    _ => State::Success,
-                },
+                state: rules::said(event, role),
                 kind: self.request_of(event.kind),
                 customer: key("p")?,
                 providers: Vec::new(),

@@ -42,27 +42,33 @@ fn answer(event: &Event) -> Checked {
     if !event.tags.iter().any(|tag| tag.name() == "p") {
         return wrong("p tag is missing; it names the customer");
     }
-    each(event, "p", |tag| is_key(tag.value()), "must be a public key, 64 lower-case hex digits")?;
-    // Who may read the answer to an encrypted job is decided by this tag.
-    one(event, "p", "names several keys; a job has one customer")?;
-    each(event, "amount", |tag| is_msats(tag.value()), "must be a whole number of msats")?;
-    each(
-        event,
-        "amount",
-        |tag| tag.element(2).is_none_or(|bolt11| bolt11.is_empty() || bolt11.to_ascii_lowercase().starts_with("ln")),
-        "must have a bolt11 invoice as its third element, or none",
-    )
+    // Who may read the answer to an encrypted job is decided by the first of these tags.
+    if is_key(event.tag_value("p")) { Ok(()) } else { wrong("p tag must be a public key, 64 lower-case hex digits") }
 }
 
 fn feedback(event: &Event) -> Checked {
-    let Some(status) = event.tag_value("status") else { return wrong("status tag is missing") };
-    one(event, "status", "says several things; feedback has one status")?;
-    match State::of_status(status) {
-        None => wrong("status tag must be payment-required, processing, error, success or partial"),
-        Some(State::PaymentRequired) if event.tag_value("amount").is_none() => {
-            wrong("amount tag is missing; payment-required says how many msats")
+    // Encrypted feedback has its status inside.
+    if event.tag_value("status").is_some() || event.tags.iter().any(|tag| tag.name() == "encrypted") {
+        Ok(())
+    } else {
+        wrong("status tag is missing; only encrypted feedback has none")
+    }
+}
+
+/// The state an answer brings its job to, if its tags leave no doubt: one customer, one status that NIP-90 knows,
+/// amounts in whole msats.
+pub(super) fn said(event: &Event, role: JobRole) -> Option<State> {
+    one(event, "p", "")
+        .and_then(|()| one(event, "status", ""))
+        .and_then(|()| each(event, "amount", is_amount, ""))
+        .ok()?;
+    match role {
+        JobRole::Request => Some(State::Open),
+        JobRole::Result => Some(State::Success),
+        JobRole::Feedback => {
+            let state = State::of_status(event.tag_value("status")?)?;
+            (state != State::PaymentRequired || event.tag_value("amount").is_some()).then_some(state)
         }
-        Some(_) => Ok(()),
     }
 }
 
@@ -87,14 +93,8 @@ fn result(profile: &JobProfile, event: &Event) -> Checked {
     Ok(())
 }
 
-/// NIP-89.
+/// NIP-89. Without `d` or `k` it is an event like any other, and not ranked.
 fn handler(event: &Event) -> Checked {
-    if event.tag_value("d").is_none() {
-        return wrong("d tag is missing; it names the handler");
-    }
-    if event.tag_value("k").is_none() {
-        return wrong("k tag is missing; it names a kind that is handled");
-    }
     // As `#k` filters ask for it.
     let is_kind = |k: &str| k.parse::<u16>().is_ok_and(|kind| kind.to_string() == k);
     each(event, "k", |tag| tag.value().is_some_and(is_kind), "must be a kind, 0 to 65535")?;
@@ -129,6 +129,12 @@ fn is_key(value: Option<&str>) -> bool {
 
 fn is_msats(value: Option<&str>) -> bool {
     value.is_some_and(|value| value.bytes().all(|byte| byte.is_ascii_digit()) && value.parse::<u64>().is_ok())
+}
+
+/// Msats, and a bolt11 invoice or none.
+fn is_amount(tag: &Tag) -> bool {
+    let is_invoice = |text: &str| text.is_empty() || text.to_ascii_lowercase().starts_with("ln");
+    is_msats(tag.value()) && tag.element(2).is_none_or(is_invoice)
 }
 
 fn has_value(value: Option<&str>) -> bool {

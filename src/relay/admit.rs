@@ -31,11 +31,9 @@ impl Relay {
 
     /// When a stored event expires, by its own word (NIP-40) or by how long its kind is kept.
     fn expiry(&self, event: &Event, now: u64) -> Result<Option<u64>, Reason> {
-        if event.class() == KindClass::Ephemeral {
-            return Ok(None);
-        }
         let tagged = event.expiration()?;
-        let expires_at = self.config.retention.expires_at(&self.config.profile, event, tagged);
+        let kept = |tagged| self.config.retention.expires_at(&self.config.profile, event, tagged);
+        let expires_at = if event.class() == KindClass::Ephemeral { tagged } else { kept(tagged) };
         match expires_at.filter(|at| *at <= now) {
             None => Ok(expires_at.filter(|at| *at < MAX_INTEGER)),
             Some(at) if tagged == Some(at) => Err(Reason::new(Prefix::Invalid, "the event has expired")),

@@ -407,7 +407,13 @@ fn refusal(new: &NewEvent, outcome: Option<&Outcome>) -> Reason {
             (Prefix::Invalid, "e tag names a job request that events of this kind do not answer")
         }
         Some(Outcome::Disagrees(Disagreement::Provider)) => {
-            (Prefix::Invalid, "e tag names a job request whose p tags ask other providers")
+            (Prefix::Invalid, "e tag names an encrypted job request whose p tags ask other providers")
+        }
+        Some(Outcome::Disagrees(Disagreement::Feedbacks)) => {
+            (Prefix::Restricted, "a job takes three feedbacks of a key that its p tags do not ask")
+        }
+        Some(Outcome::Disagrees(Disagreement::Keys)) => {
+            (Prefix::Restricted, "a job takes answers of twenty keys that its p tags do not ask")
         }
         Some(Outcome::Disagrees(Disagreement::Early)) => {
             (Prefix::Restricted, "there are many answers already to this job, whose request is not known here")

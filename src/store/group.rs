@@ -114,13 +114,13 @@ fn remember(which: &str) -> String {
 
 /// Puts events in. The winner among replaceable events of one group comes first, and of results of one
 /// provider the one that came first; the unique index ignores the rest.
-fn insert(keys: &str, private: &str, from: &str, order: &str) -> String {
+fn insert(keys: &str, step: &str, private: &str, from: &str, order: &str) -> String {
     format!(
         "INSERT OR IGNORE INTO events \
          (seq, id, tie, pubkey, kind, shelf, created_at, expires_at, d, keys, job, step, asked, came_ms, json) \
          SELECT t.last_seq + (g.v->>'$.n'), g.v->>'$.id', g.v->>'$.o', g.v->>'$.pubkey', g.v->>'$.kind', \
            (g.v->>'$.s') + ({private}) * {PRIVATE}, g.v->>'$.created_at', g.v->>'$.x', g.v->>'$.d', \
-           {keys}, g.v->>'$.j.i', g.v->>'$.j.z', iif(g.v->>'$.j.r', g.v->>'$.j.n', NULL), g.v->>'$.m', \
+           {keys}, g.v->>'$.j.i', {step}, iif(g.v->>'$.j.r', g.v->>'$.j.n', NULL), g.v->>'$.m', \
            CAST(substr(CAST(?2 AS BLOB), g.v->>'$.f[0]', g.v->>'$.f[1]') AS TEXT) \
          FROM g CROSS JOIN totals AS t {from} AND NOT {BLOCKED} ORDER BY {order}"
     )
@@ -136,7 +136,7 @@ fn insert_others(labels: bool) -> String {
     let keys = if labels { LABEL_KEYS } else { "g.v->'$.k'" };
     // Newest first, but of requests in the order they came.
     let order = "iif(g.v->>'$.j.i' IS NULL, -(g.v->>'$.created_at'), g.v->>'$.n'), g.v->>'$.id'";
-    insert(keys, "false", "WHERE true", order)
+    insert(keys, "g.v->>'$.j.z'", "false", "WHERE true", order)
 }
 
 /// Answers are held to what their job's request says, if that is known.
@@ -152,7 +152,8 @@ fn insert_answers() -> String {
         jobs::disagrees(),
         jobs::CANCELLED
     );
-    insert(&keys, &private, &from, "g.v->>'$.n'")
+    let step = format!("iif({}, NULL, g.v->>'$.j.z')", jobs::uncounted());
+    insert(&keys, &step, &private, &from, "g.v->>'$.n'")
 }
 
 /// What became of each event: `ID FATE`, as [`decode`](super::write::decode) reads it.
@@ -222,7 +223,9 @@ fn write(shape: Shape) -> Vec<(Arc<str>, Of)> {
     if shape.answers {
         let (sql, _) = listed(insert_answers());
         list.push((sql, Of::AnswersTexts));
+        list.push(plain(jobs::trim(FRESH)));
         list.push(plain(jobs::answer(FRESH)));
+        list.push(plain(jobs::count_unasked(FRESH)));
         let dealt = jobs::dealt(FRESH);
         list.extend([jobs::providers(&dealt), jobs::active(&dealt), jobs::dealings(&dealt)].map(plain));
     }

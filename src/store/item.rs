@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::write::NewEvent;
 use super::{PRIVATE, deletion, key};
 use crate::market::privacy;
-use crate::market::{JobRole, Part};
+use crate::market::{JobRole, Part, State};
 use crate::nostr::deletion::Target;
 use crate::nostr::{EventId, PublicKey, kind};
 
@@ -75,7 +75,8 @@ pub struct JobItem {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     r: bool,
     /// The state it brings the job to.
-    z: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    z: Option<u8>,
     /// Kind of the request.
     n: Option<u16>,
     /// Customer.
@@ -140,7 +141,7 @@ fn job_item(part: &Part, remember_until: u64) -> JobItem {
     JobItem {
         i: part.job,
         r: part.role == JobRole::Result,
-        z: part.state.rank(),
+        z: part.state.map(State::rank),
         n: part.kind,
         c: part.customer,
         p: part.providers.clone(),

@@ -2,8 +2,8 @@
 //!
 //! A job's row lives while some event of it is held, and as long as a result would be kept: so a late
 //! answer is held to what was asked, and to who may read it. Its state only grows, so any order of arrival ends
-//! in the same one; what came before the request and does not agree with it is removed when the request
-//! comes. `batch` marks the jobs a group has moved and `was` what they counted as before it: the state,
+//! in the same one; what came before the request and does not agree with it is no part of the job from then on.
+//! An answer with no `step` is held and moves nothing: see [`uncounted`]. `batch` marks the jobs a group has moved and `was` what they counted as before it: the state,
 //! 100 more when there was feedback, 1000 more when there was a result; -1 for a new job, -2 for one
 //! whose answers were here before its request.
 
@@ -11,15 +11,38 @@ use super::group::Of;
 use super::{MAX_INTEGER, PRIVATE, counts};
 use crate::market::State;
 
-/// What keeps an answer from agreeing with its job's request, when that is known: `customer`, `kind` or
-/// `provider`; when it is not, that there are enough answers (`early`). For the answer `g` and its job `j`,
-/// if there is one.
+/// Feedback of one key that was not asked, and such keys, that a job holds.
+const MAX_UNASKED_FEEDBACK: u64 = 3;
+const MAX_UNASKED_KEYS: u64 = 20;
+
+/// Whether the key `by` was not asked to do the job `j`.
+fn unasked(by: &str) -> String {
+    format!("(j.providers IS NOT NULL AND NOT EXISTS (SELECT 1 FROM json_each(j.providers) AS p WHERE p.value = {by}))")
+}
+
+/// Whether the answer `g` is feedback of the customer of its job `j`.
+const BY_CUSTOMER: &str = "(g.v->>'$.j.r' IS NULL AND j.customer = g.v->>'$.pubkey')";
+
+/// Whether the answer `g` to the job `j` moves nothing: its author was not asked, or is the customer who speaks
+/// of the work.
+pub fn uncounted() -> String {
+    format!("{} OR {BY_CUSTOMER}", unasked("g.v->>'$.pubkey'"))
+}
+
+/// What keeps an answer from agreeing with its job's request, when that is known: `customer`, `kind`,
+/// `provider`, or that keys which were not asked have said enough (`feedbacks`, `keys`); when it is not known, that
+/// there are enough answers (`early`). For the answer `g` and its job `j`, if there is one.
 pub fn disagrees() -> String {
     format!(
         "CASE WHEN j.kind IS NULL THEN iif(j.held >= {MAX_EARLY}, 'early', NULL) \
+           WHEN {BY_CUSTOMER} THEN NULL \
            WHEN j.customer <> g.v->>'$.j.c' THEN 'customer' WHEN j.kind <> g.v->>'$.j.n' THEN 'kind' \
-           WHEN j.providers IS NOT NULL AND NOT EXISTS (SELECT 1 FROM json_each(j.providers) AS p \
-             WHERE p.value = g.v->>'$.pubkey') THEN 'provider' END"
+           WHEN {} THEN CASE WHEN j.encrypted THEN 'provider' \
+             WHEN g.v->>'$.j.r' IS NULL AND coalesce((SELECT o.value FROM json_each(j.unasked) AS o \
+               WHERE o.key = g.v->>'$.pubkey'), 0) >= {MAX_UNASKED_FEEDBACK} THEN 'feedbacks' \
+             WHEN (SELECT count(*) FROM json_each(j.unasked)) >= {MAX_UNASKED_KEYS} AND NOT EXISTS ( \
+               SELECT 1 FROM json_each(j.unasked) AS o WHERE o.key = g.v->>'$.pubkey') THEN 'keys' END END",
+        unasked("g.v->>'$.pubkey'")
     )
 }
 
@@ -54,9 +77,10 @@ const MAX_TOLD: u64 = 1000;
 const MAX_EARLY: u64 = 1000;
 
 /// Of the answers `e`: when the first feedback and the first result came, and whose result that was.
-const REPORTED: &str = "min(CASE WHEN e.d IS NULL THEN e.came_ms END)";
-const ANSWERED: &str = "min(CASE WHEN e.d IS NOT NULL THEN e.came_ms END)";
-const FIRST: &str = "substr(min(CASE WHEN e.d IS NOT NULL THEN printf('%016d', e.seq) || e.pubkey END), 17)";
+const REPORTED: &str = "min(CASE WHEN e.d IS NULL AND e.step IS NOT NULL THEN e.came_ms END)";
+const ANSWERED: &str = "min(CASE WHEN e.d IS NOT NULL AND e.step IS NOT NULL THEN e.came_ms END)";
+const FIRST: &str =
+    "substr(min(CASE WHEN e.d IS NOT NULL AND e.step IS NOT NULL THEN printf('%016d', e.seq) || e.pubkey END), 17)";
 
 /// Jobs whose requests, of the list `g`, are fresh.
 pub fn request() -> String {
@@ -72,8 +96,8 @@ pub fn request() -> String {
     )
 }
 
-/// For requests that came after answers; ?1 is a list of the requests' ids. Removes the answers that do not
-/// agree, hides those of encrypted jobs, works out the state anew, and credits the providers.
+/// For requests that came after answers; ?1 is a list of the requests' ids. Takes the answers that do not agree
+/// out of the jobs, hides those of encrypted jobs, works out the state anew, and credits the providers.
 pub fn reconcile() -> Vec<(String, Of)> {
     // Known by this group, and by no other.
     let late = |job: &str| {
@@ -90,27 +114,47 @@ pub fn reconcile() -> Vec<(String, Of)> {
         late("j"),
         of_job("j")
     );
+    let by_customer = "(e.asked IS NULL AND e.pubkey = j.customer)";
+    let not_asked = unasked("e.pubkey");
     let mark = format!(
-        "UPDATE events SET step = -1 WHERE seq IN (SELECT e.seq FROM {answers} AND ( \
+        "UPDATE events SET step = -1 WHERE seq IN (SELECT e.seq FROM {answers} AND NOT {by_customer} AND ( \
            NOT EXISTS (SELECT 1 FROM json_each(e.keys) AS k WHERE k.value = 'p=' || j.customer) \
-           OR e.asked <> j.kind \
-           OR j.providers IS NOT NULL AND e.pubkey NOT IN (SELECT value FROM json_each(j.providers))))"
+           OR e.asked <> j.kind OR j.encrypted AND {not_asked}))"
     );
+    let leave = [
+        "UPDATE jobs SET held = held - v.n FROM (SELECT job, count(*) AS n FROM events WHERE step = -1 GROUP BY job) AS v \
+         WHERE jobs.id = v.job"
+            .to_owned(),
+        "UPDATE events SET job = NULL, step = NULL, asked = NULL WHERE step = -1".to_owned(),
+    ];
+    let uncount = format!(
+        "UPDATE events SET step = NULL WHERE seq IN (SELECT e.seq FROM {answers} AND e.step IS NOT NULL \
+           AND ({by_customer} OR {not_asked}))"
+    );
+    // The other party: of the customer's own feedback the key it names.
+    let party = |e: &str| {
+        format!(
+            "iif({e}.pubkey = j.customer, coalesce((SELECT '>=' || substr(k.value, 3) FROM json_each({e}.keys) AS k \
+             WHERE k.value GLOB 'p=*' LIMIT 1), '>=' || j.customer), '>=' || j.customer)"
+        )
+    };
     let hidden = format!("{answers} AND j.encrypted AND e.shelf < {PRIVATE}");
     let hide = [
         format!(
             "INSERT OR IGNORE INTO tags (tag, shelf, created_at, tie, seq, expires_at) \
              SELECT k.value, n.shelf, n.created_at, n.tie, n.seq, n.expires_at FROM ( \
                SELECT e.shelf + {PRIVATE} AS shelf, e.created_at, e.tie, e.seq, e.expires_at, \
-                 json_insert(e.keys, '$[#]', '>=' || e.pubkey, '$[#]', '>=' || j.customer) AS keys \
-               FROM {hidden}) AS n CROSS JOIN json_each(n.keys) AS k"
+                 json_insert(e.keys, '$[#]', '>=' || e.pubkey, '$[#]', {}) AS keys \
+               FROM {hidden}) AS n CROSS JOIN json_each(n.keys) AS k",
+            party("e")
         ),
         delete_tags(&format!("SELECT e.seq FROM {hidden}")),
         format!(
             "UPDATE events SET shelf = shelf + {PRIVATE}, keys = (SELECT json_group_array(k) FROM ( \
                SELECT value AS k FROM json_each(events.keys) UNION SELECT '>=' || events.pubkey \
-               UNION SELECT '>=' || j.customer FROM jobs AS j WHERE j.id = events.job)) \
-             WHERE seq IN (SELECT e.seq FROM {hidden}) RETURNING 'hidden ' || seq AS r"
+               UNION SELECT {} FROM jobs AS j WHERE j.id = events.job)) \
+             WHERE seq IN (SELECT e.seq FROM {hidden}) RETURNING 'hidden ' || seq AS r",
+            party("events")
         ),
     ];
     let anew = |what: &str| format!("(SELECT {what} FROM {})", of_job("jobs"));
@@ -123,10 +167,11 @@ pub fn reconcile() -> Vec<(String, Of)> {
         anew(FIRST),
         late("jobs"),
     );
-    let dealt = format!("{answers} AND e.pubkey <> j.customer");
+    let dealt = format!("{answers} AND e.step IS NOT NULL AND e.pubkey <> j.customer");
     let of_requests = |sql: String| (sql, Of::Requests);
     let mut list = vec![of_requests(mark)];
-    list.extend(remove("SELECT seq FROM events WHERE step = -1").map(|sql| (sql, Of::Nothing)));
+    list.extend(leave.map(|sql| (sql, Of::Nothing)));
+    list.push(of_requests(uncount));
     list.extend(hide.map(of_requests));
     list.extend([state, providers(&dealt), active(&dealt), dealings(&dealt)].map(of_requests));
     list
@@ -136,7 +181,7 @@ pub fn reconcile() -> Vec<(String, Of)> {
 pub fn answer(fresh: &str) -> String {
     format!(
         "INSERT INTO jobs (id, held, until, state, reported_ms, answered_ms, first, batch, was) \
-         SELECT e.job, count(*), 0, max(e.step), {REPORTED}, {ANSWERED}, {FIRST}, (SELECT last_seq FROM totals), -1 \
+         SELECT e.job, count(*), 0, coalesce(max(e.step), 0), {REPORTED}, {ANSWERED}, {FIRST}, (SELECT last_seq FROM totals), -1 \
          FROM {fresh} WHERE e.job <> e.id GROUP BY e.job \
          ON CONFLICT (id) DO UPDATE SET {MARK}, held = jobs.held + excluded.held, \
            state = max(jobs.state, excluded.state), \
@@ -178,7 +223,44 @@ pub fn vanish(keys: &str) -> [String; 3] {
 pub fn dealt(fresh: &str) -> String {
     format!(
         "{fresh} CROSS JOIN jobs AS j ON j.id = e.job AND j.kind IS NOT NULL \
-         WHERE e.job <> e.id AND e.pubkey <> j.customer"
+         WHERE e.job <> e.id AND e.step IS NOT NULL AND e.pubkey <> j.customer"
+    )
+}
+
+/// The answers among `fresh`, as `e`, of keys that their job `j` did not ask.
+fn strangers(fresh: &str) -> String {
+    format!(
+        "{fresh} CROSS JOIN jobs AS j ON j.id = e.job AND e.step IS NULL AND e.job <> e.id AND {} \
+         AND NOT (e.asked IS NULL AND e.pubkey = j.customer)",
+        unasked("e.pubkey")
+    )
+}
+
+/// Takes out again what keys that were not asked have said beyond their number, when it came in one group.
+pub fn trim(fresh: &str) -> String {
+    format!(
+        "DELETE FROM events WHERE seq IN (SELECT seq FROM (SELECT e.seq, e.asked, \
+             coalesce((SELECT o.value FROM json_each(j.unasked) AS o WHERE o.key = e.pubkey), 0) \
+               + sum(e.asked IS NULL) OVER (PARTITION BY e.job, e.pubkey ORDER BY e.seq) AS said, \
+             EXISTS (SELECT 1 FROM json_each(j.unasked) AS o WHERE o.key = e.pubkey) AS known, \
+             (SELECT count(*) FROM json_each(j.unasked)) + (SELECT count(DISTINCT f.pubkey) FROM \
+               (SELECT * FROM events NOT INDEXED WHERE seq > (SELECT last_seq FROM totals)) AS f \
+               WHERE f.job = e.job AND f.step IS NULL AND f.seq <= e.seq AND f.pubkey <> j.customer \
+                 AND f.pubkey NOT IN (SELECT value FROM json_each(j.providers)) \
+                 AND NOT EXISTS (SELECT 1 FROM json_each(j.unasked) AS o WHERE o.key = f.pubkey)) AS keys \
+           FROM {}) WHERE asked IS NULL AND said > {MAX_UNASKED_FEEDBACK} OR NOT known AND keys > {MAX_UNASKED_KEYS})",
+        strangers(fresh)
+    )
+}
+
+/// Counts the feedback of each key that was not asked.
+pub fn count_unasked(fresh: &str) -> String {
+    format!(
+        "UPDATE jobs SET unasked = (SELECT json_group_object(key, n) FROM (SELECT key, sum(value) AS n FROM ( \
+           SELECT key, value FROM json_each(jobs.unasked) UNION ALL SELECT key, value FROM json_each(v.said)) GROUP BY key)) \
+         FROM (SELECT job, json_group_object(pubkey, n) AS said FROM (SELECT e.job, e.pubkey, sum(e.asked IS NULL) AS n \
+           FROM {} GROUP BY 1, 2) GROUP BY 1) AS v WHERE jobs.id = v.job",
+        strangers(fresh)
     )
 }
 

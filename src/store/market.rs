@@ -28,6 +28,9 @@ const MAX_ACTIVE: usize = 10_000;
 /// Bytes of a label event that counts.
 const MAX_LABEL: usize = 2048;
 
+/// Whether the handler `e` has a `d` tag: without one it is an event like any other.
+const NAMED: &str = "EXISTS (SELECT 1 FROM json_each(e.keys) AS k WHERE k.value GLOB 'd[=#]*')";
+
 /// A live handler of some kind.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -60,7 +63,7 @@ pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, no
                SELECT json_group_array(seq) FROM (SELECT s.seq FROM events AS s WHERE s.pubkey = o.value \
                  AND s.shelf = {shelf} AND {live} ORDER BY s.created_at DESC LIMIT {MAX_OF_ONE}))) AS n) AS c \
            CROSS JOIN events AS e ON e.seq = c.seq AND octet_length(e.json) <= {MAX_HANDLER} \
-             AND EXISTS (SELECT 1 FROM json_each(e.keys) AS k WHERE k.value = ?1) GROUP BY e.pubkey) AS h \
+             AND {NAMED} AND EXISTS (SELECT 1 FROM json_each(e.keys) AS k WHERE k.value = ?1) GROUP BY e.pubkey) AS h \
          LEFT JOIN providers AS p ON p.pubkey = h.pubkey ORDER BY p.results DESC, h.at DESC LIMIT {MAX_HANDLERS}"
     );
     let online = json(&online.collect::<Vec<_>>());
@@ -118,13 +121,15 @@ pub fn decode_handlers(rows: &Rows) -> Result<Handlers, StoreError> {
     Ok(handlers)
 }
 
-/// Those of `keys` that have a live handler at `now` (Unix seconds), one row each.
+/// Those of `keys` that have a live handler that can be ranked at `now` (Unix seconds), one row each.
 pub fn providers_among<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64) -> Statement {
     let keys: Vec<&PublicKey> = keys.into_iter().collect();
     Statement {
         sql: format!(
-            "SELECT v.value AS r FROM json_each(?1) AS v WHERE EXISTS (SELECT 1 FROM events AS e \
-             WHERE e.pubkey = v.value AND e.shelf = {} AND (e.expires_at IS NULL OR e.expires_at > ?2))",
+            "SELECT v.value AS r FROM json_each(?1) AS v WHERE EXISTS (SELECT 1 FROM (SELECT e.keys FROM events AS e \
+             WHERE e.pubkey = v.value AND e.shelf = {} AND (e.expires_at IS NULL OR e.expires_at > ?2) \
+             ORDER BY e.created_at DESC LIMIT {MAX_OF_ONE}) AS e \
+             WHERE {NAMED} AND EXISTS (SELECT 1 FROM json_each(e.keys) AS k WHERE k.value GLOB 'k=*'))",
             kind::HANDLER
         )
         .into(),

@@ -72,6 +72,10 @@ pub enum Disagreement {
     Provider,
     /// The request is not known, and many answers to it are here.
     Early,
+    /// Its author was not asked and has given as much feedback as such a key may.
+    Feedbacks,
+    /// Its author was not asked, and as many such keys as may have answered.
+    Keys,
 }
 
 /// What a transaction has done to an event that was stored before it.
@@ -210,6 +214,8 @@ fn outcome(row: &str) -> Option<(EventId, Outcome)> {
         "kind" => Outcome::Disagrees(Disagreement::Kind),
         "provider" => Outcome::Disagrees(Disagreement::Provider),
         "early" => Outcome::Disagrees(Disagreement::Early),
+        "feedbacks" => Outcome::Disagrees(Disagreement::Feedbacks),
+        "keys" => Outcome::Disagrees(Disagreement::Keys),
         stored => {
             let (seq, what) = stored.split_once(' ').unwrap_or((stored, ""));
             Outcome::Stored { seq: seq.parse().ok()?, private: what == "private", first: what == "first" }

@@ -99,13 +99,17 @@ fn more_than_one_step_is_removed_and_a_failure_is_tried_again() {
 }
 
 #[test]
-fn ephemeral_events_do_not_care() {
+fn ephemeral_events_whose_time_is_over_are_not_delivered() {
     let mut world = World::open_relay();
-    let conn = world.client();
-    world.ask(conn, json!(["REQ", "s", {"kinds": [20001]}]));
-    let event = Author::new(1).sign(20001, NOW, &[&["expiration", "1"]], "");
-    let frames = world.ask(conn, json!(["EVENT", event]));
-    assert!(frames.contains(&json!(["EVENT", "s", event])));
+    let (conn, listener) = (world.client(), world.client());
+    world.ask(listener, json!(["REQ", "live", {"kinds": [20_001]}]));
+    let until = |at: u64| Author::new(1).sign(20_001, NOW, &[&["expiration", &at.to_string()]], "");
+    let (over, open) = (until(NOW - 60), until(NOW + 60));
+    let frames = world.ask(conn, json!(["EVENT", over]));
+    assert_eq!(frames, [json!(["OK", over.id, false, "invalid: the event has expired"])]);
+    assert!(world.take(listener).is_empty());
+    world.ask(conn, json!(["EVENT", open]));
+    assert_eq!(world.take(listener), [json!(["EVENT", "live", open])]);
 }
 
 #[test]

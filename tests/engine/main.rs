@@ -25,4 +25,5 @@ mod recent;
 mod settings;
 mod shards;
 mod subscribe;
+mod unasked;
 mod wake;

@@ -39,6 +39,7 @@ pub struct Asked {
     pub kind: u16,
     pub customer: PublicKey,
     pub providers: BTreeSet<PublicKey>,
+    pub encrypted: bool,
     pub at: u64,
     /// Unix second until which the job is remembered.
     until: u64,
@@ -55,6 +56,8 @@ pub struct Job {
     pub answered: Option<(u64, u64)>,
     /// Whose result came first.
     pub first: Option<PublicKey>,
+    /// Feedbacks of keys that were not asked.
+    pub unasked: HashMap<PublicKey, u64>,
 }
 
 /// What a provider did in jobs that were known here.
@@ -121,6 +124,9 @@ impl Model {
             if self.jobs.get(&ev.job).and_then(|job| job.asked.as_ref()).is_some_and(|asked| !agrees(ev, asked)) {
                 return Fate::Refused("invalid");
             }
+            if self.jobs.get(&ev.job).is_some_and(|job| said_enough(ev, job)) {
+                return Fate::Refused("restricted");
+            }
             if ev.role == Role::Result && self.deleted.contains(&(ev.customer, ev.job)) {
                 return Fate::Refused("blocked");
             }
@@ -164,7 +170,8 @@ impl Model {
             }
             let own = |held: &Held| held.ev.event.pubkey == author && held.ev.role != Role::Deletion;
             if let Some(held) = self.held.get(&id).filter(|held| own(held)) {
-                if held.ev.role == Role::Result {
+                if held.ev.role == Role::Result && self.jobs.get(&held.ev.job).is_some_and(|job| job.held.contains(&id))
+                {
                     self.spent.insert((held.ev.job, author));
                 }
                 self.remove(&id);
@@ -175,21 +182,23 @@ impl Model {
     fn ask(&mut self, ev: &Ev, came: u64) {
         let providers = ev.event.tag_values("p").filter_map(PublicKey::parse).collect();
         let until = ev.event.created_at + RETAIN[2];
-        let asked = Asked { kind: ev.event.kind, customer: ev.event.pubkey, providers, at: came, until };
+        let encrypted = ev.event.tags.iter().any(|tag| tag.name() == "encrypted");
+        let asked = Asked { kind: ev.event.kind, customer: ev.event.pubkey, providers, encrypted, at: came, until };
         let mut early: Vec<Held> = Vec::new();
         for id in self.jobs.get(&ev.id()).map(|job| job.held.clone()).unwrap_or_default() {
             let answer = self.held[&id].clone();
-            if agrees(&answer.ev, &asked) {
+            if !agrees(&answer.ev, &asked) {
+                // It stays an event of its author.
+                self.jobs.get_mut(&ev.id()).unwrap().held.remove(&id);
+            } else if counts(&answer.ev, Some(&asked)) {
                 early.push(answer);
-            } else {
-                self.remove(&id);
             }
         }
         let job = self.jobs.entry(ev.id()).or_default();
         let of = |role| early.iter().filter(move |held| held.ev.role == role);
         let first = |role| of(role).map(|held| (held.came, 0)).min();
         job.held.insert(ev.id());
-        job.state = early.iter().map(|held| says(&held.ev)).max().unwrap_or_default();
+        job.state = early.iter().map(|held| says(&held.ev).unwrap()).max().unwrap_or_default();
         job.first = of(Role::Result).min_by_key(|held| held.number).map(|held| held.ev.event.pubkey);
         job.reported = first(Role::Feedback);
         job.answered = first(Role::Result);
@@ -206,7 +215,7 @@ impl Model {
         }
         let deeds = self.providers.entry(ev.event.pubkey).or_default();
         deeds.last = deeds.last.max(came);
-        deeds.errors += u64::from(says(ev) == rank("error"));
+        deeds.errors += u64::from(says(ev) == Some(rank("error")));
         if ev.role == Role::Result {
             deeds.times.push(came.saturating_sub(asked));
         }
@@ -215,7 +224,16 @@ impl Model {
     fn answer(&mut self, ev: &Ev, came: u64) {
         let job = self.jobs.entry(ev.job).or_default();
         job.held.insert(ev.id());
-        job.state = job.state.max(says(ev));
+        if ev.role == Role::Result {
+            self.results.insert((ev.job, ev.event.pubkey, ev.event.kind));
+        }
+        if job.asked.as_ref().is_some_and(|asked| is_unasked(ev, asked)) {
+            *job.unasked.entry(ev.event.pubkey).or_default() += u64::from(ev.role == Role::Feedback);
+        }
+        if !counts(ev, job.asked.as_ref()) {
+            return;
+        }
+        job.state = job.state.max(says(ev).unwrap());
         let first = if ev.role == Role::Result { &mut job.answered } else { &mut job.reported };
         match first {
             Some((at, group)) if *group == self.groups => *at = came.min(*at),
@@ -224,7 +242,6 @@ impl Model {
         }
         if ev.role == Role::Result {
             job.first.get_or_insert(ev.event.pubkey);
-            self.results.insert((ev.job, ev.event.pubkey, ev.event.kind));
         }
         if let Some((at, customer)) = job.asked.as_ref().map(|asked| (asked.at, asked.customer)) {
             self.credit(ev, came, at, customer);
@@ -262,13 +279,43 @@ impl Model {
     }
 }
 
-/// The state an answer speaks of.
-fn says(ev: &Ev) -> usize {
-    if ev.role == Role::Result { rank("success") } else { rank(ev.event.tag_value("status").unwrap()) }
+/// The state an answer speaks of, if its tags leave no doubt.
+fn says(ev: &Ev) -> Option<usize> {
+    let several = |name| ev.event.tag_values(name).collect::<BTreeSet<_>>().len() > 1;
+    if several("p") || several("status") || ev.event.tag_values("amount").any(|amount| amount.parse::<u64>().is_err()) {
+        return None;
+    }
+    Some(if ev.role == Role::Result { rank("success") } else { rank(ev.event.tag_value("status").unwrap()) })
+}
+
+/// Whether the author of an answer was not asked, and is not the customer speaking of the work.
+fn is_unasked(ev: &Ev, asked: &Asked) -> bool {
+    !asked.providers.is_empty() && !asked.providers.contains(&ev.event.pubkey) && !by_customer(ev, asked)
+}
+
+fn by_customer(ev: &Ev, asked: &Asked) -> bool {
+    ev.role == Role::Feedback && ev.event.pubkey == asked.customer
+}
+
+/// Whether an answer moves its job.
+fn counts(ev: &Ev, asked: Option<&Asked>) -> bool {
+    says(ev).is_some() && !asked.is_some_and(|asked| is_unasked(ev, asked) || by_customer(ev, asked))
+}
+
+/// Whether a key that was not asked has no more to say: three feedbacks a key, twenty keys a job.
+fn said_enough(ev: &Ev, job: &Job) -> bool {
+    if !job.asked.as_ref().is_some_and(|asked| is_unasked(ev, asked)) {
+        return false;
+    }
+    match job.unasked.get(&ev.event.pubkey) {
+        Some(feedbacks) => ev.role == Role::Feedback && *feedbacks >= 3,
+        None => job.unasked.len() >= 20,
+    }
 }
 
 fn agrees(ev: &Ev, asked: &Asked) -> bool {
-    ev.customer == asked.customer
-        && (ev.role == Role::Feedback || ev.event.kind == asked.kind + 1000)
-        && (asked.providers.is_empty() || asked.providers.contains(&ev.event.pubkey))
+    by_customer(ev, asked)
+        || ev.customer == asked.customer
+            && (ev.role == Role::Feedback || ev.event.kind == asked.kind + 1000)
+            && !(asked.encrypted && is_unasked(ev, asked))
 }

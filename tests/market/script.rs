@@ -248,7 +248,8 @@ impl Script {
             7 => {
                 let bad = *self.chance.pick(&["status", "amount", "e", "p"]);
                 let event = self.answer(story, liar, 7000, at, &[tag([bad, "?"]), processing[0].clone()], &content);
-                self.lie(at, event);
+                // Only an `e` that names nothing is refused; the others leave doubt.
+                if bad == "e" { self.lie(at, event) } else { self.publish(at, event, true) }
             }
             8 => {
                 let bad =

@@ -10,10 +10,9 @@ const bad = (name, values) => [[name], ...values.map((value) => [name, value])].
 /** Cases for answers: one of the tags `e`, `p` and so on is another, missing, or there is one more. */
 const altered = (tags, changes) =>
   changes.map(([name, tag, more]) => [name, [...tags.filter((one) => more || one[0] !== name), ...(tag ? [tag] : [])]]);
-const badAnswers = [
-  ["e"], ["p"], ["p", ["p", OTHER], true], ["e", ["e", "x"], true], ["p", ["p", "x"], true],
-  ...bad("e", notHex), ...bad("p", notHex), ...bad("amount", notMsats),
-];
+const badAnswers = [["e"], ["p"], ["e", ["e", "x"], true], ...bad("e", notHex), ...bad("p", notHex)];
+/** Tags that leave doubt: such answers are taken, and move nothing. */
+const doubtful = [["p", ["p", OTHER], true], ["p", ["p", "x"], true], ...bad("amount", notMsats)];
 
 const requests = malformed(
   KIND,
@@ -42,11 +41,11 @@ const reports = (() => {
       ...all.map((status) => [status, ...tags.slice(1), ["amount", "5000", "lnbc50n1pexample"]]),
       tags,
       [...tags, ["amount", "0"], ["p", KEY], ["encrypted"]],
+      [["status", "payment-required"], ...tags.slice(1)],
+      [...tags, ["status", "error"]],
+      ...altered(tags, [...statuses.map((status) => ["status", ["status", status]]), ...doubtful]).map(([, all]) => all),
     ],
-    [
-      ...altered(tags, [["status"], ...bad("status", statuses), ...badAnswers]),
-      ["amount", [["status", "payment-required"], ...tags.slice(1)]],
-    ],
+    altered(tags, [["status"], ["status", ["status"]], ...badAnswers]),
   );
 })();
 

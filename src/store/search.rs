@@ -13,7 +13,7 @@ use crate::market::privacy;
 use crate::nostr::{EventId, Filter, PublicKey};
 
 /// Ranges one statement joins: D1 takes five terms of a UNION.
-const MAX_JOINED: usize = 5;
+pub const MAX_JOINED: usize = 5;
 /// Up to so many values of tags are looked up for each entry; for more the entry's own tags are read.
 const MAX_LOOKED_UP: usize = 8;
 
@@ -44,6 +44,11 @@ impl Params {
     fn bind(&mut self, param: Param) -> String {
         self.0.push(param);
         format!("?{}", self.0.len())
+    }
+
+    /// A text.
+    pub fn text(&mut self, text: String) -> String {
+        self.bind(Param::Text(text.into()))
     }
 
     fn integer(&mut self, number: u64) -> String {

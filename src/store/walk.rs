@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use super::item::READER;
 use super::read::{MAX_ENTRIES, MAX_RANGES, NARROW, OVER_BUDGET, Viewer};
 use super::search::{self, Params, Row, Shelves, Wanted};
-use super::{Statement, vanish};
+use super::{Statement, key, vanish};
 use crate::nostr::{Filter, PublicKey};
 
 /// A list of so few entries is read whole, which costs less than merging its ranges.
@@ -66,6 +66,8 @@ struct Walk {
     name: String,
     /// Selects its ranges: value and shelf.
     ranges: String,
+    /// Whether these are no more than [`MAX_RANGES`].
+    bounded: bool,
     table: &'static str,
     /// The column of the value; none when a range is a whole shelf.
     column: Option<&'static str>,
@@ -75,8 +77,8 @@ struct Walk {
     within: String,
     /// What the event `e` of an entry must have besides.
     checks: Vec<String>,
-    /// Whether an event may have several entries.
-    repeats: bool,
+    /// How many entries an event may have.
+    copies: u64,
 }
 
 impl Walk {
@@ -111,18 +113,20 @@ impl Walk {
                 return Self {
                     name,
                     ranges,
+                    bounded: false,
                     table: "events",
                     column: None,
                     index,
                     within: within("events"),
                     checks: vec![],
-                    repeats: false,
+                    copies: 1,
                 };
             }
         };
         let ranges = by_shelf(table, column.unwrap_or_default(), &values, list, filter, shelves, params);
-        let repeats = list.is_some_and(|list| list.len() > 1);
-        Self { name, ranges, table, column, index, within: within(table), checks, repeats }
+        let copies = list.map_or(1, |list| if matches!(list, List::Tag(..)) { list.len() as u64 } else { 1 });
+        let bounded = are_named(list, filter);
+        Self { name, ranges, bounded, table, column, index, within: within(table), checks, copies }
     }
 
     /// The table of entries, as `h`.
@@ -169,7 +173,7 @@ impl Walk {
     /// Those events of the entries in the table `from` that pass the checks, in its order. An event that has several
     /// of the values has as many entries, and is checked once.
     fn checked(&self, from: &str) -> String {
-        let distinct = if self.repeats { "DISTINCT " } else { "" };
+        let distinct = if self.copies > 1 { "DISTINCT " } else { "" };
         let events = format!("SELECT {distinct}created_at, tie, seq FROM {from}");
         if self.checks.is_empty() {
             return events;
@@ -181,11 +185,46 @@ impl Walk {
     }
 }
 
+/// Where the ranges of a list are, if they are few and the filter names them all.
+fn named_ranges(list: List, filter: &Filter, shelves: Shelves, params: &mut Params) -> Option<Vec<String>> {
+    let kinds = filter.kinds.as_ref().filter(|kinds| kinds.len() * list.len() <= search::MAX_JOINED)?;
+    let values: Vec<String> = match list {
+        List::Tag(letter, values) => {
+            values.iter().map(|v| format!("h.tag = {}", params.text(key::of(letter, v)))).collect()
+        }
+        List::Authors(keys) => keys.iter().map(|key| format!("h.pubkey = {}", params.text(key.to_string()))).collect(),
+    };
+    let shelves: Vec<u32> = kinds.iter().map(|kind| shelves.of(*kind)).collect();
+    let ranges =
+        |value: &String| shelves.iter().map(|shelf| format!("{value} AND h.shelf = {shelf}")).collect::<Vec<_>>();
+    Some(values.iter().flat_map(ranges).collect())
+}
+
+impl Walk {
+    /// The numbers of all entries of some ranges.
+    fn each(&self, ranges: &[String]) -> String {
+        let (entries, within) = (self.entries(), &self.within);
+        let range = |range: &String| format!("SELECT h.seq FROM {entries} WHERE {range} AND {within}");
+        ranges.iter().map(range).collect::<Vec<_>>().join(" UNION ALL ")
+    }
+
+    /// The answer when the table `few` has all entries of the list: its events that pass the checks, each read once.
+    fn few(&self, row: &str, most: u64) -> String {
+        let distinct = if self.copies > 1 { "SELECT DISTINCT seq FROM few" } else { "SELECT seq FROM few" };
+        let checks: String = self.checks.iter().map(|check| format!(" AND {check}")).collect();
+        format!(
+            "SELECT r FROM (SELECT {row} AS r FROM ({distinct}) AS w CROSS JOIN events AS e ON e.seq = w.seq \
+             WHERE NOT EXISTS (SELECT 1 FROM many){checks} ORDER BY e.created_at DESC, e.tie LIMIT {most})"
+        )
+    }
+}
+
 /// The statement that walks a list of the filter.
 pub fn statement(filter: &Filter, shelves: Shelves, wanted: Wanted, row: Row, viewer: &Viewer) -> Statement {
     let mut params = Params::default();
     let within = search::within("h", filter, viewer, &mut params);
     let lists = lists(filter);
+    let named = lists.first().and_then(|first| named_ranges(*first, filter, shelves, &mut params));
     let mut walk = |list| Walk::new(list, filter, shelves, &within, &mut params);
     let walks: Vec<Walk> = if lists.is_empty() {
         vec![walk(None)]
@@ -194,19 +233,27 @@ pub fn statement(filter: &Filter, shelves: Shelves, wanted: Wanted, row: Row, vi
     };
     let mut ctes: Vec<String> = Vec::new();
     for (n, walk) in walks.iter().enumerate() {
-        ctes.push(format!("r{n} (value, shelf) AS ({} LIMIT {})", walk.ranges, MAX_RANGES + 1));
+        // Ranges that the filter names are made where they are walked, and cost nothing where they are not.
+        ctes.push(if walk.bounded {
+            format!("r{n} (value, shelf) AS NOT MATERIALIZED ({})", walk.ranges)
+        } else {
+            format!("r{n} (value, shelf) AS ({} LIMIT {})", walk.ranges, MAX_RANGES + 1)
+        });
     }
     let over = match walks.as_slice() {
         [only] => alone(only, wanted, &mut ctes),
-        walks => rarest(walks, wanted, &mut ctes),
+        walks => rarest(walks, named.as_deref(), wanted, &mut ctes),
+    };
+    let (row, most) = (row("e"), wanted.most());
+    let few = match walks.as_slice() {
+        [first, _, ..] if wanted != Wanted::All => format!(" UNION ALL {}", first.few(&row, most)),
+        _ => String::new(),
     };
     let sql = format!(
         "WITH RECURSIVE {} SELECT '{OVER_BUDGET}' || {over} \
          UNION ALL SELECT r FROM (SELECT {row} AS r FROM newest AS n CROSS JOIN events AS e ON e.seq = n.seq \
-           ORDER BY n.created_at DESC, n.tie LIMIT {most})",
+           ORDER BY n.created_at DESC, n.tie LIMIT {most}){few}",
         ctes.join(", "),
-        most = wanted.most(),
-        row = row("e"),
     );
     Statement { sql: sql.into(), params: params.0 }
 }
@@ -217,7 +264,9 @@ fn alone(walk: &Walk, wanted: Wanted, ctes: &mut Vec<String>) -> String {
     let longer = format!("EXISTS (SELECT 1 FROM {} LIMIT 1 OFFSET {MAX_ENTRIES})", walk.all("r0"));
     let more = match wanted {
         Wanted::Newest(_) => {
-            ctes.push(walk.merged("w0", "r0", "", MAX_ENTRIES));
+            // Nothing is checked, so no more are needed.
+            let entries = most.saturating_mul(walk.copies).min(MAX_ENTRIES);
+            ctes.push(walk.merged("w0", "r0", "", entries));
             ctes.push(format!("newest AS MATERIALIZED ({} LIMIT {most})", walk.checked("w0")));
             format!("CASE WHEN (SELECT count(*) FROM newest) < {most} THEN {longer} END")
         }
@@ -238,13 +287,17 @@ fn alone(walk: &Walk, wanted: Wanted, ctes: &mut Vec<String>) -> String {
 
 /// Walks the rarest of several lists, unless the first answers soon; returns the row that says that there is
 /// too much.
-fn rarest(walks: &[Walk], wanted: Wanted, ctes: &mut Vec<String>) -> String {
+fn rarest(walks: &[Walk], named: Option<&[String]>, wanted: Wanted, ctes: &mut Vec<String>) -> String {
     let most = wanted.most();
     let first = walks.first();
     // One row when the lists have to be counted, else none.
     let tried = first.filter(|_| wanted != Wanted::All).map(|first| {
         let all = first.all("r0");
-        ctes.push(format!("few AS MATERIALIZED (SELECT h.created_at, h.tie, h.seq FROM {all} LIMIT {})", FEW + 1));
+        let few = match named {
+            Some(ranges) => first.each(ranges),
+            None => format!("SELECT h.seq FROM {all}"),
+        };
+        ctes.push(format!("few AS MATERIALIZED ({few} LIMIT {})", FEW + 1));
         ctes.push(format!("many AS MATERIALIZED (SELECT 1 AS yes FROM few LIMIT 1 OFFSET {FEW})"));
         ctes.push(first.merged("w", "r0", "many AS g CROSS JOIN ", TRIED));
         ctes.push(format!("tried AS MATERIALIZED ({} LIMIT {most})", first.checked("w")));
@@ -286,11 +339,9 @@ fn rarest(walks: &[Walk], wanted: Wanted, ctes: &mut Vec<String>) -> String {
         });
         found.push(format!("SELECT * FROM ({} LIMIT {most})", walk.checked(&name)));
     }
-    let found = match first.filter(|_| tried.is_some()) {
-        Some(first) => format!(
-            "{} AND NOT EXISTS (SELECT 1 FROM many) UNION ALL SELECT * FROM tried WHERE NOT EXISTS (SELECT 1 FROM counting) \
-             UNION ALL SELECT * FROM ({})",
-            first.checked("few"),
+    let found = match tried {
+        Some(_) => format!(
+            "SELECT * FROM tried WHERE NOT EXISTS (SELECT 1 FROM counting) UNION ALL SELECT * FROM ({})",
             found.join(" UNION ALL ")
         ),
         None => found.join(" UNION ALL "),
@@ -327,6 +378,12 @@ fn many_entries(name: &str) -> String {
     )
 }
 
+/// Whether the filter names the ranges of a list, and they are not too many.
+fn are_named(list: Option<List>, filter: &Filter) -> bool {
+    let values = list.map_or(1, |list| list.len());
+    filter.kinds.as_ref().is_some_and(|kinds| (values * kinds.len()) as u64 <= MAX_RANGES)
+}
+
 /// The ranges of an index on (`column`, shelf, …): one for each value and kind. When the filter names no kinds,
 /// or too many, those the index has for the value, each found by one step into it.
 fn by_shelf(
@@ -338,9 +395,7 @@ fn by_shelf(
     shelves: Shelves,
     params: &mut Params,
 ) -> String {
-    if let Some(kinds) = &filter.kinds
-        && (list.map_or(1, |list| list.len()) * kinds.len()) as u64 <= MAX_RANGES
-    {
+    if let Some(kinds) = filter.kinds.as_ref().filter(|_| are_named(list, filter)) {
         let named = params.list(kinds.iter().map(|kind| shelves.of(*kind)));
         return format!("SELECT v.value, k.value FROM {values} AS v CROSS JOIN {named} AS k");
     }

@@ -10,6 +10,7 @@ mod env;
 mod hud;
 mod linger;
 mod log;
+mod outbox;
 mod serve;
 mod server;
 mod shard;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::database::Database;
 use super::log;
+use super::outbox::{Order, Outbox};
 use crate::relay::{
     Api, Config, ConnId, Effect, Gauges, Host, Input, News, Relay, RequestId, Requests, Ticket, TurnedAway,
 };
@@ -22,22 +23,11 @@ const MAX_WAITING: usize = 256;
 /// Inputs that are taken before the engine's effects are looked at again.
 const AT_ONCE: usize = 256;
 
-/// What a connection is to do.
-#[derive(Debug)]
-pub enum Order {
-    /// Send a text.
-    Send(Arc<str>),
-    /// Ask whether somebody is there.
-    Ask,
-    /// End, with a close code and a reason.
-    Close(u16, String),
-}
-
 /// What a shard is told from inside the process.
 #[derive(Debug)]
 pub enum Message {
     /// A client connected; what is to be sent to it goes there.
-    Opened { conn: ConnId, challenge: String, ip: Option<String>, orders: UnboundedSender<Order> },
+    Opened { conn: ConnId, challenge: String, ip: Option<String>, orders: Outbox },
     /// Something for the engine alone.
     Input(Input),
     /// Whether one more connection of this address may be opened.
@@ -96,7 +86,7 @@ struct Core {
     /// All of them, this one among them.
     shards: Arc<[Shard]>,
     database: Database,
-    conns: BTreeMap<ConnId, UnboundedSender<Order>>,
+    conns: BTreeMap<ConnId, Outbox>,
     requests: Requests<oneshot::Sender<(u16, String)>>,
     /// Answers of the store that are to come.
     on_their_way: usize,
@@ -204,12 +194,12 @@ impl Core {
             // A connection that has ended has told so, or will.
             Effect::Send { conn, text } => {
                 if let Some(orders) = self.conns.get(&conn) {
-                    let _ = orders.send(Order::Send(text));
+                    orders.put(Order::Send(text));
                 }
             }
             Effect::Close { conn, code, reason } => {
                 if let Some(orders) = self.conns.remove(&conn) {
-                    let _ = orders.send(Order::Close(code, reason));
+                    orders.put(Order::Close(code, reason));
                 }
             }
             // Memory lasts as long as connections do.

@@ -7,11 +7,11 @@ use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message as Frame, Utf8Bytes, WebSocket};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 use tungstenite::error::{CapacityError, Error};
 
-use super::shard::{Message, Order, Shard};
+use super::outbox::{Order, Outbox, Queue, outbox};
+use super::shard::{Message, Shard};
 use crate::relay::{ConnId, Input};
 
 /// How long a client may take to receive what is sent at once.
@@ -29,7 +29,7 @@ pub async fn serve(socket: WebSocket, shard: Shard, ip: Option<String>, silence:
         return;
     }
     let (conn, challenge) = ConnId::fresh(random);
-    let (orders, to_send) = unbounded_channel();
+    let (orders, to_send) = outbox();
     let (sink, mut stream) = socket.split();
     shard.hand(Message::Opened { conn, challenge, ip, orders: orders.clone() }).await;
     let sending = tokio::spawn(send(sink, to_send));
@@ -46,18 +46,14 @@ pub async fn serve(socket: WebSocket, shard: Shard, ip: Option<String>, silence:
     let _ = timeout(GOOD_BYE, async { while let Some(Ok(_)) = stream.next().await {} }).await;
 }
 
-async fn receive(
-    stream: &mut SplitStream<WebSocket>,
-    silence: Duration,
-    conn: ConnId,
-    shard: &Shard,
-    orders: &UnboundedSender<Order>,
-) {
+async fn receive(stream: &mut SplitStream<WebSocket>, silence: Duration, conn: ConnId, shard: &Shard, orders: &Outbox) {
     let mut asked = false;
     loop {
+        // Who does not take the answers asks for no more of them.
+        orders.room().await;
         let input = match timeout(silence, stream.next()).await {
             Ok(Some(Ok(Frame::Text(text)))) if text.as_str() == "ping" => {
-                let _ = orders.send(Order::Send("pong".into()));
+                orders.put(Order::Send("pong".into()));
                 continue;
             }
             Ok(Some(Ok(Frame::Text(text)))) => Input::Received { conn, text: text.as_str().to_owned() },
@@ -79,7 +75,7 @@ async fn receive(
             Err(_) if asked => return,
             Err(_) => {
                 asked = true;
-                let _ = orders.send(Order::Ask);
+                orders.put(Order::Ask);
                 continue;
             }
         };
@@ -98,12 +94,13 @@ fn too_long(error: &axum::Error) -> Option<u64> {
     }
 }
 
-async fn send(mut sink: SplitSink<WebSocket, Frame>, mut orders: UnboundedReceiver<Order>) {
+async fn send(mut sink: SplitSink<WebSocket, Frame>, mut orders: Queue) {
     let mut some = Vec::new();
-    while orders.recv_many(&mut some, AT_ONCE).await > 0 {
-        let mut last = false;
+    while orders.take(&mut some, AT_ONCE).await > 0 {
+        let (mut last, mut bytes) = (false, 0);
         let sent = async {
             for order in some.drain(..) {
+                bytes += order.bytes();
                 let frame = match order {
                     Order::Send(text) => text_frame(text),
                     Order::Ask => Frame::Ping(Bytes::new()),
@@ -119,9 +116,14 @@ async fn send(mut sink: SplitSink<WebSocket, Frame>, mut orders: UnboundedReceiv
             }
             sink.flush().await
         };
-        if !matches!(timeout(PATIENCE, sent).await, Ok(Ok(()))) || last {
+        let sent = tokio::select! {
+            sent = timeout(PATIENCE, sent) => matches!(sent, Ok(Ok(()))),
+            () = async { orders.cut().await; tokio::time::sleep(GOOD_BYE).await } => false,
+        };
+        if !sent || last {
             return;
         }
+        orders.written(bytes);
     }
 }
 

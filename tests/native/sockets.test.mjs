@@ -48,6 +48,31 @@ test("who does not read is closed and delays nobody", { timeout: 60_000 }, async
   await relay.stop();
 });
 
+const rss = (relay) => Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${relay.program.pid}/status`, "utf8"))[1]) * 1000;
+
+test("who asks and does not read costs bounded memory and is ended", { timeout: 60_000 }, async () => {
+  const bound = 10_000_000;
+  const relay = await open({ vars: { MAX_UNHEARD_BYTES: bound, SHARDS: 1 } });
+  const [writer, slow, who] = [await client(relay), await client(relay), author()];
+  for (let n = 0; n < 30; n++) assert.equal((await publish(writer, who.sign({ content: `${n} ${"x".repeat(60_000)}` })))[2], true);
+  const before = rss(relay);
+  slow.socket._socket.pause();
+  let [most, asked] = [0, 0];
+  // 1.8 MB each, 360 MB in all; who is ended asks in vain.
+  for (; asked < 200; asked++) {
+    slow.socket.send(JSON.stringify(["REQ", `${asked % 10}`, { kinds: [1] }]), () => {});
+    await sleep(10);
+    most = Math.max(most, rss(relay) - before);
+  }
+  assert.ok(most < 8 * bound, `grew by ${most} bytes`);
+  // Live events go on for who is not read from; then it is ended.
+  for (let n = 0; n < 200; n++) await publish(writer, who.sign({ content: `live ${n} ${"x".repeat(60_000)}` }));
+  for (let tries = 0; tries < 100 && (await relay.stats()).connections.open > 1; tries++) await sleep(50);
+  assert.equal((await relay.stats()).connections.open, 1);
+  for (const one of [slow, writer]) one.socket.terminate();
+  await relay.stop();
+});
+
 /** Says something over a bare socket; what comes back until it closes, or some time has passed. */
 async function say(relay, bytes, ms = 1500) {
   const { hostname, port } = new URL(relay.http);

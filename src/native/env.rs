@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::http::HeaderName;
 use toml::de::{DeTable, DeValue};
 
+use super::proxy::{Proxies, Range};
 use crate::relay::{Config, SETTINGS, Setting};
 
 /// What only this host has to know.
@@ -23,6 +25,11 @@ const OWN: &[Setting] = &[
         key: "FORWARDED_HEADER",
         default: "",
         meaning: "header in which a proxy before the relay names the client's address, such as X-Forwarded-For",
+    },
+    Setting {
+        key: "TRUSTED_PROXIES",
+        default: "127.0.0.0/8 ::1",
+        meaning: "addresses and ranges of the proxies whose FORWARDED_HEADER counts; others are counted by their own address",
     },
     Setting {
         key: "TLS_CERT",
@@ -56,6 +63,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("LOG_LEVEL", "server", "log_level"),
     ("SHARDS", "server", "shards"),
     ("FORWARDED_HEADER", "server", "forwarded_header"),
+    ("TRUSTED_PROXIES", "server", "trusted_proxies"),
     ("TLS_CERT", "server", "tls_cert"),
     ("TLS_KEY", "server", "tls_key"),
     ("SILENCE_SECONDS", "server", "silence_seconds"),
@@ -82,7 +90,7 @@ pub struct Settings {
     /// Threads that serve connections.
     pub shards: u32,
     /// A header that names the client's address.
-    pub forwarded_header: Option<String>,
+    pub proxies: Option<Proxies>,
     /// Certificate and key.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// How long a connection may be silent before it is pinged.
@@ -166,6 +174,24 @@ pub fn read(
         let (at, given) = (at("SILENCE_SECONDS"), own("SILENCE_SECONDS"));
         wrong.push(format!("{at} must be a whole number from 1 to 3600, not {given:?}"));
     }
+    let ranges = own("TRUSTED_PROXIES");
+    let trusted = ranges.split([' ', ',']).filter(|range| !range.is_empty()).map(|range| {
+        range.parse::<Range>().map_err(|()| {
+            let at = at("TRUSTED_PROXIES");
+            wrong.push(format!("{at} must be IP addresses or ranges, as 10.0.0.0/8, not {range:?}"));
+        })
+    });
+    let trusted: Vec<Range> = trusted.flatten().collect();
+    let header = Some(own("FORWARDED_HEADER")).filter(|name| !name.is_empty()).map(HeaderName::try_from).transpose();
+    let header = header.unwrap_or_else(|_| {
+        wrong.push(format!(
+            "{} must be the name of a header, not {:?}",
+            at("FORWARDED_HEADER"),
+            own("FORWARDED_HEADER")
+        ));
+        None
+    });
+    let proxies = header.map(|header| Proxies { header, trusted: trusted.into() });
     let [cert, key] = ["TLS_CERT", "TLS_KEY"].map(|key| Some(own(key)).filter(|path| !path.is_empty()));
     let tls = match (cert, key) {
         (Some(cert), Some(key)) => Some((PathBuf::from(cert), PathBuf::from(key))),
@@ -194,10 +220,9 @@ pub fn read(
     match (config, bind, shards, silence.map(Duration::from_secs)) {
         (Ok(config), Ok(bind), Some(shards), Some(silence)) if wrong.is_empty() => {
             let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-            let forwarded_header = Some(own("FORWARDED_HEADER")).filter(|name| !name.is_empty());
             let shards = if shards == 0 { cores.min(256) } else { shards };
             let path = PathBuf::from(own("STORAGE_PATH"));
-            Ok(Settings { config, bind, shards, forwarded_header, tls, silence, path })
+            Ok(Settings { config, bind, shards, proxies, tls, silence, path })
         }
         _ => Err(wrong),
     }

@@ -11,6 +11,7 @@ mod hud;
 mod linger;
 mod log;
 mod outbox;
+mod proxy;
 mod serve;
 mod server;
 mod shard;

@@ -6,7 +6,6 @@ use std::sync::{Arc, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use axum::http::HeaderName;
 use axum::{Extension, Router};
 use futures_util::future::join_all;
 use hyper::server::conn::http1;
@@ -51,7 +50,6 @@ type Current = Arc<RwLock<Arc<Config>>>;
 /// Serves until a signal ends it; on SIGHUP `reload` reads the settings again.
 pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<String>>) -> Result<(), Failed> {
     let tls = tls::acceptor(settings)?;
-    let forwarded = settings.forwarded_header.as_deref().map(HeaderName::try_from).transpose()?;
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
     let database = Database::open(&settings.path, cores.min(READERS))?;
     let current: Current = Arc::new(RwLock::new(Arc::new(settings.config.clone())));
@@ -66,7 +64,7 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
             shards: shards.clone(),
             database: database.clone(),
             config: current.clone(),
-            forwarded: forwarded.clone(),
+            proxies: settings.proxies.clone(),
             silence: settings.silence,
             alive: alive.downgrade(),
         };
@@ -156,7 +154,8 @@ async fn listen(
                     let limited = current.read().map_or(true, |config| config.quotas.is_some());
                     // Whoever is behind one address is counted by one shard, so that its limits are exact; all that
                     // comes through a proxy has one address.
-                    let n = if limited && settings.forwarded_header.is_none() { hash(peer) } else { dealt };
+                    let proxied = settings.proxies.as_ref().is_some_and(|proxies| proxies.trust(peer.ip()));
+                    let n = if limited && !proxied { hash(peer) } else { dealt };
                     if let Some(deal) = deals.get(n % deals.len().max(1)) {
                         let _ = deal.send((stream, peer, tls.clone()));
                     }

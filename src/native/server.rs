@@ -2,18 +2,19 @@
 //! dealt to.
 
 use std::cell::RefCell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{mpsc, oneshot};
 
 use super::database::Database;
+use super::proxy::Proxies;
 use super::shard::{Message, Shard, now};
 use super::{hud, log, socket};
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
@@ -32,8 +33,8 @@ pub struct Context {
     pub shards: Arc<[Shard]>,
     pub database: Database,
     pub config: Arc<RwLock<Arc<Config>>>,
-    /// A header in which a proxy names the client's address.
-    pub forwarded: Option<HeaderName>,
+    /// Whose word about a client's address is taken.
+    pub proxies: Option<Proxies>,
     /// How long a connection may be silent before it is pinged.
     pub silence: Duration,
     /// Held by every WebSocket until it has ended.
@@ -76,7 +77,11 @@ async fn route(context: Context, peer: SocketAddr, request: Request, id: Request
         Route::Page => page("/index.html"),
         Route::Asset => page(request.uri().path()),
         Route::Socket => {
-            let ip = address(&context, request.headers(), peer.ip());
+            let ip = context
+                .proxies
+                .as_ref()
+                .map_or(peer.ip(), |proxies| proxies.client(request.headers(), peer.ip()))
+                .to_string();
             open(context, ip, request).await
         }
     }
@@ -87,14 +92,6 @@ fn routed(request: &Request) -> Route {
     let (upgrade, accept) = (text(header::UPGRADE), text(header::ACCEPT));
     let (uri, method) = (request.uri(), request.method().as_str());
     http::route(method, uri.path(), uri.query().unwrap_or_default(), upgrade, accept)
-}
-
-/// The client's address: the peer's, or what a proxy says.
-fn address(context: &Context, headers: &HeaderMap, peer: IpAddr) -> String {
-    let named = context.forwarded.as_ref().and_then(|name| headers.get(name)?.to_str().ok());
-    // A proxy adds the one that it sees at the end.
-    let last = named.and_then(|list| list.rsplit(',').next()).map(str::trim);
-    last.map_or_else(|| peer.to_string(), str::to_owned)
 }
 
 async fn open(context: Context, ip: String, request: Request) -> (Response, String) {

@@ -179,4 +179,25 @@ test("addresses are the proxy's word if it is trusted", async () => {
   for (const one of some) one.close();
   await trusting.stop();
   await alone.stop();
+
+  // Every way to write an address is that address; the last line's last counts; what is none is the peer's.
+  const says = (value) => ({ headers: { "X-Forwarded-For": value } });
+  const exact = await open({ vars: { ...vars, FORWARDED_HEADER: "X-Forwarded-For" } });
+  for (const [same, other] of [
+    [["192.0.2.1:4711", "192.0.2.1", ["192.0.2.9", "192.0.2.1:1"]], "192.0.2.2"],
+    [["[2001:db8::1]:443", "2001:db8::2", "[2001:db8::3]"], "2001:db8:0:1::1"],
+    [["nobody", "unknown", "999.1.1.1"], "192.0.2.3"],
+  ]) {
+    const two = [await client(exact, says(same[0])), await client(exact, says(same[1]))];
+    await assert.rejects(client(exact, says(same[2])), /429/, `${same[2]}`);
+    two.push(await client(exact, says(other)));
+    for (const one of two) one.close();
+  }
+  await exact.stop();
+  // Who is no proxy of the operator's is counted by his own address.
+  const far = await open({ vars: { ...vars, FORWARDED_HEADER: "X-Forwarded-For", TRUSTED_PROXIES: "10.0.0.0/8" } });
+  const both = [await client(far, from("192.0.2.1")), await client(far, from("192.0.2.2"))];
+  await assert.rejects(client(far, from("192.0.2.3")), /429/);
+  for (const one of both) one.close();
+  await far.stop();
 });

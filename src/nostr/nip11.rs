@@ -33,7 +33,9 @@ pub struct Limitation {
     pub max_search_ranges: u64,
     pub max_message_length: u64,
     pub max_frame_length: u64,
-    pub bytes_per_frame: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_frame: Option<u64>,
+    pub max_keys: u64,
     pub max_subscriptions: u64,
     pub max_subid_length: u64,
     pub max_limit: u64,

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::conn::Conn;
 use crate::nostr::{Filter, PublicKey};
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// A connection as text.
 #[derive(Serialize, Deserialize)]
@@ -24,6 +24,8 @@ struct Attachment {
     c: String,
     /// Proven keys.
     k: BTreeSet<PublicKey>,
+    /// The one proven first.
+    f: Option<PublicKey>,
     /// Those of them that are providers'.
     p: BTreeSet<PublicKey>,
     /// Levels of the network's and the keys' quotas, in that order.
@@ -53,6 +55,7 @@ pub fn encode(conn: &Conn, levels: Vec<Option<String>>) -> String {
         o: conn.opened_at,
         c: conn.challenge.clone(),
         k: conn.keys.clone(),
+        f: conn.first_key,
         p: conn.providers.clone(),
         l: levels,
         q: conn.counting.clone(),
@@ -82,6 +85,7 @@ pub fn decode(text: &str) -> Option<(Conn, Vec<Remembered>, Vec<Option<String>>)
         opened_at: attachment.o,
         challenge: attachment.c,
         keys: attachment.k,
+        first_key: attachment.f,
         providers: attachment.p,
         counting: attachment.q,
         ..Conn::default()

@@ -105,11 +105,11 @@ impl Relay {
         })
     }
 
-    /// Who pays for a connection: the first of its keys (`author`, when that is one of them), else the
-    /// network it comes from.
+    /// Who pays for a connection: `author`, when it has proven that key, else the key it proved first, else
+    /// the network it comes from.
     pub(super) fn holder(&self, conn: ConnId, author: Option<&PublicKey>) -> Payer {
         let Some(state) = self.conns.get(&conn) else { return (self.network(conn), Class::Guest) };
-        match author.and_then(|author| state.keys.get(author)).or_else(|| state.keys.first()) {
+        match author.and_then(|author| state.keys.get(author)).or(state.first_key.as_ref()) {
             Some(key) => (Holder::Key(*key), self.class(state, key)),
             None => (self.network(conn), Class::Guest),
         }

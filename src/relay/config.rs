@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::charge::FRAME_BYTES;
 use super::class::{Class, Rates};
+use super::conn::MAX_KEYS;
 use super::frames::MAX_FRAME_BYTES;
 use super::log::Level;
 use crate::market::JobProfile;
@@ -317,9 +318,10 @@ impl Config {
             limitation: Limitation {
                 max_message_length: limits.max_message_length,
                 max_frame_length: MAX_FRAME_BYTES as u64,
-                bytes_per_frame: FRAME_BYTES,
-                // Lifted with the rates.
+                // These two are lifted with the rates.
+                bytes_per_frame: self.quotas.as_ref().map(|_| FRAME_BYTES),
                 max_connections_per_ip: self.quotas.as_ref().map(|_| limits.max_connections_per_ip),
+                max_keys: MAX_KEYS as u64,
                 max_unheard_bytes: limits.max_unheard_bytes,
                 max_filters: limits.max_filters,
                 max_filter_values: limits.max_filter_values,

@@ -44,7 +44,7 @@ pub fn network(ip: &str) -> Option<String> {
 }
 
 /// Keys one connection can prove: more has no use and would grow without bound.
-pub const MAX_KEYS: usize = 64;
+pub const MAX_KEYS: usize = 16;
 /// Bytes of filters that one connection can keep open; what is remembered and indexed of it follows.
 pub const MAX_REMEMBERED: usize = 256_000;
 /// Values of filters that all connections together can keep open.
@@ -69,12 +69,22 @@ pub struct Conn {
     pub challenge: String,
     /// Proven keys.
     pub keys: BTreeSet<PublicKey>,
+    /// The one proven first: it pays for what no other of them does.
+    pub first_key: Option<PublicKey>,
     /// Those of them that have a live handler (NIP-89).
     pub providers: BTreeSet<PublicKey>,
     /// COUNTs that wait for the store.
     pub counting: BTreeSet<String>,
     /// By subscription id.
     pub subs: BTreeMap<Rc<str>, Sub>,
+}
+
+impl Conn {
+    /// Notes a key that was proven; whether it is a new one.
+    pub fn prove(&mut self, key: PublicKey) -> bool {
+        self.first_key.get_or_insert(key);
+        self.keys.insert(key)
+    }
 }
 
 /// Refusals within a window of time.

@@ -45,7 +45,7 @@ impl Relay {
         let id = event.id.to_string();
         match self.pay_auth(conn, now).and_then(|()| self.check_auth(conn, event, now)) {
             Ok(()) => {
-                let new = self.conns.get_mut(&conn).is_some_and(|state| state.keys.insert(event.pubkey));
+                let new = self.conns.get_mut(&conn).is_some_and(|state| state.prove(event.pubkey));
                 self.counters.auth_accepted += 1;
                 let fields = [("connection", conn.to_string()), ("pubkey", event.pubkey.to_string())];
                 self.log(Level::Debug, "authenticated", &fields, out);

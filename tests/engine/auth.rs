@@ -4,7 +4,7 @@ use nexus::nostr::Event;
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};
-use crate::common::world::{RELAY, World};
+use crate::common::world::{RELAY, World, config};
 
 /// What a fresh connection is told about an AUTH that must fail; it stays unauthenticated.
 fn refusal(make: impl Fn(&str) -> Event) -> String {
@@ -128,4 +128,19 @@ fn auth_events_are_never_published() {
     let event = world.auth_event(&alice, conn);
     let answer = world.ask(conn, json!(["EVENT", event]));
     assert_eq!(answer, [json!(["OK", event.id, false, "invalid: kind 22242 is for AUTH and is never published"])]);
+}
+
+#[test]
+fn a_connection_proves_as_many_keys_as_are_advertised() {
+    let max = u32::try_from(config(&[]).document().limitation.max_keys).unwrap();
+    assert_eq!(max, 16);
+    let mut world = World::new(&[]);
+    let conn = world.client();
+    let mut prove = |n: u32| {
+        let event = world.auth_event(&Author::numbered(n), conn);
+        world.ask(conn, json!(["AUTH", event]))[0][3].as_str().unwrap().to_owned()
+    };
+    assert!((0..max).all(|n| prove(n).is_empty()));
+    assert_eq!(prove(max), format!("restricted: a connection can prove {max} keys"));
+    assert_eq!(prove(0), "", "a key that is proven can be proven again");
 }

@@ -32,7 +32,7 @@ fn flood(world: &mut World, conn: ConnId, text: &str, times: usize) -> Vec<Value
 
 #[test]
 fn the_smallest_frame_costs_what_is_advertised() {
-    let advertised = config(&LIMITS).document().limitation.bytes_per_frame as usize;
+    let advertised = config(&LIMITS).document().limitation.bytes_per_frame.unwrap() as usize;
     let mut world = World::new(&[
         ("RATE_LIMITS", "on"),
         ("RATE_AGENT", "events 20/200 queries 20/200 bytes 1/100000"),

@@ -204,3 +204,27 @@ fn listed_keys_have_their_own_and_off_lifts_all() {
     assert_eq!(burst(&mut world, &[conn], &alice, 0, 300).0, 300);
     assert!((0..50).all(|_| world.open_from("192.0.2.1").is_some()));
 }
+
+#[test]
+fn the_key_proven_first_pays_for_what_no_proven_author_does() {
+    let mut keys = [Author::new(1), Author::new(2)];
+    keys.sort_by_key(|author| std::cmp::Reverse(author.key()));
+    let [first, second] = keys;
+    assert!(second.key() < first.key(), "the order of keys must not decide");
+    let mut world = World::new(&SLOW);
+    let conn = world.agent(&first);
+    world.prove(&second, conn);
+    let stranger = Author::new(3);
+    for (round, memory_lost) in [false, true].into_iter().enumerate() {
+        world.pass(60);
+        if memory_lost {
+            world.reset(false);
+            world.settle();
+            world.take(conn);
+        }
+        let from = round * 100;
+        assert_eq!(burst(&mut world, &[conn], &stranger, from, 6).0, 4, "memory lost: {memory_lost}");
+        assert_eq!(burst(&mut world, &[conn], &first, from, 6).0, 0, "memory lost: {memory_lost}");
+        assert_eq!(burst(&mut world, &[conn], &second, from, 6).0, 4, "memory lost: {memory_lost}");
+    }
+}

@@ -98,8 +98,10 @@ fn the_document_says_what_is_enforced() {
     assert_eq!(limitation["auth_required"], false);
     assert_eq!((&limitation["max_limit"], &limitation["default_limit"]), (&7.into(), &5.into()));
     assert_eq!(limitation["max_subscriptions"], 9);
-    let connections = |rates| {
-        serde_json::to_value(config(&[("RATE_LIMITS", rates)]).document()).unwrap()["limitation"]["max_connections_per_ip"].take()
+    let with = |rates, name| {
+        serde_json::to_value(config(&[("RATE_LIMITS", rates)]).document()).unwrap()["limitation"][name].take()
     };
-    assert_eq!((connections("on"), connections("off")), (1000.into(), serde_json::Value::Null));
+    for (lifted, value) in [("max_connections_per_ip", 1000), ("bytes_per_frame", 512)] {
+        assert_eq!((with("on", lifted), with("off", lifted)), (value.into(), serde_json::Value::Null), "{lifted}");
+    }
 }

@@ -9,14 +9,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_channel::oneshot::{Sender, channel};
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::wasm_bindgen::{self, JsValue};
 use worker::wasm_bindgen_futures::spawn_local;
 use worker::worker_sys::WebSocketRequestResponsePair;
 use worker::{
     D1Database, Date, Delay, DurableObject, Env, Request, Response, Result, SqlStorage, State, WebSocket,
-    WebSocketIncomingMessage, WebSocketPair, console_error, console_log, durable_object,
+    WebSocketPair, console_error, console_log, durable_object, web_sys,
 };
 
-use super::frame::Frame;
+use super::frame::{self, Frame};
 use super::{RAY, attachments, d1, env, json, refuse, route};
 use crate::relay::http::Route;
 use crate::relay::{Api, ConnId, Effect, Host, Input, Level, Relay, RequestId, Requests, http, log};
@@ -28,8 +30,9 @@ const MAX_SOCKETS: usize = 32_000;
 /// Takes the answer to an HTTP request: a status and a body.
 type Asker = Sender<(u16, Rc<str>)>;
 
-/// One relay, one event loop.
-#[durable_object]
+/// One relay, one event loop. The handlers of its sockets are our own: the library's would copy a frame of any
+/// length into memory.
+#[durable_object(alarm)]
 pub struct NexusRelay {
     core: std::result::Result<Rc<Core>, String>,
 }
@@ -63,22 +66,34 @@ impl DurableObject for NexusRelay {
         }
     }
 
-    async fn websocket_message(&self, socket: WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
+    async fn alarm(&self) -> Result<Response> {
+        if let Ok(core) = &self.core {
+            core.handle(Input::Alarm);
+        }
+        Response::empty()
+    }
+}
+
+#[wasm_bindgen]
+impl NexusRelay {
+    /// A client sent a frame.
+    #[wasm_bindgen(js_name = webSocketMessage)]
+    pub fn message(&self, socket: web_sys::WebSocket, message: &JsValue) {
+        let socket = WebSocket::from(socket);
         if let Err(error) = &self.core {
             // A close reason holds 123 bytes.
             let reason: String = error.chars().filter(char::is_ascii).take(120).collect();
             let _ = socket.close(Some(1011), Some(reason));
         }
         if let Some((core, conn)) = self.known(&socket) {
-            core.handle(match message {
-                WebSocketIncomingMessage::String(text) => Input::Received { conn, text },
-                WebSocketIncomingMessage::Binary(bytes) => Input::ReceivedBinary { conn, length: bytes.len() },
-            });
+            core.handle(frame::received(conn, message));
         }
-        Ok(())
     }
 
-    async fn websocket_close(&self, socket: WebSocket, code: usize, _reason: String, _clean: bool) -> Result<()> {
+    /// A client ended its connection, or answered that we did.
+    #[wasm_bindgen(js_name = webSocketClose)]
+    pub fn close(&self, socket: web_sys::WebSocket, code: u32) {
+        let socket = WebSocket::from(socket);
         if let Some((core, conn)) = self.known(&socket) {
             core.closed(&socket, conn);
         }
@@ -86,21 +101,15 @@ impl DurableObject for NexusRelay {
         let code = u16::try_from(code).ok().filter(|code| !matches!(code, 1005 | 1006 | 1015)).unwrap_or(1000);
         // Fails when the peer is gone already: nothing is left to do then.
         let _ = socket.close(Some(code), Some(""));
-        Ok(())
     }
 
-    async fn websocket_error(&self, socket: WebSocket, _error: worker::Error) -> Result<()> {
+    /// A connection broke.
+    #[wasm_bindgen(js_name = webSocketError)]
+    pub fn broken(&self, socket: web_sys::WebSocket) {
+        let socket = WebSocket::from(socket);
         if let Some((core, conn)) = self.known(&socket) {
             core.closed(&socket, conn);
         }
-        Ok(())
-    }
-
-    async fn alarm(&self) -> Result<Response> {
-        if let Ok(core) = &self.core {
-            core.handle(Input::Alarm);
-        }
-        Response::empty()
     }
 }
 

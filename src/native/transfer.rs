@@ -244,7 +244,7 @@ impl Bar {
             let bar = ["=".repeat(full), " ".repeat(30 - full.min(30))].concat();
             let _ = write!(std::io::stderr(), "\r\x1b[K[{bar}] {text}");
         } else {
-            log::put(&format!("{text}"));
+            log::put(&text);
         }
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use axum::http::HeaderName;
 use toml::de::{DeTable, DeValue};
 
-use super::proxy::{Proxies, Range};
-use crate::relay::{Config, SETTINGS, Setting};
+use super::proxy::Proxies;
+use crate::relay::{Config, Range, SETTINGS, Setting};
 
 /// What only this host has to know.
 const OWN: &[Setting] = &[

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use super::ban::{Bans, Range};
 use super::charge::FRAME_BYTES;
 use super::class::{Class, Rates};
 use super::conn::MAX_KEYS;
@@ -107,6 +108,8 @@ pub const SETTINGS: &[Setting] = &[
         "rows that may be written in a day (UTC), let out by the hour; the free plan of D1 has 100000; empty: no limit",
     ),
     setting("MAX_DATABASE_BYTES", "", "bytes of the database from which on nothing more is taken; empty: no limit"),
+    setting("BLOCKED_KEYS", "", "public keys that may not publish or prove themselves, 64 hex digits each"),
+    setting("BLOCKED_NETWORKS", "", "addresses that may not connect, as 192.0.2.7, 198.51.100.0/24 or 2001:db8::/32"),
     setting("LOG_LEVEL", "info", "the least that is logged: debug, info, warn or error"),
     setting("LISTED_KEYS", "", "public keys, 64 hex digits each, separated by spaces"),
 ];
@@ -163,6 +166,7 @@ pub struct Config {
     pub handlers_api: bool,
     pub stats_shared_seconds: u64,
     pub quotas: Option<Classes>,
+    pub bans: Bans,
     pub rows_per_day: Option<u64>,
     pub max_database_bytes: Option<u64>,
     pub log_level: Level,
@@ -236,6 +240,16 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         Some(self.number(key, min, max))
     }
 
+    /// A list, its values between spaces or commas; nothing when one of them does not parse.
+    fn list<T, L: FromIterator<T>>(&mut self, key: &str, must: &str, parse: impl Fn(&str) -> Option<T>) -> Option<L> {
+        let text = self.text(key);
+        let list = text.split([' ', ',', '\n']).filter(|value| !value.is_empty()).map(parse).collect();
+        if Option::is_none(&list) {
+            self.wrong(key, must);
+        }
+        list
+    }
+
     /// A whole number from `min` to `max`.
     fn number(&mut self, key: &str, min: u64, max: u64) -> u64 {
         match self.text(key).parse::<u64>() {
@@ -290,6 +304,7 @@ impl Config {
             handlers_api: r.parse("HANDLERS_API", "must be true or false"),
             stats_shared_seconds: r.number("STATS_SHARED_SECONDS", 0, 60),
             quotas: quotas(&mut r),
+            bans: bans(&mut r),
             rows_per_day: r.optional_number("ROWS_PER_DAY", 10_000, 1_000_000_000_000),
             max_database_bytes: r.optional_number("MAX_DATABASE_BYTES", 1_000_000, 1_000_000_000_000_000),
             log_level: r.text("LOG_LEVEL").parse().unwrap_or_else(|()| {
@@ -371,12 +386,7 @@ fn quotas<F: Fn(&str) -> Option<String>>(r: &mut Reader<F>) -> Option<Classes> {
         let rates = r.text(key).parse::<Rates>();
         rates.map_err(|must| r.wrong(key, &must)).ok()
     });
-    let keys = r.text("LISTED_KEYS");
-    let listed_keys: Option<BTreeSet<PublicKey>> =
-        keys.split([' ', ',', '\n']).filter(|key| !key.is_empty()).map(PublicKey::parse).collect();
-    if listed_keys.is_none() {
-        r.wrong("LISTED_KEYS", "must be public keys of 64 lower-case hex digits");
-    }
+    let listed_keys: Option<BTreeSet<PublicKey>> = r.list("LISTED_KEYS", KEYS, PublicKey::parse);
     match r.text("RATE_LIMITS").as_str() {
         "on" => {
             let (guest, agent, provider, listed) = (guest?, agent?, provider?, listed?);
@@ -388,6 +398,17 @@ fn quotas<F: Fn(&str) -> Option<String>>(r: &mut Reader<F>) -> Option<Classes> {
             None
         }
     }
+}
+
+/// What a list of public keys must be.
+const KEYS: &str = "must be public keys of 64 lower-case hex digits";
+
+/// Who is blocked.
+fn bans<F: Fn(&str) -> Option<String>>(r: &mut Reader<F>) -> Bans {
+    let keys = r.list("BLOCKED_KEYS", KEYS, PublicKey::parse);
+    let must = "must be addresses, or their first bits as in 192.0.2.0/24";
+    let networks: Option<Vec<Range>> = r.list("BLOCKED_NETWORKS", must, |text| text.parse().ok());
+    Bans::new(keys.unwrap_or_default(), networks.unwrap_or_default())
 }
 
 fn pubkey<F: Fn(&str) -> Option<String>>(r: &mut Reader<F>) -> Option<PublicKey> {

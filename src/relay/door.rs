@@ -20,7 +20,13 @@ pub struct TurnedAway {
 impl Relay {
     /// Whether one more connection from this address may be opened; a host asks before it accepts one.
     pub fn may_open(&mut self, ip: &str, now: Millis) -> Result<(), TurnedAway> {
-        let (Some(network), true) = (network(ip), self.config.quotas.is_some()) else { return Ok(()) };
+        let Some(network) = network(ip) else { return Ok(()) };
+        if let Some(reason) = self.config.bans.of_network(&network) {
+            return Err(TurnedAway { status: 403, reason: reason.to_string() });
+        }
+        if self.config.quotas.is_none() {
+            return Ok(());
+        }
         let away = |reason: String| Err(TurnedAway { status: 429, reason });
         if let Err(reason) = self.may_come(&network, now) {
             return away(reason.to_string());

@@ -12,6 +12,7 @@ mod admit;
 mod api;
 mod asking;
 mod attachment;
+mod ban;
 mod ceiling;
 mod charge;
 mod class;
@@ -47,6 +48,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use api::{Api, RequestId, Requests};
+pub use ban::{Bans, Range};
 pub use config::{Config, ConfigError, Limits, SETTINGS, Setting};
 pub use conn::{ConnId, network};
 pub use door::TurnedAway;
@@ -179,7 +181,10 @@ impl Relay {
             Input::Told { news, rows } => self.told(&news, &rows, now, &mut out),
             Input::Passed { event, from, ticket } => self.passed(&event, from, ticket, &mut out),
             Input::Heard { ticket, listeners } => self.heard(ticket, listeners, &mut out),
-            Input::Configured { config } => self.config = Rc::new(*config),
+            Input::Configured { config } => {
+                self.config = Rc::new(*config);
+                self.end_blocked(&mut out);
+            }
             Input::Leaving => self.leave(&mut out),
             Input::Alarm => self.alarmed(now, &mut out),
             Input::Timer => self.timed(now, &mut out),

@@ -61,7 +61,7 @@ impl Relay {
         let urgent = part.as_ref().is_some_and(|part| answer && self.writer.holds(&part.job));
         let known = self.recent.holds(&event);
         // Who may not publish pays nothing: others behind the same address need it to prove their keys.
-        let paid = match self.locked(conn) {
+        let paid = match self.locked(conn).or_else(|| self.config.bans.of_key(&event.pubkey)) {
             Some(reason) => Err(reason),
             None => self.pay_event(conn, &event, answer, now, out),
         };

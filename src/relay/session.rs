@@ -43,7 +43,7 @@ impl Relay {
 
     pub(super) fn authenticate(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) {
         let id = event.id.to_string();
-        match self.pay_auth(conn, now).and_then(|()| self.check_auth(conn, event, now)) {
+        match self.admit_auth(conn, event, now) {
             Ok(()) => {
                 let new = self.conns.get_mut(&conn).is_some_and(|state| state.prove(event.pubkey));
                 self.counters.auth_accepted += 1;
@@ -63,6 +63,13 @@ impl Relay {
                 self.send(conn, relay_msg::ok(&id, false, &reason.to_string()), out);
                 self.count_refusal(conn, reason.prefix, out);
             }
+        }
+    }
+
+    fn admit_auth(&mut self, conn: ConnId, event: &Event, now: Millis) -> Result<(), Reason> {
+        match self.config.bans.of_key(&event.pubkey) {
+            Some(reason) => Err(reason),
+            None => self.pay_auth(conn, now).and_then(|()| self.check_auth(conn, event, now)),
         }
     }
 
@@ -162,6 +169,7 @@ impl Relay {
                 self.remember(conn, out);
             }
         }
+        self.end_blocked(out);
         // What landed while the memory was lost has to be removed one day, too.
         self.will_sweep(now, out);
         let statements = counts::read_totals();

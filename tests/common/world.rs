@@ -279,6 +279,13 @@ impl World {
         }
     }
 
+    /// A deploy with other settings: memory is lost, connections are not.
+    pub fn restart(&mut self, config: Config) {
+        self.config = Rc::new(config);
+        self.reset(true);
+        self.settle();
+    }
+
     /// Memory is lost; sockets and what they remember are not. Statements on their way happen when
     /// `landed`, but their answers never arrive.
     pub fn reset(&mut self, landed: bool) {

@@ -7,6 +7,7 @@ mod abuse;
 mod api;
 mod auth;
 mod bad_input;
+mod ban;
 mod bounds;
 mod ceiling;
 mod count;

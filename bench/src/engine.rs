@@ -161,7 +161,10 @@ impl World {
     }
 
     fn totals(&self) -> String {
-        format!(r#"{{"last_seq":{0},"stored":{0},"flush":{{"shard 0":{0}}},"newest":0,"early":0}}"#, self.seq)
+        format!(
+            r#"{{"last_seq":{0},"stored":{0},"flush":{{"shard 0":{0}}},"newest":0,"early":0,"day":0,"spent":0}}"#,
+            self.seq
+        )
     }
 
     /// The answer of a store that takes the one event of the group.

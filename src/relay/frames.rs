@@ -10,6 +10,8 @@ use crate::nostr::{ClientMessage, Prefix, Reason, relay_msg};
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 /// Binary frames after which a connection ends.
 const MAX_BINARY_FRAMES: u32 = 3;
+/// What is said to a binary frame.
+const NO_BINARY: &str = "binary frames are not part of the protocol; send text";
 /// Refusals after which a connection ends, if they come within [`REFUSED_WITHIN_MS`].
 const MAX_REFUSALS: u32 = 100;
 const REFUSED_WITHIN_MS: Millis = 10_000;
@@ -70,10 +72,9 @@ impl Relay {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         state.binary_frames += 1;
         if state.binary_frames >= MAX_BINARY_FRAMES {
-            let reason = "binary frames are not part of the protocol; send text".to_owned();
-            return self.end(conn, UNSUPPORTED_DATA, reason, out);
+            return self.end(conn, UNSUPPORTED_DATA, NO_BINARY.to_owned(), out);
         }
-        let no_text = || Reason::new(Prefix::Invalid, "binary frames are not part of the protocol; send text");
+        let no_text = || Reason::new(Prefix::Invalid, NO_BINARY);
         self.refuse(conn, Refusal::Notice(paid.err().unwrap_or_else(no_text)), out);
         self.count_malformed(conn, out);
     }

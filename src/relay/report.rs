@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Millis;
+use super::ceiling::DAY_MS;
 use super::class::Lane;
 use super::counters;
 use super::gauges::Gauges;
@@ -24,7 +25,6 @@ const GB_PRICE: f64 = 0.75;
 const READ_INCLUDED: f64 = 25e9;
 const WRITE_INCLUDED: f64 = 50e6;
 const BYTES_INCLUDED: f64 = 5e9;
-const DAY: Millis = 86_400_000;
 
 /// The key of refused events.
 pub(super) fn rejected(prefix: Prefix) -> String {
@@ -48,7 +48,7 @@ pub(super) fn written(month: u64) -> String {
 
 /// The month of a time as YYYYMM (UTC).
 pub(super) fn month(now: Millis) -> u64 {
-    let (year, month, _) = civil(now / DAY);
+    let (year, month, _) = civil(now / DAY_MS);
     year * 100 + month
 }
 
@@ -279,14 +279,14 @@ fn jobs(counts: &Counts) -> Jobs {
 
 /// What this month's rows come to, if it goes on like this; nothing of today's.
 fn rows(read: i64, written: i64, since_ms: Millis, now: Millis) -> Rows {
-    let (year, month, day) = civil(now / DAY);
-    let start = (now / DAY).saturating_sub(day - 1) * DAY;
+    let (year, month, day) = civil(now / DAY_MS);
+    let start = (now / DAY_MS).saturating_sub(day - 1) * DAY_MS;
     let next = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
     let days = (28..=31).find(|days| {
-        let (year, month, _) = civil(start / DAY + days);
+        let (year, month, _) = civil(start / DAY_MS + days);
         (year, month) == next
     });
-    let length = days.unwrap_or(30) * DAY;
+    let length = days.unwrap_or(30) * DAY_MS;
     // An hour at least: the first minutes say nothing of a month.
     let elapsed = now.saturating_sub(start.max(since_ms)).max(3_600_000).min(length);
     let whole = |rows: i64| rows.max(0) as f64 * length as f64 / elapsed as f64;
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn a_month_is_told_from_what_has_passed_of_it() {
         // Ten of November's thirty days.
-        let now = 20_758 * DAY + 10 * DAY;
+        let now = 20_758 * DAY_MS + 10 * DAY_MS;
         let rows = rows(1_000_000, 100_000_000, 0, now);
         assert_eq!((rows.month.as_str(), rows.month_read, rows.month_written), ("2026-11", 3_000_000, 300_000_000));
         let told = counters::Storage { bytes: Some(7_000_000_000), ..counters::Storage::default() };
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_size_that_is_not_known_costs_nothing_and_says_so() {
-        let all = storage(&counters::Storage::default(), 0, rows(0, 0, 0, DAY));
+        let all = storage(&counters::Storage::default(), 0, rows(0, 0, 0, DAY_MS));
         assert_eq!((all.bytes, all.month_dollars.bytes, all.month_dollars_above_included), (None, None, 0.0));
     }
 }

@@ -14,7 +14,7 @@ const APPLICATION: i32 = 0x6e65_7873;
 const MOVE: &str = "It was left as it is. To move its events: `nexus export > events.jsonl`, then name another \
      file in storage.path (STORAGE_PATH), then `nexus import events.jsonl`";
 /// Statements that stay prepared: there are some for each sort of group, and for each shape of filter.
-const PREPARED: usize = 500;
+pub const PREPARED: usize = 500;
 /// KiB of pages in memory, a connection.
 const CACHE: i64 = 64_000;
 

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::env::{self, Settings};
-use super::{Failed, log, serve, sqlite, transfer};
+use super::export::export;
+use super::import::import;
+use super::{Failed, log, serve, sqlite};
 
 /// A Nostr relay for a market in which software agents buy and sell compute.
 #[derive(Parser)]
@@ -25,14 +27,15 @@ struct Args {
 enum Command {
     /// Serve the relay until SIGTERM; SIGHUP reads the settings again
     Serve,
-    /// Store the events of a file, one JSON object a line; goes on where it was interrupted
+    /// Store what a file has, one JSON object a line: events, and what else an export writes; goes on where it
+    /// was interrupted
     Import {
         /// The file.
         file: PathBuf,
     },
-    /// Write stored events to stdout, one JSON object a line
+    /// Write what is stored to stdout, one JSON object a line: jobs, deletions and events
     Export {
-        /// Only those that this filter (NIP-01) matches.
+        /// Events alone, and only those that this filter (NIP-01) matches.
         #[arg(long, value_name = "JSON")]
         filter: Option<String>,
         /// Of a file that `wrangler d1 export` has written, in place of the relay's database.
@@ -79,10 +82,10 @@ fn run(args: Args) -> Result<(), Failed> {
     let settings = || read().map_err(|wrong| mistakes(&file, &wrong));
     match args.command {
         None | Some(Command::Serve) => serve::serve(&settings()?, read),
-        Some(Command::Import { file }) => transfer::import(&settings()?, &file),
+        Some(Command::Import { file }) => import(&settings()?, &file),
         Some(Command::Export { filter, d1 }) => {
             let path = if d1.is_some() { PathBuf::new() } else { settings()?.path };
-            transfer::export(&path, filter.as_deref(), d1.as_deref())
+            export(&path, filter.as_deref(), d1.as_deref())
         }
         Some(Command::Migrate) => migrate(&settings()?),
         Some(Command::Config { command: Settled::Check }) => {

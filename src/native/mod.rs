@@ -7,7 +7,9 @@
 pub mod cli;
 mod database;
 mod env;
+mod export;
 mod hud;
+mod import;
 mod linger;
 mod log;
 mod outbox;
@@ -18,7 +20,6 @@ mod shard;
 mod socket;
 pub mod sqlite;
 mod tls;
-mod transfer;
 
 /// What ends the program, as it is told on stderr.
 type Failed = Box<dyn std::error::Error + Send + Sync>;

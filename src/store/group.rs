@@ -32,6 +32,9 @@ pub struct Shape {
     pub vanishes: bool,
     /// Some replace others (NIP-01).
     pub replaces: bool,
+    /// They were taken once already, here or by another relay of the operator's: what limits the answers to a
+    /// job keeps none out, and one that does not agree with its job is stored as no part of it.
+    pub restores: bool,
 }
 
 /// The parameters of a statement, in order.
@@ -113,18 +116,23 @@ fn remember(which: &str) -> String {
 }
 
 /// Puts events in. The winner among replaceable events of one group comes first, and of results of one
-/// provider the one that came first; the unique index ignores the rest.
-fn insert(keys: &str, step: &str, private: &str, from: &str, order: &str) -> String {
+/// provider the one that came first; the unique index ignores the rest. `part` is what they are to their job:
+/// its id, the state they bring it to, the kind of request they answer.
+fn insert(part: [&str; 3], keys: &str, private: &str, from: &str, order: &str) -> String {
+    let [job, step, asked] = part;
     format!(
         "INSERT OR IGNORE INTO events \
          (seq, id, tie, pubkey, kind, shelf, created_at, expires_at, d, keys, job, step, asked, came_ms, json) \
          SELECT t.last_seq + (g.v->>'$.n'), g.v->>'$.id', g.v->>'$.o', g.v->>'$.pubkey', g.v->>'$.kind', \
            (g.v->>'$.s') + ({private}) * {PRIVATE}, g.v->>'$.created_at', g.v->>'$.x', g.v->>'$.d', \
-           {keys}, g.v->>'$.j.i', {step}, iif(g.v->>'$.j.r', g.v->>'$.j.n', NULL), g.v->>'$.m', \
+           {keys}, {job}, {step}, {asked}, g.v->>'$.m', \
            CAST(substr(CAST(?2 AS BLOB), g.v->>'$.f[0]', g.v->>'$.f[1]') AS TEXT) \
          FROM g CROSS JOIN totals AS t {from} AND NOT {BLOCKED} ORDER BY {order}"
     )
 }
+
+/// What an event says that it is to a job.
+const PART: [&str; 3] = ["g.v->>'$.j.i'", "g.v->>'$.j.z'", "iif(g.v->>'$.j.r', g.v->>'$.j.n', NULL)"];
 
 /// A label (NIP-32) of a result that is held gets a tag `@=PUBKEY` for the result's author.
 const LABEL_KEYS: &str = "CASE WHEN g.v->>'$.l' IS NULL THEN g.v->'$.k' ELSE (SELECT json_group_array(k) FROM ( \
@@ -136,24 +144,34 @@ fn insert_others(labels: bool) -> String {
     let keys = if labels { LABEL_KEYS } else { "g.v->'$.k'" };
     // Newest first, but of requests in the order they came.
     let order = "iif(g.v->>'$.j.i' IS NULL, -(g.v->>'$.created_at'), g.v->>'$.n'), g.v->>'$.id'";
-    insert(keys, "g.v->>'$.j.z'", "false", "WHERE true", order)
+    insert(PART, keys, "false", "WHERE true", order)
 }
 
-/// Answers are held to what their job's request says, if that is known.
-fn insert_answers() -> String {
+/// Answers are held to what their job's request says, if that is known. Of those that are `restored` the ones that
+/// do not agree with it are no part of the job.
+fn insert_answers(restored: bool) -> String {
     let private = format!("(coalesce({}, false))", jobs::ENCRYPTED);
     let keys = format!(
         "CASE WHEN {private} THEN (SELECT json_group_array(k) FROM (SELECT value AS k \
            FROM json_each(g.v, '$.k') UNION SELECT '>=' || (g.v->>'$.pubkey') UNION SELECT '>=' || (g.v->>'$.j.c'))) \
          ELSE g.v->'$.k' END"
     );
+    let [job, step, asked] = PART;
+    let step = format!("iif({}, NULL, {step})", jobs::uncounted());
+    if restored {
+        let of_job = |what: &str| {
+            format!("iif(j.id IS NULL AND EXISTS (SELECT 1 FROM jobs AS o WHERE o.id = g.v->>'$.j.i'), NULL, {what})")
+        };
+        let (job, step, asked) = (of_job(job), of_job(&step), of_job(asked));
+        let from = format!("LEFT JOIN jobs AS j ON j.id = g.v->>'$.j.i' AND {} WHERE true", jobs::agrees());
+        return insert([&job, &step, &asked], &keys, &private, &from, "g.v->>'$.n'");
+    }
     let from = format!(
         "LEFT JOIN jobs AS j ON j.id = g.v->>'$.j.i' WHERE {} IS NULL AND NOT (g.v->>'$.j.r' IS TRUE AND {})",
         jobs::disagrees(),
         jobs::CANCELLED
     );
-    let step = format!("iif({}, NULL, g.v->>'$.j.z')", jobs::uncounted());
-    insert(&keys, &step, &private, &from, "g.v->>'$.n'")
+    insert([job, &step, asked], &keys, &private, &from, "g.v->>'$.n'")
 }
 
 /// What became of each event: `ID FATE`, as [`decode`](super::write::decode) reads it.
@@ -179,6 +197,26 @@ fn outcomes(requests: bool, answers: bool) -> String {
     )
 }
 
+/// Keys of the list vanish, those whose `v` is set.
+fn vanishing() -> Vec<String> {
+    // A request that is here already says nothing of what came after it.
+    let from = "FROM g WHERE g.v->>'$.v' AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.id = g.v->>'$.id')";
+    let insert = format!(
+        "INSERT INTO vanishing (pubkey, until) SELECT g.v->>'$.pubkey', max(g.v->>'$.created_at') \
+         {from} GROUP BY g.v->>'$.pubkey' \
+         ON CONFLICT (pubkey) DO UPDATE SET until = max(until, excluded.until), shelf = 0"
+    );
+    [insert].into_iter().chain(jobs::vanish(&format!("SELECT g.v->>'$.pubkey' {from}"))).collect()
+}
+
+/// What deletions do whose requests are not there; ?1 is their list.
+pub fn deletions() -> Vec<String> {
+    let requests = requests();
+    let own = [remember("true"), jobs::cancel(&requests), jobs::spent(&requests)];
+    let all = own.into_iter().chain(jobs::remove(&deleted())).chain(vanishing());
+    all.map(|sql| format!("{LISTED}{sql}")).collect()
+}
+
 fn write(shape: Shape) -> Vec<(Arc<str>, Of)> {
     let listed = |sql: String| (Arc::from(format!("{LISTED}{sql}")), Of::Others);
     let plain = |sql: String| (Arc::from(sql), Of::Nothing);
@@ -195,15 +233,7 @@ fn write(shape: Shape) -> Vec<(Arc<str>, Of)> {
         list.extend(jobs::remove(&deleted()).map(listed));
     }
     if shape.vanishes {
-        // A request that is here already says nothing of what came after it.
-        let vanishing = "FROM g WHERE g.v->>'$.v' \
-             AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.id = g.v->>'$.id')";
-        list.push(listed(format!(
-            "INSERT INTO vanishing (pubkey, until) SELECT g.v->>'$.pubkey', max(g.v->>'$.created_at') \
-             {vanishing} GROUP BY g.v->>'$.pubkey' \
-             ON CONFLICT (pubkey) DO UPDATE SET until = max(until, excluded.until), shelf = 0"
-        )));
-        list.extend(jobs::vanish(&format!("SELECT g.v->>'$.pubkey' {vanishing}")).map(listed));
+        list.extend(vanishing().into_iter().map(listed));
     }
     if shape.replaces {
         let replaced = format!("{REPLACED} WHERE NOT {BLOCKED}");
@@ -221,11 +251,12 @@ fn write(shape: Shape) -> Vec<(Arc<str>, Of)> {
         list.extend(jobs::reconcile().into_iter().map(|(sql, of)| (Arc::from(sql), of)));
     }
     if shape.answers {
-        let (sql, _) = listed(insert_answers());
+        let (sql, _) = listed(insert_answers(shape.restores));
         list.push((sql, Of::AnswersTexts));
-        list.push(plain(jobs::trim(FRESH)));
+        // Of what is restored nothing is too much, and nothing is counted again.
+        list.extend((!shape.restores).then(|| plain(jobs::trim(FRESH))));
         list.push(plain(jobs::answer(FRESH)));
-        list.push(plain(jobs::count_unasked(FRESH)));
+        list.extend((!shape.restores).then(|| plain(jobs::count_unasked(FRESH))));
         let dealt = jobs::dealt(FRESH);
         list.extend([jobs::providers(&dealt), jobs::active(&dealt), jobs::dealings(&dealt)].map(plain));
     }
@@ -240,7 +271,7 @@ fn write(shape: Shape) -> Vec<(Arc<str>, Of)> {
     if shape.deletes || shape.requests && shape.early {
         list.push(plain(jobs::forget("0")));
     }
-    list.push((Arc::from(outcomes(shape.requests, shape.answers)), Of::Both));
+    list.push((Arc::from(outcomes(shape.requests, shape.answers && !shape.restores)), Of::Both));
     list.push(plain(counts::READ_COUNTS.to_owned()));
     list
 }

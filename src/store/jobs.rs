@@ -46,6 +46,16 @@ pub fn disagrees() -> String {
     )
 }
 
+/// Whether the answer `g` belongs to its job `j`, as far as the job's request is known: [`reconcile`] would leave it
+/// there.
+pub fn agrees() -> String {
+    format!(
+        "(j.kind IS NULL OR {BY_CUSTOMER} OR NOT (j.customer <> g.v->>'$.j.c' \
+           OR coalesce(j.kind <> g.v->>'$.j.n', false) OR j.encrypted AND {}))",
+        unasked("g.v->>'$.pubkey'")
+    )
+}
+
 /// Whether the customer has cancelled the job of the answer `g`.
 pub const CANCELLED: &str =
     "EXISTS (SELECT 1 FROM deletions AS q WHERE q.key = (g.v->>'$.j.c') || ' ' || (g.v->>'$.j.i'))";
@@ -93,6 +103,21 @@ pub fn request() -> String {
          ON CONFLICT (id) DO UPDATE SET {MARK}, held = jobs.held + 1, until = excluded.until, kind = excluded.kind, \
            customer = excluded.customer, providers = excluded.providers, encrypted = excluded.encrypted, \
            asked_ms = excluded.asked_ms"
+    )
+}
+
+/// Jobs that are remembered without their requests; ?1 is a list of [`restore::Job`](super::restore::Job)s. A job whose
+/// request is known stays as it is.
+pub fn restore() -> String {
+    format!(
+        "INSERT INTO jobs (id, held, until, state, kind, customer, providers, encrypted, unasked, asked_ms, batch, was) \
+         SELECT g.v->>'$.id', 0, max(1, g.v->>'$.until'), g.v->>'$.state', g.v->>'$.kind', g.v->>'$.customer', \
+           g.v->'$.providers', g.v->>'$.encrypted', g.v->>'$.unasked', g.v->>'$.asked_ms', \
+           (SELECT last_seq FROM totals), -1 \
+         FROM (SELECT value AS v FROM json_each(?1)) AS g WHERE true \
+         ON CONFLICT (id) DO UPDATE SET {MARK}, until = excluded.until, kind = excluded.kind, \
+           customer = excluded.customer, providers = excluded.providers, encrypted = excluded.encrypted, \
+           unasked = excluded.unasked, asked_ms = excluded.asked_ms WHERE kind IS NULL"
     )
 }
 

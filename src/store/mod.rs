@@ -14,6 +14,7 @@ mod jobs;
 pub mod key;
 pub mod market;
 pub mod read;
+pub mod restore;
 pub mod schema;
 mod search;
 pub mod sweep;

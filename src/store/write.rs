@@ -117,6 +117,15 @@ pub fn parameter_size(new: &NewEvent) -> usize {
 /// answers may be here whose request is among the group ([`Totals::early`]). Decode their answer with
 /// [`decode`].
 pub fn statements(group: &[impl Borrow<NewEvent>], flush: &Flush, early: bool) -> Vec<Statement> {
+    listed(group, flush, Shape { early, ..Shape::default() })
+}
+
+/// The same for a group that was taken once already, as an export has it: nothing counts as too much of it.
+pub fn restore(group: &[impl Borrow<NewEvent>]) -> Vec<Statement> {
+    listed(group, &Flush::default(), Shape { early: true, restores: true, ..Shape::default() })
+}
+
+fn listed(group: &[impl Borrow<NewEvent>], flush: &Flush, known: Shape) -> Vec<Statement> {
     let is_answer = |(_, new): &(usize, &NewEvent)| new.part.as_ref().is_some_and(Part::is_answer);
     let numbered = group.iter().enumerate().map(|(at, new)| (at + 1, new.borrow()));
     let (answers, others): (Vec<_>, Vec<_>) = numbered.partition(is_answer);
@@ -124,9 +133,9 @@ pub fn statements(group: &[impl Borrow<NewEvent>], flush: &Flush, early: bool) -
     let mut shape = Shape {
         others: !others.is_empty(),
         requests: !requests.is_empty(),
-        early: early && !requests.is_empty(),
+        early: known.early && !requests.is_empty(),
         answers: !answers.is_empty(),
-        ..Shape::default()
+        ..known
     };
     let (others, others_texts) = list(&others, |item| {
         shape.labels |= item.l.is_some();

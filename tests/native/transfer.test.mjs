@@ -5,8 +5,8 @@ import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { PROGRAM } from "../support/native.mjs";
-import { author, seconds, sleep } from "../support/relay.mjs";
-import { folder, nexus, open, stored } from "./support.mjs";
+import { author, rawAgent, seconds, sleep } from "../support/relay.mjs";
+import { folder, nexus, open, publish, stored } from "./support.mjs";
 
 const who = author();
 const lines = (text) => text.split("\n").filter(Boolean);
@@ -21,12 +21,16 @@ test("what is exported can be imported elsewhere, beside a relay that runs and t
   const [a, b] = [here, there].map((path) => ({ env: { STORAGE_PATH: join(path, "nexus.sqlite") } }));
   const imported = nexus(["import", file], a);
   assert.equal(imported.code, 0, imported.err);
-  assert.match(imported.err, /602 events stored, 0 were here or are outdated, 0 refused/);
+  assert.match(imported.err, /602 events stored, 0 were here or are outdated, 0 refused$/m);
   assert.match(nexus(["import", file], a).err, /0 events stored, 602 were here or are outdated, 0 refused/);
 
   const relay = await open({ persist: here });
   const exported = nexus(["export"], a);
-  assert.deepEqual(lines(exported.out).map((line) => JSON.parse(line)), events, "in the order they were stored");
+  const [deletion, ...after] = lines(exported.out).map((line) => JSON.parse(line));
+  assert.deepEqual(deletion, { deletion: { key: `${who.pubkey} ${"ab".repeat(32)}`, until: 2 ** 53 } });
+  assert.deepEqual(after, events, "in the order they were stored");
+  // Other tools read events alone.
+  assert.deepEqual(lines(nexus(["export", "--filter", "{}"], a).out).map((line) => JSON.parse(line)), events);
   assert.equal((await stored(relay, { kinds: [31990], "#k": ["5050"] })).length, 1);
   const some = nexus(["export", "--filter", '{"#t":["3"],"kinds":[1]}'], a);
   assert.deepEqual(lines(some.out).map((line) => JSON.parse(line)), events.filter(({ tags }) => tags[0][1] === "3"));
@@ -38,19 +42,75 @@ test("what is exported can be imported elsewhere, beside a relay that runs and t
   assert.match(nexus(["export", "--filter", '{"nonsense":1}'], b).err, /^nexus: unsupported: filter: unknown key "nonsense"/);
 });
 
-test("what is no event, or no valid one, is told by its line and stops nothing", (t) => {
+test("a bad line is one refused line, whatever is in it", (t) => {
   const here = folder(t);
   const file = join(here, "events.jsonl");
-  const [good, other] = many(2);
-  const bad = ["hello", "", JSON.stringify({ ...good, content: "altered" }), JSON.stringify([good]), `{"x":"${"y".repeat(3_000_000)}"}`];
-  writeFileSync(file, [JSON.stringify(good), ...bad, JSON.stringify(other)].join("\n"));
+  const [good, other, last] = many(3);
+  const signed = (event) => JSON.stringify(who.sign(event));
+  const bad = {
+    "invalid: event: ": "hello",
+    "invalid: id ": JSON.stringify({ ...good, content: "altered" }),
+    "invalid: event:": JSON.stringify([good]),
+    "invalid: the line is over 2000000 bytes": `{"x":"${"y".repeat(10_000_000)}"}`,
+    "invalid: the line is not UTF-8": Buffer.from([0x7b, 0xff, 0xfe, 0x00, 0x7d]),
+    "invalid: event:  ": `${"[".repeat(500_000)}${"]".repeat(500_000)}`,
+    "invalid: sig ": JSON.stringify({ ...other, sig: "0".repeat(128) }),
+    "invalid: event:   ": "\0".repeat(1000),
+    "invalid: ephemeral events are not kept": signed({ kind: 20001 }),
+    "invalid: created_at is in the future": signed({ created_at: seconds() + 100_000 }),
+    "invalid: the event has expired": signed({ tags: [["expiration", "1600000000"]] }),
+    "invalid: e tag is missing": signed({ kind: 7000 }),
+    "invalid: key must begin": '{"deletion":{"key":"nobody","until":1}}',
+    "invalid: missing field `until`": '{"deletion":{"key":"nobody"}}',
+    "invalid: state must be": JSON.stringify({ job: { id: good.id, until: 1, state: 99, kind: 5050, customer: who.pubkey, encrypted: false, asked_ms: 1, unasked: {} } }),
+    "invalid: kind must be": JSON.stringify({ job: { id: good.id, until: 1, state: 0, kind: 1, customer: who.pubkey, encrypted: false, asked_ms: 1, unasked: {} } }),
+  };
+  const newline = Buffer.from("\n");
+  const text = [JSON.stringify(good), "", ...Object.values(bad), JSON.stringify(other), `  ${JSON.stringify(last)}\r`, JSON.stringify(good).slice(0, 100)];
+  writeFileSync(file, Buffer.concat(text.flatMap((line, at) => [Buffer.from(line), at + 1 < text.length ? newline : Buffer.alloc(0)])));
   const { code, err } = nexus(["import", file], { env: { STORAGE_PATH: join(here, "nexus.sqlite") } });
   assert.equal(code, 0, err);
-  assert.match(err, /line 2: invalid: /);
-  assert.match(err, /line 4: invalid: id /);
-  assert.doesNotMatch(err, /line 1:/);
-  assert.match(err, /^2 events stored, 0 were here or are outdated, \d refused$/m);
+  for (const [at, reason] of Object.keys(bad).entries()) assert.ok(err.includes(`line ${at + 3}: ${reason.trimEnd()}`), `line ${at + 3} ${reason} in ${err}`);
+  assert.match(err, new RegExp(`^line ${text.length}: invalid: `, "m"));
+  assert.match(err, new RegExp(`^3 events stored, 0 were here or are outdated, ${Object.keys(bad).length + 1} refused$`, "m"));
   assert.equal(nexus(["import", join(here, "nothing")], {}).code, 1);
+});
+
+test("a file of 0.1 is left by the commands that its refusal names", { timeout: 120_000 }, async (t) => {
+  const here = folder(t);
+  const [path, file] = [join(here, "nexus.sqlite"), join(here, "events.jsonl")];
+  const provider = author();
+  const [gone, kept] = many(2);
+  const job = who.sign({ kind: 5050, tags: [["i", "x", "text"], ["p", provider.pubkey], ["encrypted"]], created_at: seconds() - 10 });
+  const result = provider.sign({ kind: 6050, tags: [["e", job.id], ["p", who.pubkey]], content: "secret" });
+  const deletion = who.sign({ kind: 5, tags: [["e", gone.id], ["e", job.id]] });
+  write(file, [gone, kept, job, result, deletion]);
+  const env = { STORAGE_PATH: path };
+  assert.equal(nexus(["import", file], { env }).code, 0);
+  const { DatabaseSync } = await import("node:sqlite");
+  const db = new DatabaseSync(path);
+  // Neither is the deletion's event there any more.
+  db.exec(`DELETE FROM events WHERE kind = 5;
+    ALTER TABLE totals DROP COLUMN day; ALTER TABLE totals DROP COLUMN spent; ALTER TABLE jobs DROP COLUMN unasked; ALTER TABLE vanishing DROP COLUMN shelf`);
+  db.close();
+  const refused = nexus([], { env }).err;
+  const [, way, back] = /`nexus (export) > events\.jsonl`, then name another file in storage\.path \(STORAGE_PATH\), then `nexus (import) events\.jsonl`/.exec(refused);
+  const exported = nexus([way], { env });
+  assert.equal(exported.code, 0, exported.err);
+  writeFileSync(file, exported.out);
+  const anew = join(here, "new.sqlite");
+  const imported = nexus([back, file], { env: { STORAGE_PATH: anew } });
+  assert.match(imported.err, /^2 events stored, 0 were here or are outdated, 0 refused; 3 deletions and jobs remembered$/m);
+
+  const relay = await open({ vars: { STORAGE_PATH: anew } });
+  assert.deepEqual((await stored(relay, {})).map(({ id }) => id), [kept.id], "the result is for its parties, though the job's request is gone");
+  const customer = await rawAgent(relay, who);
+  customer.send(["REQ", "mine", { "#e": [job.id] }]);
+  assert.deepEqual(await customer.next(), ["EVENT", "mine", result]);
+  assert.equal((await customer.next())[0], "EOSE");
+  for (const event of [gone, job]) assert.match((await publish(customer, event))[3], /^blocked: .*deleted/);
+  customer.close();
+  await relay.stop();
 });
 
 test("an import that was killed goes on where it was", { timeout: 120_000 }, async (t) => {

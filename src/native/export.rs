@@ -1,0 +1,115 @@
+//! What a relay has, as lines of JSON on stdout: what it remembers first, then its events in the order they were
+//! stored.
+
+use std::io::{BufWriter, ErrorKind, StdoutLock, Write};
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::shard::now;
+use super::{Failed, log, sqlite};
+use crate::nostr::{Event, Filter};
+use crate::store::restore::{self, Remembered};
+use crate::store::{Statement, StoreError};
+
+/// Rows that are read at once.
+const PAGE: u64 = 1000;
+
+/// Writes what is stored to stdout: of the relay's database, beside a relay that runs, or of what `wrangler d1 export`
+/// has written. With a filter only the events it matches are written. What is removed while this runs may be
+/// among it, with what removed it.
+pub fn export(path: &Path, filter: Option<&str>, d1: Option<&Path>) -> Result<(), Failed> {
+    let filter = filter.map(Filter::parse).transpose().map_err(|reason| reason.to_string())?;
+    if filter.as_ref().is_some_and(|filter| filter.limit.is_some()) {
+        return Err("an export has no limit: leave it out of the filter".into());
+    }
+    let mut db = match d1 {
+        Some(file) => dumped(file)?,
+        None if !path.exists() => {
+            return Err(format!(
+                "there is no {}; storage.path (STORAGE_PATH) says where the database is",
+                path.display()
+            )
+            .into());
+        }
+        None => sqlite::open_to_read(path)?,
+    };
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match write(&mut db, filter.as_ref(), &mut out) {
+        Err(error) if is_gone(&*error) => Ok(()),
+        written => {
+            let told = written?;
+            out.flush()?;
+            log::put(&told);
+            Ok(())
+        }
+    }
+}
+
+/// Whether nobody reads any more: who wanted the first lines has them.
+fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Writes all lines; answers how many there were.
+fn write(db: &mut Connection, filter: Option<&Filter>, out: &mut BufWriter<StdoutLock>) -> Result<String, Failed> {
+    let (mut jobs, mut deletions, mut events) = (0_u64, 0_u64, 0_u64);
+    if filter.is_none() {
+        // Jobs first, so that no answer to an encrypted one is ever stored as one that is for everybody.
+        jobs = remembered(db, restore::read_jobs, out)?;
+        deletions = remembered(db, restore::read_deletions, out)?;
+    }
+    let mut after = 0;
+    loop {
+        let page = page(db, restore::read_events(after, PAGE, now() / 1000))?;
+        for row in &page {
+            let (seq, json) = row.split_once(' ').ok_or("a stored event came without its number")?;
+            after = seq.parse()?;
+            if filter.is_none_or(|filter| Event::parse(json).is_ok_and(|event| filter.matches(&event))) {
+                writeln!(out, "{json}")?;
+                events += 1;
+            }
+        }
+        // What was stored meanwhile is read as well: it may have taken the place of what is not read yet.
+        if (page.len() as u64) < PAGE {
+            break;
+        }
+    }
+    Ok(match filter {
+        Some(_) => format!("{events} events"),
+        None => format!("{events} events, {deletions} deletions, {jobs} jobs"),
+    })
+}
+
+/// Writes what is remembered of a sort; answers how much it was.
+fn remembered(
+    db: &mut Connection,
+    read: impl Fn(&str, u64) -> Statement,
+    out: &mut BufWriter<StdoutLock>,
+) -> Result<u64, Failed> {
+    let (mut after, mut written) = (String::new(), 0);
+    loop {
+        let page = page(db, read(&after, PAGE))?;
+        let Some(last) = page.last() else { return Ok(written) };
+        after = match serde_json::from_str(last)? {
+            Remembered::Deletion(deletion) => deletion.key,
+            Remembered::Job(job) => job.id.to_string(),
+        };
+        for line in &page {
+            writeln!(out, "{line}")?;
+        }
+        written += page.len() as u64;
+    }
+}
+
+fn page(db: &mut Connection, statement: Statement) -> Result<Vec<String>, StoreError> {
+    Ok(sqlite::read(db, &[statement])?.rows.pop().unwrap_or_default())
+}
+
+/// A database, on disk and without a name, of what a file of SQL makes.
+fn dumped(file: &Path) -> Result<Connection, Failed> {
+    let sql = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let db = Connection::open("")?;
+    db.execute_batch(&sql).map_err(|error| format!("{}: not what D1 exports: {error}", file.display()))?;
+    Ok(db)
+}

@@ -1,0 +1,343 @@
+//! Lines of JSON into a database: events and what an [`export`](super::export) has besides. Who imports is the
+//! operator: what limits strangers (who publishes, how much, how old, how large) does not hold here.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+
+use super::database::lock;
+use super::env::Settings;
+use super::shard::now;
+use super::{Failed, log, sqlite};
+use crate::market::rules;
+use crate::nostr::{Event, EventId, KindClass, Prefix, PublicKey, Reason, deletion};
+use crate::relay::Config;
+use crate::store::restore::{self, Deletion, Job, Remembered};
+use crate::store::write::{self, NewEvent, Outcome};
+use crate::store::{MAX_INTEGER, Rows, Statement, StoreError};
+
+/// Lines that are stored together, and their bytes.
+const TOGETHER: usize = 256;
+const TOGETHER_BYTES: u64 = 4_000_000;
+/// Bytes of a line; more is no event that a relay takes.
+const MAX_LINE: u64 = 2_000_000;
+/// Refused lines that are told one by one.
+const MAX_TOLD: u64 = 20;
+/// How often progress is told where there is no terminal.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// How far an import has come; kept beside the database until it is done.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Progress {
+    file: PathBuf,
+    lines: u64,
+    bytes: u64,
+}
+
+/// What became of lines.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    stored: u64,
+    known: u64,
+    remembered: u64,
+    refused: u64,
+}
+
+/// Stores what a file has, and goes on where it was interrupted.
+pub fn import(settings: &Settings, file: &Path) -> Result<(), Failed> {
+    let of = |error: std::io::Error| format!("{}: {error}", file.display());
+    let mut source = File::open(file).map_err(of)?;
+    let _lock = lock(&settings.path)?;
+    let (db, _) = sqlite::open_to_serve(&settings.path)?;
+    db.execute_batch("PRAGMA wal_autocheckpoint = 1000;")?;
+    let size = source.metadata().map_err(of)?.len();
+    let mark = sqlite::beside(&settings.path, ".import");
+    let name = std::fs::canonicalize(file).map_err(of)?;
+    let known = std::fs::read(&mark).ok().and_then(|text| serde_json::from_slice::<Progress>(&text).ok());
+    let mut progress = match known {
+        Some(known) if known.file == name && known.bytes <= size => {
+            log::put(&format!("going on after line {} of {}", known.lines, file.display()));
+            known
+        }
+        _ => Progress { file: name, lines: 0, bytes: 0 },
+    };
+    source.seek(SeekFrom::Start(progress.bytes)).map_err(of)?;
+    let mut source = BufReader::new(source);
+    let bar = Bar::new(size, progress.bytes);
+    let mut import = Import { config: &settings.config, db, tally: Tally::default(), bar };
+    loop {
+        let (mut lines, mut bytes) = (Vec::new(), 0);
+        while lines.len() < TOGETHER && bytes < TOGETHER_BYTES {
+            let (read, line) = next_line(&mut source).map_err(of)?;
+            if read == 0 {
+                break;
+            }
+            bytes += read;
+            lines.push(line);
+        }
+        if lines.is_empty() {
+            break;
+        }
+        import.store(progress.lines + 1, &lines).map_err(|error| format!("{}: {error}", file.display()))?;
+        progress.lines += lines.len() as u64;
+        progress.bytes += bytes;
+        std::fs::write(&mark, serde_json::to_vec(&progress)?)?;
+        import.bar.show(progress.bytes, progress.lines);
+    }
+    import.bar.end();
+    // It is done; one that is left says where it ended.
+    let _ = std::fs::remove_file(&mark);
+    let Tally { stored, known, remembered, refused } = import.tally;
+    let more = if remembered > 0 { format!("; {remembered} deletions and jobs remembered") } else { String::new() };
+    log::put(&format!("{stored} events stored, {known} were here or are outdated, {refused} refused{more}"));
+    Ok(())
+}
+
+/// The next line, or what is wrong with it, with the bytes it takes; none are left at the end.
+fn next_line(source: &mut BufReader<File>) -> std::io::Result<(u64, Result<String, String>)> {
+    let mut line = Vec::new();
+    let mut bytes = source.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? as u64;
+    if bytes == MAX_LINE && line.last() != Some(&b'\n') {
+        bytes += source.skip_until(b'\n')? as u64;
+        return Ok((bytes, Err(format!("invalid: the line is over {MAX_LINE} bytes"))));
+    }
+    let text = String::from_utf8(line).map_err(|_| "invalid: the line is not UTF-8".to_owned());
+    Ok((bytes, text.map(|text| text.trim().to_owned())))
+}
+
+/// What a line says.
+enum Line {
+    Event(Arc<NewEvent>),
+    Deletion(Deletion),
+    Job(Job),
+}
+
+/// Lines of one sort that are stored as one transaction, each with its number. Deletions come before all else in a
+/// group of events: one waits for the next group when its author has something in this one.
+#[derive(Default)]
+struct Group {
+    lines: Vec<(u64, Line)>,
+    authors: BTreeSet<PublicKey>,
+    ids: BTreeSet<EventId>,
+}
+
+impl Group {
+    fn has_room_for(&self, line: &Line) -> bool {
+        let Some((_, first)) = self.lines.first() else { return true };
+        match (first, line) {
+            (Line::Event(_), Line::Event(new)) => {
+                !self.ids.contains(&new.event.id)
+                    && (new.deletes.is_empty() || !self.authors.contains(&new.event.pubkey))
+            }
+            (Line::Deletion(_), Line::Deletion(_)) | (Line::Job(_), Line::Job(_)) => true,
+            _ => false,
+        }
+    }
+
+    fn add(&mut self, number: u64, line: Line) {
+        if let Line::Event(new) = &line {
+            self.authors.insert(new.event.pubkey);
+            self.ids.insert(new.event.id);
+        }
+        self.lines.push((number, line));
+    }
+}
+
+/// An import that is under way.
+struct Import<'a> {
+    config: &'a Config,
+    db: Connection,
+    tally: Tally,
+    bar: Bar,
+}
+
+impl Import<'_> {
+    /// Stores lines, of which the first has the number `first`. An error is the database's.
+    fn store(&mut self, first: u64, lines: &[Result<String, String>]) -> Result<(), StoreError> {
+        let mut group = Group::default();
+        for (number, line) in (first..).zip(lines) {
+            match line.as_deref().map_err(Clone::clone).and_then(|text| understand(self.config, text)) {
+                Ok(None) => {}
+                Ok(Some(line)) => {
+                    if !group.has_room_for(&line) {
+                        self.write(std::mem::take(&mut group).lines)?;
+                    }
+                    group.add(number, line);
+                }
+                Err(reason) => self.refuse(number, &reason),
+            }
+        }
+        self.write(group.lines)
+    }
+
+    /// Writes a group. If that fails its lines are written one by one, and those the database does not take although
+    /// it can write are refused.
+    fn write(&mut self, mut lines: Vec<(u64, Line)>) -> Result<(), StoreError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let error = match self.commit(&statements(&lines)).and_then(|rows| self.told(&lines, &rows)) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        self.commit(&restore::jobs(&[]))?;
+        if lines.len() > 1 {
+            return lines.drain(..).try_for_each(|line| self.write(vec![line]));
+        }
+        lines.iter().for_each(|(number, _)| self.refuse(*number, &format!("error: {error}")));
+        Ok(())
+    }
+
+    fn commit(&mut self, statements: &[Statement]) -> Result<Rows, StoreError> {
+        let answer = sqlite::write(&mut self.db, &[statements]).pop();
+        answer.unwrap_or_else(|| Err(StoreError::new("there was no answer"))).map(|answer| answer.rows)
+    }
+
+    /// Counts what became of a group.
+    fn told(&mut self, lines: &[(u64, Line)], rows: &Rows) -> Result<(), StoreError> {
+        let events: Vec<(u64, EventId)> =
+            lines.iter().filter_map(|(number, line)| Some((*number, id(line)?))).collect();
+        if events.is_empty() {
+            self.tally.remembered += lines.len() as u64;
+            return Ok(());
+        }
+        let ids: Vec<EventId> = events.iter().map(|(_, id)| *id).collect();
+        let committed = write::decode(&ids, rows, 0)?;
+        for (number, id) in events {
+            match committed.outcomes.get(&id) {
+                Some(Outcome::Stored { seq, .. }) if *seq > committed.before.last_seq => self.tally.stored += 1,
+                Some(Outcome::Stored { .. } | Outcome::Superseded) => self.tally.known += 1,
+                _ => self.refuse(number, "blocked: its author has deleted it"),
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, number: u64, reason: &str) {
+        self.tally.refused += 1;
+        if self.tally.refused <= MAX_TOLD {
+            self.bar.say(&format!("line {number}: {reason}"));
+        }
+    }
+}
+
+fn id(line: &Line) -> Option<EventId> {
+    if let Line::Event(new) = line { Some(new.event.id) } else { None }
+}
+
+/// The statements that store lines, all of one sort.
+fn statements(lines: &[(u64, Line)]) -> Vec<Statement> {
+    let (mut events, mut deletions, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+    for (_, line) in lines {
+        match line {
+            Line::Event(new) => events.push(new.clone()),
+            Line::Deletion(deletion) => deletions.push(deletion),
+            Line::Job(job) => jobs.push(job),
+        }
+    }
+    if !events.is_empty() {
+        write::restore(&events)
+    } else if !deletions.is_empty() {
+        restore::deletions(&deletions)
+    } else {
+        restore::jobs(&jobs)
+    }
+}
+
+/// What a line says, if it is not empty; or why it is refused.
+fn understand(config: &Config, text: &str) -> Result<Option<Line>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if ["{\"deletion\":", "{\"job\":"].iter().any(|start| text.starts_with(start)) {
+        let remembered = serde_json::from_str::<Remembered>(text).map_err(|error| format!("invalid: {error}"))?;
+        remembered.check(&config.profile).map_err(|what| format!("invalid: {what}"))?;
+        return Ok(Some(match remembered {
+            Remembered::Deletion(deletion) => Line::Deletion(deletion),
+            Remembered::Job(job) => Line::Job(job),
+        }));
+    }
+    let event = Event::parse(text).map_err(|reason| reason.to_string())?;
+    let new = admit(config, event, now()).map_err(|reason| reason.to_string())?;
+    Ok(Some(Line::Event(new.into())))
+}
+
+/// An event that may be stored. It came when it was made, as far as that can be known.
+fn admit(config: &Config, event: Event, now: u64) -> Result<NewEvent, Reason> {
+    let invalid = |what: &str| Err(Reason::new(Prefix::Invalid, what));
+    if event.class() == KindClass::Ephemeral {
+        return invalid("ephemeral events are not kept");
+    }
+    if event.created_at > (now / 1000).saturating_add(config.limits.created_at_upper_limit).min(MAX_INTEGER) {
+        return invalid("created_at is in the future");
+    }
+    let expires_at = config.retention.expires_at(&config.profile, &event, event.expiration()?);
+    if expires_at.is_some_and(|at| at <= now / 1000) {
+        return invalid("the event has expired, by its own word or by how long this relay keeps its kind");
+    }
+    rules::check(&config.profile, &event)?;
+    event.verify()?;
+    Ok(NewEvent {
+        text: event.to_json().into(),
+        came_ms: event.created_at.saturating_mul(1000).min(now),
+        expires_at: expires_at.filter(|at| *at < MAX_INTEGER),
+        deletes: deletion::targets(&event, &config.relays)?,
+        part: config.profile.part_of(&event),
+        remember_until: config.retention.remember_until(&event),
+        event,
+    })
+}
+
+/// Progress on stderr: a line that is written over on a terminal, else one now and then.
+struct Bar {
+    size: u64,
+    from: u64,
+    lines: Option<u64>,
+    start: Instant,
+    told: Instant,
+    terminal: bool,
+}
+
+impl Bar {
+    fn new(size: u64, from: u64) -> Self {
+        let now = Instant::now();
+        Self { size, from, lines: None, start: now, told: now, terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn say(&self, text: &str) {
+        log::put(&format!("{}{text}", if self.terminal { "\r\x1b[K" } else { "" }));
+    }
+
+    fn show(&mut self, bytes: u64, lines: u64) {
+        let first = *self.lines.get_or_insert(lines.saturating_sub(TOGETHER as u64));
+        let every = if self.terminal { Duration::from_millis(100) } else { TELL_EVERY };
+        if self.told.elapsed() < every {
+            return;
+        }
+        self.told = Instant::now();
+        let seconds = self.start.elapsed().as_secs_f64().max(0.001);
+        let rate = lines.saturating_sub(first) as f64 / seconds;
+        let share = bytes as f64 / self.size.max(1) as f64;
+        let left = self.size.saturating_sub(bytes) as f64 * seconds / bytes.saturating_sub(self.from).max(1) as f64;
+        let text = format!("{:5.1} %, {lines} lines, {rate:.0}/s, {left:.0} s left", share * 100.0);
+        if self.terminal {
+            let full = (share * 30.0) as usize;
+            let bar = ["=".repeat(full), " ".repeat(30 - full.min(30))].concat();
+            let _ = write!(std::io::stderr(), "\r\x1b[K[{bar}] {text}");
+        } else {
+            log::put(&text);
+        }
+    }
+
+    fn end(&self) {
+        if self.terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}

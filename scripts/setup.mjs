@@ -64,14 +64,17 @@ async function install(sudo, packages, attempt) {
   }
 }
 
-/** Debian's Chromium, which the HUD is tested in; why there is none, or null. */
-export async function chromium() {
-  if (existsSync(CHROMIUM)) return null;
+/** Has the program of one of Debian's packages installed, if it is not there; why there is none, or null. */
+export async function debian(program, name = program) {
+  if (read(program, "--version") !== null) return null;
   const { cannot, sudo } = apt();
-  if (cannot) return `${CHROMIUM} is missing and ${cannot}: apt-get install chromium`;
-  await install(sudo, ["chromium"], (command, args, { env }) => spawnSync(command, args, { env: { ...process.env, ...env }, stdio: "inherit" }));
-  return existsSync(CHROMIUM) ? null : `${CHROMIUM} is missing and apt-get could not install it`;
+  if (cannot) return `${program} is missing and ${cannot}: apt-get install ${name}`;
+  await install(sudo, [name], (command, args, { env }) => spawnSync(command, args, { env: { ...process.env, ...env }, stdio: "inherit" }));
+  return read(program, "--version") !== null ? null : `${program} is missing and apt-get could not install it`;
 }
+
+/** Debian's Chromium, which the HUD is tested in; why there is none, or null. */
+export const chromium = () => debian(CHROMIUM, "chromium");
 
 /**
  * Prometheus' promtool, which judges the metrics: `{ path }`, or `{ missing }`, which says why there is

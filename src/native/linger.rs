@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 /// How long a client may go on sending what nobody reads.
@@ -17,13 +18,14 @@ const GOOD_BYE: Duration = Duration::from_secs(2);
 /// Bytes that are thrown away at once.
 const BUFFER: usize = 16_384;
 
-/// A connection. When it is dropped, nothing more is sent, and what still comes is thrown away for two seconds.
-pub struct Lingering(Option<TcpStream>);
+/// A connection, with its place among those that are open. When it is dropped, nothing more is sent, and what still
+/// comes is thrown away for two seconds.
+pub struct Lingering(Option<TcpStream>, Option<OwnedSemaphorePermit>);
 
 impl Lingering {
     /// Takes a connection over.
-    pub fn new(stream: TcpStream) -> Self {
-        Self(Some(stream))
+    pub fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+        Self(Some(stream), Some(place))
     }
 
     fn poll<T>(&mut self, poll: impl FnOnce(Pin<&mut TcpStream>) -> Poll<Result<T>>) -> Poll<Result<T>> {
@@ -37,7 +39,11 @@ impl Lingering {
 impl Drop for Lingering {
     fn drop(&mut self) {
         if let (Some(stream), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(timeout(GOOD_BYE, hear_out(stream)));
+            let place = self.1.take();
+            runtime.spawn(async move {
+                let _ = timeout(GOOD_BYE, hear_out(stream)).await;
+                drop(place);
+            });
         }
     }
 }

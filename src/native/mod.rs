@@ -6,6 +6,7 @@
 
 pub mod cli;
 mod database;
+mod descriptors;
 mod env;
 mod export;
 mod hud;

@@ -16,11 +16,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::database::Database;
+use super::descriptors::{self, Descriptors};
 use super::env::Settings;
 use super::linger::Lingering;
 use super::server::{Context, Peer};
@@ -36,13 +37,14 @@ const GOOD_BYE: Duration = Duration::from_secs(10);
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// How much of it connections have after that to take what is on its way to them.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// How long nothing is accepted when there is no room for another socket.
-const BREATH: Duration = Duration::from_millis(100);
+/// How long nothing is accepted when the system has no room for another socket.
+const BREATH: Duration = Duration::from_secs(1);
 /// Threads that read.
 const READERS: usize = 8;
 
-/// A connection on its way to its shard, and what it agrees on TLS by, if it is to.
-type Dealt = (std::net::TcpStream, SocketAddr, Option<TlsAcceptor>);
+/// A connection on its way to its shard, its place among those that are open, and what it agrees on TLS by, if it
+/// is to.
+type Dealt = (std::net::TcpStream, SocketAddr, OwnedSemaphorePermit, Option<TlsAcceptor>);
 
 /// Settings that may change while the relay runs.
 type Current = Arc<RwLock<Arc<Config>>>;
@@ -50,6 +52,7 @@ type Current = Arc<RwLock<Arc<Config>>>;
 /// Serves until a signal ends it; on SIGHUP `reload` reads the settings again.
 pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<String>>) -> Result<(), Failed> {
     let tls = tls::acceptor(settings)?;
+    let files_max = descriptors::raise()?;
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
     let database = Database::open(&settings.path, cores.min(READERS))?;
     let current: Current = Arc::new(RwLock::new(Arc::new(settings.config.clone())));
@@ -83,7 +86,7 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
         threads.push(thread::Builder::new().name(format!("shard {n}")).spawn(work)?);
     }
     let ended = Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let ended = listen(settings, tls, &deals, &current, &shards, reload).await;
+        let ended = listen(settings, tls, files_max, &deals, &current, &shards, reload).await;
         end_in_time();
         drop(deals);
         let left = shards.iter().map(|shard| {
@@ -128,6 +131,7 @@ fn end_in_time() {
 async fn listen(
     settings: &Settings,
     mut tls: Option<TlsAcceptor>,
+    files_max: u64,
     deals: &[UnboundedSender<Dealt>],
     current: &Current,
     shards: &[Shard],
@@ -139,8 +143,10 @@ async fn listen(
     let bind = listener.local_addr()?;
     let [mut terminate, mut interrupt, mut hang_up] =
         [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?];
+    let mut descriptors = Descriptors::left(files_max)?;
     let fields = [
         ("address", bind.to_string()),
+        ("connections_max", descriptors.connections_max.to_string()),
         ("shards", settings.shards.to_string()),
         ("storage", settings.path.display().to_string()),
     ];
@@ -148,8 +154,13 @@ async fn listen(
     let mut dealt = 0;
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted.and_then(|(stream, peer)| Ok((ready(stream)?, peer))) {
+            accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
+                    let Some(place) = descriptors.take() else {
+                        descriptors.refuse(stream, tls.is_some());
+                        continue;
+                    };
+                    let Ok(stream) = ready(stream) else { continue };
                     dealt += 1;
                     let limited = current.read().map_or(true, |config| config.quotas.is_some());
                     // Whoever is behind one address is counted by one shard, so that its limits are exact; all that
@@ -157,7 +168,7 @@ async fn listen(
                     let proxied = settings.proxies.as_ref().is_some_and(|proxies| proxies.trust(peer.ip()));
                     let n = if limited && !proxied { hash(peer) } else { dealt };
                     if let Some(deal) = deals.get(n % deals.len().max(1)) {
-                        let _ = deal.send((stream, peer, tls.clone()));
+                        let _ = deal.send((stream, peer, place, tls.clone()));
                     }
                 }
                 Err(error) => {
@@ -207,9 +218,9 @@ fn hash(peer: SocketAddr) -> usize {
 /// Serves the connections that a shard is dealt; `_alive` is held until there are no more.
 async fn accept(mut dealt: UnboundedReceiver<Dealt>, context: Context, _alive: Sender<()>) {
     let router = Router::new().fallback(server::answer).with_state(context);
-    while let Some((stream, peer, tls)) = dealt.recv().await {
+    while let Some((stream, peer, place, tls)) = dealt.recv().await {
         let Ok(stream) = TcpStream::from_std(stream) else { continue };
-        let stream = Lingering::new(stream);
+        let stream = Lingering::new(stream, place);
         let router = router.clone().layer(Extension(Peer(peer)));
         tokio::spawn(async move {
             match tls {

@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { PROGRAM, start } from "../support/native.mjs";
 import { SETTINGS, rawClient, reachable, sleep, within } from "../support/relay.mjs";
 
-/** Runs a command to its end. */
-export function nexus(args, { env = {}, ...options } = {}) {
-  const ran = spawnSync(PROGRAM, args, { encoding: "utf8", maxBuffer: 100_000_000, env: { PATH: process.env.PATH, RELAY_URL: "wss://nexus.example", ...env }, ...options });
+/** Runs a command to its end; `under` is another one that runs it. */
+export function nexus(args, { env = {}, under = [], ...options } = {}) {
+  const [command, ...rest] = [...under, PROGRAM, ...args];
+  const ran = spawnSync(command, rest, { encoding: "utf8", maxBuffer: 100_000_000, env: { PATH: process.env.PATH, RELAY_URL: "wss://nexus.example", ...env }, ...options });
   return { code: ran.status, out: ran.stdout, err: ran.stderr };
 }
 

@@ -8,13 +8,14 @@ export const PROGRAM = built("debug");
 
 /**
  * Starts it with settings from the environment alone, or those of a `config` file as well, and waits until it
- * listens; `log` is given each line.
+ * listens; `log` is given each line, `under` is a command that runs it.
  */
-export async function start({ vars, persist, port = 0, config, log = (line) => process.stderr.write(`${line}\n`) }) {
+export async function start({ vars, persist, port = 0, config, under = [], log = (line) => process.stderr.write(`${line}\n`) }) {
   const folder = persist ?? mkdtempSync(join(tmpdir(), "nexus-"));
   const settings = Object.fromEntries(Object.entries(vars).map(([key, value]) => [key, `${value}`]));
   const env = { BIND: `127.0.0.1:${port}`, STORAGE_PATH: join(folder, "nexus.sqlite"), SHARDS: "2", ...settings };
-  const { child: program, ended, http } = await launch(PROGRAM, { args: config ? ["--config", config] : [], env, log });
+  const [command, ...args] = [...under, PROGRAM, ...(config ? ["--config", config] : [])];
+  const { child: program, ended, http } = await launch(command, { args, env, log });
   // A test that has failed does not wait for it.
   program.unref();
   program.stderr.unref();

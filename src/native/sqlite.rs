@@ -183,3 +183,24 @@ fn size(db: &Connection) -> Option<u64> {
     let bytes: i64 = pragma(db, "page_size").ok()?;
     u64::try_from(pages * bytes).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// FULL, as SQLite numbers it.
+    const FULL: i64 = 2;
+
+    #[test]
+    fn whatever_writes_to_a_file_syncs_each_commit() {
+        let folder = std::env::temp_dir().join(format!("nexus-synced-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("nexus.sqlite");
+        let (writer, _) = open_to_serve(&path).unwrap();
+        for db in [writer, open(&path).unwrap()] {
+            assert_eq!(pragma::<i64>(&db, "synchronous").unwrap(), FULL);
+            assert_eq!(pragma::<String>(&db, "journal_mode").unwrap(), "wal");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

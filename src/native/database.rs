@@ -102,12 +102,22 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 
 /// A second process on the same file would not hear what this one stores.
 pub fn lock(path: &Path) -> Result<File, StoreError> {
+    if path.is_dir() {
+        return Err(StoreError::new(format!(
+            "{} is a folder; storage.path (STORAGE_PATH) names a file",
+            path.display()
+        )));
+    }
     let name = sqlite::beside(path, ".lock");
     let file = File::options().create(true).truncate(false).write(true).open(&name);
-    let file = file.map_err(|error| StoreError::new(format!("{}: {error}", name.display())))?;
+    let named = "storage.path (STORAGE_PATH) says where the database is";
+    let file = file.map_err(|error| StoreError::new(format!("{}: {error}; {named}", name.display())))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(_) => Err(StoreError::new(format!("{} is in use by another nexus", path.display()))),
+        Err(_) => Err(StoreError::new(format!(
+            "{} is in use by another nexus: end it first, or name another file in storage.path (STORAGE_PATH)",
+            path.display()
+        ))),
     }
 }
 

@@ -155,7 +155,7 @@ pub fn read(
         match (of_environment(key), said.get(key)) {
             (Some(_), _) => format!("{key} (environment)"),
             (_, Some((_, line))) => format!("{shown}:{line}: {section}.{name}"),
-            _ => format!("{shown}: {section}.{name}"),
+            _ => format!("{shown}: {section}.{name} ({key})"),
         }
     };
     let own = |key: &str| {

@@ -1,6 +1,6 @@
 // The program itself: settings with their mistakes, files that are not its own, signals.
 import assert from "node:assert/strict";
-import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { author, within } from "../support/relay.mjs";
@@ -29,14 +29,14 @@ test("each mistake in the settings is told with its key and line", (t) => {
     /^F:9: there is no section nowhere; there are server, storage, auth, limits, retention, jobs$/,
     /^F:12: auth\.required must be a text, a number, true or false, or a list$/,
     /^MAX_LIMIT \(environment\) must be a whole number from 1 to 5000, not "lots"$/,
-    /^F: server\.url must name the ws:\/\/ or wss:\/\/ URLs/,
+    /^F: server\.url \(RELAY_URL\) must name the ws:\/\/ or wss:\/\/ URLs/,
   ]) {
     assert.ok(wrong.some((told) => line.test(told)), `${line} among\n${wrong.join("\n")}`);
   }
   assert.equal(wrong.length, 9, wrong.join("\n"));
   assert.match(check("[server\n")[1][0], /^F:1: /);
   assert.match(nexus(["--config", `${file}.not`]).err, /No such file.*nexus config example > /s);
-  assert.match(check('[server]\nurl = "wss://a.example"\ntls_cert = "x"\n')[1][0], /^F: server\.tls_key must be set as well as F:3: server\.tls_cert$/);
+  assert.match(check('[server]\nurl = "wss://a.example"\ntls_cert = "x"\n')[1][0], /^F: server\.tls_key \(TLS_KEY\) must be set as well as F:3: server\.tls_cert$/);
 });
 
 test("the example has every setting with its default, and holds", (t) => {
@@ -125,6 +125,19 @@ test("an address in use is named", async () => {
   assert.equal(code, 1);
   assert.match(err, /Address already in use.*server\.bind \(BIND\)/);
   await relay.stop();
+});
+
+test("a file that cannot be used is told with the setting that names it", (t) => {
+  const here = folder(t);
+  const [cert, nowhere] = ["tests/native/tls/cert.pem", join(here, "nowhere", "x")];
+  const told = (args, env) => nexus(args, { env: { BIND: "127.0.0.1:0", STORAGE_PATH: join(here, "nexus.sqlite"), ...env } }).err;
+  assert.match(told([], { TLS_CERT: nowhere, TLS_KEY: nowhere }), /^nexus: server\.tls_cert \(TLS_CERT\): .*nowhere\/x: No such file/);
+  assert.match(told([], { TLS_CERT: cert, TLS_KEY: nowhere }), /^nexus: server\.tls_key \(TLS_KEY\): .*nowhere\/x: No such file/);
+  assert.match(told([], { STORAGE_PATH: nowhere }), /nowhere\/x\.lock: No such file.*; storage\.path \(STORAGE_PATH\)/);
+  assert.match(told(["export"], { STORAGE_PATH: nowhere }), /^nexus: there is no .*nowhere\/x; storage\.path \(STORAGE_PATH\)/);
+  assert.match(told([], { STORAGE_PATH: here }), /is a folder; storage\.path \(STORAGE_PATH\) names a file/);
+  assert.match(told(["import", nowhere], {}), /^nexus: .*nowhere\/x: No such file/);
+  assert.equal(existsSync(join(here, "nexus.sqlite")), false, "nothing is left of it");
 });
 
 test("SIGTERM: what was sent is stored and acknowledged, then everybody is told to come again", async (t) => {

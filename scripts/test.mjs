@@ -106,7 +106,7 @@ const STEPS = [
   ["the HUD in Chromium", hud],
   ["a moment of the bench", bench],
   ["the README's samples", () => nodeTests("tests/readme", { serial: true, timeout: 600_000 })],
-  ["the front door", () => nodeTests("tests/front_door", { serial: true })],
+  ["the front door", () => nodeTests("tests/front_door", { serial: true, timeout: 900_000 })],
 ];
 
 const wanted = process.argv.slice(2);

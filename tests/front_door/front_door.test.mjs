@@ -2,12 +2,13 @@
 // as far as it goes without an account.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { test } from "node:test";
-import { program as built } from "../../scripts/native.mjs";
+import { ROOT } from "../../scripts/run.mjs";
+import { author, rawClient } from "../support/relay.mjs";
 
 const npm = (args, env = {}) => spawnSync("npm", args, { encoding: "utf8", env: { ...process.env, ...env } });
 
@@ -89,15 +90,24 @@ test("npm start says which setting does not parse", async () => {
   assert.match(done.stderr, /the relay does not start: .*MAX_LIMIT must be a whole number from 1 to 5000/);
 });
 
-test("npm run native builds a program that makes its settings, serves the HUD and the example's job", async () => {
-  const made = npm(["run", "native"]);
-  assert.equal(made.status, 0, made.stdout + made.stderr);
-  const program = built("release");
+test("the README's commands build and run the native program in a fresh clone, and an event is stored there", { timeout: 900_000 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), "nexus-"));
-  const settings = join(folder, "nexus.toml");
-  writeFileSync(settings, spawnSync(program, ["config", "example"], { encoding: "utf8" }).stdout);
+  const clone = join(folder, "nexus");
+  const cloned = spawnSync("git", ["clone", "--quiet", ROOT, clone], { encoding: "utf8" });
+  assert.equal(cloned.status, 0, cloned.stderr);
+  // What its dependencies were compiled to is shared; the program is built anew.
+  symlinkSync(resolve(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target")), join(clone, "target"));
+  const inherited = Object.entries(process.env).filter(([name]) => name !== "CARGO_TARGET_DIR" && !name.startsWith("npm_"));
+  const env = Object.fromEntries(inherited);
+  const [, block] = /^## Run the native program$.*?^```sh\n(.*?)^```/ms.exec(readFileSync(join(clone, "README.md"), "utf8"));
+  const commands = block.trim().split("\n");
+  const serve = commands.pop();
+  for (const command of commands) {
+    const ran = spawnSync("sh", ["-c", command], { cwd: clone, env, encoding: "utf8", maxBuffer: 1 << 28 });
+    assert.equal(ran.status, 0, `${command}:\n${ran.stdout}${ran.stderr}`);
+  }
   const address = `127.0.0.1:${await freePort()}`;
-  const relay = spawn(program, ["--config", settings], { cwd: folder, env: { BIND: address }, stdio: ["ignore", "ignore", "pipe"] });
+  const relay = spawn("sh", ["-c", `exec ${serve}`], { cwd: clone, env: { ...env, BIND: address }, stdio: ["ignore", "ignore", "pipe"] });
   const ended = new Promise((resolve) => relay.on("exit", resolve));
   await new Promise((resolve, reject) => {
     relay.stderr.on("data", (data) => `${data}`.includes("listening") && resolve());
@@ -106,8 +116,19 @@ test("npm run native builds a program that makes its settings, serves the HUD an
   await example(`ws://${address}`);
   const page = await (await fetch(`http://${address}/`, { headers: { Accept: "text/html" } })).text();
   assert.match(page, /The HUD's page/);
+  const who = author();
+  const one = await rawClient(`ws://${address}`);
+  const [, challenge] = await one.next();
+  one.send(["AUTH", who.sign({ kind: 22242, tags: [["relay", `ws://${address}`], ["challenge", challenge]] })]);
+  assert.equal((await one.next())[2], true);
+  const event = who.sign({ content: "kept" });
+  one.send(["EVENT", event]);
+  assert.deepEqual(await one.next(), ["OK", event.id, true, ""]);
+  one.close();
   relay.kill("SIGTERM");
   assert.equal(await ended, 0);
+  const exported = spawnSync("sh", ["-c", `${serve} export --filter '{"authors":["${who.pubkey}"]}'`], { cwd: clone, env, encoding: "utf8" });
+  assert.deepEqual(JSON.parse(exported.stdout), event);
   rmSync(folder, { recursive: true });
 });
 

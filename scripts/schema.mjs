@@ -3,11 +3,9 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT } from "./run.mjs";
 
-/** Each table and index, with the text that made it. */
-export const QUESTION = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL";
+/** Each table and index, with the table it is on and the text that made it. */
+export const QUESTION = "SELECT name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL";
 
-/** Tables of the database's host, not ours. */
-const FOREIGN = /^(?:sqlite_|_cf_|d1_migrations$)/;
 const plain = (sql) =>
   sql
     .replace(/--.*$/gm, "")
@@ -15,17 +13,18 @@ const plain = (sql) =>
     .replace(/ ?([(),]) ?/g, "$1")
     .replace(/"/g, "")
     .trim();
-const known = (rows) => new Map(rows.filter(({ name }) => !FOREIGN.test(name)).map(({ name, sql }) => [name, plain(sql)]));
+/** What is on our tables: others are somebody else's, as the database's host's own. */
+const known = (rows, tables) => new Map(rows.filter(({ tbl_name }) => tables.has(tbl_name)).map(({ name, sql }) => [name, plain(sql)]));
 const same = (one, other) => one.size === other.size && [...one].every(([name, sql]) => other.get(name) === sql);
 
-/** What there is after each of the migrations, from none to all. */
+/** What the database has after each of the migrations, from none to all. */
 async function steps(folder) {
   const { DatabaseSync } = await import("node:sqlite");
   const db = new DatabaseSync(":memory:");
-  const made = [new Map()];
+  const made = [[]];
   for (const file of readdirSync(folder).sort()) {
     db.exec(readFileSync(join(folder, file), "utf8"));
-    made.push(known(db.prepare(QUESTION).all()));
+    made.push(db.prepare(QUESTION).all());
   }
   db.close();
   return made;
@@ -33,8 +32,9 @@ async function steps(folder) {
 
 /** How a database that answered `QUESTION` with these rows differs from all that the migrations make, or null. */
 export async function difference(rows, folder = join(ROOT, "migrations")) {
-  const there = known(rows);
-  const made = await steps(folder);
+  const all = await steps(folder);
+  const tables = new Set(all.at(-1).map(({ tbl_name }) => tbl_name));
+  const [there, ...made] = [rows, ...all].map((rows) => known(rows, tables));
   if (made.some((step) => same(step, there))) return null;
   const needed = made.at(-1);
   const names = (what, list) => (list.length ? [`${what} ${list.join(", ")}`] : []);

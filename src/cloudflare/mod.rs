@@ -13,12 +13,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use worker::{
-    Cache, Context, Date, Env, Fetcher, Headers, Method, Request, Response, ResponseBuilder, Result, Stub, event,
+    Cache, Context, Date, Env, Fetcher, Headers, Method, Request, RequestInit, Response, ResponseBuilder, Result, Stub,
+    event,
 };
 
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
 use crate::relay::{Api, Kept, RequestId};
-use crate::store::{StoreError, counts};
 
 /// The one object of this shard.
 const OBJECT_NAME: &str = "nexus";
@@ -35,6 +35,12 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         Ok(response) => response,
         Err(error) => refuse(500, &error.to_string())?,
     };
+    // What answers a request for a WebSocket is the object's, and is as it is.
+    if response.status_code() != 101 && !http::headers_of(&path).is_empty() {
+        let headers = response.headers().clone();
+        http::headers_of(&path).iter().try_for_each(|(name, value)| headers.set(name, value))?;
+        response = response.with_headers(headers);
+    }
     if response.status_code() >= 500 {
         let said = response.cloned()?.text().await?;
         worker::console_error!("{}", http::failed(id, path, response.status_code(), http::error_of(&said)));
@@ -63,11 +69,10 @@ async fn answer(request: Request, env: Env, id: RequestId) -> Result<Response> {
         Route::Document => json(200, DOCUMENT_TYPE, serde_json::to_string(&config.document()).unwrap_or_default()),
         Route::Api(Api::Handlers(_)) if !config.handlers_api => refuse(404, UNLISTED),
         Route::Socket => object(&env)?.fetch_with_request(request).await,
-        Route::Api(api) if request.method() == Method::Get && config.stats_shared_seconds > 0 => {
+        Route::Api(api) if config.stats_shared_seconds > 0 => {
             shared(&env, api, &request, id, config.stats_shared_seconds).await
         }
         Route::Api(_) => ask(&env, &request, id).await,
-        Route::Health => health(&env).await,
         Route::Page | Route::Asset => asset(env.assets(env::ASSETS)?, request).await,
     }
 }
@@ -76,11 +81,14 @@ fn object(env: &Env) -> Result<Stub> {
     env.durable_object(env::OBJECT)?.get_by_name(OBJECT_NAME)
 }
 
-/// Asks the object, which calls the request by the same name.
+/// Asks the object, which calls the request by the same name. It is asked for the whole answer, as that is shared with
+/// whoever asks next; of one to HEAD the runtime sends the headers alone.
 async fn ask(env: &Env, request: &Request, id: RequestId) -> Result<Response> {
-    let mut named = request.clone_mut()?;
-    named.headers_mut()?.set(RAY, &id.to_string())?;
-    object(env)?.fetch_with_request(named).await
+    let headers = request.headers().clone();
+    headers.set(RAY, &id.to_string())?;
+    let mut whole = RequestInit::new();
+    whole.with_method(Method::Get).with_headers(headers);
+    object(env)?.fetch_with_request(Request::new_with_init(request.url()?.as_str(), &whole)?).await
 }
 
 thread_local! {
@@ -107,7 +115,7 @@ async fn shared(env: &Env, api: Api, request: &Request, id: RequestId, seconds: 
         return Ok(response);
     }
     let body: Rc<str> = response.text().await?.into();
-    SHARED.with_borrow_mut(|shared| shared.keep(api, body.clone(), now, seconds * 1000));
+    SHARED.with_borrow_mut(|shared| shared.keep(api, body.clone(), now));
     // What is not kept is asked again: no harm.
     let _ = cache.put(key.as_str(), numbers(api, &body, seconds)?).await;
     numbers(api, &body, seconds)
@@ -123,18 +131,6 @@ fn numbers(api: Api, body: &str, seconds: u64) -> Result<Response> {
 fn route(request: &Request, upgrade: Option<&str>, accept: Option<&str>) -> Result<Route> {
     let url = request.url()?;
     Ok(http::route(request.method().as_ref(), url.path(), url.query().unwrap_or_default(), upgrade, accept))
-}
-
-/// Whether the database answers and has its tables.
-async fn health(env: &Env) -> Result<Response> {
-    let answer = match env.d1(env::DATABASE) {
-        Ok(db) => d1::run(&db, &counts::read_totals()).await.and_then(|answer| counts::decode_totals(&answer.rows, 0)),
-        Err(error) => Err(StoreError::new(error.to_string())),
-    };
-    match answer {
-        Ok(_) => json(200, "application/json", r#"{"status":"ok"}"#.to_owned()),
-        Err(error) => refuse(503, &format!("database: {error}")),
-    }
 }
 
 async fn asset(assets: Fetcher, request: Request) -> Result<Response> {
@@ -168,6 +164,14 @@ fn refuse(status: u16, error: &str) -> Result<Response> {
     let response = json(status, "application/json", http::error_body(error))?;
     if let Some((name, value)) = http::error_header(status) {
         response.headers().set(name, value)?;
+    }
+    Ok(response)
+}
+
+/// With the seconds after which to try again, if they are known.
+fn retry(response: Response, after_s: Option<u64>) -> Result<Response> {
+    if let Some(seconds) = after_s {
+        response.headers().set("Retry-After", &seconds.to_string())?;
     }
     Ok(response)
 }

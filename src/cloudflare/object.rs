@@ -19,7 +19,7 @@ use worker::{
 };
 
 use super::frame::{self, Frame};
-use super::{RAY, attachments, d1, env, json, refuse, route};
+use super::{RAY, attachments, d1, env, json, refuse, retry, route};
 use crate::relay::http::Route;
 use crate::relay::{Api, ConnId, Effect, Host, Input, Level, Relay, RequestId, Requests, http, log};
 use crate::store::{Answer, Statement, StoreError};
@@ -27,8 +27,11 @@ use crate::store::{Answer, Statement, StoreError};
 /// A Durable Object holds 32,768 sockets; accepting one more is an exception in the runtime.
 const MAX_SOCKETS: usize = 32_000;
 
-/// Takes the answer to an HTTP request: a status and a body.
-type Asker = Sender<(u16, Rc<str>)>;
+/// Where a client names the subprotocols it speaks, and is told which one it is.
+const PROTOCOL: &str = "sec-websocket-protocol";
+
+/// Takes the answer to an HTTP request: a status, a body, and the seconds after which to ask again.
+type Asker = Sender<(u16, Rc<str>, Option<u64>)>;
 
 /// One relay, one event loop. The handlers of its sockets are our own: the library's would copy a frame of any
 /// length into memory.
@@ -57,10 +60,11 @@ impl DurableObject for NexusRelay {
             Ok(core) => core,
             Err(error) => return refuse(500, error),
         };
-        let upgrade = request.headers().get("upgrade")?;
+        let headers = request.headers();
+        let (upgrade, ip) = (headers.get("upgrade")?, headers.get("cf-connecting-ip")?);
         match route(&request, upgrade.as_deref(), None)? {
-            Route::Socket => core.open(request.headers().get("cf-connecting-ip")?),
-            Route::Api(api) => core.ask(api, request.headers().get(RAY)?).await,
+            Route::Socket => core.open(ip, headers.get(PROTOCOL)?),
+            Route::Api(api) => core.ask(api, ip, headers.get(RAY)?).await,
             // The entry sends nothing else.
             _ => refuse(404, "not found"),
         }
@@ -149,10 +153,10 @@ impl Core {
         self.state.get_tags(socket).first().and_then(|tag| ConnId::parse(tag))
     }
 
-    fn open(self: &Rc<Self>, ip: Option<String>) -> Result<Response> {
+    fn open(self: &Rc<Self>, ip: Option<String>, subprotocols: Option<String>) -> Result<Response> {
         let may_open = ip.as_deref().map_or(Ok(()), |ip| self.relay.borrow_mut().may_open(ip, now()));
         if let Err(away) = may_open {
-            return refuse(away.status, &away.reason);
+            return retry(refuse(away.status, &away.reason)?, away.retry_after_s);
         }
         if self.sockets.borrow().len() >= MAX_SOCKETS {
             return refuse(503, "the relay has no room for another connection");
@@ -164,7 +168,11 @@ impl Core {
         self.state.accept_websocket_with_tags(&pair.server, &[&conn.to_string()]);
         self.sockets.borrow_mut().insert(conn, pair.server);
         self.handle(Input::Opened { conn, challenge, ip });
-        Response::from_websocket(pair.client)
+        let response = Response::from_websocket(pair.client)?;
+        if subprotocols.is_some_and(|asked| http::asks_for_subprotocol(&asked)) {
+            response.headers().set(PROTOCOL, http::SUBPROTOCOL)?;
+        }
+        Ok(response)
     }
 
     fn closed(self: &Rc<Self>, socket: &WebSocket, conn: ConnId) {
@@ -173,14 +181,15 @@ impl Core {
         self.handle(Input::Closed { conn });
     }
 
-    async fn ask(self: &Rc<Self>, api: Api, ray: Option<String>) -> Result<Response> {
+    async fn ask(self: &Rc<Self>, api: Api, ip: Option<String>, ray: Option<String>) -> Result<Response> {
         let (sender, answer) = channel();
         let given = ray.and_then(|ray| RequestId::of_ray(&ray)).unwrap_or(RequestId(0));
         let request = self.requests.borrow_mut().wait(given, sender);
-        self.handle(Input::Requested { request, api, elsewhere: vec![] });
+        self.handle(Input::Requested { request, api, ip, elsewhere: vec![] });
         // Every request is answered; the sender is only dropped with the object.
-        let (status, body) = answer.await.unwrap_or_else(|_| (503, http::error_body("the relay restarted").into()));
-        json(status, http::content_type(api, status), body.to_string())
+        let restarted = |_| (503, http::error_body("the relay restarted").into(), None);
+        let (status, body, retry_after_s) = answer.await.unwrap_or_else(restarted);
+        retry(json(status, http::content_type(api, status), body.to_string())?, retry_after_s)
     }
 
     fn handle(self: &Rc<Self>, input: Input) {
@@ -218,10 +227,10 @@ impl Core {
             Effect::Query { ticket, statements } => {
                 self.run(statements, move |result| Input::Answered { ticket, result });
             }
-            Effect::Respond { request, status, body } => {
+            Effect::Respond { request, status, body, retry_after_s } => {
                 if let Some(sender) = self.requests.borrow_mut().take(request) {
                     // Fails when whoever asked is gone.
-                    let _ = sender.send((status, body));
+                    let _ = sender.send((status, body, retry_after_s));
                 }
             }
             Effect::WakeAt { at } => self.wake_at(at),

@@ -65,7 +65,6 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
         let context = Context {
             shard: own.clone(),
             shards: shards.clone(),
-            database: database.clone(),
             config: current.clone(),
             proxies: settings.proxies.clone(),
             silence: settings.silence,

@@ -6,21 +6,17 @@ use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{mpsc, oneshot};
 
-use super::database::Database;
 use super::proxy::Proxies;
-use super::shard::{Message, Shard, now};
+use super::shard::{self, Message, Shard, now};
 use super::{hud, log, socket};
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
 use crate::relay::{Api, Config, Gauges, Kept, MAX_FRAME_BYTES, RequestId};
-use crate::store::schema::{self, Schema};
-use crate::store::{Answer, Statement, StoreError, counts};
 
 /// Bytes of the buffers of a connection, each way: most connections wait most of the time.
 const BUFFER: usize = 4096;
@@ -31,7 +27,6 @@ pub struct Context {
     /// The one that serves this connection, and all.
     pub shard: Shard,
     pub shards: Arc<[Shard]>,
-    pub database: Database,
     pub config: Arc<RwLock<Arc<Config>>>,
     /// Whose word about a client's address is taken.
     pub proxies: Option<Proxies>,
@@ -49,12 +44,15 @@ pub struct Peer(pub SocketAddr);
 pub async fn answer(State(context): State<Context>, peer: axum::Extension<Peer>, request: Request) -> Response {
     let id = RequestId(u64::from_be_bytes(random()));
     let path = request.uri().path().to_owned();
-    let head = request.method() == Method::HEAD;
-    let (response, error) = route(context, peer.0.0, request, id).await;
+    let (mut response, error) = route(context, peer.0.0, request, id).await;
+    for (name, value) in http::headers_of(&path) {
+        response.headers_mut().insert(*name, HeaderValue::from_static(value));
+    }
     if response.status().is_server_error() {
         log::write(&http::failed(id, path, response.status().as_u16(), error));
     }
-    if head { response.map(|_| Body::empty()) } else { response }
+    // Of an answer to HEAD what serves the connection sends the headers alone, the body's length among them.
+    response
 }
 
 fn random() -> [u8; 8] {
@@ -67,31 +65,31 @@ fn random() -> [u8; 8] {
 /// The answer, and what is wrong if something is.
 async fn route(context: Context, peer: SocketAddr, request: Request, id: RequestId) -> (Response, String) {
     let config = context.config.read().map(|config| config.clone()).unwrap_or_else(|error| error.into_inner().clone());
+    let proxies = context.proxies.as_ref();
+    let ip = proxies.map_or(peer.ip(), |proxies| proxies.client(request.headers(), peer.ip())).to_string();
     match routed(&request) {
         Route::Preflight => fine(with(StatusCode::NO_CONTENT.into_response(), &CORS)),
         Route::Refuse(status, error) => refuse(status, error),
         Route::Document => json(200, DOCUMENT_TYPE, serde_json::to_string(&config.document()).unwrap_or_default()),
         Route::Api(Api::Handlers(_)) if !config.handlers_api => refuse(404, UNLISTED),
-        Route::Api(api) => ask(&context, api, id, config.stats_shared_seconds).await,
-        Route::Health => health(&context.database).await,
+        Route::Api(api) => ask(&context, api, id, ip, config.stats_shared_seconds).await,
         Route::Page => page("/index.html"),
         Route::Asset => page(request.uri().path()),
-        Route::Socket => {
-            let ip = context
-                .proxies
-                .as_ref()
-                .map_or(peer.ip(), |proxies| proxies.client(request.headers(), peer.ip()))
-                .to_string();
-            open(context, ip, request).await
-        }
+        Route::Socket => open(context, ip, request).await,
     }
 }
 
 fn routed(request: &Request) -> Route {
-    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let (upgrade, accept) = (text(header::UPGRADE), text(header::ACCEPT));
+    let headers = request.headers();
+    let (upgrade, accept) = (list(headers, &header::UPGRADE), list(headers, &header::ACCEPT));
     let (uri, method) = (request.uri(), request.method().as_str());
-    http::route(method, uri.path(), uri.query().unwrap_or_default(), upgrade, accept)
+    http::route(method, uri.path(), uri.query().unwrap_or_default(), upgrade.as_deref(), accept.as_deref())
+}
+
+/// A header as the one list that its lines are together; nothing when there are none.
+fn list(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
 }
 
 async fn open(context: Context, ip: String, request: Request) -> (Response, String) {
@@ -99,16 +97,27 @@ async fn open(context: Context, ip: String, request: Request) -> (Response, Stri
     context.shard.tell(Message::MayOpen(ip.clone(), answer));
     match may.await {
         Ok(Ok(())) => {}
-        Ok(Err(away)) => return refuse(away.status, &away.reason),
+        Ok(Err(away)) => {
+            let (response, error) = refuse(away.status, &away.reason);
+            return (retry(response, away.retry_after_s), error);
+        }
         Err(_) => return refuse(503, "the relay restarts"),
     }
     let (mut parts, _) = request.into_parts();
+    for name in [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_PROTOCOL] {
+        // What makes a socket of it reads one line of each.
+        let one = if name == header::UPGRADE { Some("websocket".to_owned()) } else { list(&parts.headers, &name) };
+        if let Some(one) = one.and_then(|one| HeaderValue::try_from(one).ok()) {
+            parts.headers.insert(name, one);
+        }
+    }
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => upgrade,
         Err(rejection) => return refuse(rejection.status().as_u16(), &rejection.body_text()),
     };
     let (shard, silence, alive) = (context.shard, context.silence, context.alive.upgrade());
-    let upgrade = upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
+    let upgrade =
+        upgrade.protocols([http::SUBPROTOCOL]).max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
     fine(upgrade.read_buffer_size(BUFFER).write_buffer_size(BUFFER).on_upgrade(move |socket| async move {
         socket::serve(socket, shard, Some(ip), silence).await;
         drop(alive);
@@ -121,21 +130,25 @@ thread_local! {
 }
 
 /// Numbers, the same for all who ask within some seconds.
-async fn ask(context: &Context, api: Api, id: RequestId, seconds: u64) -> (Response, String) {
+async fn ask(context: &Context, api: Api, id: RequestId, ip: String, seconds: u64) -> (Response, String) {
     let known = SHARED.with_borrow(|shared| shared.get(api, now(), seconds * 1000).map(|body| body.to_string()));
-    let (status, body) = match known.filter(|_| seconds > 0) {
-        Some(body) => (200, body),
+    let body = match known.filter(|_| seconds > 0) {
+        Some(body) => body,
         None => {
             let elsewhere = elsewhere(context).await;
             let (answer, told) = oneshot::channel();
-            context.shard.tell(Message::Ask(api, id, elsewhere, answer));
-            told.await.unwrap_or_else(|_| (503, http::error_body("the relay restarts")))
+            context.shard.tell(Message::Ask(api, id, Some(ip), elsewhere, answer));
+            let Ok(shard::Response { status, body, retry_after_s }) = told.await else {
+                return refuse(503, "the relay restarts");
+            };
+            if status != 200 {
+                let error = http::error_of(&body);
+                return (retry(json(status, "application/json", body).0, retry_after_s), error);
+            }
+            SHARED.with_borrow_mut(|shared| shared.keep(api, body.as_str().into(), now()));
+            body
         }
     };
-    if status != 200 {
-        return (json(status, "application/json", body.clone()).0, http::error_of(&body));
-    }
-    SHARED.with_borrow_mut(|shared| shared.keep(api, body.as_str().into(), now(), seconds * 1000));
     let (mut response, error) = json(200, http::content_type(api, 200), body);
     if seconds > 0
         && let Ok(age) = HeaderValue::try_from(format!("public, max-age={seconds}"))
@@ -154,24 +167,6 @@ async fn elsewhere(context: &Context) -> Vec<Gauges> {
         all.extend(told.await);
     }
     all
-}
-
-/// Whether the database answers and has the schema that this version needs.
-async fn health(database: &Database) -> (Response, String) {
-    let answer = async {
-        schema::check(&read(database, vec![Schema::read()]).await?.rows)?;
-        counts::decode_totals(&read(database, counts::read_totals()).await?.rows, 0)
-    };
-    match answer.await {
-        Ok(_) => json(200, "application/json", r#"{"status":"ok"}"#.to_owned()),
-        Err(error) => refuse(503, &format!("database: {error}")),
-    }
-}
-
-async fn read(database: &Database, statements: Vec<Statement>) -> Result<Answer, StoreError> {
-    let (answer, told) = oneshot::channel();
-    database.read(statements, Box::new(move |result| drop(answer.send(result))));
-    told.await.unwrap_or_else(|_| Err(StoreError::new("the relay restarts")))
 }
 
 fn page(path: &str) -> (Response, String) {
@@ -206,4 +201,12 @@ fn json(status: u16, content_type: &'static str, body: String) -> (Response, Str
 fn refuse(status: u16, error: &str) -> (Response, String) {
     let (response, _) = json(status, "application/json", http::error_body(error));
     (with(response, http::error_header(status).as_slice()), error.to_owned())
+}
+
+/// With the seconds after which to try again, if they are known.
+fn retry(mut response: Response, after_s: Option<u64>) -> Response {
+    if let Some(seconds) = after_s {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }

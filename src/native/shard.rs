@@ -32,12 +32,21 @@ pub enum Message {
     Input(Input),
     /// Whether one more connection of this address may be opened.
     MayOpen(String, oneshot::Sender<Result<(), TurnedAway>>),
-    /// What the engine is asked over HTTP: a status and a body.
-    Ask(Api, RequestId, Vec<Gauges>, oneshot::Sender<(u16, String)>),
+    /// What the engine is asked over HTTP, by whom if the address is known, with what the other shards know.
+    Ask(Api, RequestId, Option<String>, Vec<Gauges>, oneshot::Sender<Response>),
     /// What the shard knows beside the store.
     Gauges(oneshot::Sender<Gauges>),
     /// Finish what is on its way to the store, as far as it is done in this time; then say good-bye and tell.
     Leave(oneshot::Sender<()>, Duration),
+}
+
+/// What the engine answers over HTTP.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub body: String,
+    /// Seconds after which to ask again.
+    pub retry_after_s: Option<u64>,
 }
 
 /// How a shard is reached, from any thread.
@@ -87,7 +96,7 @@ struct Core {
     shards: Arc<[Shard]>,
     database: Database,
     conns: BTreeMap<ConnId, Outbox>,
-    requests: Requests<oneshot::Sender<(u16, String)>>,
+    requests: Requests<oneshot::Sender<Response>>,
     /// Answers of the store that are to come.
     on_their_way: usize,
     /// When the engine wants to be woken, Unix milliseconds.
@@ -174,9 +183,9 @@ impl Core {
                 self.handle(input);
             }
             Message::MayOpen(ip, answer) => drop(answer.send(self.relay.may_open(&ip, now()))),
-            Message::Ask(api, given, elsewhere, answer) => {
+            Message::Ask(api, given, ip, elsewhere, answer) => {
                 let request = self.requests.wait(given, answer);
-                self.handle(Input::Requested { request, api, elsewhere });
+                self.handle(Input::Requested { request, api, ip, elsewhere });
             }
             Message::Gauges(answer) => drop(answer.send(self.relay.gauges())),
             Message::Leave(done, time) => self.leaving = Some((done, Instant::now() + time)),
@@ -225,10 +234,10 @@ impl Core {
             Effect::Yield => self.yielding = true,
             Effect::WakeAt { at } => self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at))),
             Effect::TimerAt { at } => self.timer = Some(self.timer.map_or(at, |timer| timer.min(at))),
-            Effect::Respond { request, status, body } => {
+            Effect::Respond { request, status, body, retry_after_s } => {
                 if let Some(answer) = self.requests.take(request) {
                     // Fails when whoever asked is gone.
-                    let _ = answer.send((status, body.to_string()));
+                    let _ = answer.send(Response { status, body: body.to_string(), retry_after_s });
                 }
             }
             Effect::Log { line, .. } => log::write(&line),

@@ -8,11 +8,11 @@ use axum::extract::ws::{CloseFrame, Message as Frame, Utf8Bytes, WebSocket};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::timeout;
-use tungstenite::error::{CapacityError, Error};
+use tungstenite::error::{CapacityError, Error, ProtocolError};
 
 use super::outbox::{Order, Outbox, Queue, outbox};
 use super::shard::{Message, Shard};
-use crate::relay::{ConnId, Input};
+use crate::relay::{Breach, ConnId, Input};
 
 /// How long a client may take to receive what is sent at once.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,9 +63,9 @@ async fn receive(stream: &mut SplitStream<WebSocket>, silence: Duration, conn: C
                 continue;
             }
             Ok(Some(Err(error))) => {
-                // Of a frame that is too long nothing is kept; what comes after it cannot be found.
-                if let Some(length) = too_long(&error)
-                    && shard.hand(Message::Input(Input::Unread { conn, length })).await
+                // What comes after it cannot be found: the connection is ended, and told why.
+                if let Some(input) = unreadable(conn, &error)
+                    && shard.hand(Message::Input(input)).await
                 {
                     orders.closed().await;
                 }
@@ -86,10 +86,16 @@ async fn receive(stream: &mut SplitStream<WebSocket>, silence: Duration, conn: C
     }
 }
 
-/// The bytes of a frame, or of a message of several, that is longer than what is read.
-fn too_long(error: &axum::Error) -> Option<u64> {
-    match std::error::Error::source(error)?.downcast_ref() {
-        Some(Error::Capacity(CapacityError::MessageTooLong { size, .. })) => Some(*size as u64),
+/// What a client has sent when it cannot be read; nothing when the connection is gone. Of a frame, or a message of
+/// several, that is longer than what is read nothing is kept.
+fn unreadable(conn: ConnId, error: &axum::Error) -> Option<Input> {
+    match std::error::Error::source(error)?.downcast_ref()? {
+        Error::Capacity(CapacityError::MessageTooLong { size, .. }) => {
+            Some(Input::Unread { conn, length: *size as u64 })
+        }
+        Error::Utf8(_) => Some(Input::Broken { conn, breach: Breach::Text }),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) => Some(Input::Broken { conn, breach: Breach::Frame }),
         _ => None,
     }
 }

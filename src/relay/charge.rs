@@ -79,6 +79,16 @@ impl Relay {
         self.charge(&self.holder(conn, None), Lane::Queries, ONE.saturating_mul(filters.max(1) as u64), now)
     }
 
+    /// Takes a question over HTTP from the guests of a network: who pays for what it reads, or why it may not be
+    /// asked and in how many seconds.
+    pub(super) fn pay_request(&mut self, network: String, now: Millis) -> Result<Payer, (Reason, u64)> {
+        let payer = (Holder::Network(network), Class::Guest);
+        let Err(reason) = self.charge(&payer, Lane::Queries, ONE, now) else { return Ok(payer) };
+        let rates = self.config.quotas.as_ref().map(|classes| classes.rates(Class::Guest));
+        let ready = rates.map(|rates| self.quotas.charge(&payer.0, rates, Lane::Queries, ONE, now));
+        Err((reason, ready.and_then(Result::err).unwrap_or(1)))
+    }
+
     /// Takes what answering a question has cost, once it is known.
     pub(super) fn pay_rows(&mut self, payer: &Payer, rows: u64, now: Millis) {
         self.debit(payer, Lane::Queries, rows.saturating_mul(ROW), now);

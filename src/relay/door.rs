@@ -1,20 +1,24 @@
-//! Who may connect: what a network has open, what its guests have spent. Never reads what a connection says.
+//! Who may connect, and ask over HTTP: what a network has open, what its guests have spent. Never reads what a
+//! connection says.
 
+use super::charge::Payer;
 use super::conn::{Conn, network};
 use super::frames::POLICY_VIOLATION;
-use super::{ConnId, Effect, Level, Millis, Relay};
+use super::{Api, ConnId, Effect, Level, Millis, Relay};
 use crate::nostr::relay_msg;
 
 /// Milliseconds a connection has to prove a key when others from its network wait.
 const GRACE_MS: Millis = 30_000;
 
-/// Why a connection is not taken, as its request is answered.
+/// Why a connection is not taken or a question not asked, as the request is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnedAway {
     /// HTTP status.
     pub status: u16,
     /// The cause, and what helps.
     pub reason: String,
+    /// The seconds after which to try again, if they are known.
+    pub retry_after_s: Option<u64>,
 }
 
 impl Relay {
@@ -22,12 +26,12 @@ impl Relay {
     pub fn may_open(&mut self, ip: &str, now: Millis) -> Result<(), TurnedAway> {
         let Some(network) = network(ip) else { return Ok(()) };
         if let Some(reason) = self.config.bans.of_network(&network) {
-            return Err(TurnedAway { status: 403, reason: reason.to_string() });
+            return Err(TurnedAway { status: 403, reason: reason.to_string(), retry_after_s: None });
         }
         if self.config.quotas.is_none() {
             return Ok(());
         }
-        let away = |reason: String| Err(TurnedAway { status: 429, reason });
+        let away = |reason: String| Err(TurnedAway { status: 429, reason, retry_after_s: None });
         if let Err(reason) = self.may_come(&network, now) {
             return away(reason.to_string());
         }
@@ -44,6 +48,18 @@ impl Relay {
             return away(format!("too many connections from this address: {why}"));
         }
         Ok(())
+    }
+
+    /// Whether a question over HTTP may be asked of the store, and who pays for what it reads. What everybody shares
+    /// is nobody's to pay: it is asked once in a while at the most.
+    pub(super) fn may_ask(&mut self, api: Api, ip: Option<&str>, now: Millis) -> Result<Option<Payer>, TurnedAway> {
+        let Some(network) = ip.and_then(network).filter(|_| !api.is_shared()) else { return Ok(None) };
+        match self.pay_request(network, now) {
+            Ok(payer) => Ok(Some(payer)),
+            Err((reason, retry_after_s)) => {
+                Err(TurnedAway { status: 429, reason: reason.to_string(), retry_after_s: Some(retry_after_s) })
+            }
+        }
     }
 
     pub(super) fn opened(

@@ -1,7 +1,7 @@
 //! Frames of clients: each is paid before it is looked at, whatever is in it; what is no message is refused; and who
 //! is refused too much, or sends what is not to be read, is disconnected. Never looks into events or filters.
 
-use super::{ConnId, Effect, Millis, Relay};
+use super::{Breach, ConnId, Effect, Millis, Relay};
 use crate::nostr::client_msg::{self, Refusal};
 use crate::nostr::{ClientMessage, Prefix, Reason, relay_msg};
 
@@ -18,6 +18,10 @@ const REFUSED_WITHIN_MS: Millis = 10_000;
 
 /// WebSocket close codes (RFC 6455): a frame of a type that is not taken.
 const UNSUPPORTED_DATA: u16 = 1003;
+/// A frame against the protocol.
+const PROTOCOL_ERROR: u16 = 1002;
+/// Text that is not UTF-8.
+const INVALID_PAYLOAD: u16 = 1007;
 /// A connection that breaks a rule.
 pub(super) const POLICY_VIOLATION: u16 = 1008;
 /// A frame that is too long.
@@ -28,6 +32,9 @@ impl Relay {
     pub(super) fn received(&mut self, conn: ConnId, text: &str, now: Millis, out: &mut Vec<Effect>) {
         if text.len() > MAX_FRAME_BYTES {
             return self.unread(conn, text.len() as u64, now, out);
+        }
+        if self.is_ending(conn) {
+            return;
         }
         self.counters.bytes_received += text.len() as u64;
         let Some(state) = self.conns.get_mut(&conn) else { return };
@@ -67,6 +74,9 @@ impl Relay {
         if length > MAX_FRAME_BYTES {
             return self.unread(conn, length as u64, now, out);
         }
+        if self.is_ending(conn) {
+            return;
+        }
         self.counters.bytes_received += length as u64;
         let paid = self.pay_frame(conn, length, now);
         let Some(state) = self.conns.get_mut(&conn) else { return };
@@ -82,10 +92,18 @@ impl Relay {
     /// A frame that nobody reads. It is charged like the longest one that is read.
     pub(super) fn unread(&mut self, conn: ConnId, length: u64, now: Millis, out: &mut Vec<Effect>) {
         self.owe_frame(conn, length.min(MAX_FRAME_BYTES as u64), now);
-        if self.conns.contains_key(&conn) {
-            let max = self.config.limits.max_message_length;
-            self.end(conn, MESSAGE_TOO_BIG, format!("a frame of {length} bytes; {max} are the limit"), out);
-        }
+        let max = self.config.limits.max_message_length;
+        let reason = format!("a frame of {length} bytes; {max} are the limit");
+        self.end_answered(conn, MESSAGE_TOO_BIG, reason, now, out);
+    }
+
+    /// What is no frame, or no text.
+    pub(super) fn broken(&mut self, conn: ConnId, breach: Breach, now: Millis, out: &mut Vec<Effect>) {
+        let (code, reason) = match breach {
+            Breach::Frame => (PROTOCOL_ERROR, "a frame that is against RFC 6455"),
+            Breach::Text => (INVALID_PAYLOAD, "text that is not UTF-8"),
+        };
+        self.end_answered(conn, code, reason.to_owned(), now, out);
     }
 
     fn refuse(&mut self, conn: ConnId, refusal: Refusal, out: &mut Vec<Effect>) {

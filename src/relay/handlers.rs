@@ -7,11 +7,15 @@
 //! - a handler that expires is no longer shown: an answer is kept until the first of its events does;
 //! - a sweep takes away what a request to vanish has left.
 //!
+//! Which kinds have a handler at all is known too, once the store was asked for them; a kind that nobody has
+//! announced is answered from that. A kind stays announced when its last handler goes.
+//!
 //! What the store is being asked while something changes is answered and not kept. While a commit may land
 //! that nobody was told of, nothing is kept, and nothing answered from here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Millis;
 use crate::nostr::deletion::Target;
 use crate::nostr::{Event, Filter, PublicKey, kind};
 use crate::store::read::{StoredEvent, Text};
@@ -31,6 +35,17 @@ pub(super) struct Handlers {
     bytes: u64,
     /// How often something has changed.
     changes: u64,
+    announced: Announced,
+}
+
+/// Kinds that somebody handles.
+#[derive(Debug, Default)]
+struct Announced {
+    kinds: BTreeSet<u16>,
+    /// When the store was asked for them last.
+    asked_at: Option<Millis>,
+    /// Whether it named all.
+    all: bool,
 }
 
 #[derive(Debug)]
@@ -86,6 +101,7 @@ impl Handlers {
         if !handler && new.deletes.is_empty() {
             return;
         }
+        self.announce(&new.event);
         self.changes += 1;
         let by_id = |answer: &Answer| answer.events.iter().any(|event| new.deletes.contains(&Target::Event(event.id)));
         let of_author = handler || new.deletes.iter().any(|target| !matches!(target, Target::Event(_)));
@@ -100,7 +116,32 @@ impl Handlers {
 
     /// Something may have changed that is not known.
     pub fn clear(&mut self) {
-        *self = Self { changes: self.changes + 1, ..Self::default() };
+        let announced = std::mem::take(&mut self.announced);
+        *self = Self { changes: self.changes + 1, announced, ..Self::default() };
+    }
+
+    /// Notes the kinds of a handler that is stored.
+    pub fn announce(&mut self, event: &Event) {
+        if event.kind == kind::HANDLER {
+            self.announced.kinds.extend(event.tag_values("k").filter_map(|kind| kind.parse::<u16>().ok()));
+        }
+    }
+
+    /// Takes up the kinds that the store named when it was asked at a time, and whether it named all.
+    pub fn learn_announced(&mut self, kinds: BTreeSet<u16>, all: bool, asked_at: Millis) {
+        self.announced.kinds.extend(kinds);
+        self.announced.asked_at = Some(asked_at);
+        self.announced.all = all;
+    }
+
+    /// When the store was asked last which kinds have a handler.
+    pub fn announced_at(&self) -> Option<Millis> {
+        self.announced.asked_at
+    }
+
+    /// Whether nobody had announced a kind when the store was asked last, and nobody has since as far as is known.
+    pub fn has_none(&self, kind: u16) -> bool {
+        self.announced.all && !self.announced.kinds.contains(&kind)
     }
 }
 

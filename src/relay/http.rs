@@ -1,6 +1,6 @@
 //! Which HTTP request gets which answer; both hosts route by this.
 
-use super::{Api, Level, RequestId, log};
+use super::{Api, Level, RequestId, accept, log};
 use crate::store::history::Step;
 
 /// The three headers NIP-11 asks for, sent with every answer.
@@ -28,6 +28,23 @@ pub const DOCUMENT_TYPE: &str = "application/nostr+json";
 /// The media type of Prometheus' text format.
 pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// The media type of the HUD page.
+const PAGE_TYPE: &str = "text/html";
+
+/// The subprotocol that is granted to a WebSocket which asks for it.
+pub const SUBPROTOCOL: &str = "nostr";
+
+/// Whether a list of subprotocols, the header `Sec-WebSocket-Protocol`, asks for [`SUBPROTOCOL`].
+pub fn asks_for_subprotocol(asked: &str) -> bool {
+    asked.split(',').any(|asked| asked.trim() == SUBPROTOCOL)
+}
+
+/// Headers that go with whatever is answered under a path.
+pub fn headers_of(path: &str) -> &'static [(&'static str, &'static str)] {
+    // A document, a page or a refusal, by what the client accepts.
+    if path == "/" { &[("Vary", "Accept")] } else { &[] }
+}
+
 /// Under which URL an answer is shared: what else the request has in its own changes nothing.
 pub fn cache_key(origin: &str, api: Api) -> String {
     let path = match api {
@@ -35,6 +52,7 @@ pub fn cache_key(origin: &str, api: Api) -> String {
         Api::Metrics => "/metrics".to_owned(),
         Api::Handlers(kind) => format!("/api/handlers?k={kind}"),
         Api::History(step) => format!("/api/history?step={}", step.name()),
+        Api::Health => "/health".to_owned(),
     };
     origin.to_owned() + &path
 }
@@ -57,8 +75,6 @@ pub enum Route {
     Asset,
     /// What the engine answers.
     Api(Api),
-    /// Whether the relay is up.
-    Health,
     /// A CORS preflight: headers and no body.
     Preflight,
     /// An error status and what to say with it.
@@ -86,7 +102,8 @@ pub fn failed(id: RequestId, path: String, status: u16, error: String) -> String
     log::line(Level::Error, "request failed", &fields)
 }
 
-/// Routes a request; `query` is what follows the `?`, `upgrade` and `accept` are the headers of that name.
+/// Routes a request; `query` is what follows the `?`, `upgrade` and `accept` are the headers of that name, all their
+/// lines as one list. The document and the page are for who names them; who accepts anything is told what there is.
 ///
 /// The WebSocket is at `/` alone: NIP-01 has a relay accept a single endpoint when other paths would
 /// change nothing.
@@ -95,19 +112,23 @@ pub fn route(method: &str, path: &str, query: &str, upgrade: Option<&str>, accep
         return Route::Preflight;
     }
     let reads = matches!(method, "GET" | "HEAD");
-    let wants = |kind: &str| accept.is_some_and(|accept| accept.to_ascii_lowercase().contains(kind));
-    let upgrades = upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"));
+    let accepted = |media_type| accept.and_then(|accept| accept::accepted(accept, media_type));
+    let protocols = upgrade.unwrap_or_default().split(',');
+    let upgrades = protocols.into_iter().any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"));
     match path {
         "/" | "/api/stats" | "/api/handlers" | "/api/history" | "/metrics" | "/health" if !reads => {
             Route::Refuse(405, "method not allowed; use GET")
         }
         "/" if upgrades => Route::Socket,
-        "/" if wants(DOCUMENT_TYPE) => Route::Document,
-        "/" if wants("text/html") => Route::Page,
-        "/" => Route::Refuse(
-            426,
-            "this is a Nostr relay: connect a WebSocket, or ask for application/nostr+json (NIP-11) or text/html",
-        ),
+        "/" => match (accepted(DOCUMENT_TYPE), accepted(PAGE_TYPE)) {
+            // A program that takes any JSON does not mean it.
+            (Some((true, document)), page) if page.is_none_or(|(_, page)| document >= page) => Route::Document,
+            (_, Some(_)) => Route::Page,
+            _ => Route::Refuse(
+                426,
+                "this is a Nostr relay: connect a WebSocket, or ask for application/nostr+json (NIP-11) or text/html",
+            ),
+        },
         "/api/stats" => Route::Api(Api::Stats),
         "/api/handlers" => {
             let kind = query.split('&').find_map(|pair| pair.strip_prefix("k=")?.parse().ok());
@@ -120,7 +141,7 @@ pub fn route(method: &str, path: &str, query: &str, upgrade: Option<&str>, accep
             step.map_or(wrong, |step| Route::Api(Api::History(step)))
         }
         "/metrics" => Route::Api(Api::Metrics),
-        "/health" => Route::Health,
+        "/health" => Route::Api(Api::Health),
         _ if reads && !upgrades => Route::Asset,
         _ => NOT_FOUND,
     }
@@ -149,7 +170,26 @@ mod tests {
         assert_eq!(route("GET", "/", "", None, Some("text/html,application/xhtml+xml,*/*;q=0.8")), Route::Page);
         assert!(matches!(route("GET", "/", "", None, Some("*/*")), Route::Refuse(426, _)));
         assert!(matches!(route("GET", "/", "", Some("h2c"), None), Route::Refuse(426, _)));
+        assert_eq!(route("GET", "/", "", Some("h2c, WebSocket"), None), Route::Socket);
         assert!(matches!(route("POST", "/", "", None, None), Route::Refuse(405, _)));
+    }
+
+    #[test]
+    fn the_document_is_for_who_prefers_it_to_the_page() {
+        for (accept, expected) in [
+            ("application/nostr+json;q=0.9, text/html", Route::Page),
+            ("application/nostr+json, text/html", Route::Document),
+            ("text/html;q=0.2, application/nostr+json;q=0.3", Route::Document),
+            ("application/nostr+json;q=0, text/*", Route::Page),
+            ("application/nostr+json;q=0.1, */*", Route::Document),
+            ("*/*;q=0.1, Application/Nostr+JSON", Route::Document),
+        ] {
+            assert_eq!(route("GET", "/", "", None, Some(accept)), expected, "{accept}");
+        }
+        let not_named = ["application/*", "application/json", "application/nostr+jsonx", ""];
+        for accept in not_named.into_iter().chain(["application/nostr+json;q=0"]) {
+            assert!(matches!(route("GET", "/", "", None, Some(accept)), Route::Refuse(426, _)), "{accept}");
+        }
     }
 
     #[test]
@@ -172,8 +212,8 @@ mod tests {
 
     #[test]
     fn what_is_shared_under_a_url_is_the_answer_to_it() {
-        for api in [Api::Stats, Api::Metrics, Api::Handlers(5050), Api::History(Step::Minute), Api::History(Step::Hour)]
-        {
+        let history = [Step::Minute, Step::Hour].map(Api::History);
+        for api in [Api::Stats, Api::Metrics, Api::Handlers(5050), Api::Health].into_iter().chain(history) {
             let key = cache_key("", api);
             let (path, query) = key.split_once('?').unwrap_or((&key, ""));
             assert_eq!(route("GET", path, query, None, None), Route::Api(api));

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::{Api, Millis};
 
 /// Answers that are kept, and the bytes of all.
-const MAX_KEPT: usize = 64;
+const MAX_KEPT: usize = 256;
 const MAX_KEPT_BYTES: usize = 8_000_000;
 
 /// What was answered last to each question, as plain text.
@@ -25,14 +25,19 @@ impl Kept {
         (now.saturating_sub(*at) <= fresh).then(|| body.clone())
     }
 
-    /// Keeps an answer, unless those that are fresh are too many or too large; others go.
-    pub fn keep(&mut self, api: Api, body: Rc<str>, now: Millis, fresh: Millis) {
+    /// Keeps an answer, for which the oldest go. One that is too large by itself is not kept.
+    pub fn keep(&mut self, api: Api, body: Rc<str>, now: Millis) {
         self.0.remove(&api);
-        self.0.retain(|_, (at, _)| now.saturating_sub(*at) <= fresh);
-        let bytes: usize = self.0.values().map(|(_, body)| body.len()).sum();
-        if self.0.len() < MAX_KEPT && bytes + body.len() <= MAX_KEPT_BYTES {
-            self.0.insert(api, (now, body));
+        if body.len() > MAX_KEPT_BYTES {
+            return;
         }
+        let mut bytes = body.len() + self.0.values().map(|(_, body)| body.len()).sum::<usize>();
+        while self.0.len() >= MAX_KEPT || bytes > MAX_KEPT_BYTES {
+            let oldest = self.0.iter().min_by_key(|(_, (at, _))| *at).map(|(api, _)| *api);
+            let Some((_, gone)) = oldest.and_then(|oldest| self.0.remove(&oldest)) else { break };
+            bytes -= gone.len();
+        }
+        self.0.insert(api, (now, body));
     }
 }
 
@@ -41,22 +46,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_kept_while_they_are_fresh_and_as_long_as_there_is_room() {
+    fn answers_are_kept_while_they_are_fresh() {
         let mut kept = Kept::new();
-        kept.keep(Api::Stats, "a".into(), 1000, 2000);
+        kept.keep(Api::Stats, "a".into(), 1000);
         assert_eq!(kept.get(Api::Stats, 3000, 2000).as_deref(), Some("a"));
         assert_eq!(kept.get(Api::Metrics, 3000, 2000), None);
         assert_eq!(kept.get(Api::Stats, 3001, 2000), None);
-        kept.keep(Api::Stats, "b".into(), 3001, 2000);
+        kept.keep(Api::Stats, "b".into(), 3001);
         assert_eq!(kept.get(Api::Stats, 3001, 2000).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let mut kept = Kept::new();
         let half: Rc<str> = "x".repeat(MAX_KEPT_BYTES / 2).into();
         for kind in 0..3 {
-            kept.keep(Api::Handlers(kind), half.clone(), 3001, 2000);
+            kept.keep(Api::Handlers(kind), half.clone(), Millis::from(kind));
         }
-        assert!(kept.get(Api::Handlers(0), 3001, 2000).is_some());
-        assert!(kept.get(Api::Handlers(1), 3001, 2000).is_none(), "too large besides the others");
+        let there = |kept: &Kept, kind| kept.get(Api::Handlers(kind), 0, 0).is_some();
+        assert_eq!([0, 1, 2].map(|kind| there(&kept, kind)), [false, true, true]);
+        kept.keep(Api::Handlers(1), "x".repeat(MAX_KEPT_BYTES + 1).into(), 9);
+        assert_eq!([1, 2].map(|kind| there(&kept, kind)), [false, true], "too large by itself");
         for kind in 0..1000 {
-            kept.keep(Api::Handlers(kind), "x".into(), 9000, 2000);
+            kept.keep(Api::Handlers(kind), "x".into(), 1000 - Millis::from(kind) % 10);
         }
         assert_eq!(kept.0.len(), MAX_KEPT);
     }

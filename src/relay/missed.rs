@@ -63,6 +63,7 @@ impl Relay {
                     Ok(event) => {
                         let part = self.config.profile.part_of(&event);
                         let readers = privacy::readers(&event, part.as_ref(), found.private);
+                        self.handlers.announce(&event);
                         self.fan_out(&event, readers.as_ref(), json, out);
                     }
                     Err(reason) => {

@@ -8,6 +8,7 @@
 //! The contract with a host: perform the effects in order; feed every answer back as an input, once
 //! or late or never; feed [`Input::Woke`] first after any loss of memory.
 
+mod accept;
 mod admit;
 mod api;
 mod asking;
@@ -21,6 +22,7 @@ mod conn;
 mod count;
 mod counters;
 mod door;
+mod ending;
 mod frames;
 mod gauges;
 mod handlers;
@@ -56,15 +58,16 @@ pub use frames::MAX_FRAME_BYTES;
 pub use gauges::Gauges;
 pub use kept::Kept;
 pub use log::Level;
-pub use seam::{Effect, Host, Input, Millis, News, Ticket};
+pub use seam::{Breach, Effect, Host, Input, Millis, News, Ticket};
 
-use crate::store::{Answer, Bill, Statement, StoreError, counts};
+use crate::store::{Answer, Bill, Rows, Statement, StoreError, counts};
 use api::Desk;
 use asking::{Line, Question};
 use ceiling::NetworkRows;
 use charge::Payer;
 use conn::Conn;
 use counters::Counters;
+use ending::Ending;
 use handlers::Handlers;
 use missed::Log;
 use publish::Passing;
@@ -110,6 +113,8 @@ pub struct Relay {
     quotas: Quotas,
     network_rows: NetworkRows,
     desk: Desk,
+    /// Connections that end when their events were answered.
+    ending: BTreeMap<ConnId, Ending>,
     /// Ephemeral events that other shards pass on, too.
     passing: BTreeMap<Ticket, Passing>,
     timer: Timer,
@@ -147,6 +152,7 @@ impl Relay {
             quotas: Quotas::default(),
             network_rows: NetworkRows::default(),
             desk: Desk::default(),
+            ending: BTreeMap::new(),
             passing: BTreeMap::new(),
             timer: Timer::default(),
             doubt_until: now + host.doubt(),
@@ -168,19 +174,27 @@ impl Relay {
             Input::Received { conn, text } => self.received(conn, &text, now, &mut out),
             Input::ReceivedBinary { conn, length } => self.received_binary(conn, length, now, &mut out),
             Input::Unread { conn, length } => self.unread(conn, length, now, &mut out),
+            Input::Broken { conn, breach } => self.broken(conn, breach, now, &mut out),
             Input::Closed { conn } => self.closed(conn, now, &mut out),
             Input::Committed { ticket, result } => {
                 let result = result.map(|answer| self.metered(answer, now).rows);
                 self.committed(ticket, result, now, &mut out);
+                self.end_whose_events_are_answered(now, &mut out);
             }
             Input::Answered { ticket, result } => {
                 let result = result.map(|answer| self.metered(answer, now));
                 self.answered(ticket, result, now, &mut out);
+                self.end_whose_events_are_answered(now, &mut out);
             }
-            Input::Requested { request, api, elsewhere } => self.requested(request, api, elsewhere, now, &mut out),
+            Input::Requested { request, api, ip, elsewhere } => {
+                self.requested(request, api, ip.as_deref(), elsewhere, now, &mut out);
+            }
             Input::Told { news, rows } => self.told(&news, &rows, now, &mut out),
             Input::Passed { event, from, ticket } => self.passed(&event, from, ticket, &mut out),
-            Input::Heard { ticket, listeners } => self.heard(ticket, listeners, &mut out),
+            Input::Heard { ticket, listeners } => {
+                self.heard(ticket, listeners, &mut out);
+                self.end_whose_events_are_answered(now, &mut out);
+            }
             Input::Configured { config } => {
                 self.config = Rc::new(*config);
                 self.end_blocked(&mut out);
@@ -227,12 +241,13 @@ impl Relay {
             }
             Purpose::Sweep => self.sweep_found(result, now, out),
             Purpose::Totals => {
+                self.note_schema(result.as_ref().unwrap_or(&Rows::new()), out);
                 self.totals_answered(result.and_then(|rows| counts::decode_totals(&rows, self.host.shard)), now, out)
             }
             Purpose::Missed => self.found_missed(result, now, out),
             Purpose::Landed => self.landed_after_all(result, now, out),
             Purpose::Providers(conn) => self.providers_found(conn, result, now, out),
-            Purpose::Api(api, upto) => self.api_answered(api, upto, result, now, out),
+            Purpose::Api(api, upto) => self.api_answered((api, upto, asked), bill.read, result, now, out),
         }
     }
 

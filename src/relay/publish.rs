@@ -34,7 +34,7 @@ pub(super) enum Told {
 /// An ephemeral event that other shards pass on, too.
 pub(super) struct Passing {
     /// Who waits for its OK.
-    conn: ConnId,
+    pub conn: ConnId,
     id: EventId,
     /// How many listen, as far as is known.
     listeners: usize,
@@ -179,7 +179,7 @@ impl Relay {
     /// Sends the group that gathers on its way, unless one is.
     fn commit_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
         if self.writer.ask() {
-            self.query(Purpose::Totals, counts::read_totals(), now, out);
+            self.query(Purpose::Totals, self.waking_statements(), now, out);
         }
         if let Some(events) = self.writer.next_group() {
             self.commit(events, false, now, out);

@@ -41,6 +41,15 @@ impl Host {
 #[derive(Clone, Debug, PartialEq)]
 pub struct News(pub(super) Arc<Told>);
 
+/// What a client sent that nobody can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breach {
+    /// What is no WebSocket frame, or none that may come there.
+    Frame,
+    /// Text that is not UTF-8.
+    Text,
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -75,6 +84,13 @@ pub enum Input {
         /// Length in bytes, or what is known of it: longer than the bound.
         length: u64,
     },
+    /// A client sent what the host could not read, and what follows cannot be found. It ends the connection.
+    Broken {
+        /// Who.
+        conn: ConnId,
+        /// What is wrong with it.
+        breach: Breach,
+    },
     /// A connection ended, from whichever side.
     Closed {
         /// Which.
@@ -100,6 +116,8 @@ pub enum Input {
         request: RequestId,
         /// What.
         api: Api,
+        /// The address it comes from, if the host knows it.
+        ip: Option<String>,
         /// What the other shards know, if there are any.
         elsewhere: Vec<Gauges>,
     },
@@ -228,6 +246,8 @@ pub enum Effect {
         status: u16,
         /// JSON.
         body: Rc<str>,
+        /// Seconds, for the header `Retry-After`, if it is to have one.
+        retry_after_s: Option<u64>,
     },
     /// Write one line for the operator.
     Log {

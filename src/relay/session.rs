@@ -4,7 +4,7 @@ use super::conn::MAX_KEYS;
 use super::timer::Due;
 use super::{ConnId, Effect, Level, Millis, Relay, attachment};
 use crate::nostr::{Event, Prefix, PublicKey, Reason, auth, relay_msg};
-use crate::store::{Rows, StoreError, counts, market};
+use crate::store::{Rows, StoreError, market};
 
 /// WebSocket close code for "try again later" (RFC 6455 registry).
 const TRY_AGAIN: u16 = 1012;
@@ -34,6 +34,7 @@ impl Relay {
     }
 
     pub(super) fn forget(&mut self, conn: ConnId) {
+        self.ending.remove(&conn);
         let Some(gone) = self.conns.remove(&conn) else { return };
         for (id, sub) in &gone.subs {
             self.subs.remove(conn, id, &sub.filters);
@@ -172,9 +173,8 @@ impl Relay {
         self.end_blocked(out);
         // What landed while the memory was lost has to be removed one day, too.
         self.will_sweep(now, out);
-        let statements = counts::read_totals();
         if self.writer.ask() {
-            self.query(super::Purpose::Totals, statements, now, out);
+            self.query(super::Purpose::Totals, self.waking_statements(), now, out);
         }
     }
 

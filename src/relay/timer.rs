@@ -10,6 +10,8 @@ use super::{ConnId, Effect, Millis, Relay};
 pub(super) enum Due {
     /// Shards that have not said whether they listen to an ephemeral event are waited for no longer.
     Passing,
+    /// Connections that are to end wait no longer for the answers to their events.
+    Ending,
     /// The store is asked again which keys of a connection are providers', as it gave no answer.
     Providers(ConnId),
 }
@@ -46,6 +48,7 @@ impl Relay {
         for due in due {
             match due {
                 Due::Passing => self.end_passing(now, out),
+                Due::Ending => self.end_whose_events_are_answered(now, out),
                 Due::Providers(conn) => self.look_for_providers(conn, now, out),
             }
         }

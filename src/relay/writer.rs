@@ -253,6 +253,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Who waits for the OK of an event that waits or is in flight, once for each of them.
+    pub fn unanswered(&self) -> impl Iterator<Item = ConnId> {
+        let queues = [&self.urgent, &self.waiting].into_iter();
+        let waiting = queues.flat_map(|queue| queue.authors.values()).flatten();
+        let in_flight = self.in_flight.iter().flat_map(|group| &group.events);
+        waiting.chain(in_flight).flat_map(|waiting| &waiting.conns).copied()
+    }
+
     /// Takes the next group, if none is in flight and one may go.
     pub fn next_group(&mut self) -> Option<Vec<Waiting>> {
         if self.in_flight.is_some() || !self.is_known() {

@@ -1,6 +1,6 @@
 //! What the market asks the store besides events: who handles a kind and how well, and who provides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -119,6 +119,37 @@ pub fn decode_handlers(rows: &Rows) -> Result<Handlers, StoreError> {
         handlers.votes.entry(row.provider).or_default().push(vote);
     }
     Ok(handlers)
+}
+
+/// Values of `k` tags, in the order of their text, of which [`announced`] looks at so many.
+const MAX_ANNOUNCED: usize = 5000;
+/// What tells that there are no more.
+const NO_MORE: &str = "end";
+
+/// Which kinds have a handler; decode with [`decode_announced`].
+pub fn announced() -> Statement {
+    // From one value to the next, whatever lies between: those that are no kind are passed by.
+    let next = |after: &str| {
+        format!("(SELECT t.tag FROM tags AS t WHERE t.tag {after} AND t.tag < 'k=:' ORDER BY t.tag LIMIT 1)")
+    };
+    Statement::new(
+        format!(
+            "WITH RECURSIVE w(tag, n) AS (SELECT {}, 1 \
+             UNION ALL SELECT {}, n + 1 FROM w WHERE w.tag IS NOT NULL AND n <= {MAX_ANNOUNCED}) \
+             SELECT coalesce(w.tag, '{NO_MORE}') AS r FROM w WHERE w.tag IS NULL \
+               OR EXISTS (SELECT 1 FROM tags AS s WHERE s.tag = w.tag AND s.shelf = {})",
+            next(">= 'k=0'"),
+            next("> w.tag"),
+            kind::HANDLER
+        ),
+        vec![],
+    )
+}
+
+/// The answer to [`announced`]: kinds, and whether these are all. More than 5,000 values may hide some.
+pub fn decode_announced(rows: &[String]) -> (BTreeSet<u16>, bool) {
+    let kinds = rows.iter().filter_map(|row| row.strip_prefix("k=")?.parse().ok());
+    (kinds.collect(), rows.iter().any(|row| row == NO_MORE))
 }
 
 /// Those of `keys` that have a live handler that can be ranked at `now` (Unix seconds), one row each.

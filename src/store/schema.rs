@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Rows, Statement, StoreError};
+use super::{Statement, StoreError};
 
 /// Every migration in its order; each brings a database from the version that is its place to the next one.
 pub const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_events.sql")];
@@ -96,9 +96,9 @@ impl Schema {
     }
 }
 
-/// Checks the rows that answered [`Schema::read`], the first list of `rows`, against what is needed.
-pub fn check(rows: &Rows) -> Result<(), StoreError> {
-    let found = Schema::decode(rows.first().map(Vec::as_slice).unwrap_or_default());
+/// Checks the rows that answered [`Schema::read`] against what is needed.
+pub fn check(rows: &[String]) -> Result<(), StoreError> {
+    let found = Schema::decode(rows);
     let needed = Schema::needed();
     if !needed.0.keys().any(|name| found.0.contains_key(name)) {
         return Err(StoreError::new("it has no tables; apply the migrations"));

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { request } from "node:http";
 import { after, before, test } from "node:test";
-import { NATIVE, rawClient, sleep, startRelay } from "../support/relay.mjs";
+import { NATIVE, author, rawClient, sleep, startRelay } from "../support/relay.mjs";
 
 let relay;
 before(async () => (relay = await startRelay({ vars: { RELAY_NAME: "Market", MAX_LIMIT: "400", DEFAULT_LIMIT: "300" } })));
@@ -21,6 +21,84 @@ test("NIP-11 with its three CORS headers and the settings in force", async () =>
   assert.equal(document.limitation.max_limit, 400);
   assert.equal(document.limitation.auth_required, true);
   assert.deepEqual(document.supported_nips, [1, 9, 11, 13, 17, 32, 40, 42, 45, 62, 67, 70, 89, 90]);
+});
+
+/** The status and the media type that a client gets at the root who sends these lines of `Accept`. */
+const negotiated = (lines) =>
+  new Promise((resolve, reject) =>
+    request(`${relay.http}/`, { headers: { Accept: lines } }, (answer) => {
+      answer.resume();
+      resolve([answer.statusCode, answer.headers["content-type"].split(";")[0], answer.headers.vary]);
+    })
+      .on("error", reject)
+      .end(),
+  );
+
+test("at the root a client gets what it prefers, by all its lines, and caches are told so", async () => {
+  const [document, page, neither] = [
+    [200, "application/nostr+json", "Accept"],
+    [200, "text/html", "Accept"],
+    [426, "application/json", "Accept"],
+  ];
+  for (const [accept, expected] of [
+    [["text/plain", "application/nostr+json"], document],
+    [["Application/Nostr+JSON; q=0.4, */*;q=0.1"], document],
+    [["application/nostr+json;q=0.5, text/html;q=0.8"], page],
+    [["application/nostr+json;q=0.8", "text/html;q=0.5"], document],
+    [["application/nostr+json;q=0, text/*"], page],
+    [["application/nostr+json;q=0"], neither],
+    [["*/*"], neither],
+    [["application/*"], neither],
+    [['text/plain;x="application/nostr+json,text/html"'], neither],
+  ]) {
+    assert.deepEqual(await negotiated(accept), expected, `${accept}`);
+  }
+  assert.equal((await get("/health")).headers.get("vary"), null);
+});
+
+test("HEAD tells the length that GET has, or none", async () => {
+  const json = { Accept: "application/nostr+json" };
+  for (const [path, headers] of [["/", json], ["/", {}], ["/", { Accept: "text/html" }], ["/health", {}], ["/hud.js", {}], ["/nowhere", {}], ["/api/handlers?k=5050", {}]]) {
+    const [whole, head] = [await get(path, headers), await get(path, headers, "HEAD")];
+    const bytes = (await whole.arrayBuffer()).byteLength;
+    assert.equal((await head.arrayBuffer()).byteLength, 0);
+    assert.equal(head.status, whole.status, path);
+    assert.equal(head.headers.get("content-type"), whole.headers.get("content-type"));
+    const length = head.headers.get("content-length");
+    assert.ok(length === null || Number(length) === bytes || head.headers.has("content-encoding"), `${path}: ${length}, not ${bytes}`);
+  }
+});
+
+test("the subprotocol nostr is granted to who asks for it", async () => {
+  for (const [asked, granted] of [[["nostr"], "nostr"], [["chat", "nostr"], "nostr"], [[], ""]]) {
+    const client = await rawClient(relay.ws, asked);
+    assert.equal(client.socket.protocol, granted);
+    assert.equal((await client.next())[0], "AUTH");
+    client.close();
+  }
+  await assert.rejects(rawClient(relay.ws, ["chat"]), /subprotocol/);
+});
+
+test("who asks for many kinds is told when to come again", async () => {
+  const rates = { RATE_LIMITS: "on", RATE_GUEST: "events 100/100 queries 1/1 bytes 1000000/1000000" };
+  const limited = await startRelay({ vars: { ...rates, AUTH_REQUIRED: false, SHARDS: 1 } });
+  const from = { headers: { "cf-connecting-ip": "192.0.2.7" } };
+  const client = await rawClient(limited.ws, from);
+  await client.next();
+  const kinds = [5001, 5002, 5003].map((kind) => ["k", `${kind}`]);
+  client.send(["EVENT", author().sign({ kind: 31990, tags: [["d", "x"], ...kinds], content: "{}" })]);
+  assert.equal((await client.next())[2], true);
+  const ask = (kind) => fetch(`${limited.http}/api/handlers?k=${kind}`, from);
+  const answers = await Promise.all([5001, 5002, 5003].map(ask));
+  const refused = answers.filter(({ status }) => status === 429);
+  assert.ok(refused.length > 0, `${answers.map(({ status }) => status)}`);
+  for (const answer of refused) {
+    assert.ok(Number(answer.headers.get("retry-after")) >= 1);
+    assert.match((await answer.json()).error, /rate-limited: 1 queries a second for one guest/);
+  }
+  assert.equal((await fetch(`${limited.http}/health`, from)).status, 200);
+  client.close();
+  await limited.stop();
 });
 
 test("a browser gets the HUD and its files, nothing from elsewhere", async () => {
@@ -105,7 +183,12 @@ test("everybody is given the same numbers for two seconds, on addresses without 
   }
   // Each question has its own answer, and what asks for no body takes none.
   assert.match(await (await read("/metrics")).text(), /^nexus_connections_open 1$/m);
-  assert.equal(await (await read("/api/stats", "HEAD")).text(), "");
+  const head = await read("/api/stats", "HEAD");
+  assert.equal(await head.text(), "");
+  for (const name of ["cache-control", "content-type"]) assert.equal(head.headers.get(name), first.headers.get(name), name);
+  // What was asked by HEAD first is shared with its body.
+  assert.equal(await (await read("/api/handlers?k=5050", "HEAD")).text(), "");
+  assert.deepEqual(await (await read("/api/handlers?k=5050")).json(), { version: 1, kind: 5050, handlers: [] });
   await sleep(2500);
   assert.equal((await (await read()).json()).connections.open, 1);
   client.close();

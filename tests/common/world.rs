@@ -50,8 +50,12 @@ pub struct World {
     pending: VecDeque<Pending>,
     frames: BTreeMap<ConnId, Vec<Value>>,
     attachments: BTreeMap<ConnId, String>,
-    responses: BTreeMap<RequestId, (u16, String)>,
+    requests: u64,
+    responses: BTreeMap<RequestId, Response>,
 }
+
+/// What a request over HTTP was answered: status, body, and the seconds after which to ask again.
+type Response = (u16, String, Option<u64>);
 
 pub const RELAY: &str = "wss://nexus.example";
 
@@ -98,6 +102,7 @@ impl World {
             pending: VecDeque::new(),
             frames: BTreeMap::new(),
             attachments: BTreeMap::new(),
+            requests: 0,
             responses: BTreeMap::new(),
         };
         world.input(Input::Woke { conns: vec![] });
@@ -217,8 +222,8 @@ impl World {
                 Effect::Query { ticket, statements } => {
                     self.pending.push_back(Pending { commit: false, ticket, statements });
                 }
-                Effect::Respond { request, status, body } => {
-                    self.responses.insert(request, (status, body.to_string()));
+                Effect::Respond { request, status, body, retry_after_s } => {
+                    self.responses.insert(request, (status, body.to_string(), retry_after_s));
                 }
                 Effect::Pass { .. } | Effect::Heard { .. } => panic!("there is one shard"),
                 Effect::WakeAt { at } => self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at))),
@@ -340,13 +345,26 @@ impl World {
         self.responded(api).1
     }
 
+    /// Asks over HTTP from an address; the store has to be let answer.
+    pub fn request(&mut self, api: Api, ip: Option<String>) -> RequestId {
+        let request = RequestId(self.requests);
+        self.requests += 1;
+        self.input(Input::Requested { request, api, ip, elsewhere: vec![] });
+        request
+    }
+
+    /// What a request was answered, if it was.
+    pub fn response(&self, request: RequestId) -> Option<&Response> {
+        self.responses.get(&request)
+    }
+
     fn responded(&mut self, api: Api) -> (u16, String) {
-        let request = RequestId(self.responses.len() as u64);
-        self.input(Input::Requested { request, api, elsewhere: vec![] });
+        let request = self.request(api, None);
         if !self.responses.contains_key(&request) {
             self.answer_last();
         }
-        self.responses[&request].clone()
+        let (status, body, _) = self.responses[&request].clone();
+        (status, body)
     }
 
     pub fn stats(&mut self) -> Value {

@@ -31,9 +31,10 @@ fn one_key_neither_hides_other_handlers_nor_fills_the_memory() {
     }
     world.settle();
     let body = world.http(Api::Handlers(5050)).1.to_string();
-    let again = world
-        .relay
-        .handle(Input::Requested { request: RequestId(9000), api: Api::Handlers(5050), elsewhere: vec![] }, world.now);
+    let again = world.relay.handle(
+        Input::Requested { request: RequestId(9000), api: Api::Handlers(5050), ip: None, elsewhere: vec![] },
+        world.now,
+    );
     assert!(matches!(again[0], Effect::Respond { .. }));
     assert!(body.contains("honest") && body.len() < 1_000_000, "{} bytes", body.len());
 }

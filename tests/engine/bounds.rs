@@ -237,7 +237,11 @@ fn connections_of_one_network_are_bounded() {
     open(&mut world, 2, "::ffff:192.0.2.1");
     assert_eq!(
         world.relay.may_open("192.0.2.1", NOW * 1000).unwrap_err(),
-        TurnedAway { status: 429, reason: "too many connections from this address: 2 are open; close one".to_owned() }
+        TurnedAway {
+            status: 429,
+            reason: "too many connections from this address: 2 are open; close one".to_owned(),
+            retry_after_s: None
+        }
     );
     open(&mut world, 3, "192.0.2.2");
     open(&mut world, 4, "2001:db8:1:2::1");

@@ -1,6 +1,6 @@
 //! Frames: what each costs whatever is in it, and which connections end for what they send.
 
-use nexus::relay::{ConnId, Input, MAX_FRAME_BYTES};
+use nexus::relay::{Breach, ConnId, Input, MAX_FRAME_BYTES};
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};
@@ -139,6 +139,59 @@ fn a_frame_nobody_reads_ends_its_connection_and_is_charged() {
     world.input(Input::Unread { conn: ConnId(77_777), length: 2 << 20 });
     let conn = world.agent(&alice);
     assert_eq!(world.ask(conn, json!(["EVENT", alice.note("x")]))[0][2], true);
+}
+
+#[test]
+fn what_cannot_be_read_ends_a_connection_after_the_answers_to_what_came_before() {
+    let mut world = World::open_relay();
+    let alice = Author::new(1);
+    let input = |code, conn| match code {
+        1002 => Input::Broken { conn, breach: Breach::Frame },
+        1007 => Input::Broken { conn, breach: Breach::Text },
+        _ => Input::Unread { conn, length: 2 << 20 },
+    };
+    for code in [1002, 1007, 1009] {
+        let conn = world.client();
+        world.input(input(code, conn));
+        assert_eq!(closed(&world.take(conn)), Some(code), "nothing is to be answered");
+        // One event is with the store, another waits for it.
+        let conn = world.client();
+        let notes = ["a", "b"].map(|text| alice.note(&format!("{text} {code}")));
+        for note in &notes {
+            world.say(conn, json!(["EVENT", note]));
+        }
+        world.input(input(code, conn));
+        // What comes now is not heard.
+        world.say(conn, json!(["EVENT", alice.note("too late")]));
+        world.input(Input::ReceivedBinary { conn, length: 1 });
+        world.input(input(code, conn));
+        assert_eq!(world.take(conn), Vec::<Value>::new());
+        for note in &notes {
+            let answer = world.run_oldest(true).unwrap();
+            world.input(answer);
+            let frames = world.take(conn);
+            assert_eq!(frames[0], json!(["OK", note.id, true, ""]));
+            assert_eq!(closed(&frames).is_some(), note.id == notes[1].id, "{frames:?}");
+        }
+        assert_eq!(world.waiting(), (0, 0));
+    }
+    // A store that does not answer keeps nobody for longer than ten seconds.
+    let conn = world.client();
+    world.say(conn, json!(["EVENT", alice.note("unanswered")]));
+    world.input(Input::Broken { conn, breach: Breach::Frame });
+    world.now += 9999;
+    world.input(Input::Timer);
+    assert_eq!(world.frames(conn), 0);
+    world.now += 1;
+    world.input(Input::Timer);
+    assert_eq!(closed(&world.take(conn)), Some(1002));
+    // Who goes meanwhile is gone.
+    let conn = world.client();
+    world.say(conn, json!(["EVENT", alice.note("goes")]));
+    world.input(Input::Broken { conn, breach: Breach::Frame });
+    world.close(conn);
+    world.settle();
+    assert_eq!(world.frames(conn), 0);
 }
 
 #[test]

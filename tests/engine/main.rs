@@ -23,6 +23,7 @@ mod publish;
 mod questions;
 mod rates;
 mod recent;
+mod requests;
 mod settings;
 mod shards;
 mod subscribe;

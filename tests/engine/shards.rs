@@ -121,7 +121,7 @@ impl Shards {
     fn stats(&mut self, n: usize) -> Value {
         let elsewhere = self.relays.iter().enumerate().filter(|(at, _)| *at != n);
         let elsewhere = elsewhere.map(|(_, relay)| relay.gauges()).collect();
-        self.input(n, Input::Requested { request: RequestId(1), api: Api::Stats, elsewhere });
+        self.input(n, Input::Requested { request: RequestId(1), api: Api::Stats, ip: None, elsewhere });
         self.settle(&mut Chance::new(1));
         self.answers.pop().unwrap()
     }

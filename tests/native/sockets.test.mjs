@@ -4,7 +4,7 @@ import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
-import { author, rawClient, sleep, within } from "../support/relay.mjs";
+import { author, rawClient, seconds, sleep, within } from "../support/relay.mjs";
 import { client, folder, open, publish, reload } from "./support.mjs";
 
 const MANY = 2000;
@@ -88,6 +88,60 @@ async function say(relay, bytes, ms = 1500) {
 
 const UPGRADE = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 
+/** The frames of a server in what was heard after its handshake: texts, parsed, and the code of a close. */
+function heardFrames(heard) {
+  const bytes = Buffer.from(heard, "latin1").subarray(heard.indexOf("\r\n\r\n") + 4);
+  const frames = [];
+  for (let at = 0; at + 2 <= bytes.length; ) {
+    let [opcode, length] = [bytes[at] & 15, bytes[at + 1]];
+    at += 2;
+    if (length === 126) [length, at] = [bytes.readUInt16BE(at), at + 2];
+    const payload = bytes.subarray(at, at + length);
+    at += length;
+    frames.push(opcode === 8 ? payload.readUInt16BE(0) : JSON.parse(payload));
+  }
+  return frames;
+}
+
+/** A text frame of a client, by a mask of zeros. */
+function masked(text) {
+  const payload = Buffer.from(text);
+  return Buffer.concat([Buffer.from([0x81, 0xfe, payload.length >> 8, payload.length & 255, 0, 0, 0, 0]), payload]);
+}
+
+test("what cannot be read is answered after all that came before it", { timeout: 60_000 }, async () => {
+  const relay = await open({ vars: { SHARDS: 1 } });
+  const who = author();
+  for (const [code, broken] of [
+    [1002, [0x83, 0x80, 0, 0, 0, 0]],
+    [1007, [0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28]],
+    [1009, [0x81, 0xff, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0]],
+  ]) {
+    // Versions of one event, each of which waits for the commit of the one before.
+    const events = Array.from({ length: 8 }, (_, n) => who.sign({ kind: 0, content: `${code} ${n}`, created_at: seconds() - 2000 + (code % 100) * 100 + n }));
+    const texts = events.map((event) => masked(JSON.stringify(["EVENT", event])));
+    const { heard, ended } = await say(relay, Buffer.concat([Buffer.from(UPGRADE), ...texts, Buffer.from(broken)]), 10_000);
+    assert.ok(ended);
+    const [auth, ...frames] = heardFrames(heard);
+    assert.equal(auth[0], "AUTH");
+    assert.deepEqual(frames, [...events.map(({ id }) => ["OK", id, true, ""]), code]);
+  }
+  await relay.stop();
+});
+
+test("several lines of a header are one list", async () => {
+  const relay = await open();
+  const lines = UPGRADE.replace("Connection: Upgrade", "Connection: keep-alive\r\nConnection: Upgrade").replace("\r\n\r\n", "\r\nSec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: nostr\r\n\r\n");
+  for (const handshake of [lines, lines.replace("Upgrade: websocket", "Upgrade: h2c\r\nUpgrade: WebSocket")]) {
+    const { heard } = await say(relay, handshake, 500);
+    assert.match(heard, /^HTTP\/1\.1 101/);
+    assert.match(heard, /\r\nsec-websocket-protocol: nostr\r\n/i);
+  }
+  const { heard } = await say(relay, "GET / HTTP/1.1\r\nHost: x\r\nAccept: text/plain\r\nAccept: application/nostr+json\r\nConnection: close\r\n\r\n", 1000);
+  assert.match(heard, /^HTTP\/1\.1 200/);
+  await relay.stop();
+});
+
 test("malformed HTTP and WebSocket frames end their own connection alone", { timeout: 60_000 }, async () => {
   const relay = await open();
   const witness = await client(relay);
@@ -105,10 +159,12 @@ test("malformed HTTP and WebSocket frames end their own connection alone", { tim
     "text that is no UTF-8": [0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28],
     "a length of 2^63": [0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
   };
+  const codes = { "text that is no UTF-8": 1007, "a length of 2^63": 1009 };
   for (const [what, bytes] of Object.entries(frames)) {
     const { heard, ended } = await say(relay, Buffer.concat([Buffer.from(UPGRADE), Buffer.from(bytes)]), 5000);
     assert.match(heard, /^HTTP\/1\.1 101/, what);
     assert.ok(ended, what);
+    assert.equal(heardFrames(heard).at(-1), codes[what] ?? 1002, what);
   }
   // Cut off in the middle of the handshake, and of a frame.
   assert.equal((await say(relay, UPGRADE.slice(0, 40), 100)).ended, false);

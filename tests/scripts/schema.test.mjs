@@ -19,8 +19,11 @@ test("a D1 is known with its tables and without any, and each change to them is 
   assert.equal(await differs(), "different: jobs");
   await db.prepare("DROP INDEX events_by_kind").run();
   assert.equal(await differs(), "different: jobs; missing: events_by_kind");
+  // What is on no table of ours is somebody else's.
   await db.prepare("CREATE TABLE more (id)").run();
-  assert.equal(await differs(), "different: jobs; missing: events_by_kind; not known here: more");
+  await db.prepare("CREATE INDEX most ON more (id)").run();
+  await db.prepare("CREATE INDEX mine ON events (kind)").run();
+  assert.equal(await differs(), "different: jobs; missing: events_by_kind; not known here: mine");
   await miniflare.dispose();
 });
 

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Response } from "miniflare";
 import { migrate } from "../../scripts/migrate.mjs";
+import { QUESTION, difference } from "../../scripts/schema.mjs";
 import { startRelay } from "../support/relay.mjs";
 
 test("a setting that does not parse stops the relay and names the key", async () => {
@@ -21,9 +22,44 @@ test("a database without its tables is unhealthy and says what to do", async () 
   const bare = await startRelay({ migrate: false });
   const answer = await fetch(`${bare.http}/health`);
   assert.equal(answer.status, 503);
-  assert.match((await answer.json()).error, /^database: no such table: totals/);
+  assert.match((await answer.json()).error, /^database: it has no tables; apply the migrations/);
   assert.equal((await bare.stats()).jobs, null);
   await bare.stop();
+});
+
+test("a database with another schema is unhealthy, the difference is named, and deploying judges alike", { timeout: 60_000 }, async () => {
+  const changes = [
+    [],
+    ["CREATE TABLE more (id)", "CREATE INDEX most ON more (id)"],
+    ["DROP INDEX events_by_kind"],
+    ["ALTER TABLE jobs ADD COLUMN more"],
+    ["CREATE INDEX more ON tags (seq)"],
+    ["DROP TABLE history"],
+  ];
+  const named = [null, null, /index events_by_kind is missing/, /table jobs has `more`, which is unknown/, /index more on tags is unknown/, /table history is missing/];
+  for (const [n, statements] of changes.entries()) {
+    const logged = [];
+    const relay = await startRelay({ handleStructuredLogs: ({ message }) => logged.push(message) });
+    for (const statement of statements) await relay.db.prepare(statement).run();
+    const answer = await fetch(`${relay.http}/health`);
+    const differs = await difference((await relay.db.prepare(QUESTION).all()).results);
+    assert.deepEqual([answer.status, differs === null], named[n] ? [503, false] : [200, true], `${statements}: ${differs}`);
+    if (named[n]) assert.match((await answer.json()).error, named[n]);
+    await relay.stop();
+    const told = logged.map((line) => JSON.parse(line)).filter(({ what }) => what === "the database cannot be relied on");
+    assert.equal(told.length, named[n] ? 1 : 0);
+    if (named[n]) assert.match(told[0].error, named[n]);
+  }
+});
+
+test("a schema that is mended while the relay is awake is seen to be", async () => {
+  const relay = await startRelay();
+  const index = (await relay.db.prepare("SELECT sql FROM sqlite_master WHERE name = 'events_by_kind'").first()).sql;
+  await relay.db.prepare("DROP INDEX events_by_kind").run();
+  assert.equal((await fetch(`${relay.http}/health`)).status, 503);
+  await relay.db.prepare(index).run();
+  assert.equal((await fetch(`${relay.http}/health`)).status, 200);
+  await relay.stop();
 });
 
 test("where there is a cache all isolates of a place share it", async () => {
@@ -35,6 +71,11 @@ test("where there is a cache all isolates of a place share it", async () => {
   assert.equal(await (await cache.match(url("/api/stats"))).text(), stats);
   await cache.put(url("/metrics"), new Response("left", { headers: { "Cache-Control": "max-age=60" } }));
   assert.equal(await (await fetch(url("/metrics"))).text(), "left");
+  // Who asks for no body leaves the whole answer, and is served from what others have left.
+  assert.equal((await fetch(url("/api/history?step=hour"), { method: "HEAD" })).status, 200);
+  assert.equal((await (await cache.match(url("/api/history?step=hour"))).json()).step_seconds, 3600);
+  await cache.put(url("/health"), new Response("left", { headers: { "Cache-Control": "max-age=60", "X-Left": "yes" } }));
+  assert.equal((await fetch(url("/health"), { method: "HEAD" })).headers.get("x-left"), "yes");
   await shared.stop();
 });
 

@@ -69,10 +69,10 @@ async fn answer(request: Request, env: Env, id: RequestId) -> Result<Response> {
         Route::Document => json(200, DOCUMENT_TYPE, serde_json::to_string(&config.document()).unwrap_or_default()),
         Route::Api(Api::Handlers(_)) if !config.handlers_api => refuse(404, UNLISTED),
         Route::Socket => object(&env)?.fetch_with_request(request).await,
-        Route::Api(api) if config.stats_shared_seconds > 0 => {
-            shared(&env, api, &request, id, config.stats_shared_seconds).await
-        }
-        Route::Api(_) => ask(&env, &request, id).await,
+        Route::Api(api) => match http::shared_seconds(api, config.stats_shared_seconds) {
+            0 => ask(&env, &request, id).await,
+            seconds => shared(&env, api, &request, id, seconds).await,
+        },
         Route::Page | Route::Asset => asset(env.assets(env::ASSETS)?, request).await,
     }
 }

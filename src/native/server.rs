@@ -72,7 +72,7 @@ async fn route(context: Context, peer: SocketAddr, request: Request, id: Request
         Route::Refuse(status, error) => refuse(status, error),
         Route::Document => json(200, DOCUMENT_TYPE, serde_json::to_string(&config.document()).unwrap_or_default()),
         Route::Api(Api::Handlers(_)) if !config.handlers_api => refuse(404, UNLISTED),
-        Route::Api(api) => ask(&context, api, id, ip, config.stats_shared_seconds).await,
+        Route::Api(api) => ask(&context, api, id, ip, http::shared_seconds(api, config.stats_shared_seconds)).await,
         Route::Page => page("/index.html"),
         Route::Asset => page(request.uri().path()),
         Route::Socket => open(context, ip, request).await,

@@ -34,6 +34,9 @@ const PAGE_TYPE: &str = "text/html";
 /// The subprotocol that is granted to a WebSocket which asks for it.
 pub const SUBPROTOCOL: &str = "nostr";
 
+/// Seconds for which `/health` is shared at the most.
+const MAX_HEALTH_SHARED: u64 = 2;
+
 /// Whether a list of subprotocols, the header `Sec-WebSocket-Protocol`, asks for [`SUBPROTOCOL`].
 pub fn asks_for_subprotocol(asked: &str) -> bool {
     asked.split(',').any(|asked| asked.trim() == SUBPROTOCOL)
@@ -55,6 +58,12 @@ pub fn cache_key(origin: &str, api: Api) -> String {
         Api::Health => "/health".to_owned(),
     };
     origin.to_owned() + &path
+}
+
+/// Seconds of which an answer with 200 is the same for all, where `STATS_SHARED_SECONDS` are so many; 0 where none is
+/// shared. Whether the relay is up is asked by what has to know it soon.
+pub fn shared_seconds(api: Api, seconds: u64) -> u64 {
+    if api == Api::Health { seconds.min(MAX_HEALTH_SHARED) } else { seconds }
 }
 
 /// The media type of an answer with this status.

@@ -90,8 +90,9 @@ test("npm start says which setting does not parse", async () => {
   assert.match(done.stderr, /the relay does not start: .*MAX_LIMIT must be a whole number from 1 to 5000/);
 });
 
-test("the README's commands build and run the native program in a fresh clone, and an event is stored there", { timeout: 900_000 }, async () => {
+test("the README's commands build and run the native program in a fresh clone, and an event is stored there", { timeout: 900_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "nexus-"));
+  t.after(() => rmSync(folder, { recursive: true }));
   const clone = join(folder, "nexus");
   const cloned = spawnSync("git", ["clone", "--quiet", ROOT, clone], { encoding: "utf8" });
   assert.equal(cloned.status, 0, cloned.stderr);
@@ -108,6 +109,7 @@ test("the README's commands build and run the native program in a fresh clone, a
   }
   const address = `127.0.0.1:${await freePort()}`;
   const relay = spawn("sh", ["-c", `exec ${serve}`], { cwd: clone, env: { ...env, BIND: address }, stdio: ["ignore", "ignore", "pipe"] });
+  t.after(() => relay.kill("SIGKILL"));
   const ended = new Promise((resolve) => relay.on("exit", resolve));
   await new Promise((resolve, reject) => {
     relay.stderr.on("data", (data) => `${data}`.includes("listening") && resolve());
@@ -129,7 +131,6 @@ test("the README's commands build and run the native program in a fresh clone, a
   assert.equal(await ended, 0);
   const exported = spawnSync("sh", ["-c", `${serve} export --filter '{"authors":["${who.pubkey}"]}'`], { cwd: clone, env, encoding: "utf8" });
   assert.deepEqual(JSON.parse(exported.stdout), event);
-  rmSync(folder, { recursive: true });
 });
 
 test("npm run deploy: a dry run passes, a real one without an account says what to do", () => {

@@ -27,7 +27,6 @@ fn request(event: &Event) -> Checked {
     each(event, "p", |tag| is_key(tag.value()), "must name a public key, 64 lower-case hex digits")?;
     each(event, "e", |tag| is_id(tag.value()), "must name an event, 64 lower-case hex digits")?;
     each(event, "i", is_input, "must have a value, and for the types event and job that is an event id")?;
-    each(event, "bid", |tag| is_msats(tag.value()), "must be a whole number of msats")?;
     each(event, "output", |tag| has_value(tag.value()), "must name a MIME type")?;
     each(event, "param", |tag| has_value(tag.value()), "must name a parameter")?;
     each(event, "relays", |tag| has_value(tag.value()), "must name a relay")

@@ -21,12 +21,13 @@ const requests = malformed(
     [["i", ID, "event", "wss://relay.example", "source"], ["i", ID, "job"]],
     [["i", "https://example.com", "url"], ["i", "x"]],
     [["bid", "0"], ["bid", "21000"], ["p", KEY], ["p", OTHER], ["e", ID], ["t", "x"], ["encrypted"]],
+    ...bad("bid", notMsats).map(([, tag]) => [tag]),
     [["output", "text/plain"], ["param", "lang", "en"], ["relays", "wss://a.example", "wss://b.example"]],
   ],
   [
     ...["event", "job"].flatMap((type) => notHex.map((value) => ["i", [["i", value, type]]])),
     ["i", [["i", "fine", "text"], ["i", "x", "job"]]],
-    ...[...bad("bid", notMsats), ...bad("p", notHex), ...bad("e", notHex)].map(([name, tag]) => [name, [tag]]),
+    ...[...bad("p", notHex), ...bad("e", notHex)].map(([name, tag]) => [name, [tag]]),
     ["p", [["p", KEY], ["p", "x"]]],
   ],
 );

@@ -61,9 +61,6 @@ fn tags_that_are_wrong_are_named() {
     let processing: &[&str] = &["status", "processing"];
     let cases: &[(u16, &[&[&str]], &str)] = &[
         (5050, &[&["p", "bob"]], "p tag must name a public key"),
-        (5050, &[&["bid", "1.5"]], "bid tag must be a whole number of msats"),
-        (5050, &[&["bid", "-1"]], "bid tag"),
-        (5050, &[&["bid"]], "bid tag"),
         (5050, &[&["i", "x", "event"]], "i tag"),
         (5050, &[&["i"]], "i tag"),
         (5050, &[&["e", "x"]], "e tag"),
@@ -96,6 +93,18 @@ fn tags_that_are_wrong_are_named() {
         &["t", ""],
     ]);
     assert_eq!(market.put(&fine), "");
+}
+
+#[test]
+fn an_odd_bid_changes_nothing_of_a_job() {
+    for bid in [&["bid", "1.5"] as &[&str], &["bid", "-1"], &["bid", "much"], &["bid"]] {
+        let mut market = Market::new();
+        let request = market.request(&[bid]);
+        assert_eq!(market.put(&request), "", "{bid:?}");
+        assert_eq!(market.counted(), json!({"open": 1}), "{bid:?}");
+        assert_eq!(market.put(&market.provider.answer(6050, &request, &[])), "");
+        assert_eq!(market.counted(), json!({"success": 1}), "{bid:?}");
+    }
 }
 
 #[test]

@@ -40,8 +40,8 @@ export async function market(relay) {
     providers,
     buyers,
     job,
-    /** Something to refuse: a request with a bad bid. */
-    nonsense: () => buyers[0].publish({ kind: 5050, tags: [["bid", "much"]] }).catch(() => {}),
+    /** Something to refuse: a request with a bad output. */
+    nonsense: () => buyers[0].publish({ kind: 5050, tags: [["output", ""]] }).catch(() => {}),
     /** A job every so many ms. */
     run(every, pause) {
       running = true;

@@ -61,7 +61,7 @@ fn an_early_error_that_was_swept_is_not_forgotten_when_the_request_comes_again()
 fn counts_that_landed_unknown_are_not_reported_twice() {
     let mut world = market(&[]);
     let conn = world.client();
-    let bad = Author::new(1).sign(5050, NOW, &[&["bid", "much"]], "");
+    let bad = Author::new(1).sign(5050, NOW, &[&["output", ""]], "");
     assert_eq!(world.ask(conn, json!(["EVENT", bad]))[0][2], false);
     world.faults.extend([Fault::LandsAndFails; 2]);
     assert_eq!(world.ask(conn, json!(["EVENT", Author::new(1).note("x")]))[0][2], false);
@@ -72,7 +72,7 @@ fn counts_that_landed_unknown_are_not_reported_twice() {
 fn counts_of_a_commit_that_is_not_answered_yet_are_not_reported_twice() {
     let mut world = market(&[]);
     let conn = world.client();
-    let bad = Author::new(1).sign(5050, NOW, &[&["bid", "much"]], "");
+    let bad = Author::new(1).sign(5050, NOW, &[&["output", ""]], "");
     assert_eq!(world.ask(conn, json!(["EVENT", bad]))[0][2], false);
     world.say(conn, json!(["EVENT", Author::new(1).note("x")]));
     let answered = world.run_oldest(true).unwrap();

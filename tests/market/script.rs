@@ -252,8 +252,7 @@ impl Script {
                 if bad == "e" { self.lie(at, event) } else { self.publish(at, event, true) }
             }
             8 => {
-                let bad =
-                    self.chance.pick(&[tag(["bid", "1.5"]), tag(["p", "me"]), tag(["i"]), tag(["output", ""])]).clone();
+                let bad = self.chance.pick(&[tag(["p", "me"]), tag(["i"]), tag(["output", ""])]).clone();
                 self.lie(at, sign(&liar.author, story.kind, at / 1000, &vec![bad], &content));
             }
             _ => self.lie(at, sign(&liar.author, own, at / 1000, &vec![tag(["e", &story.id.to_string()])], &content)),

@@ -1,4 +1,4 @@
--- Events, their searchable tags, what was deleted, jobs, providers, and totals.
+-- Events, their searchable tags, what was deleted, jobs, providers, what is said of them, and totals.
 -- Every index entry is a billed row: an event costs 5 rows, 1 more when it expires and 1 for each
 -- distinct single-letter tag.
 -- Indexes carry all that a search looks at, so that a row is read only when it is sent.
@@ -81,21 +81,37 @@ CREATE TABLE providers (
   pubkey      TEXT    PRIMARY KEY,
   results     INTEGER NOT NULL,
   errors      INTEGER NOT NULL,
-  times       TEXT    NOT NULL,    -- JSON object: histogram of the times to results
   seen        INTEGER NOT NULL,    -- Unix seconds
   active      INTEGER NOT NULL     -- of the last answer: Unix time in units of five minutes
 ) WITHOUT ROWID;
 
 CREATE INDEX providers_active ON providers (active);
 
--- Who was ever a customer of whom.
+-- What customers had of providers.
 CREATE TABLE dealings (
-  provider TEXT NOT NULL,
-  customer TEXT NOT NULL,
-  PRIMARY KEY (provider, customer)
+  customer TEXT    NOT NULL,
+  provider TEXT    NOT NULL,
+  results  INTEGER NOT NULL,
+  errors   INTEGER NOT NULL,
+  speed    INTEGER NOT NULL,      -- the results' speeds together: see market::dealing
+  known    INTEGER NOT NULL,      -- 1 when the customer has had results of three providers
+  PRIMARY KEY (customer, provider)
 ) WITHOUT ROWID;
 
-CREATE INDEX dealings_by_customer ON dealings (customer);
+CREATE INDEX dealings_by_provider ON dealings (provider, known DESC);
+
+-- What keys say of others by labels (NIP-32): each its newest in a namespace, as long as that event is held.
+CREATE TABLE votes (
+  provider   TEXT    NOT NULL,
+  voter      TEXT    NOT NULL,
+  namespace  TEXT    NOT NULL,
+  labels     TEXT    NOT NULL,    -- JSON list
+  created_at INTEGER NOT NULL,    -- of the event, with its tie, seq and expires_at
+  tie        INTEGER NOT NULL,
+  seq        INTEGER NOT NULL,
+  expires_at INTEGER,
+  PRIMARY KEY (provider, voter, namespace)
+) WITHOUT ROWID;
 
 CREATE TABLE totals (
   one      INTEGER PRIMARY KEY CHECK (one = 1),

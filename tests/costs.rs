@@ -132,6 +132,10 @@ fn writes(d1: &mut D1) {
     let feedback = |content: &str| provider.sign(7000, NOW, about, content);
     let handler = |time, content: &str| provider.sign(31990, time, &[&["d", "a"], &["k", "5050"]], content);
     let note = buyer.sign(1, NOW, &[&["t", "x"]], "");
+    let open = buyer.sign(5050, NOW, &[&["t", "open"]], "");
+    let result = |by: &Author| by.answer(6050, &open, &[]);
+    let label =
+        |time, word: &str| buyer.sign(1985, time, &[&["L", "quality"], &["l", word, "quality"], &["p", &p]], "");
     let cases = [
         ("job request, 4 tags", request.clone(), 12),
         ("the same again", request, 0),
@@ -140,6 +144,12 @@ fn writes(d1: &mut D1) {
         ("further feedback", feedback("2"), 10),
         // The first for a customer notes the dealing.
         ("result, 2 tags", provider.sign(6050, NOW, about, ""), 14),
+        ("job request, 1 tag", open.clone(), 9),
+        ("for the same customer", result(&provider), 14),
+        ("of another provider", result(&Author::new(3)), 16),
+        ("label, 3 tags", label(NOW, "good"), 10),
+        ("newer label", label(NOW + 1, "bad"), 10),
+        ("older label", label(NOW - 1, "fine"), 9),
         ("cancel", buyer.sign(5, NOW, &[&["e", &id]], ""), 25),
         ("note, 1 tag", note.clone(), 7),
         ("handler, 2 tags", handler(NOW, "1"), 9),
@@ -157,6 +167,9 @@ fn writes(d1: &mut D1) {
         let reckoned = cost::rows(&new(&event));
         assert!(written <= reckoned, "{name}: reckoned at {reckoned} rows, {written} written");
     }
+    let known = d1.bill(&write::statements(&[new(&result(&Author::new(4)))], &Flush::default(), false));
+    println!("{:<22} {:>7} {:>6} {:>7}", "a customer is known", known.written, known.read, 25);
+    assert!(known.written <= 25 && known.read <= 250, "{known:?}");
     let request = |n: u64| {
         let n = n.to_string();
         let tags: &[&[&str]] = &[&["i", &n, "text"], &["p", &p], &["t", "bitcoin"], &["x", "1"], &["bid", "1000"]];

@@ -51,7 +51,7 @@ fn on_d1() {
 fn suite(db: &mut dyn Database) {
     for (name, case) in CASES {
         println!("case: {name}");
-        let clear = ["events", "tags", "jobs", "providers", "dealings", "deletions", "vanishing"]
+        let clear = ["events", "tags", "jobs", "providers", "dealings", "votes", "deletions", "vanishing"]
             .map(|table| sql(&format!("DELETE FROM {table}")));
         let zero = sql(
             "UPDATE totals SET last_seq = 0, stored = 0, flush = '{}', newest = 0, since_ms = 0, early = 0, day = 0, spent = 0, counts = '{}'",

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::histogram::Histogram;
+use super::dealing::{Dealing, worth};
 use super::metadata::metadata;
 use super::reputation::{Tally, round4, standing};
 use crate::nostr::{Event, EventId, PublicKey};
@@ -18,16 +18,17 @@ use crate::nostr::{Event, EventId, PublicKey};
 const SUCCESS_PART: f64 = 0.5;
 const SPEED_PART: f64 = 0.3;
 const STANDING_PART: f64 = 0.2;
-/// The speed of who has no times yet.
-const UNKNOWN_SPEED: f64 = 0.5;
-/// The median time, in milliseconds, at which speed is one half.
-const HALF_SPEED_MS: f64 = 10_000.0;
 
 /// The job kinds a handler event (kind 31990) says it can do: its `k` tags. A value not written as
 /// `#k` filters ask for it, such as `05050`, is none.
 pub fn capabilities(event: &Event) -> BTreeSet<u16> {
     let kind = |value: &str| value.parse().ok().filter(|kind: &u16| kind.to_string() == value);
     event.tag_values("k").filter_map(kind).collect()
+}
+
+/// Whether a handler event can be ranked: it is one of several (`d`) and names what it can do.
+pub fn can_be_ranked(event: &Event) -> bool {
+    event.tag_value("d").is_some() && !capabilities(event).is_empty()
 }
 
 /// What a provider did.
@@ -37,8 +38,8 @@ pub struct Record {
     pub results: u64,
     /// Errors it reported.
     pub errors: u64,
-    /// How long its results took.
-    pub times: Histogram,
+    /// The same by customer: of those that weigh most, as many as are looked at.
+    pub dealings: Vec<Dealing>,
     /// When it last answered a job: Unix time in seconds.
     pub last_active: Option<u64>,
 }
@@ -85,7 +86,9 @@ pub struct Ranked {
     pub errors: u64,
     /// The share of results in results and errors, 0 to 1; `None` when there are neither.
     pub success_rate: Option<f64>,
-    /// The median time of its results in milliseconds.
+    /// Its customers that are known, of those that were looked at.
+    pub known_customers: u64,
+    /// The median time of its results in milliseconds, by customer.
     pub median_ms: Option<u64>,
     /// What is said of it.
     pub reputation: Vec<Tally>,
@@ -117,12 +120,8 @@ pub fn rank(candidates: Vec<Candidate>) -> Vec<Ranked> {
 fn judge(candidate: Candidate) -> Ranked {
     let Candidate { pubkey, event, record, reputation, online, last_seen } = candidate;
     let (results, errors) = (record.results as f64, record.errors as f64);
-    let median_ms = record.times.quantile(0.5);
-    let standing = standing(&reputation);
-
-    let success = (results + 1.0) / (results + errors + 2.0);
-    let speed = median_ms.map_or(UNKNOWN_SPEED, |ms| 1.0 / (1.0 + ms as f64 / HALF_SPEED_MS));
-    let score = SUCCESS_PART * success + SPEED_PART * speed + STANDING_PART * (standing + 1.0) / 2.0;
+    let (worth, standing) = (worth(&record.dealings), standing(&reputation));
+    let score = SUCCESS_PART * worth.success + SPEED_PART * worth.speed + STANDING_PART * (standing + 1.0) / 2.0;
 
     Ranked {
         rank: 0,
@@ -136,7 +135,8 @@ fn judge(candidate: Candidate) -> Ranked {
         results: record.results,
         errors: record.errors,
         success_rate: (results + errors > 0.0).then(|| round4(results / (results + errors))),
-        median_ms,
+        known_customers: worth.known_customers,
+        median_ms: worth.median_ms,
         reputation,
         standing: round4(standing),
         score: round4(score),
@@ -147,6 +147,7 @@ fn judge(candidate: Candidate) -> Ranked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::market::dealing;
     use crate::nostr::{Signature, Tag};
 
     fn candidate(seed: u8, tags: &[&[&str]], content: &str) -> Candidate {
@@ -157,10 +158,17 @@ mod tests {
         Candidate { pubkey, event, record, reputation, online: true, last_seen: None }
     }
 
-    fn did(seed: u8, results: u64, errors: u64, ms: &[u64]) -> Candidate {
-        let mut of = candidate(seed, &[], "");
-        ms.iter().for_each(|ms| of.record.times.add(*ms));
-        Candidate { record: Record { results, errors, ..of.record }, ..of }
+    /// Somebody who has given known customers a result each, after so many milliseconds, and errors.
+    fn did(seed: u8, errors: u64, ms: &[u64]) -> Candidate {
+        let of = candidate(seed, &[], "");
+        let result = |ms: &u64| {
+            let speed = dealing::SPEED_MAX * dealing::HALF_SPEED_MS / (dealing::HALF_SPEED_MS + ms);
+            Dealing { known: true, results: 1, errors: 0, speed }
+        };
+        let error = Dealing { known: true, results: 0, errors: 1, speed: 0 };
+        let failed = (0..errors).map(|_| error);
+        let dealings = ms.iter().map(result).chain(failed).collect();
+        Candidate { record: Record { results: ms.len() as u64, errors, dealings, ..of.record }, ..of }
     }
 
     fn opinion(label: &str, weight: f64) -> Vec<Tally> {
@@ -191,16 +199,16 @@ mod tests {
 
     #[test]
     fn online_comes_first_then_score() {
-        let mut offline = did(1, 1000, 0, &[1, 1]);
+        let mut offline = did(1, 0, &[1; 100]);
         offline.online = false;
         let candidates = vec![
             offline,
-            did(2, 0, 50, &[]),
-            did(3, 50, 0, &[900]),
-            did(4, 50, 0, &[90_000]),
-            Candidate { reputation: opinion("bad", 40.0), ..did(5, 50, 0, &[900]) },
-            Candidate { reputation: opinion("good", 40.0), ..did(6, 50, 0, &[900]) },
-            did(7, 0, 0, &[]),
+            did(2, 50, &[]),
+            did(3, 0, &[900; 50]),
+            did(4, 0, &[90_000; 50]),
+            Candidate { reputation: opinion("bad", 40.0), ..did(5, 0, &[900; 50]) },
+            Candidate { reputation: opinion("good", 40.0), ..did(6, 0, &[900; 50]) },
+            did(7, 0, &[]),
         ];
         assert_eq!(order(candidates), [6, 3, 5, 4, 7, 2, 1]);
     }
@@ -222,16 +230,16 @@ mod tests {
     fn what_is_shown() {
         let tags: &[&[&str]] = &[&["d", "llm"], &["k", "5050"]];
         let mut full = candidate(1, tags, r#" {"name":"A"} "#);
-        full.record = Record { results: 2, errors: 1, times: [(11, 4)].into_iter().collect(), last_active: Some(3) };
+        full.record = Record { last_active: Some(3), ..did(1, 1, &[2_500, 3_500]).record };
         (full.reputation, full.last_seen) = (opinion("good", 1.0), Some(9));
         let shown = serde_json::to_value(rank(vec![full])).unwrap();
         let hex = "01".repeat(32);
-        // 0.5 * 3/5 + 0.3 / (1 + 0.35) + 0.2 * (1/6 + 1) / 2, the median being 3.5 s.
+        // 0.5 * 3/5 + 0.3 * (1 / 1.25 + 1 / 1.35 + 1) / 4 + 0.2 * (1/6 + 1) / 2.
         let expected = serde_json::json!([{
             "rank": 1, "pubkey": hex, "d": "llm", "kinds": [5050], "created_at": 7, "metadata": {"name": "A"},
-            "online": true, "last_seen": 9, "results": 2, "errors": 1, "success_rate": 0.6667, "median_ms": 3500,
+            "online": true, "last_seen": 9, "results": 2, "errors": 1, "success_rate": 0.6667, "known_customers": 3, "median_ms": 2500,
             "reputation": [{"namespace": "quality", "label": "good", "votes": 9, "customers": 9, "weight": 1.0}],
-            "standing": 0.1667, "score": 0.6389, "event_id": hex,
+            "standing": 0.1667, "score": 0.6072, "event_id": hex,
         }]);
         assert_eq!(shown, expected);
     }
@@ -245,7 +253,8 @@ mod tests {
             assert_eq!((&one.metadata, one.d.as_str(), one.success_rate, one.median_ms), (&None, "", None, None));
             assert_eq!((one.score, one.standing), (0.5, 0.0));
         }
-        let most = Candidate { reputation: opinion("bad", f64::INFINITY), ..did(1, u64::MAX, u64::MAX, &[u64::MAX]) };
+        let mut most = Candidate { reputation: opinion("bad", f64::INFINITY), ..did(1, 1, &[0]) };
+        (most.record.results, most.record.errors) = (u64::MAX, u64::MAX);
         let ranked = rank(vec![most]);
         assert!(ranked.iter().all(|r| r.score.is_finite() && r.success_rate == Some(0.5)));
     }

@@ -3,6 +3,7 @@
 //!
 //! Pure rules over events. Knows no connections and no SQL.
 
+pub mod dealing;
 pub mod handler;
 pub mod histogram;
 pub mod job;

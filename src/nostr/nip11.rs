@@ -36,6 +36,8 @@ pub struct Limitation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_per_frame: Option<u64>,
     pub max_keys: u64,
+    pub max_unasked_keys: u64,
+    pub max_unasked_feedback: u64,
     pub max_subscriptions: u64,
     pub max_subid_length: u64,
     pub max_limit: u64,

@@ -15,7 +15,7 @@ use crate::market::reputation;
 use crate::nostr::PublicKey;
 use crate::store::counts;
 use crate::store::history::{self, Step};
-use crate::store::market::{self, Active, Handlers};
+use crate::store::market::{self, Active, Found};
 use crate::store::schema::{self, Schema};
 use crate::store::{Rows, Statement, StoreError};
 
@@ -30,8 +30,8 @@ const MAX_WAITING: usize = 1000;
 const MAX_IN_LINE: usize = 32;
 /// Seconds after which to ask again when these are too many.
 const RETRY_S: u64 = 2;
-/// Providers that are here and whose handlers are listed whatever others publish.
-const MAX_ONLINE: usize = 200;
+/// Providers that are here and whose handlers are looked at whatever others publish.
+const MAX_ONLINE: usize = 4000;
 
 /// Names an HTTP request until it is answered, and in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -221,7 +221,8 @@ impl Relay {
             Api::History(step) => history::read(step, seconds),
             Api::Handlers(kind) => {
                 let online = self.all_gauges().providing;
-                let mut statements = market::handlers(kind, online.iter().take(MAX_ONLINE), seconds);
+                let online = online.iter().map(|(_, key)| key).take(MAX_ONLINE);
+                let mut statements = market::handlers(kind, online, seconds);
                 if !self.handlers.announced_at().is_some_and(|at| self.is_believed(at, now)) {
                     statements.push(market::announced());
                 }
@@ -301,11 +302,11 @@ impl Relay {
                 Ok(self.reported(api, now))
             }
             Api::Handlers(kind) => {
-                for announced in rows.drain(2.min(rows.len())..) {
+                for announced in rows.drain(1.min(rows.len())..) {
                     let (kinds, all) = market::decode_announced(&announced);
                     self.handlers.learn_announced(kinds, all, asked_at);
                 }
-                let body = self.ranked(kind, &market::decode_handlers(&rows)?, now);
+                let body = self.ranked(kind, market::decode_handlers(&rows)?, now);
                 Ok(self.desk.keep(api, body, now))
             }
             Api::Health => {
@@ -347,7 +348,7 @@ impl Relay {
             Api::Handlers(kind) => {
                 let at = self.handlers.announced_at().filter(|_| self.handlers.has_none(kind));
                 if at.is_some_and(|at| self.is_believed(at, now)) {
-                    return Some(self.ranked(kind, &Handlers::default(), now).into());
+                    return Some(self.ranked(kind, Vec::new(), now).into());
                 }
                 self.desk.kept.get(api, now, KEPT_FRESH)
             }
@@ -361,22 +362,20 @@ impl Relay {
         at >= self.doubt_until || now.saturating_sub(at) <= DOUBTFUL_FRESH
     }
 
-    fn ranked(&self, kind: u16, handlers: &Handlers, now: Millis) -> String {
+    fn ranked(&self, kind: u16, found: Vec<Found>, now: Millis) -> String {
         let online = self.all_gauges().online;
-        let candidate = |found: &market::Found| {
-            let pubkey = found.event.pubkey;
-            let votes = handlers.votes.get(&pubkey).map(Vec::as_slice).unwrap_or_default();
-            let online = online.contains(&pubkey);
+        let candidate = |found: Found| {
+            let online = online.contains(&found.event.pubkey);
             Candidate {
-                pubkey,
-                event: found.event.clone(),
-                record: found.record.clone(),
-                reputation: reputation::tally(&pubkey, votes),
+                pubkey: found.event.pubkey,
+                reputation: reputation::tally(&found.votes),
                 online,
                 last_seen: if online { Some(now / 1000) } else { found.record.last_active },
+                event: found.event,
+                record: found.record,
             }
         };
-        let ranked = handler::rank(handlers.found.iter().map(candidate).collect());
+        let ranked = handler::rank(found.into_iter().map(candidate).collect());
         serde_json::json!({ "version": 1, "kind": kind, "handlers": ranked }).to_string()
     }
 }

@@ -1,6 +1,6 @@
 //! The text a connection is remembered by across hibernation and resets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 
 use super::conn::Conn;
 use crate::nostr::{Filter, PublicKey};
+use crate::store::market::Known;
 
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// A connection as text.
 #[derive(Serialize, Deserialize)]
@@ -26,8 +27,8 @@ struct Attachment {
     k: BTreeSet<PublicKey>,
     /// The one proven first.
     f: Option<PublicKey>,
-    /// Those of them that are providers'.
-    p: BTreeSet<PublicKey>,
+    /// What is known of them.
+    p: BTreeMap<PublicKey, Known>,
     /// Levels of the network's and the keys' quotas, in that order.
     l: Vec<Option<String>>,
     /// COUNTs that wait for the store.
@@ -56,7 +57,7 @@ pub fn encode(conn: &Conn, levels: Vec<Option<String>>) -> String {
         c: conn.challenge.clone(),
         k: conn.keys.clone(),
         f: conn.first_key,
-        p: conn.providers.clone(),
+        p: conn.known.clone(),
         l: levels,
         q: conn.counting.clone(),
         s: conn
@@ -86,7 +87,7 @@ pub fn decode(text: &str) -> Option<(Conn, Vec<Remembered>, Vec<Option<String>>)
         challenge: attachment.c,
         keys: attachment.k,
         first_key: attachment.f,
-        providers: attachment.p,
+        known: attachment.p,
         counting: attachment.q,
         ..Conn::default()
     };

@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 
 use super::class::Class;
+use super::quota::Holder;
 use super::{ConnId, Millis, Relay};
-use crate::nostr::{Prefix, Reason, kind};
+use crate::nostr::{Prefix, PublicKey, Reason, kind};
 use crate::store::cost;
 use crate::store::write::NewEvent;
 
@@ -17,10 +18,10 @@ use crate::store::write::NewEvent;
 pub(super) const DAY_MS: Millis = 86_400_000;
 const HOUR_MS: Millis = 3_600_000;
 const HOURS: u64 = 24;
-/// Hundredths of what is let out that everybody may take, and providers; the rest is for deletion requests and
-/// requests to vanish, which bind the relay (NIP-62).
+/// Hundredths of what is let out that everybody may take, and keys that have dealt; the rest is for deletion requests
+/// and requests to vanish, which bind the relay (NIP-62).
 const EVERYBODY: u64 = 80;
-const PROVIDERS: u64 = 90;
+const DEALT: u64 = 90;
 /// One network takes at most such a part of an hour's allowance.
 const NETWORK_PART: u64 = 10;
 /// Networks that are known at most. Of more, those that have taken least are forgotten.
@@ -61,7 +62,7 @@ impl Relay {
     /// Whether the rows of `new` may be taken, and how many they are.
     pub(super) fn afford(&self, conn: ConnId, new: &NewEvent, now: Millis) -> Result<u64, Reason> {
         let rows = cost::rows(new);
-        let class = self.holder(conn, Some(&new.event.pubkey)).1;
+        let (holder, class) = self.holder(conn, Some(&new.event.pubkey));
         if class == Class::Listed {
             return Ok(rows);
         }
@@ -82,9 +83,10 @@ impl Relay {
         if network.is_some_and(|it| self.network_rows.taken(hour, it) + rows > day / HOURS / NETWORK_PART) {
             return limited("the rows one network may have");
         }
-        let part = match class {
+        let dealt = |key: &PublicKey| self.conns.get(&conn).is_some_and(|state| state.known(key).dealt);
+        let part = match &holder {
             _ if deletes => 100,
-            Class::Provider => PROVIDERS,
+            Holder::Key(key) if dealt(key) => DEALT,
             _ => EVERYBODY,
         };
         let let_out = day.saturating_mul(hour % HOURS + 1) / HOURS;

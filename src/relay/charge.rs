@@ -4,13 +4,14 @@
 use super::class::{Class, Lane};
 use super::quota::Holder;
 use super::{ConnId, Effect, Millis, Relay, conn};
+use crate::market::reputation;
 use crate::nostr::{Event, KindClass, Prefix, PublicKey, Reason, kind};
 
 /// Milli-tokens of one event, AUTH or question.
 const ONE: u64 = 1000;
 /// Milli-tokens of an ephemeral event, which costs no storage.
 const EPHEMERAL: u64 = 100;
-/// Tags that are indexed, and targets that are deleted, at the price of one event: each is a row.
+/// Tags that are indexed, votes that are cast, and targets that are deleted, at the price of one event: each is a row.
 const ROWS: u64 = 10;
 /// Milli-tokens of a byte.
 const BYTE: u64 = 1000;
@@ -56,7 +57,8 @@ impl Relay {
         out: &mut Vec<Effect>,
     ) -> Result<(), Reason> {
         let lane = if answer { Lane::Answers } else { Lane::Events };
-        let indexed = event.tags.iter().filter(|tag| tag.indexed().is_some()).count() as u64;
+        let tags = event.tags.iter().filter(|tag| tag.indexed().is_some()).count() as u64;
+        let indexed = tags + reputation::votes_max(event);
         let cost = match event.class() {
             KindClass::Ephemeral => EPHEMERAL,
             // A deletion writes what it deletes, too.
@@ -127,7 +129,8 @@ impl Relay {
 
     fn class(&self, state: &conn::Conn, key: &PublicKey) -> Class {
         let listed = self.config.quotas.as_ref().is_some_and(|classes| classes.listed_keys.contains(key));
-        match (listed, state.providers.contains(key)) {
+        let known = state.known(key);
+        match (listed, known.handler && known.served) {
             (true, _) => Class::Listed,
             (false, true) => Class::Provider,
             (false, false) => Class::Agent,

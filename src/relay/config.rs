@@ -16,7 +16,7 @@ use crate::market::retention::Retention;
 use crate::nostr::PublicKey;
 use crate::nostr::auth::Authority;
 use crate::nostr::nip11::{Document, Limitation};
-use crate::store::read;
+use crate::store::{jobs, read};
 
 /// NIPs this relay implements and tests.
 const SUPPORTED_NIPS: &[u16] = &[1, 9, 11, 13, 17, 32, 40, 42, 45, 62, 67, 70, 89, 90];
@@ -95,7 +95,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "RATE_PROVIDER",
         "events 60/600 queries 60/600 bytes 786432/25165824",
-        "the same of a key that has a live handler (NIP-89)",
+        "the same of a key with a live handler that can be ranked (NIP-89) and results for three customers",
     ),
     setting(
         "RATE_LISTED",
@@ -337,6 +337,8 @@ impl Config {
                 bytes_per_frame: self.quotas.as_ref().map(|_| FRAME_BYTES),
                 max_connections_per_ip: self.quotas.as_ref().map(|_| limits.max_connections_per_ip),
                 max_keys: MAX_KEYS as u64,
+                max_unasked_keys: jobs::MAX_UNASKED_KEYS,
+                max_unasked_feedback: jobs::MAX_UNASKED_FEEDBACK,
                 max_unheard_bytes: limits.max_unheard_bytes,
                 max_filters: limits.max_filters,
                 max_filter_values: limits.max_filter_values,

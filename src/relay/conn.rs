@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::Millis;
 use crate::nostr::{EventId, Filter, PublicKey};
+use crate::store::market::Known;
 
 /// Names a connection for as long as it is open, across hibernation and resets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,8 +72,8 @@ pub struct Conn {
     pub keys: BTreeSet<PublicKey>,
     /// The one proven first: it pays for what no other of them does.
     pub first_key: Option<PublicKey>,
-    /// Those of them that have a live handler (NIP-89).
-    pub providers: BTreeSet<PublicKey>,
+    /// What the store knows of them, as far as it has said.
+    pub known: BTreeMap<PublicKey, Known>,
     /// COUNTs that wait for the store.
     pub counting: BTreeSet<String>,
     /// By subscription id.
@@ -84,6 +85,16 @@ impl Conn {
     pub fn prove(&mut self, key: PublicKey) -> bool {
         self.first_key.get_or_insert(key);
         self.keys.insert(key)
+    }
+
+    /// What is known of a proven key.
+    pub fn known(&self, key: &PublicKey) -> Known {
+        self.known.get(key).copied().unwrap_or_default()
+    }
+
+    /// The proven keys that have a live handler (NIP-89).
+    pub fn handlers(&self) -> impl Iterator<Item = &PublicKey> {
+        self.known.iter().filter(|(_, known)| known.handler).map(|(key, _)| key)
     }
 }
 

@@ -21,9 +21,10 @@ pub struct Gauges {
     /// Rows that may be taken in a day, and those taken today.
     pub(super) rows_per_day: Option<u64>,
     pub(super) rows_today: u64,
-    /// Keys that were proven, and those of them that have live handlers.
+    /// Keys that were proven.
     pub(super) online: BTreeSet<PublicKey>,
-    pub(super) providing: BTreeSet<PublicKey>,
+    /// Those of them that have live handlers, each after whether it has served nobody yet.
+    pub(super) providing: BTreeSet<(bool, PublicKey)>,
 }
 
 impl Gauges {
@@ -52,12 +53,12 @@ impl Relay {
             counters: self.counters.clone(),
             open: self.conns.len(),
             authenticated: conns().filter(|conn| !conn.keys.is_empty()).count(),
-            providers: conns().filter(|conn| !conn.providers.is_empty()).count(),
+            providers: conns().filter(|conn| conn.handlers().next().is_some()).count(),
             subscriptions: conns().map(|conn| conn.subs.len()).sum(),
             rows_per_day: self.config.rows_per_day,
             rows_today: self.spent_today(),
             online: conns().flat_map(|conn| conn.keys.iter().copied()).collect(),
-            providing: conns().flat_map(|conn| conn.providers.iter().copied()).collect(),
+            providing: conns().flat_map(|conn| conn.handlers().map(|key| (!conn.known(key).served, *key))).collect(),
         }
     }
 

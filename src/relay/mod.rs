@@ -89,8 +89,8 @@ enum Purpose {
     Missed,
     /// Whether a commit that was reported as failed landed.
     Landed,
-    /// Which keys of a connection are providers'.
-    Providers(ConnId),
+    /// What is known of the keys of a connection.
+    Known(ConnId),
     /// To answer over HTTP; the log when it was asked.
     Api(Api, u64),
 }
@@ -222,7 +222,7 @@ impl Relay {
         if let Err(error) = &result {
             let mut fields = vec![("error", error.to_string())];
             fields.extend(match &purpose {
-                Purpose::Answer(conn, ..) | Purpose::Providers(conn) => Some(("connection", conn.to_string())),
+                Purpose::Answer(conn, ..) | Purpose::Known(conn) => Some(("connection", conn.to_string())),
                 Purpose::Api(api, _) => self.desk.asked_by(*api).map(|request| ("request", request.to_string())),
                 Purpose::Sweep | Purpose::Totals | Purpose::Missed | Purpose::Landed => None,
             });
@@ -246,7 +246,7 @@ impl Relay {
             }
             Purpose::Missed => self.found_missed(result, now, out),
             Purpose::Landed => self.landed_after_all(result, now, out),
-            Purpose::Providers(conn) => self.providers_found(conn, result, now, out),
+            Purpose::Known(conn) => self.keys_known(conn, result, now, out),
             Purpose::Api(api, upto) => self.api_answered((api, upto, asked), bill.read, result, now, out),
         }
     }

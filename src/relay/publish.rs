@@ -7,6 +7,7 @@ use super::ceiling::DAY_MS;
 use super::timer::Due;
 use super::writer::{InFlight, Waiting};
 use super::{ConnId, Effect, Level, Millis, News, Purpose, Relay, Ticket};
+use crate::market::handler::can_be_ranked;
 use crate::market::{Part, privacy};
 use crate::nostr::deletion::{self, Target};
 use crate::nostr::{Event, EventId, KindClass, Prefix, PublicKey, Reason, kind, relay_msg};
@@ -371,7 +372,9 @@ impl Relay {
         }
         match &new.part {
             Some(part) if !part.is_answer() => self.writer.hold(part.job),
-            None if new.event.kind == kind::HANDLER => self.provides(&new.event.pubkey, out),
+            None if new.event.kind == kind::HANDLER && can_be_ranked(&new.event) => {
+                self.provides(&new.event.pubkey, out);
+            }
             _ => {}
         }
     }

@@ -4,19 +4,21 @@ use super::conn::MAX_KEYS;
 use super::timer::Due;
 use super::{ConnId, Effect, Level, Millis, Relay, attachment};
 use crate::nostr::{Event, Prefix, PublicKey, Reason, auth, relay_msg};
+use crate::store::market::Known;
 use crate::store::{Rows, StoreError, market};
 
 /// WebSocket close code for "try again later" (RFC 6455 registry).
 const TRY_AGAIN: u16 = 1012;
 
-/// Milliseconds after which the store is asked again which keys are providers', when it gave no answer.
-const PROVIDERS_RETRY_MS: Millis = 30_000;
+/// Milliseconds after which the store is asked again what it knows of keys, when it gave no answer.
+const KNOWN_RETRY_MS: Millis = 30_000;
 
 impl Relay {
     /// A connection has ended; when a provider was last here is noted.
     pub(super) fn closed(&mut self, conn: ConnId, now: Millis, out: &mut Vec<Effect>) {
         self.log(Level::Debug, "closed", &[("connection", conn.to_string())], out);
-        let providers = self.conns.get(&conn).map(|state| state.providers.clone()).unwrap_or_default();
+        let providers: Vec<PublicKey> =
+            self.conns.get(&conn).into_iter().flat_map(|state| state.handlers().copied()).collect();
         self.forget(conn);
         let elsewhere = |key: &PublicKey| self.conns.values().any(|state| state.keys.contains(key));
         let gone: Vec<&PublicKey> = providers.iter().filter(|key| !elsewhere(key)).collect();
@@ -53,8 +55,8 @@ impl Relay {
                 self.remember(conn, out);
                 self.send(conn, relay_msg::accepted(&event.id), out);
                 if new {
-                    let asked = market::providers_among([&event.pubkey], now / 1000);
-                    self.query(super::Purpose::Providers(conn), vec![asked], now, out);
+                    let asked = market::known_of([&event.pubkey], now / 1000);
+                    self.query(super::Purpose::Known(conn), vec![asked], now, out);
                 }
             }
             Err(reason) => {
@@ -74,8 +76,8 @@ impl Relay {
         }
     }
 
-    /// Notes which keys of a connection are providers'; who is not known to be one is an agent.
-    pub(super) fn providers_found(
+    /// Notes what is known of the keys of a connection; one of which nothing is known is an agent's.
+    pub(super) fn keys_known(
         &mut self,
         conn: ConnId,
         result: Result<Rows, StoreError>,
@@ -83,34 +85,41 @@ impl Relay {
         out: &mut Vec<Effect>,
     ) {
         let Ok(rows) = result else {
-            return self.do_at(Due::Providers(conn), now + PROVIDERS_RETRY_MS, out);
+            return self.do_at(Due::Known(conn), now + KNOWN_RETRY_MS, out);
         };
         let Some(state) = self.conns.get_mut(&conn) else { return };
-        let found = rows.into_iter().flatten().filter_map(|key| PublicKey::parse(&key));
-        let before = state.providers.len();
-        state.providers.extend(found.filter(|key| state.keys.contains(key)));
-        if state.providers.len() > before {
+        let mut news = false;
+        for (key, found) in rows.iter().flatten().filter_map(|row| market::decode_known(row)) {
+            if state.keys.contains(&key) {
+                let known = state.known.entry(key).or_default();
+                // A handler may have come since the store was asked.
+                let now_known = Known { handler: found.handler || known.handler, ..found };
+                news |= *known != now_known;
+                *known = now_known;
+            }
+        }
+        if news {
             self.remember(conn, out);
         }
     }
 
-    /// Asks which keys of a connection are providers', of those that are not known to be.
-    pub(super) fn look_for_providers(&mut self, conn: ConnId, now: Millis, out: &mut Vec<Effect>) {
+    /// Asks what is known of the keys of a connection, of those that are not known to have served anybody.
+    pub(super) fn ask_known(&mut self, conn: ConnId, now: Millis, out: &mut Vec<Effect>) {
         let Some(state) = self.conns.get(&conn) else { return };
-        let keys: Vec<&PublicKey> = state.keys.difference(&state.providers).collect();
+        let keys: Vec<&PublicKey> = state.keys.iter().filter(|key| !state.known(key).served).collect();
         if !keys.is_empty() {
-            let asked = market::providers_among(keys, now / 1000);
-            self.query(super::Purpose::Providers(conn), vec![asked], now, out);
+            let asked = market::known_of(keys, now / 1000);
+            self.query(super::Purpose::Known(conn), vec![asked], now, out);
         }
     }
 
-    /// A handler was stored: its author is a provider from now on.
+    /// A handler that can be ranked was stored: its author has one from now on.
     pub(super) fn provides(&mut self, key: &PublicKey, out: &mut Vec<Effect>) {
-        let here = self.conns.iter().filter(|(_, state)| state.keys.contains(key) && !state.providers.contains(key));
+        let here = self.conns.iter().filter(|(_, state)| state.keys.contains(key) && !state.known(key).handler);
         let conns: Vec<ConnId> = here.map(|(conn, _)| *conn).collect();
         for conn in conns {
             if let Some(state) = self.conns.get_mut(&conn) {
-                state.providers.insert(*key);
+                state.known.entry(*key).or_default().handler = true;
             }
             self.remember(conn, out);
         }

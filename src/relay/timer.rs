@@ -12,8 +12,8 @@ pub(super) enum Due {
     Passing,
     /// Connections that are to end wait no longer for the answers to their events.
     Ending,
-    /// The store is asked again which keys of a connection are providers', as it gave no answer.
-    Providers(ConnId),
+    /// The store is asked again what it knows of the keys of a connection, as it gave no answer.
+    Known(ConnId),
 }
 
 /// When what is to be done, and the time the host was asked for.
@@ -49,7 +49,7 @@ impl Relay {
             match due {
                 Due::Passing => self.end_passing(now, out),
                 Due::Ending => self.end_whose_events_are_answered(now, out),
-                Due::Providers(conn) => self.look_for_providers(conn, now, out),
+                Due::Known(conn) => self.ask_known(conn, now, out),
             }
         }
         self.set_timer(out);

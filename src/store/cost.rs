@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::write::NewEvent;
-use crate::market::Part;
+use crate::market::{Part, reputation};
+use crate::nostr::kind;
 
 /// Of an event in any table and index, when nothing else is to be said of it.
 const EVENT: u64 = 5;
@@ -19,7 +20,7 @@ const REMOVAL: u64 = 4;
 const TARGET: u64 = 16;
 
 /// Rows that storing `new` writes at most, and those of its removal, if it will be removed by itself or by a newer
-/// version.
+/// version. Once in the life of a customer, when it becomes known, there are a few more.
 pub fn rows(new: &NewEvent) -> u64 {
     let tags: BTreeSet<(u8, &str)> = new.event.tags.iter().filter_map(|tag| tag.indexed()).collect();
     let unique = new.event.replacement_key().is_some() || new.part.as_ref().is_some_and(Part::is_answer);
@@ -30,5 +31,12 @@ pub fn rows(new: &NewEvent) -> u64 {
         Some(_) => REQUEST,
         None => 0,
     };
-    held + GROUP + job + if goes { REMOVAL } else { 0 } + TARGET * new.deletes.len() as u64
+    // A vote, and that it is about a result's author.
+    let labelled = if new.event.kind == kind::LABEL { new.event.tag_values("e").count() as u64 } else { 0 };
+    held + GROUP
+        + job
+        + reputation::votes_max(&new.event)
+        + labelled
+        + if goes { REMOVAL } else { 0 }
+        + TARGET * new.deletes.len() as u64
 }

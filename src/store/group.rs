@@ -11,14 +11,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::counts;
-use super::{PRIVATE, jobs};
+use super::{PRIVATE, dealings, jobs, votes};
 
 /// What the statements of a group depend on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shape {
     /// Some events do not answer jobs.
     pub others: bool,
-    /// Some label results (NIP-32).
+    /// Some are labels (NIP-32).
     pub labels: bool,
     /// Some request jobs.
     pub requests: bool,
@@ -135,9 +135,9 @@ fn insert(part: [&str; 3], keys: &str, private: &str, from: &str, order: &str) -
 const PART: [&str; 3] = ["g.v->>'$.j.i'", "g.v->>'$.j.z'", "iif(g.v->>'$.j.r', g.v->>'$.j.n', NULL)"];
 
 /// A label (NIP-32) of a result that is held gets a tag `@=PUBKEY` for the result's author.
-const LABEL_KEYS: &str = "CASE WHEN g.v->>'$.l' IS NULL THEN g.v->'$.k' ELSE (SELECT json_group_array(k) FROM ( \
+const LABEL_KEYS: &str = "CASE WHEN g.v->'$.l' IS NULL THEN g.v->'$.k' ELSE (SELECT json_group_array(k) FROM ( \
     SELECT value AS k FROM json_each(g.v, '$.k') UNION \
-    SELECT '@=' || r.pubkey FROM json_each(g.v, '$.l') AS l CROSS JOIN events AS r \
+    SELECT '@=' || r.pubkey FROM json_each(g.v, '$.l.e') AS l CROSS JOIN events AS r \
       ON r.id = l.value AND r.asked IS NOT NULL)) END";
 
 fn insert_others(labels: bool) -> String {
@@ -206,7 +206,7 @@ fn vanishing() -> Vec<String> {
          {from} GROUP BY g.v->>'$.pubkey' \
          ON CONFLICT (pubkey) DO UPDATE SET until = max(until, excluded.until), shelf = 0"
     );
-    [insert].into_iter().chain(jobs::vanish(&format!("SELECT g.v->>'$.pubkey' {from}"))).collect()
+    [insert].into_iter().chain(dealings::vanish(&format!("SELECT g.v->>'$.pubkey' {from}"))).collect()
 }
 
 /// What deletions do whose requests are not there; ?1 is their list.
@@ -244,6 +244,9 @@ fn write(shape: Shape) -> Vec<(Arc<str>, Of)> {
         let (sql, _) = listed(insert_others(shape.labels));
         list.push((sql, Of::OthersTexts));
     }
+    if shape.labels {
+        list.push(listed(votes::take()));
+    }
     if shape.requests {
         list.push(listed(jobs::request()));
     }
@@ -257,8 +260,8 @@ fn write(shape: Shape) -> Vec<(Arc<str>, Of)> {
         list.extend((!shape.restores).then(|| plain(jobs::trim(FRESH))));
         list.push(plain(jobs::answer(FRESH)));
         list.extend((!shape.restores).then(|| plain(jobs::count_unasked(FRESH))));
-        let dealt = jobs::dealt(FRESH);
-        list.extend([jobs::providers(&dealt), jobs::active(&dealt), jobs::dealings(&dealt)].map(plain));
+        let dealt = dealings::statements(&dealings::dealt(FRESH), Of::Nothing);
+        list.extend(dealt.map(|(sql, of)| (Arc::from(sql), of)));
     }
     list.push(plain(format!(
         "INSERT OR IGNORE INTO tags (tag, shelf, created_at, tie, seq, expires_at) \

@@ -1,13 +1,14 @@
 //! A group of events as the JSON parameter its statements share.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::write::NewEvent;
 use super::{PRIVATE, deletion, key};
-use crate::market::privacy;
-use crate::market::{JobRole, Part, State};
+use crate::market::{JobRole, Part, State, privacy, reputation};
 use crate::nostr::deletion::Target;
-use crate::nostr::{EventId, PublicKey, kind};
+use crate::nostr::{Event, EventId, PublicKey, kind};
 
 /// The letter of the tags a private event has for its readers.
 pub const READER: u8 = b'>';
@@ -54,9 +55,9 @@ pub struct Item {
     /// Its part in a job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub j: Option<JobItem>,
-    /// Results it labels (NIP-32).
+    /// What it says as a label (NIP-32).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub l: Option<Vec<EventId>>,
+    pub l: Option<LabelItem>,
 }
 
 impl Item {
@@ -90,6 +91,15 @@ pub struct JobItem {
     u: u64,
 }
 
+/// What a label event says, when it says anything.
+#[derive(Serialize)]
+pub struct LabelItem {
+    /// Events it is about.
+    e: Vec<EventId>,
+    /// By namespace, its labels.
+    n: Vec<(String, Vec<String>)>,
+}
+
 /// Writes one event down, number `n` in its group, whose canonical text begins at byte `at` (from 1).
 pub fn item(new: &NewEvent, n: usize, at: usize) -> Item {
     let event = &new.event;
@@ -104,7 +114,6 @@ pub fn item(new: &NewEvent, n: usize, at: usize) -> Item {
         Some(part) if part.role == JobRole::Result => Some(key::of(b'e', &part.job.to_string())),
         _ => event.replacement_key().map(|d| key::of(b'd', d)),
     };
-    let labelled = || event.tag_values("e").filter_map(EventId::parse).collect();
     let mut item = Item {
         n,
         id: event.id,
@@ -124,7 +133,7 @@ pub fn item(new: &NewEvent, n: usize, at: usize) -> Item {
         a: Vec::new(),
         v: false,
         j: part.map(|part| job_item(part, new.remember_until)),
-        l: (event.kind == kind::LABEL).then(labelled),
+        l: (event.kind == kind::LABEL).then(|| label_item(event)).flatten(),
     };
     for target in &new.deletes {
         item.t.push((deletion::key(&event.pubkey, target), deletion::reach(event, target)));
@@ -135,6 +144,13 @@ pub fn item(new: &NewEvent, n: usize, at: usize) -> Item {
         }
     }
     item
+}
+
+fn label_item(event: &Event) -> Option<LabelItem> {
+    let owned = |labels: BTreeSet<&str>| labels.into_iter().map(str::to_owned).collect();
+    let said = reputation::said(event).into_iter().map(|(namespace, labels)| (namespace.to_owned(), owned(labels)));
+    let item = LabelItem { e: event.tag_values("e").filter_map(EventId::parse).collect(), n: said.collect() };
+    (!item.n.is_empty()).then_some(item)
 }
 
 fn job_item(part: &Part, remember_until: u64) -> JobItem {

@@ -1,4 +1,4 @@
-//! What a group of events does to jobs, their providers and who dealt with whom.
+//! What a group of events does to jobs.
 //!
 //! A job's row lives while some event of it is held, and as long as a result would be kept: so a late
 //! answer is held to what was asked, and to who may read it. Its state only grows, so any order of arrival ends
@@ -8,12 +8,13 @@
 //! whose answers were here before its request.
 
 use super::group::Of;
-use super::{MAX_INTEGER, PRIVATE, counts};
+use super::{MAX_INTEGER, PRIVATE, counts, dealings, votes};
 use crate::market::State;
 
-/// Feedback of one key that was not asked, and such keys, that a job holds.
-const MAX_UNASKED_FEEDBACK: u64 = 3;
-const MAX_UNASKED_KEYS: u64 = 20;
+/// Feedback of one key that was not asked, that a job holds.
+pub const MAX_UNASKED_FEEDBACK: u64 = 3;
+/// Keys that were not asked and whose answers a job holds.
+pub const MAX_UNASKED_KEYS: u64 = 20;
 
 /// Whether the key `by` was not asked to do the job `j`.
 fn unasked(by: &str) -> String {
@@ -77,10 +78,6 @@ const LATE: i8 = -2;
 pub const FIRST_OF_JOB: &str = "(g.v->>'$.j.i') = (g.v->>'$.id') AND EXISTS (SELECT 1 FROM jobs AS o \
     WHERE o.id = g.v->>'$.id' AND o.kind IS NOT NULL AND o.was = -1)";
 
-/// Milliseconds of one unit of `providers.active`.
-const SLOT_MS: u64 = 1000 * ACTIVE_SLOT;
-/// The same in seconds.
-pub const ACTIVE_SLOT: u64 = 300;
 /// Answers that are looked at for whom to tell that their jobs were cancelled.
 const MAX_TOLD: u64 = 1000;
 /// Answers that are held of one job whose request is not known.
@@ -198,7 +195,8 @@ pub fn reconcile() -> Vec<(String, Of)> {
     list.extend(leave.map(|sql| (sql, Of::Nothing)));
     list.push(of_requests(uncount));
     list.extend(hide.map(of_requests));
-    list.extend([state, providers(&dealt), active(&dealt), dealings(&dealt)].map(of_requests));
+    list.push(of_requests(state));
+    list.extend(dealings::statements(&dealt, Of::Requests));
     list
 }
 
@@ -237,21 +235,6 @@ pub fn cancelled(requests: &str) -> String {
     )
 }
 
-/// Forgets what is known of keys that vanish, besides their events; `keys` selects them.
-pub fn vanish(keys: &str) -> [String; 3] {
-    ["providers WHERE pubkey", "dealings WHERE provider", "dealings WHERE customer"]
-        .map(|rows| format!("DELETE FROM {rows} IN ({keys})"))
-}
-
-/// The group's answers to jobs whose request is known, as `e` and `j`. What somebody asks himself says
-/// nothing.
-pub fn dealt(fresh: &str) -> String {
-    format!(
-        "{fresh} CROSS JOIN jobs AS j ON j.id = e.job AND j.kind IS NOT NULL \
-         WHERE e.job <> e.id AND e.step IS NOT NULL AND e.pubkey <> j.customer"
-    )
-}
-
 /// The answers among `fresh`, as `e`, of keys that their job `j` did not ask.
 fn strangers(fresh: &str) -> String {
     format!(
@@ -286,48 +269,6 @@ pub fn count_unasked(fresh: &str) -> String {
          FROM (SELECT job, json_group_object(pubkey, n) AS said FROM (SELECT e.job, e.pubkey, sum(e.asked IS NULL) AS n \
            FROM {} GROUP BY 1, 2) GROUP BY 1) AS v WHERE jobs.id = v.job",
         strangers(fresh)
-    )
-}
-
-/// How active a provider is now.
-const ACTIVE: &str = "'active ' || pubkey || ' ' || active AS r";
-
-/// What answers say of their authors; `dealt` selects them. A row is only written when it has something
-/// to say.
-pub fn providers(dealt: &str) -> String {
-    let bucket = counts::bucket("max(0, e.came_ms - j.asked_ms)");
-    format!(
-        "INSERT INTO providers (pubkey, results, errors, times, seen, active) \
-         SELECT pubkey, sum(n * (bucket IS NOT NULL)), sum(errors), \
-           json_group_object(CAST(bucket AS TEXT), n) FILTER (WHERE bucket IS NOT NULL), max(ms) / 1000, max(ms) / {SLOT_MS} \
-         FROM (SELECT e.pubkey, CASE WHEN e.d IS NOT NULL THEN {bucket} END AS bucket, count(*) AS n, \
-             sum(e.step = {error}) AS errors, max(e.came_ms) AS ms \
-           FROM {dealt} GROUP BY 1, 2) GROUP BY pubkey \
-         ON CONFLICT (pubkey) DO UPDATE SET results = providers.results + excluded.results, \
-           errors = providers.errors + excluded.errors, seen = max(providers.seen, excluded.seen), \
-           times = (SELECT json_group_object(k, n) FROM (SELECT key AS k, sum(value) AS n FROM ( \
-             SELECT key, value FROM json_each(providers.times) UNION ALL \
-             SELECT key, value FROM json_each(excluded.times)) GROUP BY key)) \
-         WHERE excluded.results > 0 OR excluded.errors > 0 RETURNING {ACTIVE}",
-        error = State::Error.rank(),
-    )
-}
-
-/// Notes that the authors of answers are active, once in a while: this column is indexed, and each write
-/// to it is a row more.
-pub fn active(dealt: &str) -> String {
-    format!(
-        "UPDATE providers SET active = n.slot, seen = max(providers.seen, n.seen) FROM ( \
-           SELECT e.pubkey, max(e.came_ms) / {SLOT_MS} AS slot, max(e.came_ms) / 1000 AS seen FROM {dealt} GROUP BY 1) AS n \
-         WHERE providers.pubkey = n.pubkey AND providers.active < n.slot RETURNING {ACTIVE}"
-    )
-}
-
-/// Who has become whose customer.
-pub fn dealings(dealt: &str) -> String {
-    format!(
-        "INSERT OR IGNORE INTO dealings (provider, customer) SELECT e.pubkey, j.customer \
-         FROM {dealt} AND e.d IS NOT NULL"
     )
 }
 
@@ -387,9 +328,10 @@ pub fn spent(requests: &str) -> String {
     )
 }
 
-/// Deletes the events `victims` selects by number, with their tags and their place in their jobs.
-pub fn remove(victims: &str) -> [String; 3] {
+/// Deletes the events `victims` selects by number, with their tags, their place in their jobs and the votes they are.
+pub fn remove(victims: &str) -> [String; 4] {
     [
+        votes::remove(victims),
         format!(
             "UPDATE jobs SET held = held - v.n FROM (SELECT job, count(*) AS n FROM events \
              WHERE seq IN ({victims}) AND job IS NOT NULL GROUP BY job) AS v WHERE jobs.id = v.job"

@@ -1,32 +1,37 @@
-//! What the market asks the store besides events: who handles a kind and how well, and who provides.
+//! What the market asks the store besides events: who handles a kind and how well, and what is known of a key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::jobs::ACTIVE_SLOT;
-use super::{Param, Rows, Statement, StoreError, integer, json, key, vanish};
+use super::dealings::ACTIVE_SLOT;
+use super::{Param, Rows, Statement, StoreError, integer, json, key, vanish, votes};
+use crate::market::dealing::Dealing;
 use crate::market::handler::Record;
-use crate::market::histogram::Histogram;
 use crate::market::reputation::Vote;
 use crate::nostr::{Event, PublicKey, kind};
 
-/// Announcements of a kind that are looked at, the newest first; of one connected provider; and the
-/// handlers that are listed, one for each provider.
+/// Announcements of a kind that are looked at, the newest first; providers, those that answered last first; and
+/// announcements of one of these or of one that is here.
 const MAX_LOOKED_AT: usize = 500;
+const MAX_LAST_ACTIVE: usize = 500;
 const MAX_OF_ONE: usize = 20;
+/// Handlers that are listed, one for each provider, and the bytes of one.
 const MAX_HANDLERS: usize = 100;
-/// Bytes of a handler event that is listed.
 const MAX_HANDLER: usize = 8192;
-/// Labels about one provider that are looked at, the newest first.
-const MAX_LABELS: usize = 100;
+/// Known customers, and customers, that are told apart when more handlers are found than are listed.
+const MAX_COMPARED: usize = 20;
+/// Dealings of a provider that are looked at, those with known customers first, and votes besides those of these customers.
+const MAX_DEALINGS: usize = 100;
+const MAX_VOTES: usize = 100;
+/// Customers with results that give a provider its rates, of so many that are looked at.
+const SERVED_AT: usize = 3;
+const MAX_SERVED: usize = 100;
 /// Seconds.
 const HOUR: u64 = 3600;
 /// Active providers that are counted.
 const MAX_ACTIVE: usize = 10_000;
-/// Bytes of a label event that counts.
-const MAX_LABEL: usize = 2048;
 
 /// Whether the handler `e` has a `d` tag: without one it is an event like any other.
 const NAMED: &str = "EXISTS (SELECT 1 FROM json_each(e.keys) AS k WHERE k.value GLOB 'd[=#]*')";
@@ -38,87 +43,102 @@ pub struct Found {
     pub event: Event,
     /// What its author has done.
     pub record: Record,
+    /// What is said of its author (NIP-32).
+    pub votes: Vec<Vote>,
 }
 
-/// What [`handlers`] finds.
-#[derive(Clone, Debug, Default)]
-pub struct Handlers {
-    /// One for each provider.
-    pub found: Vec<Found>,
-    /// Labels about their authors (NIP-32).
-    pub votes: BTreeMap<PublicKey, Vec<Vote>>,
-}
-
-/// The live handlers of `wanted` at `now` (Unix seconds): of the newest, and of those `online`, one for
-/// each provider; who has given most results first. See [`decode_handlers`].
+/// The live handlers of `wanted` at `now` (Unix seconds), one for each provider: of the newest, of those `online`, and of
+/// those that answered last; of too many those with the most known customers, then those online, then those with the most
+/// customers. See [`decode_handlers`].
 pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, now: u64) -> Vec<Statement> {
     let shelf = kind::HANDLER;
     let live = "(s.expires_at IS NULL OR s.expires_at > ?2)";
     // One key that announces much, or many that announce late, hide nobody who is here.
+    let candidates = format!(
+        "SELECT * FROM (SELECT s.seq FROM tags AS s WHERE s.tag = ?1 AND s.shelf = {shelf} AND {live} \
+           ORDER BY s.created_at DESC LIMIT {MAX_LOOKED_AT}) \
+         UNION SELECT n.value FROM (SELECT value AS pubkey FROM json_each(?3) \
+             UNION SELECT * FROM (SELECT pubkey FROM providers ORDER BY active DESC LIMIT {MAX_LAST_ACTIVE})) AS o \
+           CROSS JOIN json_each((SELECT json_group_array(seq) FROM (SELECT s.seq, s.shelf, s.created_at, s.tie FROM events AS s \
+               WHERE s.pubkey = o.pubkey AND s.shelf = {shelf} AND {live} ORDER BY s.created_at DESC LIMIT {MAX_OF_ONE}) AS s \
+             WHERE EXISTS (SELECT 1 FROM tags AS t WHERE t.tag = ?1 AND t.shelf = s.shelf AND t.created_at = s.created_at \
+               AND t.tie = s.tie AND t.seq = s.seq))) AS n"
+    );
+    let customers = |which: &str| {
+        format!(
+            "(SELECT count(*) FROM (SELECT 1 FROM dealings AS d WHERE d.provider = h.pubkey{which} LIMIT {MAX_COMPARED}))"
+        )
+    };
     let listed = format!(
-        "SELECT h.pubkey, h.seq, p.results, p.errors, p.times, p.seen FROM (SELECT e.pubkey, e.seq, max(e.created_at) AS at \
-           FROM (SELECT * FROM (SELECT s.seq FROM tags AS s WHERE s.tag = ?1 AND s.shelf = {shelf} AND {live} \
-               ORDER BY s.created_at DESC LIMIT {MAX_LOOKED_AT}) \
-             UNION SELECT n.value FROM json_each(?3) AS o CROSS JOIN json_each(( \
-               SELECT json_group_array(seq) FROM (SELECT s.seq FROM events AS s WHERE s.pubkey = o.value \
-                 AND s.shelf = {shelf} AND {live} ORDER BY s.created_at DESC LIMIT {MAX_OF_ONE}))) AS n) AS c \
-           CROSS JOIN events AS e ON e.seq = c.seq AND octet_length(e.json) <= {MAX_HANDLER} \
-             AND {NAMED} AND EXISTS (SELECT 1 FROM json_each(e.keys) AS k WHERE k.value = ?1) GROUP BY e.pubkey) AS h \
-         LEFT JOIN providers AS p ON p.pubkey = h.pubkey ORDER BY p.results DESC, h.at DESC LIMIT {MAX_HANDLERS}"
+        "SELECT h.pubkey, h.seq FROM (SELECT e.pubkey, e.seq, max(e.created_at) AS at \
+           FROM ({candidates}) AS c CROSS JOIN events AS e ON e.seq = c.seq AND octet_length(e.json) <= {MAX_HANDLER} \
+             AND {NAMED} GROUP BY e.pubkey) AS h \
+         ORDER BY {} DESC, h.pubkey IN (SELECT value FROM json_each(?3)) DESC, {} DESC, h.at DESC LIMIT {MAX_HANDLERS}",
+        customers(" AND d.known = 1"),
+        customers(""),
+    );
+    let dealings = format!(
+        "(SELECT d.customer, d.results, d.errors, d.speed, d.known FROM dealings AS d WHERE d.provider = l.pubkey \
+         ORDER BY d.known DESC, d.customer LIMIT {MAX_DEALINGS}) AS d"
+    );
+    // The votes of those who count come first, whenever they were cast.
+    let votes = format!(
+        "SELECT v.voter, v.namespace, v.labels, d.results > 0 AS customer, d.known FROM {dealings} CROSS JOIN votes AS v \
+           ON v.provider = l.pubkey AND v.voter = d.customer AND {stands} \
+         UNION SELECT v.voter, v.namespace, v.labels, coalesce(d.results > 0, 0), coalesce(d.known, 0) \
+           FROM (SELECT * FROM votes AS v WHERE v.provider = l.pubkey AND {stands} LIMIT {MAX_VOTES}) AS v \
+           LEFT JOIN dealings AS d ON d.customer = v.voter AND d.provider = l.pubkey",
+        stands = votes::stands("v")
+    );
+    let found = format!(
+        "SELECT json_object('event', json(e.json), 'results', coalesce(p.results, 0), 'errors', coalesce(p.errors, 0), \
+           'seen', p.seen, \
+           'dealings', (SELECT json_group_array(json_array(d.known, d.results, d.errors, d.speed)) FROM {dealings}), \
+           'votes', (SELECT json_group_array(json_array(v.namespace, json(v.labels), v.customer, v.known)) FROM ({votes}) AS v)) AS r \
+         FROM ({listed}) AS l CROSS JOIN events AS e ON e.seq = l.seq AND {stays} \
+         LEFT JOIN providers AS p ON p.pubkey = l.pubkey",
+        stays = vanish::stays("e")
     );
     let online = json(&online.collect::<Vec<_>>());
-    let params = || vec![Param::Text(key::of(b'k', &wanted.to_string()).into()), integer(now), online.clone()];
-    let found = format!(
-        "SELECT json_object('event', json(e.json), 'results', coalesce(l.results, 0), 'errors', coalesce(l.errors, 0), \
-           'times', json(coalesce(l.times, '{{}}')), 'seen', l.seen) AS r \
-         FROM ({listed}) AS l CROSS JOIN events AS e ON e.seq = l.seq AND {}",
-        vanish::stays("e")
-    );
-    let labels = format!(
-        "SELECT json_object('provider', v.pubkey, 'customer', json(iif(EXISTS (SELECT 1 FROM dealings AS d \
-             WHERE d.provider = v.pubkey AND d.customer = e.pubkey), 'true', 'false')), 'event', json(e.json)) AS r \
-         FROM ({listed}) AS v CROSS JOIN json_each('[\"p=\",\"@=\"]') AS a \
-         CROSS JOIN json_each((SELECT json_group_array(seq) FROM (SELECT s.seq FROM tags AS s \
-           WHERE s.tag = a.value || v.pubkey AND s.shelf = {} AND {live} \
-           ORDER BY s.created_at DESC LIMIT {MAX_LABELS}))) AS n \
-         CROSS JOIN events AS e ON e.seq = n.value AND octet_length(e.json) <= {MAX_LABEL}",
-        kind::LABEL
-    );
-    vec![Statement { sql: found.into(), params: params() }, Statement { sql: labels.into(), params: params() }]
+    let params = vec![Param::Text(key::of(b'k', &wanted.to_string()).into()), integer(now), online];
+    vec![Statement { sql: found.into(), params }]
 }
 
 /// The answer to [`handlers`].
-pub fn decode_handlers(rows: &Rows) -> Result<Handlers, StoreError> {
+pub fn decode_handlers(rows: &Rows) -> Result<Vec<Found>, StoreError> {
     #[derive(Deserialize)]
     struct Handler {
         event: Box<RawValue>,
         results: u64,
         errors: u64,
-        times: Histogram,
         seen: Option<u64>,
+        dealings: Vec<(u8, u64, u64, u64)>,
+        votes: Vec<(String, BTreeSet<String>, u8, u8)>,
     }
-    #[derive(Deserialize)]
-    struct Label {
-        provider: PublicKey,
-        customer: bool,
-        event: Box<RawValue>,
-    }
-    let [found, labels] = rows.as_slice() else {
-        return Err(StoreError::new("a search for handlers was answered with another number of results"));
-    };
-    let event = |raw: &RawValue| Event::parse(raw.get()).map_err(|reason| StoreError::new(reason.to_string()));
-    let mut handlers = Handlers::default();
-    for row in found {
+    let found = |row: &String| {
         let row: Handler = serde_json::from_str(row).map_err(|e| StoreError::new(format!("handler row: {e}")))?;
-        let record = Record { results: row.results, errors: row.errors, times: row.times, last_active: row.seen };
-        handlers.found.push(Found { event: event(&row.event)?, record });
+        let dealing = |(known, results, errors, speed)| Dealing { known: known == 1, results, errors, speed };
+        let vote = |(namespace, labels, customer, known)| Vote {
+            namespace,
+            labels,
+            customer: customer == 1,
+            known: known == 1,
+        };
+        Ok(Found {
+            event: Event::parse(row.event.get()).map_err(|reason| StoreError::new(reason.to_string()))?,
+            record: Record {
+                results: row.results,
+                errors: row.errors,
+                dealings: row.dealings.into_iter().map(dealing).collect(),
+                last_active: row.seen,
+            },
+            votes: row.votes.into_iter().map(vote).collect(),
+        })
+    };
+    match rows.as_slice() {
+        [rows] => rows.iter().map(found).collect(),
+        _ => Err(StoreError::new("a search for handlers was answered with another number of results")),
     }
-    for row in labels {
-        let row: Label = serde_json::from_str(row).map_err(|e| StoreError::new(format!("label row: {e}")))?;
-        let vote = Vote { event: event(&row.event)?, customer: row.customer };
-        handlers.votes.entry(row.provider).or_default().push(vote);
-    }
-    Ok(handlers)
 }
 
 /// Values of `k` tags, in the order of their text, of which [`announced`] looks at so many.
@@ -152,19 +172,53 @@ pub fn decode_announced(rows: &[String]) -> (BTreeSet<u16>, bool) {
     (kinds.collect(), rows.iter().any(|row| row == NO_MORE))
 }
 
-/// Those of `keys` that have a live handler that can be ranked at `now` (Unix seconds), one row each.
-pub fn providers_among<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64) -> Statement {
+/// What is known of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// It has a live handler that can be ranked (NIP-89).
+    pub handler: bool,
+    /// It has given results to three customers.
+    pub served: bool,
+    /// It has given a result or was given one.
+    pub dealt: bool,
+}
+
+/// What is known of `keys` at `now` (Unix seconds), a row for each of which anything is; see [`decode_known`].
+pub fn known_of<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64) -> Statement {
     let keys: Vec<&PublicKey> = keys.into_iter().collect();
+    // Errors alone are no dealing.
+    let results = |of: &str, order: &str, count: usize| {
+        format!(
+            "(SELECT count(*) FROM (SELECT 1 FROM (SELECT d.results FROM dealings AS d WHERE d.{of} = v.value {order} \
+             LIMIT {MAX_SERVED}) AS d WHERE d.results > 0 LIMIT {count}))"
+        )
+    };
     Statement {
         sql: format!(
-            "SELECT v.value AS r FROM json_each(?1) AS v WHERE EXISTS (SELECT 1 FROM (SELECT e.keys FROM events AS e \
-             WHERE e.pubkey = v.value AND e.shelf = {} AND (e.expires_at IS NULL OR e.expires_at > ?2) \
-             ORDER BY e.created_at DESC LIMIT {MAX_OF_ONE}) AS e \
-             WHERE {NAMED} AND EXISTS (SELECT 1 FROM json_each(e.keys) AS k WHERE k.value GLOB 'k=*'))",
-            kind::HANDLER
+            "SELECT pubkey || ' ' || handler || ' ' || (served = {SERVED_AT}) || ' ' || (served > 0 OR bought) AS r FROM ( \
+             SELECT v.value AS pubkey, EXISTS (SELECT 1 FROM (SELECT e.keys FROM events AS e \
+               WHERE e.pubkey = v.value AND e.shelf = {} AND (e.expires_at IS NULL OR e.expires_at > ?2) \
+               ORDER BY e.created_at DESC LIMIT {MAX_OF_ONE}) AS e \
+               WHERE {NAMED} AND EXISTS (SELECT 1 FROM json_each(e.keys) AS k WHERE k.value GLOB 'k=*')) AS handler, \
+             {} AS served, {} AS bought FROM json_each(?1) AS v) WHERE handler OR served OR bought",
+            kind::HANDLER,
+            results("provider", "ORDER BY d.known DESC", SERVED_AT),
+            results("customer", "", 1),
         )
         .into(),
         params: vec![json(&keys), integer(now)],
+    }
+}
+
+/// A row of the answer to [`known_of`].
+pub fn decode_known(row: &str) -> Option<(PublicKey, Known)> {
+    let flag = |text: &str| text == "1";
+    match *row.split(' ').collect::<Vec<_>>().as_slice() {
+        [key, handler, served, dealt] => {
+            let known = Known { handler: flag(handler), served: flag(served), dealt: flag(dealt) };
+            Some((PublicKey::parse(key)?, known))
+        }
+        _ => None,
     }
 }
 
@@ -173,8 +227,8 @@ pub fn seen<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64) -> Stat
     let keys: Vec<&PublicKey> = keys.into_iter().collect();
     Statement {
         sql: format!(
-            "INSERT INTO providers (pubkey, results, errors, times, seen, active) \
-             SELECT v.value, 0, 0, '{{}}', ?2, 0 FROM json_each(?1) AS v WHERE EXISTS (SELECT 1 FROM events AS e \
+            "INSERT INTO providers (pubkey, results, errors, seen, active) \
+             SELECT v.value, 0, 0, ?2, 0 FROM json_each(?1) AS v WHERE EXISTS (SELECT 1 FROM events AS e \
              WHERE e.pubkey = v.value AND e.shelf = {}) \
              ON CONFLICT (pubkey) DO UPDATE SET seen = excluded.seen WHERE excluded.seen >= providers.seen + 60",
             kind::HANDLER

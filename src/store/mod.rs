@@ -6,11 +6,12 @@
 
 pub mod cost;
 pub mod counts;
+pub mod dealings;
 mod deletion;
 mod group;
 pub mod history;
 mod item;
-mod jobs;
+pub mod jobs;
 pub mod key;
 pub mod market;
 pub mod read;
@@ -19,6 +20,7 @@ pub mod schema;
 mod search;
 pub mod sweep;
 mod vanish;
+mod votes;
 mod walk;
 pub mod write;
 

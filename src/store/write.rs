@@ -97,7 +97,7 @@ pub struct Committed {
     /// Jobs that the group cancelled, each with one who had answered it.
     pub cancelled: Vec<(EventId, PublicKey)>,
     /// Providers who are more active now than is known, each with the slot of
-    /// [`ACTIVE_SLOT`](super::jobs::ACTIVE_SLOT) seconds since 1970.
+    /// [`ACTIVE_SLOT`](super::dealings::ACTIVE_SLOT) seconds since 1970.
     pub active: Vec<(PublicKey, u64)>,
     /// What it did to other events. A group that is written again does not say what it did at first.
     pub changes: Vec<Change>,

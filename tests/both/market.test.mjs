@@ -24,7 +24,7 @@ test("a provider is found by its capability with what it did", async () => {
   assert.deepEqual([first.metadata.name, second.metadata.name, others.length], ["busy", "idle", 0]);
   assert.deepEqual([first.rank, first.online, first.results, first.errors, first.success_rate], [1, true, 3, 0, 1]);
   assert.ok(first.median_ms >= 0 && first.median_ms < 5000, `${first.median_ms} ms`);
-  assert.deepEqual(first.reputation.map(({ label, weight }) => [label, weight]), [["quality/good", 1]]);
+  assert.deepEqual(first.reputation.map(({ label, weight }) => [label, weight]), [["quality/good", 0.05]]);
   assert.deepEqual([second.success_rate, second.median_ms], [null, null]);
   for (const client of [provider, idle, buyer]) client.close();
 });

@@ -5,8 +5,8 @@ import { announce, ask, feedback, freshKind, handlersOf, needsHandlers, people, 
 export const nip = 32;
 
 const LABEL = 1985;
-/** What the label of a customer weighs, and that of anybody else. */
-const [CUSTOMER, STRANGER] = [1, 0.05];
+/** What the label of a known customer weighs, and that of anybody else, while these are few. */
+const [KNOWN, OTHER] = [1, 0.05];
 
 /** A label in a namespace on the targets given. */
 const label = (who, value, targets, { namespace = "quality", ...rest } = {}) =>
@@ -27,16 +27,17 @@ async function provider(context, who) {
   return { kind, said };
 }
 
-/** A job of `kind` that `customer` publishes and `who` answers; gives the result. */
-async function deal({ store }, kind, customer, who) {
+/** A job of `kind` that `customer` publishes, and `who` and others answer; gives the result of `who`. */
+async function deal({ store }, kind, customer, who, ...others) {
   const job = await store(customer.client, ask(customer, [], { kind }));
+  for (const other of others) await store(other.client, result(other, job));
   return store(who.client, result(who, job));
 }
 
-/** What `/api/handlers` tells of a label with votes by so many customers and strangers. */
-const tally = (name, customers, strangers, namespace = "quality") => {
-  const weight = Math.round((customers * CUSTOMER + strangers * STRANGER) * 1e6) / 1e6;
-  return { namespace, label: name, votes: customers + strangers, customers, weight };
+/** What `/api/handlers` tells of a label with votes by so many known customers, other customers and strangers. */
+const tally = (name, { known = 0, customers = 0, strangers = 0 }, namespace = "quality") => {
+  const weight = Math.round((known * KNOWN + (customers + strangers) * OTHER) * 1e6) / 1e6;
+  return { namespace, label: name, votes: known + customers + strangers, customers: known + customers, weight };
 };
 
 const labelChecks = [
@@ -110,12 +111,13 @@ const labelChecks = [
 
 const reputationChecks = [
   {
-    name: "reputation: a customer's label weighs 1, anybody else's 0.05",
+    name: "reputation: the label of a customer who has dealt with two others weighs 1, anybody else's 0.05",
     async run(context) {
       const { store } = context;
-      const [worker, customer, second, asker, stranger] = await people(context, 5);
+      const [worker, customer, second, asker, stranger, ...others] = await people(context, 7);
       const { kind, said } = await provider(context, worker);
-      for (const who of [customer, second]) await deal(context, kind, who, worker);
+      await deal(context, kind, customer, worker, ...others);
+      await deal(context, kind, second, worker);
       // Who only asked, or only heard that the job is being worked on, is no customer yet.
       const open = await store(asker.client, ask(asker, [], { kind }));
       await store(worker.client, feedback(worker, open, "processing"));
@@ -123,8 +125,8 @@ const reputationChecks = [
       await store(second.client, label(second, "slow", on(worker), { namespace: "latency" }));
       await store(stranger.client, label(stranger, "odd", on(worker), { namespace: "of my own" }));
       const { reputation, standing } = await said();
-      const others = [tally("slow", 1, 0, "latency"), tally("odd", 0, 1, "of my own")];
-      same(reputation, [tally("good", 1, 2), ...others], "reputation");
+      const little = [tally("slow", { customers: 1 }, "latency"), tally("odd", { strangers: 1 }, "of my own")];
+      same(reputation, [tally("good", { known: 1, strangers: 2 }), ...little], "reputation");
       expect(standing > 0, `standing is ${standing} although more is good than bad`);
     },
   },
@@ -137,7 +139,7 @@ const reputationChecks = [
       const job = ask(customer, [], { kind });
       await store(worker.client, result(worker, job));
       await store(customer.client, job, label(customer, "good", on(worker)));
-      same((await said()).reputation, [tally("good", 1, 0)], "reputation");
+      same((await said()).reputation, [tally("good", { customers: 1 })], "reputation");
     },
   },
   {
@@ -152,7 +154,7 @@ const reputationChecks = [
       await vote(three, "bad", 10);
       await store(one.client, label(one, "fast", on(worker), { namespace: "latency", created_at: now() - 60 }));
       const { reputation, standing } = await said();
-      same(reputation, [tally("bad", 0, 3), tally("fast", 0, 1, "latency")], "reputation");
+      same(reputation, [tally("bad", { strangers: 3 }), tally("fast", { strangers: 1 }, "latency")], "reputation");
       expect(standing < 0, `standing is ${standing} although more is bad than good`);
     },
   },
@@ -167,7 +169,7 @@ const reputationChecks = [
       const gone = await store(second.client, label(second, "best", on(worker)));
       await store(second.client, second.sign({ kind: 5, tags: [["e", gone.id]] }));
       await store(stranger.client, label(stranger, "good", on(worker)));
-      same((await said()).reputation, [tally("good", 0, 1)], "reputation");
+      same((await said()).reputation, [tally("good", { strangers: 1 })], "reputation");
     },
   },
   {
@@ -182,8 +184,8 @@ const reputationChecks = [
       await store(stranger.client, label(stranger, "good", [["e", done.id], ["p", worker.pubkey]]));
       await store(stranger.client, label(stranger, "bad", [["e", theirs.id]]));
       await store(stranger.client, label(stranger, "wrong", [["e", note.id]], { namespace: "latency" }));
-      same((await said()).reputation, [tally("good", 1, 1)], "reputation of the first");
-      same((await other.said()).reputation, [tally("bad", 0, 1)], "reputation of the second");
+      same((await said()).reputation, [tally("good", { customers: 1, strangers: 1 })], "reputation of the first");
+      same((await other.said()).reputation, [tally("bad", { strangers: 1 })], "reputation of the second");
     },
   },
 ];

@@ -76,6 +76,9 @@ fn labels_weigh_by_who_was_a_customer() {
     let result = provider.sign(6050, NOW, &[&["e", &id], &["p", &p]], "");
     world.ask(conn, json!(["EVENT", request]));
     world.ask(conn, json!(["EVENT", result]));
+    for other in [4, 5].map(Author::new) {
+        world.ask(conn, json!(["EVENT", other.answer(6050, &request, &[])]));
+    }
     let (target, result) = (provider.key().to_string(), result.id.to_string());
     let label = |by: &Author, time: u64, word: &str, about: [&str; 2]| {
         json!(["EVENT", by.sign(1985, NOW + time, &[&["L", "quality"], &["l", word, "quality"], &about], "")])

@@ -71,6 +71,31 @@ fn the_day_is_let_out_by_the_hour_and_what_is_left_is_for_deletions() {
 }
 
 #[test]
+fn keys_that_have_dealt_have_a_reserve() {
+    let mut world = world(&[]);
+    let [buyer, provider, asker, stranger] = [1, 2, 3, 4].map(Author::new);
+    let ok = |world: &mut World, by: &Author, network: &str, event| {
+        let conn = agent_from(world, by, network);
+        world.ask(conn, json!(["EVENT", event]))[0][2].clone()
+    };
+    let request = buyer.sign(5050, NOW, &[], "");
+    assert_eq!(ok(&mut world, &buyer, "203.0.113.1", request.clone()), true);
+    assert_eq!(ok(&mut world, &asker, "203.0.113.2", asker.sign(5050, NOW, &[], "")), true);
+    assert_eq!(ok(&mut world, &provider, "203.0.113.3", provider.answer(6050, &request, &[])), true);
+    for network in 0..90 {
+        publish(&mut world, &stranger, &format!("198.51.{network}.1"), NOW - 900 + 10 * network);
+    }
+    for (by, network, expected) in [
+        (&stranger, "192.0.2.1", false),
+        (&asker, "192.0.2.2", false),
+        (&buyer, "192.0.2.3", true),
+        (&provider, "192.0.2.4", true),
+    ] {
+        assert_eq!(ok(&mut world, by, network, by.sign(1, NOW - 901, &[], "")), expected, "{network}");
+    }
+}
+
+#[test]
 fn what_was_taken_is_known_after_memory_was_lost() {
     let mut world = world(&[]);
     publish(&mut world, &Author::new(1), "192.0.2.1", NOW - 900);

@@ -26,6 +26,7 @@ mod recent;
 mod requests;
 mod settings;
 mod shards;
+mod standing;
 mod subscribe;
 mod unasked;
 mod wake;

@@ -123,34 +123,74 @@ fn bytes_are_limited_before_anything_is_parsed() {
     assert_eq!(world.ask(conn, json!(["EVENT", next]))[0][2], true);
 }
 
+/// A job of another customer each time, which `provider` answers on `conn`.
+fn serve(world: &mut World, conn: nexus::relay::ConnId, provider: &Author, customer: u8) -> nexus::nostr::Event {
+    let buyer = Author::new(customer);
+    let asking = world.agent(&buyer);
+    let request = buyer.sign(5050, NOW, &[], "");
+    world.ask(asking, json!(["EVENT", request]));
+    world.close(asking);
+    assert_eq!(world.ask(conn, json!(["EVENT", provider.answer(6050, &request, &[])]))[0][2], true);
+    request
+}
+
 #[test]
 fn a_provider_has_more_and_its_answers_a_lane_of_their_own() {
     let mut world = World::new(&SLOW);
-    let (buyer, provider) = (Author::new(1), Author::new(2));
-    let (asking, answering) = (world.agent(&buyer), world.agent(&provider));
-    let request = buyer.sign(5050, NOW, &[], "");
-    world.ask(asking, json!(["EVENT", request]));
+    let provider = Author::new(2);
+    let answering = world.agent(&provider);
+    let request = serve(&mut world, answering, &provider, 101);
+    for customer in [102, 103] {
+        serve(&mut world, answering, &provider, customer);
+    }
     let handler = provider.sign(31990, NOW, &[&["d", "a"], &["k", "5050"]], "");
-    assert_eq!(world.ask(answering, json!(["EVENT", handler]))[0][2], true);
+    let again = world.agent(&provider);
+    world.settle();
+    assert_eq!(world.ask(again, json!(["EVENT", handler]))[0][2], true);
     // 12 for a provider, one of them spent on the handler when it was an agent of 4.
     world.pass(60);
-    assert_eq!(burst(&mut world, &[answering], &provider, 0, 30).0, 12);
-    let (id, p) = (request.id.to_string(), buyer.key().to_string());
-    let feedback = |n: usize| {
-        json!([
-            "EVENT",
-            provider.sign(7000, NOW, &[&["e", &id], &["p", &p], &["status", "processing"]], &n.to_string())
-        ])
-    };
-    assert_eq!(world.ask(answering, feedback(0))[0][2], true, "the flood of notes delays no answer");
-    // It stays one on its next connection, and after a loss of memory.
+    assert_eq!(burst(&mut world, &[again], &provider, 0, 30).0, 12);
+    let feedback = provider.answer(7000, &request, &[&["status", "processing"]]);
+    assert_eq!(world.ask(again, json!(["EVENT", feedback]))[0][2], true, "the flood of notes delays no answer");
+    // It stays one after a loss of memory, and on its next connection.
     world.reset(false);
     world.settle();
     world.pass(60);
-    assert_eq!(burst(&mut world, &[answering], &provider, 100, 30).0, 12);
-    let again = world.agent(&provider);
+    assert_eq!(burst(&mut world, &[again], &provider, 100, 30).0, 12);
+    world.close(answering);
+    world.close(again);
+    let next = world.agent(&provider);
+    world.settle();
     world.pass(60);
-    assert_eq!(burst(&mut world, &[again], &provider, 200, 30).0, 12);
+    assert_eq!(burst(&mut world, &[next], &provider, 200, 30).0, 12);
+}
+
+#[test]
+fn a_provider_is_who_can_be_ranked_and_has_served_three_customers() {
+    let ranked: &[&[&str]] = &[&["d", "a"], &["k", "5050"]];
+    let cases: [(&[&[&str]], u8, usize); 5] =
+        [(ranked, 3, 12), (ranked, 2, 4), (ranked, 0, 4), (&[&["d", "a"]], 3, 4), (&[&["k", "5050"]], 3, 4)];
+    for (tags, customers, expected) in cases {
+        let mut world = World::new(&SLOW);
+        let provider = Author::new(2);
+        let conn = world.agent(&provider);
+        for customer in 0..customers {
+            serve(&mut world, conn, &provider, 100 + customer);
+        }
+        // Further jobs of one of them make no more customers.
+        let buyer = Author::new(100);
+        let asking = world.agent(&buyer);
+        let request = buyer.sign(5050, NOW, &[], "more");
+        world.ask(asking, json!(["EVENT", request]));
+        if customers > 0 {
+            assert_eq!(world.ask(conn, json!(["EVENT", provider.answer(6050, &request, &[])]))[0][2], true);
+        }
+        assert_eq!(world.ask(conn, json!(["EVENT", provider.sign(31990, NOW, tags, "")]))[0][2], true);
+        let next = world.agent(&provider);
+        world.settle();
+        world.pass(60);
+        assert_eq!(burst(&mut world, &[next], &provider, 0, 30).0, expected, "{tags:?} {customers}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use nexus::nostr::Event;
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};
+use crate::common::world::config;
 use crate::market::{Market, feedback};
 
 /// What may be known of answers besides that they are there: who dealt with whom, and who is a provider.
@@ -58,6 +59,8 @@ fn keys_that_were_not_asked_say_little() {
             events.iter().map(|event| said(event).as_str().unwrap().to_owned()).collect()
         };
         let say = |by: &Author, n: u32| by.answer(7000, &request, &[&["status", "error"], &["n", &n.to_string()]]);
+        let limitation = serde_json::to_value(config(&[]).document()).unwrap()["limitation"].take();
+        assert_eq!([&limitation["max_unasked_feedback"], &limitation["max_unasked_keys"]], [&json!(3), &json!(20)]);
         let one = Author::numbered(0);
         let said = tell(&mut market, (0..5).map(|n| say(&one, n)).collect());
         let much = "restricted: a job takes three feedbacks of a key that its p tags do not ask";
@@ -196,8 +199,8 @@ fn a_handler_without_d_or_k_is_stored_and_not_ranked() {
     let listed: Vec<_> = body["handlers"].as_array().unwrap().iter().map(|handler| &handler["pubkey"]).collect();
     assert_eq!(listed, [&json!(named.key())]);
     let keys = [bare.key(), nameless.key(), named.key()];
-    let sql = nexus::store::market::providers_among(&keys, NOW).sql;
+    let sql = nexus::store::market::known_of(&keys, NOW).sql;
     let keys = serde_json::to_string(&keys).unwrap();
     let found = market.world.column(&sql.replace("?1", &format!("'{keys}'")).replace("?2", &NOW.to_string()));
-    assert_eq!(found, [named.key().to_string()]);
+    assert_eq!(found, [format!("{} 1 0 0", named.key())]);
 }

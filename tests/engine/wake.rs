@@ -52,7 +52,7 @@ fn an_unreadable_attachment_closes_its_connection_alone() {
         "",
         "{",
         r#"{"v":99,"c":"","k":[],"s":[]}"#,
-        r#"{"v":3,"n":null,"o":0,"c":"","k":[],"f":null,"p":[],"l":[],"q":[],"s":[["s",false,[{"ids":5}]]]}"#,
+        r#"{"v":4,"n":null,"o":0,"c":"","k":[],"f":null,"p":{},"l":[],"q":[],"s":[["s",false,[{"ids":5}]]]}"#,
     ] {
         world.corrupt(a, text);
         world.reset(false);

@@ -286,6 +286,12 @@ impl Host {
         let jobs: BTreeSet<String> = self.model.jobs.iter().map(job).collect();
         let (extra, missing) = (rows.difference(&jobs).next(), jobs.difference(&rows).next());
         assert_eq!(extra, missing, "{} jobs, not {}", rows.len(), jobs.len());
+        let rows = ids("SELECT json_array(customer, provider, results, errors, speed, known) FROM dealings");
+        let dealing = |((customer, provider), dealt): (&(_, _), &crate::model::Dealt)| {
+            let known = u8::from(self.model.knows(customer));
+            json!([customer, provider, dealt.results, dealt.errors, dealt.speed, known]).to_string()
+        };
+        assert_eq!(rows, self.model.dealings.iter().map(dealing).collect());
         let none = "SELECT 'tag ' || tag FROM tags WHERE seq NOT IN (SELECT seq FROM events) UNION ALL \
             SELECT 'event ' || id FROM events WHERE job IS NOT NULL AND job NOT IN (SELECT id FROM jobs) UNION ALL \
             SELECT 'tags of ' || id FROM events AS e \
@@ -299,12 +305,14 @@ impl Host {
         for handler in list["handlers"].as_array().unwrap() {
             let key = nexus::nostr::PublicKey::parse(handler["pubkey"].as_str().unwrap()).unwrap();
             let deeds = self.model.providers.entry(key).or_default();
-            assert_eq!([&handler["results"], &handler["errors"]], [&json!(deeds.times.len()), &json!(deeds.errors)]);
-            deeds.times.sort_unstable();
-            if let Some(median) = deeds.times.get(deeds.times.len().saturating_sub(1) / 2) {
-                let (lower, upper) = recount::bounds(*median);
-                let told = handler["median_ms"].as_u64().unwrap();
-                assert!(told >= lower && upper.is_none_or(|upper| told <= upper), "{told} is not about {median}");
+            assert_eq!([&handler["results"], &handler["errors"]], [&json!(deeds.results), &json!(deeds.errors)]);
+            let (known_customers, median, score) = recount::worth(&self.model, &key);
+            assert_eq!(handler["known_customers"], known_customers);
+            assert!((handler["score"].as_f64().unwrap() - score).abs() < 0.0002, "{handler} should have {score}");
+            let about = |told: f64, median: f64| (told - median).abs() <= 3.0 + median / 1000.0;
+            match (handler["median_ms"].as_f64(), median) {
+                (Some(told), Some(median)) => assert!(about(told, median), "{told} is not about {median}"),
+                (told, median) => assert_eq!(told, median),
             }
         }
     }

@@ -63,10 +63,19 @@ pub struct Job {
 /// What a provider did in jobs that were known here.
 #[derive(Default)]
 pub struct Deeds {
-    pub times: Vec<u64>,
+    pub results: u64,
     pub errors: u64,
     /// When it last answered.
     pub last: u64,
+}
+
+/// What a customer had of a provider.
+#[derive(Clone, Copy, Default)]
+pub struct Dealt {
+    pub results: u64,
+    pub errors: u64,
+    /// Each result's millionths of what one would have that takes no time.
+    pub speed: u64,
 }
 
 #[derive(Default)]
@@ -78,6 +87,10 @@ pub struct Model {
     /// Jobs that are remembered no more.
     pub past: Vec<Job>,
     pub providers: HashMap<PublicKey, Deeds>,
+    /// By customer and provider.
+    pub dealings: HashMap<(PublicKey, PublicKey), Dealt>,
+    /// Who has given a customer results.
+    served_by: HashMap<PublicKey, HashSet<PublicKey>>,
     /// Events ever stored, and events refused.
     pub stored: BTreeMap<u16, u64>,
     pub refused: BTreeMap<&'static str, u64>,
@@ -215,10 +228,23 @@ impl Model {
         }
         let deeds = self.providers.entry(ev.event.pubkey).or_default();
         deeds.last = deeds.last.max(came);
-        deeds.errors += u64::from(says(ev) == Some(rank("error")));
-        if ev.role == Role::Result {
-            deeds.times.push(came.saturating_sub(asked));
+        let (result, error) = (ev.role == Role::Result, says(ev) == Some(rank("error")));
+        deeds.results += u64::from(result);
+        deeds.errors += u64::from(error);
+        if result {
+            self.served_by.entry(customer).or_default().insert(ev.event.pubkey);
         }
+        if result || error {
+            let dealt = self.dealings.entry((customer, ev.event.pubkey)).or_default();
+            dealt.results += u64::from(result);
+            dealt.errors += u64::from(error);
+            dealt.speed += if result { 10_000_000_000 / (10_000 + came.saturating_sub(asked)) } else { 0 };
+        }
+    }
+
+    /// Whether three providers have given a customer results.
+    pub fn knows(&self, customer: &PublicKey) -> bool {
+        self.served_by.get(customer).is_some_and(|providers| providers.len() >= 3)
     }
 
     fn answer(&mut self, ev: &Ev, came: u64) {

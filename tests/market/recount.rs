@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use nexus::market::histogram::BOUNDS_MS;
-use nexus::nostr::Prefix;
+use nexus::nostr::{Prefix, PublicKey};
 use serde_json::{Map, Value, json};
 
-use crate::model::{Job, Model, STATES};
+use crate::model::{Dealt, Job, Model, STATES};
 
 const HOUR: u64 = 3_600_000;
 
 /// The bounds of the bucket a time is in; the last one is open.
-pub fn bounds(ms: u64) -> (u64, Option<u64>) {
+fn bounds(ms: u64) -> (u64, Option<u64>) {
     let lower = BOUNDS_MS.iter().copied().filter(|bound| *bound < ms).max().unwrap_or_default();
     (lower, BOUNDS_MS.iter().copied().find(|bound| *bound >= ms))
 }
@@ -80,6 +80,34 @@ pub fn told(stats: &Value) -> Value {
         "events": events["by_kind"],
         "refused": events["rejected"],
     })
+}
+
+/// Of `/api/handlers`, what a provider's work alone makes of it: its known customers, its median and its score.
+pub fn worth(model: &Model, provider: &PublicKey) -> (u64, Option<f64>, f64) {
+    let of_provider = |((customer, by), dealt): (&(PublicKey, PublicKey), &Dealt)| {
+        (by == provider).then(|| (!model.knows(customer), *customer, *dealt))
+    };
+    let mut dealings: Vec<(bool, PublicKey, Dealt)> = model.dealings.iter().filter_map(of_provider).collect();
+    dealings.sort_by_key(|(stranger, customer, _)| (*stranger, *customer));
+    dealings.truncate(100);
+    let strangers = dealings.iter().filter(|(stranger, ..)| *stranger).count();
+    let weight = |stranger: bool| if stranger { (0.25 / strangers as f64).min(0.05) } else { 1.0 };
+    let (mut success, mut speed, mut times) = ((1.0, 2.0), (1.0, 2.0), Vec::new());
+    for (stranger, _, dealt) in &dealings {
+        let (weight, results) = (weight(*stranger), dealt.results as f64);
+        success = (success.0 + weight * results / (results + dealt.errors as f64), success.1 + weight);
+        if dealt.results > 0 {
+            let mean = dealt.speed as f64 / results / 1e6;
+            speed = (speed.0 + weight * mean, speed.1 + weight);
+            times.push((10_000.0 / mean - 10_000.0, weight));
+        }
+    }
+    times.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let all: f64 = times.iter().map(|(_, weight)| weight).sum();
+    let upto = |time: f64| times.iter().filter(|(other, _)| *other <= time).map(|(_, weight)| weight).sum::<f64>();
+    let median = times.iter().map(|(time, _)| *time).find(|time| 2.0 * upto(*time) > all - 1e-6);
+    let score = 0.5 * success.0 / success.1 + 0.3 * speed.0 / speed.1 + 0.1;
+    ((dealings.len() - strangers) as u64, median, score)
 }
 
 /// How many providers have answered in the hour before `now`, to five minutes.

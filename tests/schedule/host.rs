@@ -38,7 +38,7 @@ pub enum Errand {
     Totals,
     /// Events that landed unknown.
     Search,
-    /// Whether a key that was proven is a provider's.
+    /// What is known of a key that was proven.
     Provider,
 }
 
@@ -70,7 +70,7 @@ fn errand(query: &[Statement]) -> Errand {
         Errand::Search
     } else if query == counts::read_totals() {
         Errand::Totals
-    } else if is(market::providers_among([], 0)) {
+    } else if is(market::known_of([], 0)) {
         Errand::Provider
     } else {
         Errand::Question

@@ -3,7 +3,7 @@
 //! So what is being answered takes bounded memory, and who asks much waits for himself alone. What waits is the
 //! question alone: its statements are made when the store is asked.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::charge::Payer;
 use super::count::Counting;
@@ -20,7 +20,7 @@ const MAX_IN_LINE: usize = 128;
 #[derive(Clone, Debug)]
 pub(super) enum Question {
     /// The stored events of a subscription.
-    Stored(Reading),
+    Stored(Box<Reading>),
     /// A COUNT.
     Count(Counting),
 }
@@ -29,14 +29,32 @@ pub(super) enum Question {
 #[derive(Debug, Default)]
 pub(super) struct Line {
     waiting: VecDeque<(ConnId, Payer, Question)>,
-    /// Connections whose question the store is being asked.
-    asking: BTreeSet<ConnId>,
+    /// Connections whose question the store is being asked, and whether it was asked that before.
+    asking: BTreeMap<ConnId, bool>,
+}
+
+impl Line {
+    /// Whether the store is being asked a question of this connection.
+    pub fn is_asking(&self, conn: ConnId) -> bool {
+        self.asking.contains_key(&conn)
+    }
+
+    /// How many questions the store is being asked again.
+    pub fn repeats(&self) -> usize {
+        self.asking.values().filter(|again| **again).count()
+    }
+
+    /// Takes the next question whose connection is free.
+    fn next(&mut self) -> Option<(ConnId, Payer, Question)> {
+        let at = self.waiting.iter().position(|(conn, ..)| !self.is_asking(*conn))?;
+        self.waiting.remove(at)
+    }
 }
 
 impl Relay {
     /// Why this connection may ask no more for now, if so.
     pub(super) fn too_many_questions(&self, conn: ConnId) -> Option<Reason> {
-        let own = self.line.waiting.iter().filter(|(who, ..)| *who == conn).count();
+        let own = self.line.waiting.iter().filter(|(who, ..)| *who == conn).count() + self.repeats.of(conn);
         (own >= MAX_IN_LINE)
             .then(|| Reason::new(Prefix::Restricted, format!("more than {MAX_IN_LINE} questions wait for an answer")))
     }
@@ -61,9 +79,9 @@ impl Relay {
     /// Asks the store whatever may be asked now.
     pub(super) fn ask_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
         while self.line.asking.len() < MAX_AT_ONCE {
-            let free = |(conn, ..): &(ConnId, _, _)| !self.line.asking.contains(conn);
-            let Some(at) = self.line.waiting.iter().position(free) else { return };
-            let Some((conn, payer, mut question)) = self.line.waiting.remove(at) else { return };
+            let repeat = self.next_repeat(now, out);
+            let again = repeat.is_some();
+            let Some((conn, payer, mut question)) = repeat.or_else(|| self.line.next()) else { return };
             if let Some(reason) = self.in_debt(&payer, now) {
                 self.refuse_question(question, &reason, out);
                 continue;
@@ -72,7 +90,7 @@ impl Relay {
                 Question::Stored(reading) => reading.statements(viewer),
                 Question::Count(counting) => counting.statements(viewer),
             });
-            self.line.asking.insert(conn);
+            self.line.asking.insert(conn, again);
             self.query(Purpose::Answer(conn, payer, Some(question)), statements, now, out);
         }
     }
@@ -81,15 +99,26 @@ impl Relay {
     fn refuse_question(&mut self, question: Question, reason: &Reason, out: &mut Vec<Effect>) {
         self.counters.refused_reqs += 1;
         match question {
-            Question::Stored(reading) => self.refuse_stored(&reading, reason, out),
+            Question::Stored(reading) => self.refuse_stored(reading.conn, &reading.subscription, reason, out),
             Question::Count(counting) => self.refuse_count(&counting, reason, out),
         }
+    }
+
+    /// The questions that the store is being asked, or was and will be asked more of.
+    pub(super) fn questions_mut(&mut self) -> impl Iterator<Item = &mut Question> {
+        let asked = self.queries.values_mut().filter_map(|(purpose, _)| match purpose {
+            Purpose::Answer(_, _, question) => question.as_mut(),
+            _ => None,
+        });
+        let goes_on = |question: &&mut Question| matches!(question, Question::Stored(reading) if reading.goes_on());
+        asked.chain(self.line.waiting.iter_mut().map(|(_, _, question)| question).filter(goes_on))
     }
 
     /// Drops what a subscription still asks; what the store is working on is answered to nobody.
     pub(super) fn drop_question(&mut self, conn: ConnId, subscription: &str) {
         let same = |question: &Question| matches!(question, Question::Stored(reading) if reading.conn == conn && &*reading.subscription == subscription);
         self.line.waiting.retain(|(_, _, question)| !same(question));
+        self.repeats.drop_subscription(conn, subscription);
         for (purpose, _) in self.queries.values_mut() {
             if let Purpose::Answer(_, _, question) = purpose {
                 question.take_if(|question| same(question));
@@ -100,6 +129,7 @@ impl Relay {
     /// Drops all that a connection asks.
     pub(super) fn drop_questions(&mut self, conn: ConnId) {
         self.line.waiting.retain(|(who, ..)| *who != conn);
+        self.repeats.drop_connection(conn);
         for (purpose, _) in self.queries.values_mut() {
             if let Purpose::Answer(who, _, question) = purpose
                 && *who == conn

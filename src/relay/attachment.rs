@@ -6,8 +6,9 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::conn::Conn;
-use crate::nostr::{Filter, PublicKey};
+use super::Millis;
+use super::conn::{Backlog, Conn, Sub};
+use crate::nostr::{EventId, Filter, PublicKey};
 use crate::store::market::Known;
 
 const VERSION: u32 = 4;
@@ -33,22 +34,46 @@ struct Attachment {
     l: Vec<Option<String>>,
     /// COUNTs that wait for the store.
     q: BTreeSet<String>,
+    /// What subscribers had been told of, as far as is known.
+    t: Option<u64>,
     /// Subscriptions.
-    s: Vec<(String, bool, Vec<Box<RawValue>>)>,
+    s: Vec<Subscription>,
+}
+
+/// Its id, whether its stored events are still to be sent, its filters, and events that were sent before subscribers
+/// were told of them.
+type Subscription = (String, Option<Unread>, Vec<Box<RawValue>>, BTreeSet<EventId>);
+
+/// Of a subscription whose stored events have not been sent: what subscribers had been told of when they were asked
+/// for, and when they could not be read first.
+type Unread = (Option<u64>, Option<Millis>);
+
+/// A connection as it was remembered.
+pub struct RememberedConn {
+    /// Without its subscriptions.
+    pub conn: Conn,
+    pub subs: Vec<Remembered>,
+    /// Levels of its holders' quotas.
+    pub levels: Vec<Option<String>>,
+    /// What subscribers had been told of, as far as is known.
+    pub told: Option<u64>,
 }
 
 /// A subscription as it was remembered.
 pub struct Remembered {
     /// Its id.
     pub id: Rc<str>,
-    /// Whether its stored events had not been sent yet.
-    pub unread: bool,
+    /// Set while its stored events had not been sent yet.
+    pub unread: Option<Backlog>,
     /// Its filters.
     pub filters: Rc<[Filter]>,
+    /// Events that were sent before subscribers were told of them.
+    pub ahead: BTreeSet<EventId>,
 }
 
-/// Writes `conn` down, with the levels of its holders' quotas.
-pub fn encode(conn: &Conn, levels: Vec<Option<String>>) -> String {
+/// Writes `conn` down, with the levels of its holders' quotas, and what subscribers have been told of.
+pub fn encode(conn: &Conn, levels: Vec<Option<String>>, told: Option<u64>) -> String {
+    let unread = |sub: &Sub| sub.reading.as_ref().map(|backlog| (backlog.after, backlog.failed_at));
     let raw = |filter: &Filter| serde_json::value::to_raw_value(filter).ok();
     let attachment = Attachment {
         v: VERSION,
@@ -60,25 +85,28 @@ pub fn encode(conn: &Conn, levels: Vec<Option<String>>) -> String {
         p: conn.known.clone(),
         l: levels,
         q: conn.counting.clone(),
+        t: told,
         s: conn
             .subs
             .iter()
-            .map(|(id, sub)| (id.to_string(), sub.reading.is_some(), sub.filters.iter().filter_map(raw).collect()))
+            .map(|(id, sub)| {
+                (id.to_string(), unread(sub), sub.filters.iter().filter_map(raw).collect(), sub.ahead.clone())
+            })
             .collect(),
     };
     serde_json::to_string(&attachment).unwrap_or_default()
 }
 
-/// Reads back what [`encode`] wrote: the connection without its subscriptions, these, and the levels.
-/// `None` for anything else, such as another version's text.
-pub fn decode(text: &str) -> Option<(Conn, Vec<Remembered>, Vec<Option<String>>)> {
+/// Reads back what [`encode`] wrote; `None` for anything else, such as another version's text.
+pub fn decode(text: &str) -> Option<RememberedConn> {
+    let lost = |(after, failed_at)| Backlog { after, failed_at, lost: true, ..Backlog::default() };
     let attachment: Attachment = serde_json::from_str(text).ok().filter(|a: &Attachment| a.v == VERSION)?;
     let subs = attachment
         .s
         .into_iter()
-        .map(|(id, unread, filters)| {
+        .map(|(id, unread, filters, ahead)| {
             let filters: Option<Vec<Filter>> = filters.iter().map(|raw| Filter::parse(raw.get()).ok()).collect();
-            Some(Remembered { id: id.into(), unread, filters: filters?.into() })
+            Some(Remembered { id: id.into(), unread: unread.map(lost), filters: filters?.into(), ahead })
         })
         .collect::<Option<_>>()?;
     let conn = Conn {
@@ -91,5 +119,5 @@ pub fn decode(text: &str) -> Option<(Conn, Vec<Remembered>, Vec<Option<String>>)
         counting: attachment.q,
         ..Conn::default()
     };
-    Some((conn, subs, attachment.l))
+    Some(RememberedConn { conn, subs, levels: attachment.l, told: attachment.t })
 }

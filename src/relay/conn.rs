@@ -52,6 +52,8 @@ pub const MAX_REMEMBERED: usize = 256_000;
 pub const MAX_INDEXED: usize = 500_000;
 /// Bytes of live events kept for a subscription whose stored ones are still being read.
 pub const MAX_BUFFERED: usize = 1_000_000;
+/// The same of all subscriptions together.
+pub const MAX_BUFFERED_IN_ALL: usize = 16_000_000;
 
 /// One connection.
 #[derive(Debug, Default)]
@@ -139,4 +141,10 @@ pub struct Backlog {
     pub live: Vec<(EventId, Rc<str>)>,
     /// What they take.
     pub bytes: usize,
+    /// What subscribers had been told of when the stored events were asked for, as far as is known.
+    pub after: Option<u64>,
+    /// Whether memory was lost since: what waited here then is in the log.
+    pub lost: bool,
+    /// When the stored events could not be read first.
+    pub failed_at: Option<Millis>,
 }

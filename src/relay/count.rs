@@ -2,7 +2,7 @@
 //! defines them, or a refusal.
 
 use super::asking::Question;
-use super::page::{refused_search, unreadable};
+use super::page::refused_search;
 use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::hll::Registers;
 use crate::nostr::{Filter, Reason, relay_msg};
@@ -12,9 +12,11 @@ use crate::store::{Rows, Statement, StoreError};
 /// A COUNT that waits for the store.
 #[derive(Clone, Debug)]
 pub(super) struct Counting {
-    conn: ConnId,
+    pub conn: ConnId,
     query: String,
     filters: Vec<Filter>,
+    /// When the store failed to answer it first.
+    pub failed_at: Option<Millis>,
 }
 
 impl Counting {
@@ -39,9 +41,9 @@ impl Relay {
             self.send(conn, relay_msg::closed(&query, &reason), out);
             return self.count_refusal(conn, reason.prefix, out);
         }
-        let counting = Counting { conn, query, filters };
+        let counting = Counting { conn, query, filters, failed_at: None };
         if counting.filters.iter().all(Filter::is_void) {
-            self.count_answered(counting, Ok(Rows::new()), out);
+            self.count_answered(counting, Ok(Rows::new()), now, out);
         } else {
             if let Some(state) = self.conns.get_mut(&conn) {
                 state.counting.insert(counting.query.clone());
@@ -69,15 +71,20 @@ impl Relay {
         &mut self,
         counting: Counting,
         result: Result<Rows, StoreError>,
+        now: Millis,
         out: &mut Vec<Effect>,
     ) {
+        let asked = result.as_ref().is_ok_and(|rows| !rows.is_empty());
         let found = match result.and_then(read::decode_counted) {
             Ok(Ok(found)) => found,
             Ok(Err(over)) => return self.refuse_count(&counting, &refused_search(over), out),
-            Err(error) => return self.refuse_count(&counting, &unreadable(error), out),
+            Err(error) => return self.repeat_count(counting, error, now, out),
         };
+        if asked {
+            self.repeats.succeeded();
+        }
         self.counted(&counting, out);
-        let Counting { conn, query, filters } = counting;
+        let Counting { conn, query, filters, .. } = counting;
         let registers = match filters.as_slice() {
             [filter] => Registers::of(filter),
             _ => None,

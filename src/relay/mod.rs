@@ -35,6 +35,7 @@ mod page;
 mod publish;
 mod quota;
 mod recent;
+mod repeat;
 mod report;
 mod seam;
 mod session;
@@ -43,6 +44,7 @@ mod subs;
 mod subscribe;
 mod sweep;
 mod timer;
+mod vanished;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -73,6 +75,7 @@ use missed::Log;
 use publish::Passing;
 use quota::Quotas;
 use recent::Recent;
+use repeat::Repeats;
 use subs::SubIndex;
 use timer::Timer;
 use writer::Writer;
@@ -103,7 +106,11 @@ pub struct Relay {
     subs: SubIndex,
     writer: Writer,
     line: Line,
+    /// Questions that the store failed to answer.
+    repeats: Repeats,
     queries: BTreeMap<Ticket, (Purpose, Millis)>,
+    /// Bytes of live events that wait behind stored ones, of all subscriptions.
+    kept_bytes: usize,
     last_ticket: u64,
     /// The earliest alarm asked for since the relay woke.
     alarm: Option<Millis>,
@@ -143,7 +150,9 @@ impl Relay {
             subs: SubIndex::default(),
             writer: Writer::default(),
             line: Line::default(),
+            repeats: Repeats::default(),
             queries: BTreeMap::new(),
+            kept_bytes: 0,
             last_ticket: 0,
             alarm: None,
             log: Log::default(),
@@ -205,6 +214,7 @@ impl Relay {
             Input::Yielded => self.yielded(now, &mut out),
             Input::Woke { conns } => self.woke(conns, now, &mut out),
         }
+        self.replace_keeper(&mut out);
         self.count_sent(&mut out);
         out
     }
@@ -233,8 +243,8 @@ impl Relay {
                 self.asked(conn);
                 self.pay_rows(&payer, bill.read, now);
                 match question {
-                    Some(Question::Stored(reading)) => self.stored_answered(reading, result, now, out),
-                    Some(Question::Count(counting)) => self.count_answered(counting, result, out),
+                    Some(Question::Stored(reading)) => self.stored_answered(*reading, result, now, out),
+                    Some(Question::Count(counting)) => self.count_answered(counting, result, now, out),
                     None => {}
                 }
                 self.ask_next(now, out);

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use super::ConnId;
 use super::handlers::{self, Handlers};
 use super::recent::Recent;
+use super::vanished::Vanished;
 use crate::market::privacy;
 use crate::nostr::relay_msg::Completeness;
 use crate::nostr::{EventId, Filter, Prefix, Reason};
@@ -47,6 +48,11 @@ pub(super) struct Reading {
     /// and what it said of them.
     changes: Option<u64>,
     handlers: Vec<(Filter, Vec<StoredEvent>)>,
+    /// What was live while memory was lost lies between these numbers of the log, and what of it was found.
+    pub missed: Option<(u64, u64)>,
+    pub found: Vec<StoredEvent>,
+    /// Keys that vanished while the store was asked.
+    pub vanished: Vec<Vanished>,
 }
 
 /// What is sent.
@@ -78,13 +84,31 @@ impl Reading {
             asked: 0,
             next: None,
         });
-        Self { conn, subscription, pages: pages.collect(), silent, answer: None, changes, handlers: vec![] }
+        Self {
+            conn,
+            subscription,
+            pages: pages.collect(),
+            silent,
+            answer: None,
+            changes,
+            handlers: vec![],
+            missed: None,
+            found: vec![],
+            vanished: vec![],
+        }
     }
 
     /// What is sent at the end: the events, and what EOSE says of them.
     pub fn into_answer(self) -> (Vec<StoredEvent>, Completeness) {
         let nothing = if self.silent { Completeness::Unknown } else { Completeness::Finish };
-        self.answer.map_or((vec![], nothing), |answer| (answer.events, answer.completeness))
+        let gone = |event: &StoredEvent| match &event.text {
+            Text::Json(json) => self.vanished.iter().any(|vanished| vanished.takes_text(json)),
+            Text::Large(_) => false,
+        };
+        self.answer.map_or((vec![], nothing), |mut answer| {
+            answer.events.retain(|event| !gone(event));
+            (answer.events, answer.completeness)
+        })
     }
 
     /// Keeps what the store said of handlers.
@@ -129,11 +153,12 @@ impl Reading {
             page.asked = statements.len();
             statements
         };
-        self.pages.iter_mut().flat_map(first).collect()
+        let missed = self.missed.map(|(after, upto)| read::log(after, upto));
+        missed.into_iter().chain(self.pages.iter_mut().flat_map(first)).collect()
     }
 
-    /// Takes the rows of [`statements`](Self::statements).
-    pub fn take(&mut self, rows: Rows) -> Result<(), Reason> {
+    /// Takes the rows of [`statements`](Self::statements); an inner error when the search was not made.
+    pub fn take(&mut self, rows: Rows) -> Result<Result<(), OverBudget>, StoreError> {
         let mut rows = rows.into_iter();
         // An inner error when the store would have had to read too much.
         let mut next = |count: usize| {
@@ -143,8 +168,8 @@ impl Reading {
                 match rows.next().map(read::decode) {
                     Some(Ok(Ok(events))) => all.extend(events),
                     Some(Ok(Err(over))) => over_budget = Some(over),
-                    Some(Err(error)) => return Err(unreadable(error)),
-                    None => return Err(unreadable(StoreError::new("a query was answered with too few results"))),
+                    Some(Err(error)) => return Err(error),
+                    None => return Err(StoreError::new("a query was answered with too few results")),
                 }
             }
             // Public events and those for the viewer alone come in one list each.
@@ -153,15 +178,21 @@ impl Reading {
             }
             Ok(over_budget.map_or(Ok(all), Err))
         };
+        if self.missed.take().is_some() {
+            self.found = next(1)?.unwrap_or_default();
+        }
         if let Some(answer) = &mut self.answer {
             answer.fill(next(1)?.unwrap_or_default());
-            return Ok(());
+            return Ok(Ok(()));
         }
         let goes_on = self.pages.iter().any(|page| page.cut.is_some());
         for page in &mut self.pages {
             match (goes_on, page.cut) {
                 (false, _) => {
-                    let events = next(page.asked)?.map_err(refused_search)?;
+                    let events = match next(page.asked)? {
+                        Ok(events) => events,
+                        Err(over) => return Ok(Err(over)),
+                    };
                     let kept = self.changes.is_some() && handlers::asks_for_handlers(&page.filter);
                     let handlers = kept.then(|| events.clone());
                     page.take(events);
@@ -179,7 +210,7 @@ impl Reading {
         if !self.goes_on() {
             self.answer = Some(self.whole());
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Makes the answer of what is held in memory, if nothing can be missing there.

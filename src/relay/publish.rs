@@ -215,10 +215,15 @@ impl Relay {
         let error = totals.as_ref().err().cloned();
         self.writer.learn(totals.ok());
         match error {
-            None => self.commit_next(now, out),
+            None => {
+                self.totals_known(now, out);
+                self.commit_next(now, out);
+                self.ask_next(now, out);
+            }
             Some(error) => {
                 let waiting = self.writer.drain();
                 self.give_up(waiting, &error, out);
+                self.totals_failed(error, now, out);
             }
         }
     }
@@ -307,7 +312,7 @@ impl Relay {
         for Waiting { new, .. } in events.iter().filter(|waiting| number(&waiting.new.event.id).is_some()) {
             self.handlers.stored(new);
             if new.deletes.contains(&Target::Everything) {
-                self.recent.vanish(&new.event.pubkey, new.event.created_at);
+                self.vanish(&new.event);
             }
         }
         for Waiting { new, conns, .. } in events {
@@ -345,6 +350,7 @@ impl Relay {
         self.search(now, out);
         self.desk.written(Some(committed.counts), committed.active);
         self.writer.advance(committed.totals);
+        self.keep_told(out);
         self.counters.flushed(committed.totals);
     }
 

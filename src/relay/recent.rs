@@ -29,8 +29,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::page::newest_first;
+use super::vanished::Vanished;
 use crate::market::privacy::{self, Readers};
-use crate::nostr::{Event, EventId, Filter, PublicKey, kind};
+use crate::nostr::{Event, EventId, Filter};
 use crate::store::read::{StoredEvent, Text, Viewer};
 use crate::store::write::{Change, NewEvent};
 
@@ -102,17 +103,10 @@ impl Recent {
         }
     }
 
-    /// Forgets what `author` asked to be rid of when it vanished: its events up to `until` (Unix seconds) but
-    /// its requests to vanish, and gift wraps to it (NIP-62).
-    pub fn vanish(&mut self, author: &PublicKey, until: u64) {
-        let key = author.to_string();
-        let gone = |held: &Held| {
-            let event = &held.new.event;
-            let own = event.pubkey == *author && event.kind != kind::VANISH;
-            let wrap = event.kind == kind::GIFT_WRAP && event.tag_values("p").any(|p| p == key);
-            event.created_at <= until && (own || wrap)
-        };
-        let gone: Vec<u64> = self.events.iter().filter(|(_, held)| gone(held)).map(|(seq, _)| *seq).collect();
+    /// Forgets what a key that vanished asked to be rid of.
+    pub fn vanish(&mut self, vanished: &Vanished) {
+        let gone = |(_, held): &(&u64, &Held)| vanished.takes(&held.new.event);
+        let gone: Vec<u64> = self.events.iter().filter(gone).map(|(seq, _)| *seq).collect();
         gone.into_iter().for_each(|seq| self.remove(seq));
     }
 

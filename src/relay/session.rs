@@ -1,6 +1,8 @@
 //! The life of a connection: opened, authenticated (NIP-42), woken, forgotten.
 
-use super::conn::MAX_KEYS;
+use super::attachment::RememberedConn;
+use super::conn::{Backlog, MAX_KEYS};
+use super::repeat::lost;
 use super::timer::Due;
 use super::{ConnId, Effect, Level, Millis, Relay, attachment};
 use crate::nostr::{Event, Prefix, PublicKey, Reason, auth, relay_msg};
@@ -40,6 +42,7 @@ impl Relay {
         let Some(gone) = self.conns.remove(&conn) else { return };
         for (id, sub) in &gone.subs {
             self.subs.remove(conn, id, &sub.filters);
+            self.kept_bytes -= sub.reading.as_ref().map_or(0, |backlog| backlog.bytes);
         }
         self.drop_questions(conn);
     }
@@ -144,17 +147,18 @@ impl Relay {
     }
 
     /// Rebuilds everything that is held in memory: connections from what they remember, totals from
-    /// the store. Reads that were never answered are closed.
+    /// the store. What was never answered is read again, and COUNTs are closed.
     pub(super) fn woke(&mut self, conns: Vec<(ConnId, String)>, now: Millis, out: &mut Vec<Effect>) {
         self.log(Level::Info, "woke", &[("connections", conns.len().to_string())], out);
         for (conn, text) in conns {
-            let Some((mut state, subs, levels)) = attachment::decode(&text) else {
+            let Some(RememberedConn { conn: mut state, subs, levels, told }) = attachment::decode(&text) else {
                 let fields = [("connection", conn.to_string())];
                 self.log(Level::Warn, "what the connection remembered is unreadable, closing it", &fields, out);
                 let reason = "the relay lost this connection's state; reconnect".to_owned();
                 out.push(Effect::Close { conn, code: TRY_AGAIN, reason });
                 continue;
             };
+            self.log.before = self.log.before.max(told);
             let counting = std::mem::take(&mut state.counting);
             self.conns.insert(conn, state);
             for (holder, level) in self.holders(conn).into_iter().zip(levels) {
@@ -162,17 +166,20 @@ impl Relay {
                     self.quotas.restore(holder, &level);
                 }
             }
-            let lost = Reason::new(Prefix::Error, "the relay lost this request; send it again");
-            let unread = subs.iter().any(|sub| sub.unread) || !counting.is_empty();
+            let unread = subs.iter().any(|sub| sub.unread.is_some()) || !counting.is_empty();
             for query in counting {
-                self.send(conn, relay_msg::closed(&query, &lost), out);
+                self.send(conn, relay_msg::closed(&query, &lost()), out);
             }
             for sub in subs {
-                if sub.unread {
-                    // Not read again by itself: what ended the memory may have been this very answer.
-                    self.send(conn, relay_msg::closed(&sub.id, &lost), out);
-                } else {
-                    self.install(conn, sub.id, sub.filters);
+                self.install(conn, sub.id.clone(), sub.filters);
+                // What ended the memory may have been this very answer: so it has its time, too.
+                let since = sub.unread.as_ref().map(|backlog| backlog.failed_at.unwrap_or(now));
+                if let Some(installed) = self.sub_mut(conn, &sub.id) {
+                    installed.ahead = sub.ahead;
+                    installed.reading = sub.unread.map(|backlog| Backlog { failed_at: since, ..backlog });
+                }
+                if let Some(since) = since {
+                    self.read_again(conn, sub.id, since, out);
                 }
             }
             if unread {
@@ -180,6 +187,7 @@ impl Relay {
             }
         }
         self.end_blocked(out);
+        self.keep_told(out);
         // What landed while the memory was lost has to be removed one day, too.
         self.will_sweep(now, out);
         if self.writer.ask() {
@@ -204,7 +212,7 @@ impl Relay {
         }
         if let Some(state) = self.conns.get(&conn) {
             let levels = self.holders(conn).iter().map(|holder| self.quotas.saved(holder, self.now)).collect();
-            out.push(Effect::Remember { conn, text: attachment::encode(state, levels) });
+            out.push(Effect::Remember { conn, text: attachment::encode(state, levels, self.told_upto()) });
         }
     }
 }

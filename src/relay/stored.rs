@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::asking::Question;
+use super::conn::Backlog;
 use super::handlers::Handlers;
-use super::page::{Reading, unreadable};
+use super::page::{Reading, refused_search};
 use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::{EventId, Filter, Reason, relay_msg};
 use crate::store::read::{StoredEvent, Text, Viewer};
@@ -15,17 +16,9 @@ use crate::store::{Rows, StoreError};
 impl Relay {
     /// Asks the store for the stored events of an installed subscription.
     pub(super) fn read_stored(&mut self, conn: ConnId, subscription: Rc<str>, now: Millis, out: &mut Vec<Effect>) {
-        let Some(sub) = self.conns.get(&conn).and_then(|state| state.subs.get(&subscription)) else { return };
-        let limits = &self.config.limits;
-        let limit = |filter: &Filter| filter.limit.unwrap_or(limits.default_limit).min(limits.max_limit);
-        let handlers = (now >= self.doubt_until).then_some(&self.handlers);
-        let changes = handlers.map(Handlers::changes);
-        let (reading, known) = self.viewed(conn, now, |viewer| {
-            let mut reading = Reading::new(conn, subscription, &sub.filters, limit, changes, viewer);
-            let known = reading.remember(&self.recent, handlers, viewer).is_some();
-            (reading, known)
-        });
-        if known {
+        let Some(mut reading) = self.reading(conn, &subscription, now) else { return };
+        let handlers = self.known_handlers(now);
+        if self.viewed(conn, now, |viewer| reading.remember(&self.recent, handlers, viewer)).is_some() {
             self.counters.from_memory += 1;
             self.send_stored(reading, out);
         } else {
@@ -33,15 +26,31 @@ impl Relay {
         }
     }
 
+    /// A reading of what a subscription asks, from its beginning.
+    pub(super) fn reading(&self, conn: ConnId, subscription: &Rc<str>, now: Millis) -> Option<Reading> {
+        let sub = self.conns.get(&conn)?.subs.get(subscription)?;
+        let limits = &self.config.limits;
+        let limit = |filter: &Filter| filter.limit.unwrap_or(limits.default_limit).min(limits.max_limit);
+        let changes = self.known_handlers(now).map(Handlers::changes);
+        let made = |viewer: &Viewer| Reading::new(conn, subscription.clone(), &sub.filters, limit, changes, viewer);
+        Some(self.viewed(conn, now, made))
+    }
+
+    /// What is known of handlers, unless a commit may land that nobody was told of.
+    fn known_handlers(&self, now: Millis) -> Option<&Handlers> {
+        (now >= self.doubt_until).then_some(&self.handlers)
+    }
+
     /// Asks what is left to ask, or sends the answer when nothing is.
     fn read_on(&mut self, reading: Reading, first: bool, now: Millis, out: &mut Vec<Effect>) {
         if !(first || reading.goes_on()) || !reading.asks() {
             return self.send_stored(reading, out);
         }
+        let after = self.told_upto();
         if let Some(sub) = self.sub_mut(reading.conn, &reading.subscription) {
-            sub.reading.get_or_insert_default();
+            sub.reading.get_or_insert_with(|| Backlog { after, ..Backlog::default() });
         }
-        self.ask(reading.conn, Question::Stored(reading), now, out);
+        self.ask(reading.conn, Question::Stored(Box::new(reading)), now, out);
     }
 
     pub(super) fn stored_answered(
@@ -51,34 +60,42 @@ impl Relay {
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
-        match result.map_err(unreadable).and_then(|rows| reading.take(rows)) {
-            Ok(()) => {
+        match result.and_then(|rows| reading.take(rows)) {
+            Ok(taken) => {
+                self.repeats.succeeded();
+                if let Err(over) = taken {
+                    let reason = refused_search(over);
+                    return self.refuse_stored(reading.conn, &reading.subscription, &reason, out);
+                }
                 reading.teach(&mut self.handlers);
                 self.read_on(reading, false, now, out);
             }
-            Err(reason) => self.refuse_stored(&reading, &reason, out),
+            Err(error) => self.repeat_stored(reading.conn, &reading.subscription, error, now, out),
         }
     }
 
     /// Ends a subscription whose stored events cannot be sent.
-    pub(super) fn refuse_stored(&mut self, reading: &Reading, reason: &Reason, out: &mut Vec<Effect>) {
-        self.end_subscription(reading.conn, &reading.subscription);
-        self.send(reading.conn, relay_msg::closed(&reading.subscription, reason), out);
-        self.remember(reading.conn, out);
+    pub(super) fn refuse_stored(&mut self, conn: ConnId, subscription: &str, reason: &Reason, out: &mut Vec<Effect>) {
+        self.end_subscription(conn, subscription);
+        self.send(conn, relay_msg::closed(subscription, reason), out);
+        self.remember(conn, out);
     }
 
-    fn send_stored(&mut self, reading: Reading, out: &mut Vec<Effect>) {
+    pub(super) fn send_stored(&mut self, mut reading: Reading, out: &mut Vec<Effect>) {
         let (conn, subscription) = (reading.conn, reading.subscription.clone());
+        let (mut found, vanished) = (std::mem::take(&mut reading.found), reading.vanished.clone());
         let (events, completeness) = reading.into_answer();
         let sent: BTreeSet<EventId> = events.iter().map(|event| event.id).collect();
         // What is here and was told to nobody yet will be told: not to this subscription.
         let told = self.writer.told();
         let untold = |event: &&StoredEvent| event.seq > told || self.log.is_open(event.seq);
         let ahead = events.iter().filter(untold).map(|event| event.id).collect();
-        let backlog = self.sub_mut(conn, &subscription).and_then(|sub| {
+        let (mut backlog, mut filters) = (None, None);
+        if let Some(sub) = self.sub_mut(conn, &subscription) {
             sub.ahead = ahead;
-            sub.reading.take()
-        });
+            backlog = sub.reading.take();
+            filters = Some(sub.filters.clone());
+        }
         for event in &events {
             if let Text::Json(json) = &event.text {
                 self.send_event(conn, &subscription, json, out);
@@ -86,6 +103,15 @@ impl Relay {
         }
         self.send(conn, relay_msg::eose(&subscription, completeness), out);
         if let Some(backlog) = backlog {
+            self.kept_bytes -= backlog.bytes;
+            // What waited when memory was lost, before what waits since.
+            let known = |id: &EventId| sent.contains(id) || backlog.live.iter().any(|(waits, _)| waits == id);
+            found.retain(|event| !known(&event.id));
+            for (_, json) in self.live_for(conn, filters.as_deref().unwrap_or_default(), &found, out) {
+                if !vanished.iter().any(|vanished| vanished.takes_text(json)) {
+                    self.send_event(conn, &subscription, json, out);
+                }
+            }
             for (_, json) in backlog.live.iter().filter(|(id, _)| !sent.contains(id)) {
                 self.send_event(conn, &subscription, json, out);
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::conn::{MAX_BUFFERED, Sub};
+use super::conn::{MAX_BUFFERED, MAX_BUFFERED_IN_ALL, Sub};
 use super::{ConnId, Effect, Millis, Relay};
 use crate::market::privacy::{self, Readers};
 use crate::nostr::{Event, Filter, Prefix, Reason, relay_msg};
@@ -49,7 +49,8 @@ impl Relay {
             return false;
         };
         self.subs.remove(conn, &id, &sub.filters);
-        if sub.reading.is_some() {
+        if let Some(backlog) = &sub.reading {
+            self.kept_bytes -= backlog.bytes;
             self.drop_question(conn, subscription);
         }
         true
@@ -81,6 +82,7 @@ impl Relay {
                 continue;
             }
             count += 1;
+            let has_room = self.kept_bytes < MAX_BUFFERED_IN_ALL;
             let Some(sub) = self.sub_mut(conn, &subscription) else { continue };
             if sub.ahead.remove(&event.id) {
                 continue;
@@ -92,10 +94,11 @@ impl Relay {
                 self.send(conn, frame, out);
                 continue;
             };
-            if backlog.bytes < MAX_BUFFERED {
+            if backlog.bytes < MAX_BUFFERED && has_room {
                 let json = kept.get_or_insert_with(|| json.into()).clone();
                 backlog.bytes += json.len();
-                backlog.live.push((event.id, json));
+                backlog.live.push((event.id, json.clone()));
+                self.kept_bytes += json.len();
             } else {
                 self.end_subscription(conn, &subscription);
                 let reason = Reason::new(Prefix::Error, "more live events than can be kept while the stored are read");

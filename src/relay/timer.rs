@@ -14,6 +14,8 @@ pub(super) enum Due {
     Ending,
     /// The store is asked again what it knows of the keys of a connection, as it gave no answer.
     Known(ConnId),
+    /// Questions that the store failed to answer are asked again, or given up.
+    Repeat,
 }
 
 /// When what is to be done, and the time the host was asked for.
@@ -50,6 +52,7 @@ impl Relay {
                 Due::Passing => self.end_passing(now, out),
                 Due::Ending => self.end_whose_events_are_answered(now, out),
                 Due::Known(conn) => self.ask_known(conn, now, out),
+                Due::Repeat => self.repeat_due(now, out),
             }
         }
         self.set_timer(out);

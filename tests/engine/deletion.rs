@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::common::chance::Chance;
 use crate::common::events::{Author, NOW};
-use crate::common::world::{RELAY, World};
+use crate::common::world::{Fault, RELAY, World};
 
 fn put(world: &mut World, conn: ConnId, event: &Event) -> Value {
     world.ask(conn, json!(["EVENT", event]))[0].clone()
@@ -351,6 +351,84 @@ fn nothing_of_who_vanished_is_served_from_the_ok_on() {
             assert_eq!(found, expected, "{filter}, memory {memory}");
         }
     }
+}
+
+/// What the store has read before, and what waits behind a read, is not sent after the OK.
+#[test]
+fn what_was_read_before_a_key_vanished_is_not_sent_after_its_ok() {
+    for (case, limit) in [("read", 10), ("waits", 10), ("lost", 1)] {
+        let mut world = World::new(&[]);
+        let (alice, bob) = (Author::new(1), Author::new(2));
+        let (conn, reader) = (world.agent(&alice), world.agent(&bob));
+        let [hers, his] = [alice.key().to_string(), bob.key().to_string()];
+        let events = [
+            alice.sign(1, NOW - 1, &[], "hers"),
+            Author::new(3).sign(1059, NOW - 1, &[&["p", &hers], &["p", &his]], "for both"),
+            bob.sign(1, NOW - 1, &[], "his"),
+            alice.sign(1, NOW + 1, &[], "later"),
+        ];
+        let store = |world: &mut World| {
+            for event in &events {
+                world.say(conn, json!(["EVENT", event]));
+                world.commit_all();
+            }
+        };
+        let ask = json!(["REQ", "s", {"limit": limit}]);
+        let answer = if case == "read" {
+            store(&mut world);
+            world.say(reader, ask);
+            world.run_oldest(false).unwrap()
+        } else if case == "waits" {
+            world.say(reader, ask);
+            let answer = world.run_oldest(false).unwrap();
+            store(&mut world);
+            answer
+        } else {
+            // It waited when memory was lost, and is read from the log.
+            world.say(reader, ask);
+            store(&mut world);
+            world.reset(false);
+            let totals = world.run_oldest(false).unwrap();
+            world.input(totals);
+            world.run_oldest(false).unwrap()
+        };
+        world.say(conn, json!(["EVENT", alice.sign(62, NOW, &[&["relay", "ALL_RELAYS"]], "bye")]));
+        world.commit_all();
+        assert_eq!(world.take(conn).last().unwrap()[2], true);
+        world.input(answer);
+        let frames = world.take(reader);
+        let mut contents: Vec<&str> = frames.iter().filter_map(|frame| frame[2]["content"].as_str()).collect();
+        contents.sort_unstable();
+        assert_eq!(contents, ["bye", "his", "later"], "{case}: {frames:?}");
+    }
+}
+
+/// What landed although it was reported as failed is found in the log; who vanished meanwhile is not told of.
+#[test]
+fn what_was_found_before_a_key_vanished_is_not_told_after_its_ok() {
+    let mut world = World::open_relay();
+    let (alice, bob) = (Author::new(1), Author::new(2));
+    let (conn, reader) = (world.client(), world.client());
+    world.ask(reader, json!(["REQ", "live", {}]));
+    world.say(conn, json!(["EVENT", bob.note("keeps the store busy")]));
+    for author in [&alice, &bob] {
+        world.say(conn, json!(["EVENT", author.sign(1, NOW - 1, &[], "lost")]));
+    }
+    let busy = world.run_oldest(true).unwrap();
+    world.input(busy);
+    world.faults.extend([Fault::LandsAndFails; 2]);
+    world.commit_all();
+    // Whether it landed is asked, then what it was.
+    let landed = world.run_oldest(false).unwrap();
+    world.input(landed);
+    let found = world.run_oldest(false).unwrap();
+    world.say(conn, json!(["EVENT", alice.sign(62, NOW, &[&["relay", "ALL_RELAYS"]], "bye")]));
+    world.commit_all();
+    assert_eq!(world.take(conn).last().unwrap()[2], true);
+    world.take(reader);
+    world.input(found);
+    let told: Vec<_> = world.take(reader).iter().map(|frame| frame[2]["pubkey"].clone()).collect();
+    assert_eq!(told, [json!(bob.key())]);
 }
 
 /// However many vanish, and however many kinds one has used, the walk ends when nothing is left.

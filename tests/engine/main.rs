@@ -23,6 +23,7 @@ mod publish;
 mod questions;
 mod rates;
 mod recent;
+mod repeat;
 mod requests;
 mod settings;
 mod shards;

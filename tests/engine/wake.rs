@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::common::events::Author;
+use crate::common::events::{Author, NOW};
 use crate::common::world::World;
 
 #[test]
@@ -28,20 +28,92 @@ fn subscriptions_and_authentication_survive() {
 }
 
 #[test]
-fn a_req_that_was_being_answered_is_closed_after_the_reset() {
+fn a_req_that_was_being_answered_is_answered_after_the_reset() {
     let mut world = World::open_relay();
     let (reader, writer) = (world.client(), world.client());
     let event = Author::new(1).note("stored");
     world.ask(writer, json!(["EVENT", event]));
     world.say(reader, json!(["REQ", "s", {}]));
+    world.say(reader, json!(["REQ", "closed", {}]));
+    world.reset(false);
+    world.say(reader, json!(["CLOSE", "closed"]));
+    world.settle();
+    let answer = [json!(["EVENT", "s", event]), json!(["EOSE", "s"])];
+    assert_eq!(world.take(reader), answer);
     world.reset(false);
     world.settle();
-    let reason = "error: the relay lost this request; send it again";
-    assert_eq!(world.take(reader), [json!(["CLOSED", "s", reason])]);
-    world.reset(false);
-    world.settle();
+    world.pass(60);
     assert!(world.take(reader).is_empty());
-    assert_eq!(world.ask(reader, json!(["REQ", "s", {}]))[0], json!(["EVENT", "s", event]));
+    assert_eq!(world.ask(reader, json!(["REQ", "s", {}])), answer);
+}
+
+#[test]
+fn the_time_of_a_read_goes_on_over_a_reset() {
+    let mut world = World::open_relay();
+    let (reader, other) = (world.client(), world.client());
+    world.broken = true;
+    world.ask(reader, json!(["REQ", "s", {}]));
+    world.pass(15);
+    world.ask(other, json!(["REQ", "s", {}]));
+    world.reset(false);
+    world.settle();
+    world.pass(14);
+    assert!(world.take(reader).is_empty());
+    world.reset(false);
+    world.settle();
+    world.pass(2);
+    let reason = "error: stored events could not be read: disk on fire; try again";
+    assert_eq!(world.take(reader), [json!(["CLOSED", "s", reason])]);
+    assert!(world.take(other).is_empty());
+    world.broken = false;
+    world.pass(6);
+    assert_eq!(world.take(other), [json!(["EOSE", "s"])]);
+}
+
+#[test]
+fn what_waited_behind_a_read_when_memory_was_lost_is_told() {
+    let mut world = World::new(&[]);
+    let (alice, bob) = (Author::new(1), Author::new(2));
+    let (writer, reader) = (world.agent(&alice), world.agent(&bob));
+    let notes: Vec<_> = (0..3).map(|n| alice.sign(1, NOW - 10 + n, &[], &n.to_string())).collect();
+    let (other, secret) = (alice.sign(7, NOW, &[], ""), alice.sign(4, NOW, &[&["p", &alice.key().to_string()]], ""));
+    world.ask(writer, json!(["EVENT", notes[0]]));
+    world.say(reader, json!(["REQ", "s", {"kinds": [1, 4], "limit": 1}]));
+    for event in [&notes[1], &other, &secret, &notes[2]] {
+        world.say(writer, json!(["EVENT", event]));
+        world.commit_all();
+    }
+    assert_eq!(world.take(writer).iter().filter(|frame| frame[2] == true).count(), 4);
+    world.reset(false);
+    world.settle();
+    let event = |n: usize| json!(["EVENT", "s", notes[n]]);
+    assert_eq!(world.take(reader), [event(2), json!(["EOSE", "s", ["more"]]), event(1)]);
+}
+
+#[test]
+fn what_was_stored_while_memory_was_lost_is_told_once() {
+    let mut world = World::open_relay();
+    let conns: Vec<_> = (0..3).map(|_| world.client()).collect();
+    let (reader, writer) = (conns[1], conns[2]);
+    world.ask(reader, json!(["REQ", "live", {}]));
+    let event = |n: u64| Author::new(1).note(&n.to_string());
+    for n in 0..10 {
+        if n == 5 {
+            // Whoever it is that remembers what was told.
+            world.close(conns[0]);
+        }
+        world.say(writer, json!(["EVENT", event(n)]));
+        if n % 2 == 0 {
+            world.settle();
+        }
+        // The commit lands, and its answer is lost.
+        world.reset(true);
+        world.settle();
+        assert_eq!(world.take(reader), [json!(["EVENT", "live", event(n)])], "{n}");
+        world.reset(true);
+        world.settle();
+        assert!(world.take(reader).is_empty());
+    }
 }
 
 #[test]
@@ -52,7 +124,7 @@ fn an_unreadable_attachment_closes_its_connection_alone() {
         "",
         "{",
         r#"{"v":99,"c":"","k":[],"s":[]}"#,
-        r#"{"v":4,"n":null,"o":0,"c":"","k":[],"f":null,"p":{},"l":[],"q":[],"s":[["s",false,[{"ids":5}]]]}"#,
+        r#"{"v":4,"n":null,"o":0,"c":"","k":[],"f":null,"p":{},"l":[],"q":[],"t":null,"s":[["s",null,[{"ids":5}],[]]]}"#,
     ] {
         world.corrupt(a, text);
         world.reset(false);

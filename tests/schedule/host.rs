@@ -60,6 +60,8 @@ pub struct Host {
     /// Answers that were delivered since the memory was last lost.
     pub delivered: Vec<Input>,
     pub attachments: BTreeMap<ConnId, String>,
+    /// When the engine wants its timer, as long as its memory lasts.
+    pub timer: Option<u64>,
     pub db: Sqlite,
     config: Rc<Config>,
 }
@@ -105,6 +107,7 @@ impl Host {
             late: Vec::new(),
             delivered: Vec::new(),
             attachments: BTreeMap::new(),
+            timer: None,
             db,
             config,
         }
@@ -127,6 +130,7 @@ impl Host {
                         Effect::Send { conn, text } => sent.push((conn, Some(text.to_string()))),
                         Effect::Close { conn, .. } => sent.push((conn, None)),
                         Effect::Remember { conn, text } => drop(self.attachments.insert(conn, text)),
+                        Effect::TimerAt { at } => self.timer = Some(self.timer.map_or(at, |timer| timer.min(at))),
                         Effect::Yield => sent.extend(self.input(Input::Yielded)),
                         _ => {}
                     }
@@ -162,6 +166,12 @@ impl Host {
         });
     }
 
+    /// The timer comes, in time or late.
+    pub fn time_comes(&mut self, late: u64) -> Vec<Sent> {
+        self.now = self.now.max(self.timer.take().unwrap_or_default()) + late;
+        self.input(Input::Timer)
+    }
+
     /// Delivers the answer of a run that ended.
     pub fn deliver(&mut self, job: usize) -> Vec<Sent> {
         let answer = self.jobs.remove(job).answer.unwrap();
@@ -189,6 +199,7 @@ impl Host {
             }
         }
         self.delivered.clear();
+        self.timer = None;
         self.relay = Relay::new(self.config.clone(), Place::OBJECT, self.now);
         self.input(self.woke())
     }

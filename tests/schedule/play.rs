@@ -121,7 +121,8 @@ impl Run<'_> {
             if self.host.late.is_empty() { 0 } else { 5 },
             if self.host.delivered.is_empty() { 0 } else { 2 },
             resets,
-            if quiet { sleeps } else { 0 },
+            if quiet && self.host.timer.is_none() { sleeps } else { 0 },
+            if self.host.timer.is_none() { 0 } else { 15 },
         ];
         let mut at = self.rng.below(weights.iter().sum::<usize>().max(1));
         let chosen = weights.iter().position(|weight| {
@@ -149,6 +150,10 @@ impl Run<'_> {
                 let again = self.rng.pick(&self.host.delivered).clone();
                 self.note(|_| "an answer comes again".to_owned());
                 self.input(again)
+            }
+            Some(7) => {
+                let late = *self.rng.pick(&[0, 0, 10, 20_000]);
+                self.time_comes(late)
             }
             Some(_) => self.lose_memory(),
             None => Ok(()),
@@ -214,9 +219,9 @@ impl Run<'_> {
             _ => format!("count{}", self.asked),
         };
         if verb == "REQ" {
-            self.record.subscribes(conn, &id, filters);
+            self.record.subscribes(conn, &id, filters, self.host.now);
         } else {
-            self.record.counts(conn, &id, filters);
+            self.record.counts(conn, &id, filters, self.host.now);
         }
         let texts: Vec<&str> = questions.iter().map(|question| question.text.as_str()).collect();
         self.say(conn, format!(r#"["{verb}","{id}",{}]"#, texts.join(",")))
@@ -291,13 +296,23 @@ impl Run<'_> {
 
     /// Everything on its way arrives, oldest first.
     fn settle(&mut self) -> Result<(), String> {
-        while !self.host.jobs.is_empty() {
+        while !self.host.jobs.is_empty() || self.host.timer.is_some() {
+            if self.host.jobs.is_empty() {
+                self.time_comes(0)?;
+                continue;
+            }
             if self.host.jobs[0].answer.is_none() {
                 self.end(0, Ending::Works);
             }
             self.deliver(0)?;
         }
         Ok(())
+    }
+
+    fn time_comes(&mut self, late: u64) -> Result<(), String> {
+        self.note(|_| format!("the timer comes, {late} ms late"));
+        let sent = self.host.time_comes(late);
+        self.heard(&sent)
     }
 
     /// The store works again; what failed lands now or never; one more group is committed, with which
@@ -318,7 +333,7 @@ impl Run<'_> {
         self.publishes(conn, self.pool.last)?;
         self.settle()?;
         let filters = vec![self.pool.filters[0].filter.clone()];
-        self.record.subscribes(conn, "all", filters);
+        self.record.subscribes(conn, "all", filters, self.host.now);
         self.say(conn, r#"["REQ","all",{}]"#.to_owned())?;
         self.settle()?;
         let stored: BTreeSet<Ev> = self.host.stored(self.pool).into_keys().collect();
@@ -341,7 +356,7 @@ impl Run<'_> {
         for (conn, text) in sent {
             self.note(|pool| format!("    {} hears {}", conn.0, pool.readable(text.as_deref().unwrap_or("close"))));
         }
-        self.record.heard(sent)
+        self.record.heard(sent, self.host.now)
     }
 
     fn note(&mut self, line: impl FnOnce(&Pool) -> String) {

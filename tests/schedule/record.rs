@@ -12,13 +12,16 @@ use crate::host::Sent;
 use crate::pool::{Ev, Pool};
 use crate::subs::{Stored, Sub, Watch};
 
+/// Milliseconds for which a question that fails is asked again.
+const GIVE_UP_MS: u64 = 30_000;
+
 /// Events whose fate the engine does not know, or did not.
 #[derive(Default)]
 pub struct Fates {
-    /// Their OK was due when the memory was lost: they may never be told (ARCHITECTURE.md, "Limits of
+    /// They were still looked for when the memory was lost: they may never be told (ARCHITECTURE.md, "Limits of
     /// it").
     pub lost: BTreeSet<Ev>,
-    /// They were refused as the store failed: they may have landed.
+    /// They were refused as the store failed, or their OK was due when the memory was lost: they may have landed.
     unsure: BTreeSet<Ev>,
 }
 
@@ -78,6 +81,7 @@ pub struct Record<'a> {
     /// The numbers under which each event was ever stored.
     ever: BTreeMap<Ev, BTreeSet<u64>>,
     last_seq: u64,
+    now: u64,
 }
 
 impl<'a> Record<'a> {
@@ -90,6 +94,7 @@ impl<'a> Record<'a> {
             tally: Tally::default(),
             ever: BTreeMap::new(),
             last_seq: 0,
+            now: 0,
         }
     }
 
@@ -103,13 +108,13 @@ impl<'a> Record<'a> {
         self.client(conn).said.entry(id.to_owned()).or_default().times += 1;
     }
 
-    pub fn subscribes(&mut self, conn: ConnId, id: &str, filters: Vec<Filter>) {
-        let sub = Sub::new(filters, &self.stored, self.last_seq);
+    pub fn subscribes(&mut self, conn: ConnId, id: &str, filters: Vec<Filter>, now: u64) {
+        let sub = Sub::new(filters, &self.stored, self.last_seq, now);
         self.client(conn).subs.insert(id.to_owned(), sub);
     }
 
-    pub fn counts(&mut self, conn: ConnId, id: &str, filters: Vec<Filter>) {
-        let watch = Watch::new(filters, &self.stored);
+    pub fn counts(&mut self, conn: ConnId, id: &str, filters: Vec<Filter>, now: u64) {
+        let watch = Watch::new(filters, &self.stored, now);
         self.client(conn).counts.insert(id.to_owned(), watch);
     }
 
@@ -127,7 +132,7 @@ impl<'a> Record<'a> {
             self.last_seq = self.last_seq.max(*seq);
         }
         for client in self.clients.values_mut().filter(|client| client.open) {
-            client.subs.values_mut().filter(|sub| !sub.eose).for_each(|sub| sub.watch.changed(&stored));
+            client.subs.values_mut().filter(|sub| !sub.eose).for_each(|sub| sub.changed(&stored));
             client.counts.values_mut().for_each(|watch| watch.changed(&stored));
         }
         self.stored = stored;
@@ -146,25 +151,24 @@ impl<'a> Record<'a> {
     /// The memory is lost now.
     pub fn forgets(&mut self) {
         self.tally.wakes += 1;
-        let Self { pool, clients, fates, .. } = self;
+        let Self { pool, clients, fates, stored, .. } = self;
+        // What is still looked for is forgotten; what is on its way is looked for from now on.
+        fates.lost.append(&mut fates.unsure);
         for client in clients.values_mut() {
             for (id, said) in &mut client.said {
                 if said.answered < said.times {
                     said.times = said.answered;
-                    fates.lost.extend(pool.by_id(id));
+                    fates.unsure.extend(pool.by_id(id));
                 }
             }
-            for sub in client.subs.values_mut().filter(|sub| !sub.eose) {
-                sub.owed.clear();
-                sub.ephemeral.clear();
-            }
+            client.subs.values_mut().filter(|sub| !sub.eose).for_each(|sub| sub.forgotten(stored));
+            client.counts.values_mut().for_each(|watch| watch.forgotten = true);
         }
-        // What is still looked for is forgotten, too.
-        fates.lost.append(&mut fates.unsure);
     }
 
     /// Frames that one input made the relay send.
-    pub fn heard(&mut self, sent: &[Sent]) -> Result<(), String> {
+    pub fn heard(&mut self, sent: &[Sent], now: u64) -> Result<(), String> {
+        self.now = now;
         for (conn, text) in sent {
             let text = text.as_ref().ok_or_else(|| format!("{conn} was closed"))?;
             self.frame(*conn, text).map_err(|why| format!("{conn}: {why}"))?;
@@ -189,7 +193,7 @@ impl<'a> Record<'a> {
             "OK" => self.ok(conn, &name, part(2) == true, part(3).as_str().unwrap_or_default()),
             "EVENT" => self.event(conn, &name, parts.get(2).map_or("", |raw| raw.get())),
             "EOSE" => self.eose(conn, &name),
-            "CLOSED" => self.closed(conn, &name),
+            "CLOSED" => self.closed(conn, &name, part(2).as_str().unwrap_or_default()),
             "COUNT" => self.counted(conn, &name, part(2)["count"].as_u64().unwrap_or(u64::MAX)),
             _ => Err(format!("unexpected {text}")),
         }
@@ -275,11 +279,15 @@ impl<'a> Record<'a> {
         }
     }
 
-    fn closed(&mut self, conn: ConnId, id: &str) -> Result<(), String> {
+    fn closed(&mut self, conn: ConnId, id: &str, why: &str) -> Result<(), String> {
         self.tally.closed += 1;
+        let now = self.now;
         let client = self.client(conn);
+        let early = |watch: &Watch| why.starts_with("error:") && now < watch.asked_at + GIVE_UP_MS;
         match (client.counts.remove(id), client.subs.remove(id)) {
             (None, Some(sub)) if sub.eose => Err(format!("CLOSED for {id} after its EOSE")),
+            (None, Some(sub)) if early(&sub.watch) => Err(format!("CLOSED for {id} before its time was over")),
+            (Some(watch), _) if !watch.forgotten && early(&watch) => Err(format!("CLOSED for COUNT {id} too early")),
             (None, None) => Err(format!("CLOSED for {id}, which is not open")),
             _ => Ok(()),
         }

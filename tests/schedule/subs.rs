@@ -17,12 +17,16 @@ pub struct Watch {
     throughout: BTreeSet<(Ev, u64)>,
     /// At some time.
     ever: BTreeSet<Ev>,
+    /// Milliseconds.
+    pub asked_at: u64,
+    /// Whether memory was lost since.
+    pub forgotten: bool,
 }
 
 impl Watch {
-    pub fn new(filters: Vec<Filter>, stored: &Stored) -> Self {
+    pub fn new(filters: Vec<Filter>, stored: &Stored, asked_at: u64) -> Self {
         let throughout = stored.iter().map(|(ev, seq)| (*ev, *seq)).collect();
-        Self { filters, throughout, ever: stored.keys().copied().collect() }
+        Self { filters, throughout, ever: stored.keys().copied().collect(), asked_at, forgotten: false }
     }
 
     pub fn changed(&mut self, stored: &Stored) {
@@ -71,9 +75,9 @@ pub struct Sub {
 }
 
 impl Sub {
-    pub fn new(filters: Vec<Filter>, stored: &Stored, since: u64) -> Self {
+    pub fn new(filters: Vec<Filter>, stored: &Stored, since: u64, asked_at: u64) -> Self {
         Self {
-            watch: Watch::new(filters, stored),
+            watch: Watch::new(filters, stored, asked_at),
             since,
             eose: false,
             got: BTreeMap::new(),
@@ -91,6 +95,21 @@ impl Sub {
                 self.owed.insert(ev);
             }
         }
+    }
+
+    /// What is stored has changed while its stored events were not sent yet.
+    pub fn changed(&mut self, stored: &Stored) {
+        self.watch.changed(stored);
+        if self.watch.forgotten {
+            self.owed.retain(|ev| stored.contains_key(ev));
+        }
+    }
+
+    /// Memory was lost: what waited is found in the store, if it is there still; ephemeral events are not.
+    pub fn forgotten(&mut self, stored: &Stored) {
+        self.watch.forgotten = true;
+        self.ephemeral.clear();
+        self.owed.retain(|ev| stored.contains_key(ev));
     }
 
     pub fn count(&self, ev: Ev) -> u32 {

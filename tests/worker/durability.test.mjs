@@ -35,7 +35,7 @@ test("subscriptions and authentication survive hibernation", { timeout: 60_000 }
   await relay.stop();
 });
 
-test("while D1 fails everything is answered with error:, afterwards all works", async () => {
+test("while D1 fails events are refused with error: and reads are repeated, afterwards all works", async () => {
   const relay = await startRelay();
   const [client, watcher] = [await rawAgent(relay), await rawAgent(relay)];
   watcher.send(["REQ", "live", { kinds: [1] }]);
@@ -47,19 +47,20 @@ test("while D1 fails everything is answered with error:, afterwards all works", 
   assert.equal(accepted, false);
   assert.match(reason, /^error: the event could not be stored: no such table: events.*; publish it again$/);
   client.send(["REQ", "s", {}]);
-  const [verb, , why] = await client.next();
-  assert.equal(verb, "CLOSED");
-  assert.match(why, /^error: stored events could not be read: no such table: events.*; try again$/);
+  await sleep(300); // it fails meanwhile, and waits to be repeated
 
   await relay.db.prepare("ALTER TABLE hidden RENAME TO events").run();
+  assert.deepEqual(await client.next(), ["EOSE", "s"]);
   client.send(["EVENT", event]);
+  assert.deepEqual(await client.next(), ["EVENT", "s", event]);
   assert.deepEqual(await client.next(), ["OK", event.id, true, ""]);
   assert.deepEqual(await watcher.next(), ["EVENT", "live", event]);
   client.send(["REQ", "s", {}]);
   assert.deepEqual(await client.next(), ["EVENT", "s", event]);
   assert.deepEqual(await client.next(), ["EOSE", "s"]);
   const { storage } = await relay.stats();
-  assert.deepEqual([storage.commits.failed, storage.queries.failed], [2, 1]);
+  assert.equal(storage.commits.failed, 2);
+  assert.ok(storage.queries.failed >= 1);
   client.close();
   watcher.close();
   await relay.stop();

@@ -1,0 +1,215 @@
+//! Questions that the store failed to answer: each is asked again until it is answered or its time is over.
+//!
+//! Many clients take CLOSED for the end and never ask again, so a fault of the store that passes is not theirs to
+//! hear of. What waits here is the question alone: its statements are made when it is asked again, from the
+//! filters of its subscription. Live events wait meanwhile in the subscription. One pause is for all that wait,
+//! as it is one store: it grows with each repeat that fails, and a success makes it short again.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::asking::Question;
+use super::charge::Payer;
+use super::count::Counting;
+use super::missed::MAX_MISSED;
+use super::page::{Reading, unreadable};
+use super::timer::Due;
+use super::{ConnId, Effect, Millis, Purpose, Relay};
+use crate::nostr::{Prefix, Reason};
+use crate::store::{StoreError, counts};
+
+/// Milliseconds until a question is asked again: at first, and at most.
+const PAUSE_MIN_MS: Millis = 500;
+const PAUSE_MAX_MS: Millis = 5000;
+/// Milliseconds from the first failure until a question is given up.
+const GIVE_UP_MS: Millis = 30_000;
+/// Repeats the store is asked at the same time, of all questions it is asked.
+const MAX_REPEATS: usize = 4;
+
+/// What waits to be asked again.
+#[derive(Debug, Default)]
+pub(super) struct Repeats {
+    waiting: VecDeque<Repeat>,
+    pause: Millis,
+    /// Nothing is repeated before.
+    not_before: Millis,
+    /// What the store said last.
+    error: Option<StoreError>,
+}
+
+#[derive(Debug)]
+struct Repeat {
+    conn: ConnId,
+    until: Millis,
+    asked: Asked,
+}
+
+#[derive(Debug)]
+enum Asked {
+    /// The stored events of a subscription that is open.
+    Stored(Rc<str>),
+    Count(Counting),
+}
+
+impl Repeats {
+    /// The store has answered well.
+    pub fn succeeded(&mut self) {
+        self.pause = 0;
+    }
+
+    /// The store has failed: the pause begins, unless it goes on.
+    fn failed(&mut self, error: StoreError, now: Millis) {
+        self.error = Some(error);
+        if now >= self.not_before {
+            self.pause = (2 * self.pause).clamp(PAUSE_MIN_MS, PAUSE_MAX_MS);
+            self.not_before = now + self.pause;
+        }
+    }
+
+    /// How many questions of a connection wait.
+    pub fn of(&self, conn: ConnId) -> usize {
+        self.waiting.iter().filter(|repeat| repeat.conn == conn).count()
+    }
+
+    /// Drops what a subscription asks.
+    pub fn drop_subscription(&mut self, conn: ConnId, subscription: &str) {
+        self.waiting.retain(|repeat| {
+            !(repeat.conn == conn && matches!(&repeat.asked, Asked::Stored(id) if &**id == subscription))
+        });
+    }
+
+    /// Drops all that a connection asks.
+    pub fn drop_connection(&mut self, conn: ConnId) {
+        self.waiting.retain(|repeat| repeat.conn != conn);
+    }
+}
+
+/// Why a question that memory was lost of is not answered.
+pub(super) fn lost() -> Reason {
+    Reason::new(Prefix::Error, "the relay lost this request; send it again")
+}
+
+impl Relay {
+    /// The stored events of a subscription could not be read: they are read again, unless the time is over.
+    pub(super) fn repeat_stored(
+        &mut self,
+        conn: ConnId,
+        subscription: &Rc<str>,
+        error: StoreError,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(backlog) = self.sub_mut(conn, subscription).and_then(|sub| sub.reading.as_mut()) else { return };
+        let first = backlog.failed_at.is_none();
+        let until = *backlog.failed_at.get_or_insert(now) + GIVE_UP_MS;
+        if now >= until {
+            return self.refuse_stored(conn, subscription, &unreadable(error), out);
+        }
+        self.repeat(Repeat { conn, until, asked: Asked::Stored(subscription.clone()) }, error, now, out);
+        if first {
+            self.remember(conn, out);
+        }
+    }
+
+    /// The same of a COUNT.
+    pub(super) fn repeat_count(
+        &mut self,
+        mut counting: Counting,
+        error: StoreError,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        let until = *counting.failed_at.get_or_insert(now) + GIVE_UP_MS;
+        if now >= until {
+            return self.refuse_count(&counting, &unreadable(error), out);
+        }
+        self.repeat(Repeat { conn: counting.conn, until, asked: Asked::Count(counting) }, error, now, out);
+    }
+
+    fn repeat(&mut self, repeat: Repeat, error: StoreError, now: Millis, out: &mut Vec<Effect>) {
+        self.repeats.failed(error, now);
+        self.do_at(Due::Repeat, self.repeats.not_before.min(repeat.until), out);
+        self.repeats.waiting.push_back(repeat);
+    }
+
+    /// Reads the stored events of a subscription that memory was lost of; `since` is when that was first.
+    pub(super) fn read_again(&mut self, conn: ConnId, subscription: Rc<str>, since: Millis, out: &mut Vec<Effect>) {
+        let until = since + GIVE_UP_MS;
+        self.repeats.waiting.push_back(Repeat { conn, until, asked: Asked::Stored(subscription) });
+        self.do_at(Due::Repeat, until, out);
+    }
+
+    /// The totals could not be read, without which nothing is repeated.
+    pub(super) fn totals_failed(&mut self, error: StoreError, now: Millis, out: &mut Vec<Effect>) {
+        if !self.repeats.waiting.is_empty() {
+            self.repeats.failed(error, now);
+            self.do_at(Due::Repeat, self.repeats.not_before, out);
+        }
+    }
+
+    /// The pause is over, or the time of a question.
+    pub(super) fn repeat_due(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        let (over, waiting): (VecDeque<_>, _) =
+            std::mem::take(&mut self.repeats.waiting).into_iter().partition(|repeat| repeat.until <= now);
+        self.repeats.waiting = waiting;
+        if !over.is_empty() {
+            let reason = self.repeats.error.clone().map_or_else(lost, unreadable);
+            for Repeat { conn, asked, .. } in over {
+                match asked {
+                    Asked::Stored(subscription) => self.refuse_stored(conn, &subscription, &reason, out),
+                    Asked::Count(counting) => self.refuse_count(&counting, &reason, out),
+                }
+            }
+        }
+        if now >= self.repeats.not_before && !self.repeats.waiting.is_empty() && self.writer.ask() {
+            self.query(Purpose::Totals, counts::read_totals(), now, out);
+        }
+        self.ask_next(now, out);
+        // What waits for an answer goes on when that comes.
+        let until = self.repeats.waiting.iter().map(|repeat| repeat.until).min();
+        let pause = Some(self.repeats.not_before).filter(|at| *at > now);
+        if let Some(until) = until {
+            self.do_at(Due::Repeat, pause.map_or(until, |at| at.min(until)), out);
+        }
+    }
+
+    /// Takes the next question that may be asked again now.
+    pub(super) fn next_repeat(&mut self, now: Millis, out: &mut Vec<Effect>) -> Option<(ConnId, Payer, Question)> {
+        while now >= self.repeats.not_before && self.writer.is_known() && self.line.repeats() < MAX_REPEATS {
+            let at = self.repeats.waiting.iter().position(|repeat| !self.line.is_asking(repeat.conn))?;
+            let Repeat { conn, asked, .. } = self.repeats.waiting.remove(at)?;
+            let question = match asked {
+                Asked::Count(counting) => Question::Count(counting),
+                Asked::Stored(subscription) => match self.repeated(conn, &subscription, now, out) {
+                    Some(reading) => Question::Stored(Box::new(reading)),
+                    None => continue,
+                },
+            };
+            return Some((conn, self.holder(conn, None), question));
+        }
+        None
+    }
+
+    /// A reading that begins again, when the store has to be asked.
+    fn repeated(
+        &mut self,
+        conn: ConnId,
+        subscription: &Rc<str>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) -> Option<Reading> {
+        let mut reading = self.reading(conn, subscription, now)?;
+        let backlog = self.sub_mut(conn, subscription)?.reading.as_ref();
+        let after = backlog.filter(|backlog| backlog.lost).and_then(|backlog| backlog.after);
+        reading.missed = after.zip(self.log.before).filter(|(after, upto)| after < upto);
+        if reading.missed.is_some_and(|(after, upto)| upto - after > MAX_MISSED) {
+            self.refuse_stored(conn, subscription, &lost(), out);
+            return None;
+        }
+        if !reading.asks() {
+            self.send_stored(reading, out);
+            return None;
+        }
+        Some(reading)
+    }
+}

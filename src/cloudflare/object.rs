@@ -242,8 +242,8 @@ impl Core {
                     core.handle(Input::Timer);
                 });
             }
-            // There is one shard.
-            Effect::Pass { .. } | Effect::Heard { .. } => {}
+            // There is one shard, and nobody sees what a client has been written.
+            Effect::Pass { .. } | Effect::Heard { .. } | Effect::Mark { .. } => {}
             Effect::Yield => {
                 let core = self.clone();
                 spawn_local(async move {

@@ -15,6 +15,8 @@ const MAX_WAITING_BYTES: usize = 1 << 20;
 pub enum Order {
     /// Send a text.
     Send(Arc<str>),
+    /// Tell the shard when all before it is written.
+    Mark,
     /// Ask whether somebody is there.
     Ask,
     /// End, with a close code and a reason.
@@ -26,7 +28,7 @@ impl Order {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Send(text) => text.len(),
-            Self::Ask | Self::Close(..) => 0,
+            Self::Mark | Self::Ask | Self::Close(..) => 0,
         }
     }
 }

@@ -206,6 +206,11 @@ impl Core {
                     orders.put(Order::Send(text));
                 }
             }
+            Effect::Mark { conn } => {
+                if let Some(orders) = self.conns.get(&conn) {
+                    orders.put(Order::Mark);
+                }
+            }
             Effect::Close { conn, code, reason } => {
                 if let Some(orders) = self.conns.remove(&conn) {
                     orders.put(Order::Close(code, reason));

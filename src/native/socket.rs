@@ -32,7 +32,9 @@ pub async fn serve(socket: WebSocket, shard: Shard, ip: Option<String>, silence:
     let (orders, to_send) = outbox();
     let (sink, mut stream) = socket.split();
     shard.hand(Message::Opened { conn, challenge, ip, orders: orders.clone() }).await;
-    let sending = tokio::spawn(send(sink, to_send));
+    let own = shard.clone();
+    let taken = move || own.tell(Message::Input(Input::Taken { conn }));
+    let sending = tokio::spawn(send(sink, to_send, taken));
     tokio::select! {
         () = receive(&mut stream, silence, conn, &shard, &orders) => {}
         // What is not taken, or was ordered to end, is not listened to.
@@ -100,15 +102,20 @@ fn unreadable(conn: ConnId, error: &axum::Error) -> Option<Input> {
     }
 }
 
-async fn send(mut sink: SplitSink<WebSocket, Frame>, mut orders: Queue) {
+/// Writes what is ordered; `taken` is called when all before a mark is written.
+async fn send(mut sink: SplitSink<WebSocket, Frame>, mut orders: Queue, taken: impl Fn()) {
     let mut some = Vec::new();
     while orders.take(&mut some, AT_ONCE).await > 0 {
-        let (mut last, mut bytes) = (false, 0);
+        let (mut last, mut marked, mut bytes) = (false, false, 0);
         let sent = async {
             for order in some.drain(..) {
                 bytes += order.bytes();
                 let frame = match order {
                     Order::Send(text) => text_frame(text),
+                    Order::Mark => {
+                        marked = true;
+                        continue;
+                    }
                     Order::Ask => Frame::Ping(Bytes::new()),
                     Order::Close(code, reason) => {
                         last = true;
@@ -130,6 +137,9 @@ async fn send(mut sink: SplitSink<WebSocket, Frame>, mut orders: Queue) {
             return;
         }
         orders.written(bytes);
+        if marked {
+            taken();
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! So what is being answered takes bounded memory, and who asks much waits for himself alone. What waits is the
 //! question alone: its statements are made when the store is asked.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::charge::Payer;
 use super::count::Counting;
@@ -25,12 +25,21 @@ pub(super) enum Question {
     Count(Counting),
 }
 
+impl Question {
+    /// Whether a part of its answer is there already.
+    fn goes_on(&self) -> bool {
+        matches!(self, Self::Stored(reading) if reading.goes_on())
+    }
+}
+
 /// The line.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     waiting: VecDeque<(ConnId, Payer, Question)>,
     /// Connections whose question the store is being asked, and whether it was asked that before.
     asking: BTreeMap<ConnId, bool>,
+    /// Connections that have to read what they were sent before they ask more.
+    reading: BTreeSet<ConnId>,
 }
 
 impl Line {
@@ -46,7 +55,8 @@ impl Line {
 
     /// Takes the next question whose connection is free.
     fn next(&mut self) -> Option<(ConnId, Payer, Question)> {
-        let at = self.waiting.iter().position(|(conn, ..)| !self.is_asking(*conn))?;
+        let free = |conn: &ConnId| !self.is_asking(*conn) && !self.reading.contains(conn);
+        let at = self.waiting.iter().position(|(conn, ..)| free(conn))?;
         self.waiting.remove(at)
     }
 }
@@ -62,8 +72,7 @@ impl Relay {
     /// Puts a question in line, or at its head when it goes on with one that was just answered.
     pub(super) fn ask(&mut self, conn: ConnId, question: Question, now: Millis, out: &mut Vec<Effect>) {
         let payer = self.holder(conn, None);
-        let goes_on = matches!(&question, Question::Stored(reading) if reading.goes_on());
-        if goes_on {
+        if question.goes_on() {
             self.line.waiting.push_front((conn, payer, question));
         } else {
             self.line.waiting.push_back((conn, payer, question));
@@ -76,12 +85,24 @@ impl Relay {
         self.line.asking.remove(&conn);
     }
 
+    /// A connection has read what it was sent, or may have paid for it.
+    pub(super) fn go_on_asking(&mut self, conn: ConnId, now: Millis, out: &mut Vec<Effect>) {
+        if self.line.reading.remove(&conn) {
+            self.ask_next(now, out);
+        }
+    }
+
     /// Asks the store whatever may be asked now.
     pub(super) fn ask_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
         while self.line.asking.len() < MAX_AT_ONCE {
             let repeat = self.next_repeat(now, out);
             let again = repeat.is_some();
             let Some((conn, payer, mut question)) = repeat.or_else(|| self.line.next()) else { return };
+            if !question.goes_on() && self.has_to_read(conn, now, out) {
+                self.line.reading.insert(conn);
+                self.line.waiting.push_front((conn, payer, question));
+                continue;
+            }
             if let Some(reason) = self.in_debt(&payer, now) {
                 self.refuse_question(question, &reason, out);
                 continue;
@@ -128,6 +149,7 @@ impl Relay {
 
     /// Drops all that a connection asks.
     pub(super) fn drop_questions(&mut self, conn: ConnId) {
+        self.line.reading.remove(&conn);
         self.line.waiting.retain(|(who, ..)| *who != conn);
         self.repeats.drop_connection(conn);
         for (purpose, _) in self.queries.values_mut() {

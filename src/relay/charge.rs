@@ -19,6 +19,8 @@ const BYTE: u64 = 1000;
 pub(super) const FRAME_BYTES: u64 = 512;
 /// Milli-tokens of a connection, in bytes, for what it takes to make one.
 const OPENING: u64 = 4096 * BYTE;
+/// Bytes of answers that are paid for at once.
+const ANSWER_PIECE: u64 = 65_536;
 /// Milli-tokens of a row the database read for a question.
 const ROW: u64 = 1;
 
@@ -94,6 +96,18 @@ impl Relay {
     /// Takes what answering a question has cost, once it is known.
     pub(super) fn pay_rows(&mut self, payer: &Payer, rows: u64, now: Millis) {
         self.debit(payer, Lane::Queries, rows.saturating_mul(ROW), now);
+    }
+
+    /// Takes so many bytes of answers as there is left to pay, as far as the quota has them; the error is the seconds
+    /// after which it has more.
+    pub(super) fn pay_answers(&mut self, (holder, class): &Payer, unpaid: &mut u64, now: Millis) -> Result<(), u64> {
+        let Some(classes) = &self.config.quotas else { return Ok(()) };
+        while *unpaid > 0 {
+            let some = ANSWER_PIECE.min(*unpaid);
+            self.quotas.charge(holder, classes.rates(*class), Lane::Bytes, some * BYTE, now)?;
+            *unpaid -= some;
+        }
+        Ok(())
     }
 
     /// Why a question that was taken may not be asked now: answers to earlier ones have cost too much.

@@ -56,7 +56,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "MAX_UNHEARD_BYTES",
         "33554432",
-        "bytes sent to a connection that says nothing, before it is taken for dead and closed",
+        "bytes sent to a connection and not known to be read, before it is closed",
     ),
     setting("MAX_SUBSCRIPTIONS", "32", "open subscriptions of one connection"),
     setting("MAX_FILTERS", "16", "filters in one REQ"),
@@ -123,7 +123,7 @@ pub struct Limits {
     pub max_connections_per_ip: u64,
     /// Of these, connections that have not proven a key.
     pub max_guests_per_ip: u64,
-    /// Bytes to a connection since its last message.
+    /// Bytes to a connection that are not known to be read.
     pub max_unheard_bytes: u64,
     /// Per connection.
     pub max_subscriptions: u64,

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
 use super::Millis;
+use super::unheard::Unheard;
 use crate::nostr::{EventId, Filter, PublicKey};
 use crate::store::market::Known;
 
@@ -62,8 +63,8 @@ pub struct Conn {
     pub network: Option<String>,
     /// When it was opened.
     pub opened_at: Millis,
-    /// Bytes sent since its last message.
-    pub unheard: u64,
+    /// What it was sent and is not known to have read.
+    pub unheard: Unheard,
     /// Binary frames it has sent.
     pub binary_frames: u32,
     /// What it was refused lately.

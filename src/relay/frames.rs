@@ -37,8 +37,10 @@ impl Relay {
             return;
         }
         self.counters.bytes_received += text.len() as u64;
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        state.unheard = 0;
+        if !self.conns.contains_key(&conn) {
+            return;
+        }
+        self.spoke(conn);
         let max = self.config.limits.max_message_length;
         if let Err(reason) = self.pay_frame(conn, text.len(), now) {
             self.refuse(conn, client_msg::refuse(text, reason), out);

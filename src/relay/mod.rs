@@ -44,6 +44,7 @@ mod subs;
 mod subscribe;
 mod sweep;
 mod timer;
+mod unheard;
 mod vanished;
 mod writer;
 
@@ -78,6 +79,7 @@ use recent::Recent;
 use repeat::Repeats;
 use subs::SubIndex;
 use timer::Timer;
+use unheard::Held;
 use writer::Writer;
 
 /// What a query was made for.
@@ -108,6 +110,7 @@ pub struct Relay {
     line: Line,
     /// Questions that the store failed to answer.
     repeats: Repeats,
+    held: Held,
     queries: BTreeMap<Ticket, (Purpose, Millis)>,
     /// Bytes of live events that wait behind stored ones, of all subscriptions.
     kept_bytes: usize,
@@ -151,6 +154,7 @@ impl Relay {
             writer: Writer::default(),
             line: Line::default(),
             repeats: Repeats::default(),
+            held: Held::default(),
             queries: BTreeMap::new(),
             kept_bytes: 0,
             last_ticket: 0,
@@ -177,6 +181,7 @@ impl Relay {
     /// Takes one input; returns what the host must now do, in order.
     pub fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
         self.now = now;
+        self.held.counted = 0;
         let mut out = Vec::new();
         match input {
             Input::Opened { conn, challenge, ip } => self.opened(conn, challenge, ip.as_deref(), now, &mut out),
@@ -184,6 +189,7 @@ impl Relay {
             Input::ReceivedBinary { conn, length } => self.received_binary(conn, length, now, &mut out),
             Input::Unread { conn, length } => self.unread(conn, length, now, &mut out),
             Input::Broken { conn, breach } => self.broken(conn, breach, now, &mut out),
+            Input::Taken { conn } => self.has_read(conn, now, &mut out),
             Input::Closed { conn } => self.closed(conn, now, &mut out),
             Input::Committed { ticket, result } => {
                 let result = result.map(|answer| self.metered(answer, now).rows);
@@ -247,6 +253,8 @@ impl Relay {
                     Some(Question::Count(counting)) => self.count_answered(counting, result, now, out),
                     None => {}
                 }
+                // Whether a connection may ask on depends on what it was just sent.
+                self.count_sent(out);
                 self.ask_next(now, out);
             }
             Purpose::Sweep => self.sweep_found(result, now, out),
@@ -275,28 +283,6 @@ impl Relay {
     fn send(&self, conn: ConnId, text: impl Into<Arc<str>>, out: &mut Vec<Effect>) {
         if self.conns.contains_key(&conn) {
             out.push(Effect::Send { conn, text: text.into() });
-        }
-    }
-
-    /// Counts what is sent, and closes connections that are sent much and say nothing: nobody may be
-    /// reading there, and what is not read stays in memory.
-    fn count_sent(&mut self, out: &mut Vec<Effect>) {
-        let max = self.config.limits.max_unheard_bytes;
-        let mut silent = Vec::new();
-        for effect in out.iter() {
-            let Effect::Send { conn, text } = effect else { continue };
-            self.counters.bytes_sent += text.len() as u64;
-            if let Some(state) = self.conns.get_mut(conn) {
-                let before = state.unheard;
-                state.unheard += text.len() as u64;
-                if before <= max && state.unheard > max {
-                    silent.push(*conn);
-                }
-            }
-        }
-        for conn in silent {
-            let reason = format!("{max} bytes sent and nothing heard; send a message now and then");
-            self.end(conn, frames::POLICY_VIOLATION, reason, out);
         }
     }
 }

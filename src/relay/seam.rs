@@ -23,7 +23,7 @@ pub struct Host {
     /// How many there are.
     pub shards: u32,
     /// Whether memory lasts as long as connections do. Where it does not, a commit that was reported as
-    /// failed, or whose report was lost, may land later.
+    /// failed, or whose report was lost, may land later; nor is it seen what clients have been written.
     pub lasting: bool,
 }
 
@@ -90,6 +90,11 @@ pub enum Input {
         conn: ConnId,
         /// What is wrong with it.
         breach: Breach,
+    },
+    /// The answer to [`Effect::Mark`].
+    Taken {
+        /// Of the effect.
+        conn: ConnId,
     },
     /// A connection ended, from whichever side.
     Closed {
@@ -174,6 +179,12 @@ pub enum Effect {
         conn: ConnId,
         /// What; frames one after the other may be the same one.
         text: Arc<str>,
+    },
+    /// Give [`Input::Taken`] once all that was sent to a connection before this is written to its socket. Asked only of
+    /// a host that is [`lasting`](Host::lasting).
+    Mark {
+        /// Which.
+        conn: ConnId,
     },
     /// End a connection.
     Close {

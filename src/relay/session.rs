@@ -4,7 +4,7 @@ use super::attachment::RememberedConn;
 use super::conn::{Backlog, MAX_KEYS};
 use super::repeat::lost;
 use super::timer::Due;
-use super::{ConnId, Effect, Level, Millis, Relay, attachment};
+use super::{ConnId, Effect, Level, Millis, Relay, attachment, unheard};
 use crate::nostr::{Event, Prefix, PublicKey, Reason, auth, relay_msg};
 use crate::store::market::Known;
 use crate::store::{Rows, StoreError, market};
@@ -44,12 +44,14 @@ impl Relay {
             self.subs.remove(conn, id, &sub.filters);
             self.kept_bytes -= sub.reading.as_ref().map_or(0, |backlog| backlog.bytes);
         }
+        self.let_go(&gone.unheard);
         self.drop_questions(conn);
     }
 
     pub(super) fn authenticate(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) {
         let id = event.id.to_string();
-        match self.admit_auth(conn, event, now) {
+        let proves = self.proves_reading(conn, event, now, out);
+        match self.admit_auth(conn, event, proves, now) {
             Ok(()) => {
                 let new = self.conns.get_mut(&conn).is_some_and(|state| state.prove(event.pubkey));
                 self.counters.auth_accepted += 1;
@@ -72,11 +74,15 @@ impl Relay {
         }
     }
 
-    fn admit_auth(&mut self, conn: ConnId, event: &Event, now: Millis) -> Result<(), Reason> {
-        match self.config.bans.of_key(&event.pubkey) {
-            Some(reason) => Err(reason),
-            None => self.pay_auth(conn, now).and_then(|()| self.check_auth(conn, event, now)),
+    /// Who was asked whether it reads and answers with a key that it has proven pays nothing for it.
+    fn admit_auth(&mut self, conn: ConnId, event: &Event, proves: bool, now: Millis) -> Result<(), Reason> {
+        if let Some(reason) = self.config.bans.of_key(&event.pubkey) {
+            return Err(reason);
         }
+        if !(proves && self.conns.get(&conn).is_some_and(|state| state.keys.contains(&event.pubkey))) {
+            self.pay_auth(conn, now)?;
+        }
+        self.check_auth(conn, event, now)
     }
 
     /// Notes what is known of the keys of a connection; one of which nothing is known is an agent's.
@@ -132,7 +138,9 @@ impl Relay {
         let Some(state) = self.conns.get(&conn) else {
             return Err(Reason::new(Prefix::Error, "connection is closed"));
         };
-        auth::check(event, &state.challenge, &self.config.relays, now / 1000)?;
+        let given = event.tag_value("challenge");
+        let fresh = given.filter(|given| unheard::is_fresh(conn, &state.challenge, given));
+        auth::check(event, fresh.unwrap_or(&state.challenge), &self.config.relays, now / 1000)?;
         if state.keys.len() >= MAX_KEYS && !state.keys.contains(&event.pubkey) {
             return Err(Reason::new(Prefix::Restricted, format!("a connection can prove {MAX_KEYS} keys")));
         }

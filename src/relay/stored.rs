@@ -16,9 +16,12 @@ use crate::store::{Rows, StoreError};
 impl Relay {
     /// Asks the store for the stored events of an installed subscription.
     pub(super) fn read_stored(&mut self, conn: ConnId, subscription: Rc<str>, now: Millis, out: &mut Vec<Effect>) {
+        let may_send = !self.has_to_read(conn, now, out);
         let Some(mut reading) = self.reading(conn, &subscription, now) else { return };
         let handlers = self.known_handlers(now);
-        if self.viewed(conn, now, |viewer| reading.remember(&self.recent, handlers, viewer)).is_some() {
+        let known =
+            may_send && self.viewed(conn, now, |viewer| reading.remember(&self.recent, handlers, viewer)).is_some();
+        if known {
             self.counters.from_memory += 1;
             self.send_stored(reading, out);
         } else {

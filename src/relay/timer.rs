@@ -16,6 +16,8 @@ pub(super) enum Due {
     Known(ConnId),
     /// Questions that the store failed to answer are asked again, or given up.
     Repeat,
+    /// A question of a connection goes on, if what was sent to it is paid for by now.
+    Question(ConnId),
 }
 
 /// When what is to be done, and the time the host was asked for.
@@ -53,6 +55,7 @@ impl Relay {
                 Due::Ending => self.end_whose_events_are_answered(now, out),
                 Due::Known(conn) => self.ask_known(conn, now, out),
                 Due::Repeat => self.repeat_due(now, out),
+                Due::Question(conn) => self.go_on_asking(conn, now, out),
             }
         }
         self.set_timer(out);

@@ -1,7 +1,8 @@
 // NIP-42 on the wire: what is not proven can neither be stored nor seen.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { agent, author, rawAgent, rawClient, startRelay } from "../support/relay.mjs";
+import { Relay } from "nostr-tools/relay";
+import { NATIVE, agent, author, rawAgent, rawClient, sleep, startRelay, within } from "../support/relay.mjs";
 
 let relay;
 before(async () => (relay = await startRelay()));
@@ -85,4 +86,43 @@ test("AUTH_REQUIRED=false lets everybody in", async () => {
   assert.deepEqual(await client.next(), ["OK", event.id, true, ""]);
   client.close();
   await open.stop();
+});
+
+test("a client of nostr-tools lives through a challenge in the middle of its session", { timeout: 60_000 }, async () => {
+  const limited = await startRelay({ vars: { RATE_LIMITS: "on" } });
+  const [writer, who] = [await agent(limited), author()];
+  for (let n = 0; n < 20; n++) await writer.publish({ content: `${n} ${"x".repeat(100_000)}` });
+  const client = new Relay(limited.ws);
+  const challenges = [];
+  client.onauth = async (template) => {
+    challenges.push(template.tags.find(([name]) => name === "challenge")[1]);
+    return who.sign({ ...template, tags: template.tags.map(([name, value]) => [name, name === "relay" ? "wss://nexus.example" : value]) });
+  };
+  await client.connect();
+  while (!challenges.length) await sleep(2);
+  await client.authPromise;
+  const read = () =>
+    within(
+      5000,
+      new Promise((resolve, reject) => {
+        let events = 0;
+        const sub = client.subscribe([{ kinds: [1], limit: 20 }], { onevent: () => events++, oneose: () => (resolve(events), sub.close()), onclose: reject });
+      }),
+      "EOSE",
+    );
+  const live = [];
+  client.subscribe([{ kinds: [5050] }], { onevent: (event) => live.push(event.id) });
+  // 2 MB each: it is challenged after the first.
+  for (let n = 0; n < 3; n++) {
+    assert.equal(await read(), 20);
+    if (n === 1) client.authPromise = undefined; // so it answers the next one, too
+  }
+  if (!NATIVE) assert.notEqual(client.challenge, challenges[0]);
+  const job = await writer.publish({ kind: 5050 });
+  await client.publish(who.sign({ content: "still here" }));
+  for (let tries = 0; tries < 100 && !live.length; tries++) await sleep(20);
+  assert.deepEqual(live, [job.id]);
+  client.close();
+  writer.close();
+  await limited.stop();
 });

@@ -40,6 +40,8 @@ pub struct World {
     pub log: Vec<String>,
     /// Whether [`Effect::Yield`] is left to the test; else nothing arrives meanwhile.
     pub busy: bool,
+    /// Connections of which the relay wants to know when they have been written all before.
+    pub marks: Vec<ConnId>,
     /// What the database says of its size.
     pub size: Option<u64>,
     /// When the engine wants to be woken, in milliseconds.
@@ -95,6 +97,7 @@ impl World {
             broken: false,
             log: Vec::new(),
             busy: false,
+            marks: Vec::new(),
             size: None,
             alarm: None,
             timer: None,
@@ -115,6 +118,16 @@ impl World {
         self.relay = Relay::new(self.config.clone(), Host::OBJECT, self.now - seconds * 1000);
         self.input(Input::Woke { conns: vec![] });
         self.settle();
+    }
+
+    /// A relay on a host that sees what clients have been written; before anybody connects.
+    pub fn native(changes: &[(&str, &str)]) -> Self {
+        let mut world = Self::new(changes);
+        let host = Host { shard: 0, shards: 1, lasting: true };
+        world.relay = Relay::new(world.config.clone(), host, world.now);
+        world.input(Input::Woke { conns: vec![] });
+        world.settle();
+        world
     }
 
     /// A new connection; its AUTH challenge is left in its frames.
@@ -226,6 +239,7 @@ impl World {
                     self.responses.insert(request, (status, body.to_string(), retry_after_s));
                 }
                 Effect::Pass { .. } | Effect::Heard { .. } => panic!("there is one shard"),
+                Effect::Mark { conn } => self.marks.push(conn),
                 Effect::WakeAt { at } => self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at))),
                 Effect::TimerAt { at } => self.timer = Some(self.timer.map_or(at, |timer| timer.min(at))),
                 Effect::Yield if self.busy => {}

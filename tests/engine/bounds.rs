@@ -218,7 +218,10 @@ fn who_is_sent_much_and_says_nothing_is_closed() {
         closed = world.take(silent).last().cloned().unwrap_or(closed);
         assert_eq!(world.take(talking).len(), 1);
     }
-    assert_eq!(closed, json!(["(closed)", 1008, "10000000 bytes sent and nothing heard; send a message now and then"]));
+    assert_eq!(
+        closed,
+        json!(["(closed)", 1008, "10000000 bytes sent and none known to be read; send a message now and then"])
+    );
     assert_eq!(
         (world.stats()["connections"]["open"].clone(), world.stats()["subscriptions"].clone()),
         (json!(2), json!(1))

@@ -30,4 +30,5 @@ mod shards;
 mod standing;
 mod subscribe;
 mod unasked;
+mod unheard;
 mod wake;

@@ -69,6 +69,7 @@ impl Shards {
                 Effect::Heard { shard, ticket, listeners } => {
                     self.inboxes[shard as usize].push_back(Input::Heard { ticket, listeners });
                 }
+                Effect::Mark { conn } => self.inboxes[n].push_back(Input::Taken { conn }),
                 Effect::Yield => self.inboxes[n].push_back(Input::Yielded),
                 Effect::Respond { body, .. } => self.answers.push(serde_json::from_str(&body).unwrap()),
                 Effect::Remember { .. } => panic!("memory lasts here"),

@@ -1,0 +1,246 @@
+//! Who reads what it is sent. What a client does not read stays in the host's memory, so what is not known to be
+//! read is bounded: of one connection, of all together, and who is over [`ASK_AFTER`] waits with its questions.
+//!
+//! A native host sees what it has written to a socket, and tells ([`Effect::Mark`]). On Workers nobody sees it: there
+//! a client proves that it reads by answering a fresh AUTH challenge (NIP-42), which nobody knows who has not read
+//! all that came before. A message alone proves nothing, but where rates are not limited, and nobody is challenged.
+
+use sha2::{Digest, Sha256};
+
+use super::frames::POLICY_VIOLATION;
+use super::timer::Due;
+use super::{ConnId, Effect, Millis, Relay};
+use crate::nostr::{Event, relay_msg};
+
+/// Bytes that are sent before it is asked whether they are read; the sockets on the way hold about as much.
+const ASK_AFTER: u64 = 1 << 20;
+/// Bytes that may be held for all connections of a Worker together: a quarter of what an object has.
+const MAX_HELD: u64 = 32 << 20;
+/// Bytes a second that everybody is presumed to read, so that who reads and proves nothing does not pile up.
+const READ_PER_SECOND: u64 = 65_536;
+/// Hexadecimal digits of the time in a fresh challenge.
+const TIME_DIGITS: usize = 12;
+/// Bytes of its proof that it is ours.
+const MAC_BYTES: usize = 16;
+
+/// What a connection was sent and is not known to have read.
+#[derive(Debug, Default)]
+pub struct Unheard {
+    bytes: u64,
+    /// How many of them came before it was asked whether they are read, and the challenge to be repeated, if there
+    /// is one; until it is answered.
+    asked: Option<(u64, String)>,
+    /// How many of them no quota has paid for.
+    unpaid: u64,
+    /// How many of them the host may hold at the time, if they are read as slowly as is presumed.
+    held: u64,
+    at: Millis,
+}
+
+impl Unheard {
+    fn sent(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.unpaid += bytes;
+        self.held += bytes;
+    }
+
+    fn pass(&mut self, now: Millis) {
+        let read = now.saturating_sub(self.at).saturating_mul(READ_PER_SECOND) / 1000;
+        self.held = self.held.saturating_sub(read);
+        self.at = now;
+    }
+
+    /// What was sent before it was asked is read.
+    fn heard(&mut self) {
+        let (before, _) = self.asked.take().unwrap_or_default();
+        self.bytes = self.bytes.saturating_sub(before);
+        self.unpaid = self.unpaid.min(self.bytes);
+        self.held = self.held.min(self.bytes);
+    }
+
+    const fn is_to_be_asked(&self) -> bool {
+        self.bytes > ASK_AFTER && self.asked.is_none()
+    }
+}
+
+/// What the host may hold for all connections.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// The sum of what each had at its own time, so not less than there is.
+    bytes: u64,
+    /// From how many bytes on it is summed up again.
+    sum_at: u64,
+    /// How many effects of this input are counted.
+    pub counted: usize,
+}
+
+/// Whose word it is that something was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Witness {
+    /// The host's.
+    Host,
+    /// The client's, by a challenge.
+    Challenge,
+    /// The client's, by any message.
+    Message,
+}
+
+impl Relay {
+    fn witness(&self) -> Witness {
+        match (self.host.lasting, self.config.quotas.is_some()) {
+            (true, _) => Witness::Host,
+            (false, true) => Witness::Challenge,
+            (false, false) => Witness::Message,
+        }
+    }
+
+    /// Counts what is sent, asks whether it is read, and closes connections for which too much may be held.
+    pub(super) fn count_sent(&mut self, out: &mut Vec<Effect>) {
+        let (witness, max, now) = (self.witness(), self.config.limits.max_unheard_bytes, self.now);
+        let (mut to_ask, mut over) = (Vec::new(), Vec::new());
+        for effect in out.iter().skip(self.held.counted) {
+            let Effect::Send { conn, text } = effect else { continue };
+            let bytes = text.len() as u64;
+            self.counters.bytes_sent += bytes;
+            let Some(state) = self.conns.get_mut(conn) else { continue };
+            let unheard = &mut state.unheard;
+            let (sent, held) = (unheard.bytes, unheard.held);
+            unheard.pass(now);
+            unheard.sent(bytes);
+            self.held.bytes = (self.held.bytes + unheard.held).saturating_sub(held);
+            if sent <= max && unheard.bytes > max {
+                over.push(*conn);
+            } else if witness != Witness::Message && unheard.is_to_be_asked() && to_ask.last() != Some(conn) {
+                to_ask.push(*conn);
+            }
+        }
+        for conn in over {
+            self.end_unheard(conn, max, out);
+        }
+        // Behind all that was sent, so that one answer speaks for all of it.
+        for conn in to_ask {
+            self.ask_whether_read(conn, witness, out);
+        }
+        if witness == Witness::Challenge && self.held.bytes > self.held.sum_at.max(MAX_HELD) {
+            self.end_largest(out);
+        }
+        self.held.counted = out.len();
+    }
+
+    fn ask_whether_read(&mut self, conn: ConnId, witness: Witness, out: &mut Vec<Effect>) {
+        let now = self.now;
+        let Some(state) = self.conns.get_mut(&conn).filter(|state| state.unheard.is_to_be_asked()) else { return };
+        let mut challenge = String::new();
+        if witness == Witness::Host {
+            out.push(Effect::Mark { conn });
+        } else {
+            challenge = fresh(conn, &state.challenge, now);
+            let text = relay_msg::auth(&challenge);
+            let bytes = text.len() as u64;
+            self.counters.bytes_sent += bytes;
+            self.held.bytes += bytes;
+            state.unheard.sent(bytes);
+            out.push(Effect::Send { conn, text: text.into() });
+        }
+        state.unheard.asked = Some((state.unheard.bytes, challenge));
+    }
+
+    fn end_unheard(&mut self, conn: ConnId, bytes: u64, out: &mut Vec<Effect>) {
+        let hint = match self.witness() {
+            Witness::Host => "read what you are sent",
+            Witness::Challenge => "answer AUTH challenges as they come",
+            Witness::Message => "send a message now and then",
+        };
+        self.end(conn, POLICY_VIOLATION, format!("{bytes} bytes sent and none known to be read; {hint}"), out);
+    }
+
+    /// Sums up what may be held for all, and closes those with the most until it is within the bound.
+    fn end_largest(&mut self, out: &mut Vec<Effect>) {
+        let mut all = Vec::with_capacity(self.conns.len());
+        for (conn, state) in &mut self.conns {
+            state.unheard.pass(self.now);
+            all.push((state.unheard.held, *conn));
+        }
+        self.held.bytes = all.iter().map(|(held, _)| held).sum();
+        if self.held.bytes > MAX_HELD {
+            all.sort_unstable();
+        }
+        while self.held.bytes > MAX_HELD
+            && let Some((held, conn)) = all.pop()
+        {
+            self.end_unheard(conn, held, out);
+        }
+        self.held.sum_at = self.held.bytes + MAX_HELD / 8;
+    }
+
+    /// A connection is gone, and what was held for it.
+    pub(super) fn let_go(&mut self, gone: &Unheard) {
+        self.held.bytes = self.held.bytes.saturating_sub(gone.held);
+    }
+
+    /// A client has sent a message.
+    pub(super) fn spoke(&mut self, conn: ConnId) {
+        if self.witness() == Witness::Message
+            && let Some(state) = self.conns.get_mut(&conn)
+        {
+            let gone = std::mem::take(&mut state.unheard);
+            self.let_go(&gone);
+        }
+    }
+
+    /// Whether an AUTH event repeats the challenge that asked whether a connection reads: then it does.
+    pub(super) fn proves_reading(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) -> bool {
+        let asked = self.conns.get(&conn).and_then(|state| state.unheard.asked.as_ref());
+        let proven = asked.is_some_and(|(_, challenge)| event.tag_value("challenge") == Some(challenge.as_str()));
+        if proven {
+            self.has_read(conn, now, out);
+        }
+        proven
+    }
+
+    /// What a connection was sent before it was asked is read, or out of the host's hands.
+    pub(super) fn has_read(&mut self, conn: ConnId, now: Millis, out: &mut Vec<Effect>) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let before = state.unheard.held;
+        state.unheard.heard();
+        self.held.bytes = (self.held.bytes + state.unheard.held).saturating_sub(before);
+        // A client is answered, and asked again behind the answer.
+        if self.witness() == Witness::Host {
+            self.ask_whether_read(conn, Witness::Host, out);
+        }
+        self.go_on_asking(conn, now, out);
+    }
+
+    /// Whether a question of a connection has to wait: it was sent much and has not read it, as far as is known. On
+    /// Workers it goes on, too, when its quota of bytes has paid for what it was sent.
+    pub(super) fn has_to_read(&mut self, conn: ConnId, now: Millis, out: &mut Vec<Effect>) -> bool {
+        let Some(state) = self.conns.get(&conn).filter(|state| state.unheard.asked.is_some()) else { return false };
+        if self.witness() == Witness::Host {
+            return true;
+        }
+        let payer = self.holder(conn, None);
+        let mut unpaid = state.unheard.unpaid;
+        let wait = self.pay_answers(&payer, &mut unpaid, now).err();
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.unheard.unpaid = unpaid;
+        }
+        wait.is_some_and(|seconds| {
+            self.do_at(Due::Question(conn), now + seconds * 1000, out);
+            true
+        })
+    }
+}
+
+/// A challenge that nobody can guess who was not sent it, as nobody but us knows the name of a connection. It says when
+/// it was made, so all there were of a connection are known without being kept.
+fn fresh(conn: ConnId, first: &str, now: Millis) -> String {
+    let hash = Sha256::new().chain_update(conn.0.to_be_bytes()).chain_update(first).chain_update(now.to_be_bytes());
+    let mac: Vec<u8> = hash.finalize().into_iter().take(MAC_BYTES).collect();
+    format!("{now:0width$x}{}", hex::encode(mac), width = TIME_DIGITS)
+}
+
+/// Whether a text is a fresh challenge that a connection was sent at some time.
+pub(super) fn is_fresh(conn: ConnId, first: &str, text: &str) -> bool {
+    let time = text.get(..TIME_DIGITS).and_then(|time| Millis::from_str_radix(time, 16).ok());
+    time.is_some_and(|time| text == fresh(conn, first, time))
+}

@@ -30,11 +30,11 @@ pub struct Unheard {
     /// How many of them came before it was asked whether they are read, and the challenge to be repeated, if there
     /// is one; until it is answered.
     asked: Option<(u64, String)>,
-    /// How many of them no quota has paid for.
-    unpaid: u64,
     /// How many of them the host may hold at the time, if they are read as slowly as is presumed.
     held: u64,
     at: Millis,
+    /// How many of those no quota has paid for.
+    unpaid: u64,
 }
 
 impl Unheard {
@@ -44,9 +44,17 @@ impl Unheard {
         self.held += bytes;
     }
 
+    fn held_at(&self, now: Millis) -> u64 {
+        self.held.saturating_sub(now.saturating_sub(self.at).saturating_mul(READ_PER_SECOND) / 1000)
+    }
+
+    fn unpaid_at(&self, now: Millis) -> u64 {
+        self.unpaid.min(self.held_at(now))
+    }
+
     fn pass(&mut self, now: Millis) {
-        let read = now.saturating_sub(self.at).saturating_mul(READ_PER_SECOND) / 1000;
-        self.held = self.held.saturating_sub(read);
+        self.held = self.held_at(now);
+        self.unpaid = self.unpaid.min(self.held);
         self.at = now;
     }
 
@@ -218,16 +226,15 @@ impl Relay {
         if self.witness() == Witness::Host {
             return true;
         }
-        let payer = self.holder(conn, None);
-        let mut unpaid = state.unheard.unpaid;
-        let wait = self.pay_answers(&payer, &mut unpaid, now).err();
+        let mut unpaid = state.unheard.unpaid_at(now);
+        let wait = self.pay_answers(&self.holder(conn, None), &mut unpaid, now).err();
         if let Some(state) = self.conns.get_mut(&conn) {
             state.unheard.unpaid = unpaid;
         }
-        wait.is_some_and(|seconds| {
+        if let Some(seconds) = wait {
             self.do_at(Due::Question(conn), now + seconds * 1000, out);
-            true
-        })
+        }
+        wait.is_some()
     }
 }
 

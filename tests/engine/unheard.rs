@@ -153,7 +153,8 @@ fn of_all_who_read_nothing_the_largest_goes_first() {
 
 #[test]
 fn who_listens_and_proves_nothing_is_presumed_to_read() {
-    let mut world = World::new(&[LIMITS[0]]);
+    let slow = ("RATE_AGENT", "events 20/200 queries 20/200 bytes 60000/200000");
+    let mut world = World::new(&[LIMITS[0], slow]);
     let (author, publisher) = (Author::new(100), world.agent(&Author::new(100)));
     let listeners: Vec<ConnId> = (1..=40).map(|n| world.agent(&Author::new(n))).collect();
     for conn in &listeners {
@@ -166,7 +167,12 @@ fn who_listens_and_proves_nothing_is_presumed_to_read() {
     }
     // 48 MB in all.
     assert_eq!(world.stats()["connections"]["open"], 41);
-    assert!(listeners.iter().all(|conn| look(&mut world, *conn).0 > 1_200_000));
+    for conn in listeners {
+        let (bytes, challenge, _) = look(&mut world, conn);
+        assert!(bytes > 1_200_000 && challenge.is_some());
+        // Nor does it have to pay for that before it asks.
+        assert_eq!(world.ask(conn, json!(["REQ", "none", {"kinds": [2]}]))[0][0], "EOSE");
+    }
 }
 
 #[test]

@@ -43,6 +43,7 @@ impl Relay {
         self.spoke(conn);
         let max = self.config.limits.max_message_length;
         if let Err(reason) = self.pay_frame(conn, text.len(), now) {
+            self.hear_refused(conn, text, now, out);
             self.refuse(conn, client_msg::refuse(text, reason), out);
         } else if text.len() as u64 > max {
             let why = format!("message of {} bytes is over the limit of {max}", text.len());

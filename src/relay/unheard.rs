@@ -14,6 +14,8 @@ use crate::nostr::{Event, relay_msg};
 
 /// Bytes that are sent before it is asked whether they are read; the sockets on the way hold about as much.
 const ASK_AFTER: u64 = 1 << 20;
+/// Milliseconds a client has to prove that it reads before its quota pays.
+const ANSWER_MS: Millis = 2000;
 /// Bytes that may be held for all connections of a Worker together: a quarter of what an object has.
 const MAX_HELD: u64 = 32 << 20;
 /// Bytes a second that everybody is presumed to read, so that who reads and proves nothing does not pile up.
@@ -27,14 +29,22 @@ const MAC_BYTES: usize = 16;
 #[derive(Debug, Default)]
 pub struct Unheard {
     bytes: u64,
-    /// How many of them came before it was asked whether they are read, and the challenge to be repeated, if there
-    /// is one; until it is answered.
-    asked: Option<(u64, String)>,
+    /// Set while it is asked whether they are read.
+    asked: Option<Asked>,
     /// How many of them the host may hold at the time, if they are read as slowly as is presumed.
     held: u64,
     at: Millis,
     /// How many of those no quota has paid for.
     unpaid: u64,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    /// Bytes that were sent before.
+    before: u64,
+    at: Millis,
+    /// What the client has to repeat; empty when the host is asked.
+    challenge: String,
 }
 
 impl Unheard {
@@ -60,7 +70,7 @@ impl Unheard {
 
     /// What was sent before it was asked is read.
     fn heard(&mut self) {
-        let (before, _) = self.asked.take().unwrap_or_default();
+        let Asked { before, .. } = self.asked.take().unwrap_or_default();
         self.bytes = self.bytes.saturating_sub(before);
         self.unpaid = self.unpaid.min(self.bytes);
         self.held = self.held.min(self.bytes);
@@ -150,7 +160,7 @@ impl Relay {
             state.unheard.sent(bytes);
             out.push(Effect::Send { conn, text: text.into() });
         }
-        state.unheard.asked = Some((state.unheard.bytes, challenge));
+        state.unheard.asked = Some(Asked { before: state.unheard.bytes, at: now, challenge });
     }
 
     fn end_unheard(&mut self, conn: ConnId, bytes: u64, out: &mut Vec<Effect>) {
@@ -198,12 +208,24 @@ impl Relay {
 
     /// Whether an AUTH event repeats the challenge that asked whether a connection reads: then it does.
     pub(super) fn proves_reading(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) -> bool {
-        let asked = self.conns.get(&conn).and_then(|state| state.unheard.asked.as_ref());
-        let proven = asked.is_some_and(|(_, challenge)| event.tag_value("challenge") == Some(challenge.as_str()));
+        let challenge = event.tag_value("challenge");
+        let proven = self.proof_asked(conn).is_some_and(|asked| challenge == Some(asked.challenge.as_str()));
         if proven {
             self.has_read(conn, now, out);
         }
         proven
+    }
+
+    /// The same of a message that is refused unread, as its sender has no bytes left to pay for it.
+    pub(super) fn hear_refused(&mut self, conn: ConnId, text: &str, now: Millis, out: &mut Vec<Effect>) {
+        let challenge = self.proof_asked(conn).map(|asked| asked.challenge.as_str());
+        if challenge.is_some_and(|challenge| !challenge.is_empty() && text.contains(challenge)) {
+            self.has_read(conn, now, out);
+        }
+    }
+
+    fn proof_asked(&self, conn: ConnId) -> Option<&Asked> {
+        self.conns.get(&conn)?.unheard.asked.as_ref()
     }
 
     /// What a connection was sent before it was asked is read, or out of the host's hands.
@@ -222,19 +244,23 @@ impl Relay {
     /// Whether a question of a connection has to wait: it was sent much and has not read it, as far as is known. On
     /// Workers it goes on, too, when its quota of bytes has paid for what it was sent.
     pub(super) fn has_to_read(&mut self, conn: ConnId, now: Millis, out: &mut Vec<Effect>) -> bool {
-        let Some(state) = self.conns.get(&conn).filter(|state| state.unheard.asked.is_some()) else { return false };
+        let Some(pays_at) = self.proof_asked(conn).map(|asked| asked.at + ANSWER_MS) else { return false };
         if self.witness() == Witness::Host {
             return true;
         }
-        let mut unpaid = state.unheard.unpaid_at(now);
+        let at = if now < pays_at { Some(pays_at) } else { self.pay_unheard(conn, now) };
+        if let Some(at) = at {
+            self.do_at(Due::Question(conn), at, out);
+        }
+        at.is_some()
+    }
+
+    /// Has the quota pay for what a connection was sent; when it can pay more, if it has not paid all.
+    fn pay_unheard(&mut self, conn: ConnId, now: Millis) -> Option<Millis> {
+        let mut unpaid = self.conns.get(&conn)?.unheard.unpaid_at(now);
         let wait = self.pay_answers(&self.holder(conn, None), &mut unpaid, now).err();
-        if let Some(state) = self.conns.get_mut(&conn) {
-            state.unheard.unpaid = unpaid;
-        }
-        if let Some(seconds) = wait {
-            self.do_at(Due::Question(conn), now + seconds * 1000, out);
-        }
-        wait.is_some()
+        self.conns.get_mut(&conn)?.unheard.unpaid = unpaid;
+        wait.map(|seconds| now + seconds * 1000)
     }
 }
 

@@ -103,7 +103,7 @@ test("a client of nostr-tools lives through a challenge in the middle of its ses
   await client.authPromise;
   const read = () =>
     within(
-      5000,
+      20_000,
       new Promise((resolve, reject) => {
         let events = 0;
         const sub = client.subscribe([{ kinds: [1], limit: 20 }], { onevent: () => events++, oneose: () => (resolve(events), sub.close()), onclose: reject });

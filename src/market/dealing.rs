@@ -60,8 +60,7 @@ pub fn worth(dealings: &[Dealing]) -> Worth {
         if results + errors > 0.0 {
             success.add(weight(dealing), results / (results + errors));
         }
-        if dealing.results > 0 {
-            let mean = dealing.speed / dealing.results;
+        if let Some(mean) = dealing.speed.checked_div(dealing.results) {
             speed.add(weight(dealing), mean as f64 / SPEED_MAX as f64);
             times.push((time_of(mean), weight(dealing)));
         }

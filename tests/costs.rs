@@ -11,7 +11,7 @@ use common::events::{Author, NOW, new_event};
 use nexus::market::job::NIP90;
 use nexus::nostr::{Event, EventId, Filter, PublicKey, Signature, Tag};
 use nexus::store::cost;
-use nexus::store::counts::Flush;
+use nexus::store::counts::{self, Flush};
 use nexus::store::read::{self, Viewer};
 use nexus::store::write::{self, NewEvent};
 use nexus::store::{Bill, sweep};
@@ -170,6 +170,10 @@ fn writes(d1: &mut D1) {
     let known = d1.bill(&write::statements(&[new(&result(&Author::new(4)))], &Flush::default(), false));
     println!("{:<22} {:>7} {:>6} {:>7}", "a customer is known", known.written, known.read, 25);
     assert!(known.written <= 25 && known.read <= 250, "{known:?}");
+    let flush = Flush { number: 1, counts: [("x error".to_owned(), 3)].into(), ..Flush::default() };
+    let counts = d1.bill(&counts::save(&flush));
+    println!("{:<22} {:>7} {:>6} {:>7}", "counts alone", counts.written, counts.read, 1);
+    assert!(counts.written <= 1 && counts.read <= 10, "{counts:?}");
     let request = |n: u64| {
         let n = n.to_string();
         let tags: &[&[&str]] = &[&["i", &n, "text"], &["p", &p], &["t", "bitcoin"], &["x", "1"], &["bid", "1000"]];

@@ -148,7 +148,7 @@ impl World {
                     }
                     Effect::Query { ticket, statements } => {
                         // The totals are known; of what clients ask for nothing is stored.
-                        let row = (statements == counts::read_totals()).then(|| self.totals());
+                        let row = (statements.first() == counts::read_totals().first()).then(|| self.totals());
                         let rows = vec![row.into_iter().collect(); statements.len()];
                         inputs.push(Input::Answered { ticket, result: Ok(rows.into()) });
                     }

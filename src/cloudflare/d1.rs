@@ -95,5 +95,5 @@ fn error(error: &JsValue) -> StoreError {
         None => error.as_string().unwrap_or_else(|| format!("{error:?}")),
     };
     let text = text.trim_start_matches("Error: ").trim_start_matches("D1_ERROR: ");
-    StoreError::new(text.lines().next().unwrap_or_default())
+    StoreError::of_d1(text.lines().next().unwrap_or_default())
 }

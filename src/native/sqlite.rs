@@ -105,7 +105,7 @@ fn pragma<T: rusqlite::types::FromSql>(db: &Connection, name: &str) -> Result<T,
 
 /// What SQLite says of an error.
 fn said(error: rusqlite::Error) -> StoreError {
-    StoreError::new(error.to_string())
+    StoreError::of_sqlite(error.sqlite_error().map(|error| error.extended_code), error.to_string())
 }
 
 /// Runs all lists as one transaction; if one fails, each as one of its own.

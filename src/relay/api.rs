@@ -17,7 +17,7 @@ use crate::store::counts;
 use crate::store::history::{self, Step};
 use crate::store::market::{self, Active, Found};
 use crate::store::schema::{self, Schema};
-use crate::store::{Rows, Statement, StoreError};
+use crate::store::{Rows, Statement, StoreError, sweep};
 
 /// Milliseconds for which counts are believed while something may have landed that nobody was told of.
 const DOUBTFUL_FRESH: Millis = 60_000;
@@ -264,12 +264,12 @@ impl Relay {
     /// The statements a relay asks when it wakes: where memory does not last nobody has looked at the schema before.
     pub(super) fn waking_statements(&self) -> Vec<Statement> {
         let looks = !self.host.lasting && !self.desk.schema_fits;
-        counts::read_totals().into_iter().chain(looks.then(Schema::read)).collect()
+        counts::read_totals().into_iter().chain([sweep::due()]).chain(looks.then(Schema::read)).collect()
     }
 
     /// Takes up what the database has, if it was asked for that after the totals; a difference is logged.
     pub(super) fn note_schema(&mut self, rows: &Rows, out: &mut Vec<Effect>) {
-        let Some(found) = rows.get(1) else { return };
+        let Some(found) = rows.get(2) else { return };
         match schema::check(found) {
             Ok(()) => self.desk.schema_fits = true,
             Err(error) => {

@@ -17,6 +17,7 @@ mod ban;
 mod ceiling;
 mod charge;
 mod class;
+mod commit;
 mod config;
 mod conn;
 mod count;
@@ -33,6 +34,7 @@ mod metrics;
 mod missed;
 mod page;
 mod publish;
+mod queue;
 mod quota;
 mod recent;
 mod repeat;
@@ -63,7 +65,7 @@ pub use kept::Kept;
 pub use log::Level;
 pub use seam::{Breach, Effect, Host, Input, Millis, News, Ticket};
 
-use crate::store::{Answer, Bill, Rows, Statement, StoreError, counts};
+use crate::store::{Answer, Bill, Rows, Statement, StoreError};
 use api::Desk;
 use asking::{Line, Question};
 use ceiling::NetworkRows;
@@ -141,6 +143,10 @@ pub struct Relay {
     /// The removal in flight: its ticket, whether more is to be removed, when the next event expires.
     removing: Option<(Ticket, bool, Option<u64>)>,
     counters: Counters,
+    /// The counts on their way to the store by themselves: their ticket, since when.
+    saving: Option<(Ticket, Millis)>,
+    /// When counts were last sent by themselves.
+    saved_at: Option<Millis>,
 }
 
 impl Relay {
@@ -175,6 +181,8 @@ impl Relay {
             sweeping: false,
             removing: None,
             counters: Counters::new(now),
+            saving: None,
+            saved_at: None,
         }
     }
 
@@ -192,12 +200,14 @@ impl Relay {
             Input::Taken { conn } => self.has_read(conn, now, &mut out),
             Input::Closed { conn } => self.closed(conn, now, &mut out),
             Input::Committed { ticket, result } => {
-                let result = result.map(|answer| self.metered(answer, now).rows);
+                let own = self.saving.is_some_and(|(saving, _)| saving == ticket);
+                let result = result.map(|answer| self.metered(answer, own, now).rows);
                 self.committed(ticket, result, now, &mut out);
                 self.end_whose_events_are_answered(now, &mut out);
             }
             Input::Answered { ticket, result } => {
-                let result = result.map(|answer| self.metered(answer, now));
+                let own = matches!(self.queries.get(&ticket), Some((Purpose::Totals, _)));
+                let result = result.map(|answer| self.metered(answer, own, now));
                 self.answered(ticket, result, now, &mut out);
                 self.end_whose_events_are_answered(now, &mut out);
             }
@@ -216,17 +226,23 @@ impl Relay {
             }
             Input::Leaving => self.leave(&mut out),
             Input::Alarm => self.alarmed(now, &mut out),
-            Input::Timer => self.timed(now, &mut out),
+            Input::Timer => {
+                self.timed(now, &mut out);
+                self.end_whose_events_are_answered(now, &mut out);
+            }
             Input::Yielded => self.yielded(now, &mut out),
             Input::Woke { conns } => self.woke(conns, now, &mut out),
         }
         self.replace_keeper(&mut out);
         self.count_sent(&mut out);
+        self.save_soon(now, &mut out);
         out
     }
 
-    fn metered(&mut self, answer: Answer, now: Millis) -> Answer {
-        self.counters.metered(&answer, now);
+    /// Counts what an answer has cost. What saving the counts and waking up cost is `own`: it is saved with what comes
+    /// next, or an idle relay would never be done.
+    fn metered(&mut self, answer: Answer, own: bool, now: Millis) -> Answer {
+        self.counters.metered(&answer, own, now);
         answer
     }
 
@@ -234,9 +250,9 @@ impl Relay {
         let Some((purpose, asked)) = self.queries.remove(&ticket) else { return };
         let bill = result.as_ref().map_or(Bill::default(), |answer| answer.bill);
         let result = result.map(|answer| answer.rows);
-        self.counters.storage.answered(now.saturating_sub(asked), result.is_ok());
+        self.counters.storage.answered(now.saturating_sub(asked), result.as_ref().err());
         if let Err(error) = &result {
-            let mut fields = vec![("error", error.to_string())];
+            let mut fields = vec![("error", error.to_string()), ("kind", error.kind.as_str().to_owned())];
             fields.extend(match &purpose {
                 Purpose::Answer(conn, ..) | Purpose::Known(conn) => Some(("connection", conn.to_string())),
                 Purpose::Api(api, _) => self.desk.asked_by(*api).map(|request| ("request", request.to_string())),
@@ -260,7 +276,7 @@ impl Relay {
             Purpose::Sweep => self.sweep_found(result, now, out),
             Purpose::Totals => {
                 self.note_schema(result.as_ref().unwrap_or(&Rows::new()), out);
-                self.totals_answered(result.and_then(|rows| counts::decode_totals(&rows, self.host.shard)), now, out)
+                self.totals_answered(result, now, out);
             }
             Purpose::Missed => self.found_missed(result, now, out),
             Purpose::Landed => self.landed_after_all(result, now, out),

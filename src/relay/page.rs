@@ -353,5 +353,5 @@ pub(super) fn refused_search(OverBudget(text): OverBudget) -> Reason {
 
 /// What a client is told when the store fails.
 pub(super) fn unreadable(error: StoreError) -> Reason {
-    Reason::new(Prefix::Error, format!("stored events could not be read: {error}; try again"))
+    Reason::new(Prefix::Error, format!("stored events could not be read: {}; try again", error.cause()))
 }

@@ -1,27 +1,24 @@
 //! EVENT: on its way into a group, and what follows when the store has answered.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::ceiling::DAY_MS;
+use super::queue::Waiting;
 use super::timer::Due;
-use super::writer::{InFlight, Waiting};
-use super::{ConnId, Effect, Level, Millis, News, Purpose, Relay, Ticket};
+use super::{ConnId, Effect, Millis, News, Relay, Ticket, commit};
 use crate::market::handler::can_be_ranked;
 use crate::market::{Part, privacy};
 use crate::nostr::deletion::{self, Target};
 use crate::nostr::{Event, EventId, KindClass, Prefix, PublicKey, Reason, kind, relay_msg};
-use crate::store::counts::{self, Totals};
+use crate::store::Rows;
 use crate::store::write::{self, Disagreement, NewEvent, Outcome};
-use crate::store::{Rows, Statement, StoreError, history};
 
 /// Milliseconds after a failed commit for which what the totals said before it is not relied on: it may
 /// have landed, or land yet.
 pub(super) const DOUBT: Millis = 120_000;
 /// Milliseconds other shards have to say whether somebody listens to an ephemeral event.
 const PASSING_MAX_MS: Millis = 2000;
-/// Milliseconds.
-const MINUTE: Millis = 60_000;
+/// What is said of an older version of an event that is stored.
+const NEWER: &str = "a newer version of this event is stored";
 
 /// What a shard tells the others of a commit.
 #[derive(Debug, PartialEq)]
@@ -30,6 +27,8 @@ pub(super) enum Told {
     Stored { group: Vec<Arc<NewEvent>> },
     /// What may no longer be kept was removed.
     Swept,
+    /// Counts were saved.
+    Counted,
 }
 
 /// An ephemeral event that other shards pass on, too.
@@ -77,6 +76,9 @@ impl Relay {
             let remember_until = self.config.retention.remember_until(&event);
             let text = event.to_json().into();
             let new = NewEvent { event, text, came_ms: now, expires_at, deletes, part, remember_until };
+            if let Some(error) = self.writer.turns_away(&new, now) {
+                return Err(commit::refusal(error));
+            }
             let rows = self.afford(conn, &new, now)?;
             self.writer.add(new, urgent, conn)?;
             self.spend(conn, rows);
@@ -153,8 +155,21 @@ impl Relay {
 
     /// Answers that an event was here already.
     fn already(&mut self, conn: ConnId, id: &EventId, out: &mut Vec<Effect>) {
+        self.duplicate(conn, id, "already have this event", out);
+    }
+
+    /// Answers for versions of an event that were not written, as a newer one came in time and is stored.
+    fn absorbed(&mut self, older: Waiting, out: &mut Vec<Effect>) {
+        for Waiting { new, conns, .. } in older.into_versions() {
+            for conn in conns {
+                self.duplicate(conn, &new.event.id, NEWER, out);
+            }
+        }
+    }
+
+    fn duplicate(&mut self, conn: ConnId, id: &EventId, why: &str, out: &mut Vec<Effect>) {
         self.counters.duplicates += 1;
-        self.send(conn, relay_msg::ok(&id.to_string(), true, "duplicate: already have this event"), out);
+        self.send(conn, relay_msg::ok(&id.to_string(), true, &format!("duplicate: {why}")), out);
     }
 
     fn accept(&mut self, conn: ConnId, id: &EventId, out: &mut Vec<Effect>) {
@@ -162,123 +177,11 @@ impl Relay {
         self.send(conn, relay_msg::accepted(id), out);
     }
 
-    /// Sends the group that gathers on its way after what has arrived with its first event.
-    fn commit_soon(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        if !self.writer.is_known() {
-            self.commit_next(now, out);
-        } else if self.writer.in_flight.is_none() && !self.yielding {
-            self.yielding = true;
-            out.push(Effect::Yield);
-        }
-    }
-
-    pub(super) fn yielded(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        self.yielding = false;
-        self.commit_next(now, out);
-    }
-
-    /// Sends the group that gathers on its way, unless one is.
-    fn commit_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        if self.writer.ask() {
-            self.query(Purpose::Totals, self.waking_statements(), now, out);
-        }
-        if let Some(events) = self.writer.next_group() {
-            self.commit(events, false, now, out);
-        }
-    }
-
-    fn commit(&mut self, events: Vec<Waiting>, retried: bool, now: Millis, out: &mut Vec<Effect>) {
-        let ticket = self.next_ticket();
-        let group: Vec<Arc<NewEvent>> = events.iter().map(|waiting| waiting.new.clone()).collect();
-        let flush = self.counters.flush(self.host.shard, self.writer.totals().unwrap_or_default(), now / DAY_MS);
-        // What other shards store at this moment is not known yet.
-        let unsure = self.host.shards > 1 || now < self.doubt_until;
-        let early = unsure || self.writer.totals().is_none_or(|totals| totals.early > now / 1000);
-        let mut statements = write::statements(&group, &flush, early);
-        // After the first statement, whose answer is the totals before the group.
-        statements.splice(1..1, self.snapshot(now));
-        let news = Some(News(Arc::new(Told::Stored { group })));
-        out.push(Effect::Commit { ticket, statements, news });
-        self.writer.in_flight = Some(InFlight { ticket, events, since: now, retried });
-    }
-
-    /// With the first group of a minute, a snapshot of the counts for the history.
-    fn snapshot(&mut self, now: Millis) -> Vec<Statement> {
-        let (minute, last) = (now / MINUTE, self.last_snapshot.replace(now / MINUTE));
-        match last {
-            Some(last) if last == minute => Vec::new(),
-            last => history::snapshot(minute, last.is_none_or(|last| last / 60 < minute / 60)),
-        }
-    }
-
-    pub(super) fn totals_answered(&mut self, totals: Result<Totals, StoreError>, now: Millis, out: &mut Vec<Effect>) {
-        let error = totals.as_ref().err().cloned();
-        self.writer.learn(totals.ok());
-        match error {
-            None => {
-                self.totals_known(now, out);
-                self.commit_next(now, out);
-                self.ask_next(now, out);
-            }
-            Some(error) => {
-                let waiting = self.writer.drain();
-                self.give_up(waiting, &error, out);
-                self.totals_failed(error, now, out);
-            }
-        }
-    }
-
-    pub(super) fn committed(
-        &mut self,
-        ticket: Ticket,
-        result: Result<Rows, StoreError>,
-        now: Millis,
-        out: &mut Vec<Effect>,
-    ) {
-        if let Some((_, more, next_expiry)) = self.removing.take_if(|(removing, ..)| *removing == ticket) {
-            return self.removed(more, next_expiry, &result, now, out);
-        }
-        let Some(group) = self.writer.in_flight.take_if(|group| group.ticket == ticket) else { return };
-        let ids: Vec<EventId> = group.events.iter().map(|waiting| waiting.new.event.id).collect();
-        let result = result.and_then(|rows| write::decode(&ids, &rows, self.host.shard));
-        self.counters.storage.committed(now.saturating_sub(group.since), result.is_ok());
-        match result {
-            Ok(committed) => {
-                self.landed(group.events, committed, now, out);
-                self.commit_next(now, out);
-            }
-            Err(error) if !group.retried => {
-                self.doubt_until = now + self.host.doubt();
-                self.handlers.clear();
-                self.log(Level::Warn, "commit failed, writing the group again", &failed(&group.events, &error), out);
-                self.commit(group.events, true, now, out);
-            }
-            Err(error) => {
-                self.log(
-                    Level::Error,
-                    "commit failed twice, its events are refused",
-                    &failed(&group.events, &error),
-                    out,
-                );
-                // It may have removed anything that it was to remove.
-                self.recent.start_over(newest(&group.events));
-                self.give_up(group.events, &error, out);
-                if error.timed_out {
-                    // Those who wait would wait as long for the same.
-                    let waiting = self.writer.drain();
-                    self.give_up(waiting, &error, out);
-                }
-                self.query(Purpose::Landed, counts::read_totals(), now, out);
-                self.may_have_to_sweep(now, out);
-                self.commit_next(now, out);
-            }
-        }
-    }
-
     /// Another shard has written to the store.
     pub(super) fn told(&mut self, news: &News, rows: &Rows, now: Millis, out: &mut Vec<Effect>) {
         match &*news.0 {
             Told::Swept => self.note_removal(rows),
+            Told::Counted => self.desk.written(rows.last().and_then(|rows| rows.first().cloned()), Vec::new()),
             Told::Stored { group } => {
                 let ids: Vec<EventId> = group.iter().map(|new| new.event.id).collect();
                 // What cannot be read here is a gap, and found when the next group shows it.
@@ -286,14 +189,21 @@ impl Relay {
                 if !self.writer.is_known() {
                     self.writer.advance(committed.before);
                 }
-                let unanswered = |new: &Arc<NewEvent>| Waiting { new: new.clone(), conns: vec![], bytes: 0 };
+                let unanswered =
+                    |new: &Arc<NewEvent>| Waiting { new: new.clone(), conns: vec![], bytes: 0, older: vec![] };
                 self.landed(group.iter().map(unanswered).collect(), committed, now, out);
             }
         }
     }
 
     /// Answers the authors and tells the subscribers, in the order the events were numbered.
-    fn landed(&mut self, events: Vec<Waiting>, committed: write::Committed, now: Millis, out: &mut Vec<Effect>) {
+    pub(super) fn landed(
+        &mut self,
+        events: Vec<Waiting>,
+        committed: write::Committed,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
         let told = self.writer.told();
         let mut cancelled = Vec::new();
         if now >= self.doubt_until {
@@ -315,7 +225,9 @@ impl Relay {
                 self.vanish(&new.event);
             }
         }
-        for Waiting { new, conns, .. } in events {
+        for mut waiting in events {
+            let older = waiting.take_older();
+            let Waiting { new, conns, .. } = waiting;
             let id = new.event.id;
             let stored = match committed.outcomes.get(&id) {
                 Some(Outcome::Stored { seq, private, first }) => Ok((*seq, *private, *first)),
@@ -339,6 +251,12 @@ impl Relay {
                     Ok(_) => self.already(conn, &id, out),
                     Err(reason) => self.reject(conn, &id.to_string(), reason, out),
                 }
+            }
+            match older {
+                Some(older) if stored.is_ok() => self.absorbed(older, out),
+                // It is written after all.
+                Some(older) => self.writer.put_back(older),
+                None => {}
             }
             if let (Ok((seq, private, first)), true) = (stored, fresh) {
                 // While something from before may land, an answer to a request may be stored without its being said.
@@ -384,19 +302,10 @@ impl Relay {
             _ => {}
         }
     }
-
-    fn give_up(&mut self, events: Vec<Waiting>, error: &StoreError, out: &mut Vec<Effect>) {
-        let reason = Reason::new(Prefix::Error, format!("the event could not be stored: {error}; publish it again"));
-        for waiting in events {
-            for conn in waiting.conns {
-                self.reject(conn, &waiting.new.event.id.to_string(), &reason, out);
-            }
-        }
-    }
 }
 
 /// The latest `created_at` of events.
-fn newest(events: &[Waiting]) -> u64 {
+pub(super) fn newest(events: &[Waiting]) -> u64 {
     events.iter().map(|waiting| waiting.new.event.created_at).max().unwrap_or_default()
 }
 
@@ -428,14 +337,7 @@ fn refusal(new: &NewEvent, outcome: Option<&Outcome>) -> Reason {
             (Prefix::Restricted, "there are many answers already to this job, whose request is not known here")
         }
         _ if new.part.is_some() => (Prefix::Duplicate, "this provider has already answered the job"),
-        _ => (Prefix::Duplicate, "a newer version of this event is stored"),
+        _ => (Prefix::Duplicate, NEWER),
     };
     Reason::new(prefix, text)
-}
-
-/// What the log says of a group that was not committed: whose events are in it, among others.
-fn failed(events: &[Waiting], error: &StoreError) -> [(&'static str, String); 3] {
-    let conns: BTreeSet<ConnId> = events.iter().flat_map(|waiting| &waiting.conns).copied().collect();
-    let conns: Vec<String> = conns.iter().map(ConnId::to_string).collect();
-    [("connection", conns.join(" ")), ("events", events.len().to_string()), ("error", error.to_string())]
 }

@@ -14,9 +14,9 @@ use super::count::Counting;
 use super::missed::MAX_MISSED;
 use super::page::{Reading, unreadable};
 use super::timer::Due;
-use super::{ConnId, Effect, Millis, Purpose, Relay};
+use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::{Prefix, Reason};
-use crate::store::{StoreError, counts};
+use crate::store::StoreError;
 
 /// Milliseconds until a question is asked again: at first, and at most.
 const PAUSE_MIN_MS: Millis = 500;
@@ -161,8 +161,8 @@ impl Relay {
                 }
             }
         }
-        if now >= self.repeats.not_before && !self.repeats.waiting.is_empty() && self.writer.ask() {
-            self.query(Purpose::Totals, counts::read_totals(), now, out);
+        if now >= self.repeats.not_before && !self.repeats.waiting.is_empty() {
+            self.ask_totals(now, out);
         }
         self.ask_next(now, out);
         // What waits for an answer goes on when that comes.

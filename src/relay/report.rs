@@ -13,6 +13,7 @@ use crate::market::State;
 use crate::market::histogram::{self, Histogram};
 use crate::market::reputation::round4;
 use crate::nostr::Prefix;
+use crate::store::ErrorKind;
 use crate::store::counts::Counts;
 
 /// The version of the report's form.
@@ -172,6 +173,8 @@ struct Storage {
     bytes: Option<u64>,
     commits: Latency,
     queries: Latency,
+    /// By what was wrong.
+    failures: BTreeMap<&'static str, u64>,
     from_memory: u64,
     rows: Rows,
     month_dollars: Dollars,
@@ -312,6 +315,9 @@ fn storage(storage: &counters::Storage, from_memory: u64, rows: Rows) -> Storage
         bytes: storage.bytes,
         commits: storage.commits.clone(),
         queries: storage.queries.clone(),
+        failures: ErrorKind::ALL
+            .map(|kind| (kind.as_str(), storage.failures.get(&kind).copied().unwrap_or_default()))
+            .into(),
         from_memory,
         rows,
         month_dollars: Dollars {

@@ -196,21 +196,20 @@ impl Relay {
         }
         self.end_blocked(out);
         self.keep_told(out);
-        // What landed while the memory was lost has to be removed one day, too.
-        self.will_sweep(now, out);
-        if self.writer.ask() {
-            self.query(super::Purpose::Totals, self.waking_statements(), now, out);
-        }
+        self.ask_totals(now, out);
     }
 
-    /// Says good-bye to everybody.
+    /// Says good-bye to everybody, and saves what was counted.
     pub(super) fn leave(&mut self, out: &mut Vec<Effect>) {
+        let reason = Reason::new(Prefix::Error, "the relay restarts; publish it again in some seconds");
+        self.refuse_waiting(&reason, out);
         for conn in self.conns.keys().copied().collect::<Vec<_>>() {
             let reason = Reason::new(Prefix::Error, "the relay restarts; connect again in some seconds");
             self.send(conn, relay_msg::notice(&reason), out);
             self.forget(conn);
             out.push(Effect::Close { conn, code: TRY_AGAIN, reason: "the relay restarts".to_owned() });
         }
+        self.save(self.now, out);
     }
 
     /// Has the host keep what is known of a connection, where memory does not last.

@@ -88,9 +88,15 @@ impl Relay {
         self.wake_at(now + RETRY, out);
     }
 
-    /// There may be something to remove that nobody remembers.
-    pub(super) fn will_sweep(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        self.wake_at(now + LATENESS, out);
+    /// What the store says of [`sweep::due`] after memory was lost, none when it fails: what landed meanwhile has to
+    /// be removed one day, too.
+    pub(super) fn due_found(&mut self, rows: Option<&[String]>, now: Millis, out: &mut Vec<Effect>) {
+        match rows.map(sweep::decode_due) {
+            Some(None) => {}
+            Some(Some(0)) => self.may_have_to_sweep(now, out),
+            Some(Some(second)) => self.will_expire(second, now, out),
+            None => self.wake_at(now + LATENESS, out),
+        }
     }
 
     /// The alarm has come.

@@ -18,6 +18,10 @@ pub(super) enum Due {
     Repeat,
     /// A question of a connection goes on, if what was sent to it is paid for by now.
     Question(ConnId),
+    /// A store that has failed is asked again.
+    Commit,
+    /// What was counted is saved.
+    Counts,
 }
 
 /// When what is to be done, and the time the host was asked for.
@@ -56,6 +60,8 @@ impl Relay {
                 Due::Known(conn) => self.ask_known(conn, now, out),
                 Due::Repeat => self.repeat_due(now, out),
                 Due::Question(conn) => self.go_on_asking(conn, now, out),
+                Due::Commit => self.commit_again(now, out),
+                Due::Counts => self.save_now(now, out),
             }
         }
         self.set_timer(out);

@@ -1,45 +1,66 @@
 //! Group commit: one group of events is on its way to the store, the next one gathers.
 //!
 //! Nothing is told to anybody before the store has answered. A group whose commit is reported as
-//! failed may have landed all the same, so it is written once more (writing is idempotent), and the
-//! numbers tell which events are new: those above `told`, the highest number that subscribers have
-//! been told of. Whatever lands later still shows as a gap below the next group and is told then.
+//! failed may have landed all the same, so it is written again (writing is idempotent), after pauses that
+//! grow, and the numbers tell which events are new: those above `told`, the highest number that subscribers
+//! have been told of. Whatever lands later still shows as a gap below the next group and is told then.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::queue::{Group, Queue, Waiting};
 use super::{ConnId, Millis, Ticket};
-use crate::nostr::deletion::Target;
-use crate::nostr::{EventId, Prefix, PublicKey, Reason};
+use crate::nostr::{EventId, Prefix, Reason};
 use crate::store::counts::Totals;
 use crate::store::write::{self, NewEvent};
+use crate::store::{ErrorKind, StoreError};
 
-/// Events in one group, and the bytes they take in its parameter: what D1 takes (2 MB) with room to
-/// spare, in a batch that takes some milliseconds.
-const MAX_EVENTS: usize = 256;
-const MAX_BYTES: usize = 500_000;
 /// Bytes that may wait for the group in flight before more is refused, and the same for answers to jobs
 /// that are held, which go first.
 const MAX_WAITING: usize = 16_000_000;
 const MAX_URGENT: usize = 4_000_000;
 /// Jobs whose answers go first: the ones that came last.
 const MAX_HELD: usize = 50_000;
-
-/// An event and who waits for its OK.
-#[derive(Clone, Debug)]
-pub struct Waiting {
-    pub new: Arc<NewEvent>,
-    pub conns: Vec<ConnId>,
-    pub bytes: usize,
-}
+/// Milliseconds from one failure to the next attempt: the first, and at the most.
+const FIRST_PAUSE: Millis = 100;
+const LAST_PAUSE: Millis = 10_000;
+/// Milliseconds for which nobody waits for a store that has done what it does in a day, and for one that is full.
+const QUOTA_SHUT: Millis = 60_000;
+const FULL_SHUT: Millis = 5_000;
+/// Milliseconds an event waits in all for a store that fails.
+const MAX_WAIT: Millis = 15_000;
 
 /// The group that is being committed.
 #[derive(Debug)]
 pub struct InFlight {
-    pub ticket: Ticket,
+    /// None from a failure until it is written again.
+    pub ticket: Option<Ticket>,
     pub events: Vec<Waiting>,
     pub since: Millis,
-    pub retried: bool,
+}
+
+/// What the store failed of last, until it works again.
+#[derive(Debug)]
+struct Trouble {
+    error: StoreError,
+    since: Millis,
+    pause: Millis,
+}
+
+impl Trouble {
+    /// Whether nobody should wait any more for `new` to be stored.
+    fn ends(&self, new: &NewEvent, now: Millis) -> bool {
+        self.shuts_out(new).is_some() || now >= new.came_ms + MAX_WAIT
+    }
+
+    /// For how many milliseconds it is no use to ask the store for that, if so.
+    fn shuts_out(&self, new: &NewEvent) -> Option<Millis> {
+        match self.error.kind {
+            ErrorKind::Quota => Some(QUOTA_SHUT),
+            ErrorKind::Full => new.deletes.is_empty().then_some(FULL_SHUT),
+            ErrorKind::Overloaded | ErrorKind::TimedOut | ErrorKind::Other => None,
+        }
+    }
 }
 
 /// What the writer knows of the store's numbers.
@@ -68,103 +89,7 @@ pub struct Writer {
     /// The same, in the order they came.
     held_since: VecDeque<EventId>,
     pub in_flight: Option<InFlight>,
-}
-
-/// Events that wait. Authors take turns, an event each: who sends much waits for himself, and what must wait for
-/// an earlier event of its author delays nobody else's.
-#[derive(Debug, Default)]
-struct Queue {
-    /// Those of an author in the order they came.
-    authors: BTreeMap<PublicKey, VecDeque<Waiting>>,
-    /// Authors with events that wait, each once; the next one first.
-    turns: VecDeque<PublicKey>,
-    bytes: usize,
-}
-
-impl Queue {
-    fn push(&mut self, waiting: Waiting) {
-        self.bytes += waiting.bytes;
-        let author = waiting.new.event.pubkey;
-        let own = self.authors.entry(author).or_default();
-        if own.is_empty() {
-            self.turns.push_back(author);
-        }
-        own.push_back(waiting);
-    }
-
-    fn find(&mut self, author: &PublicKey, id: &EventId) -> Option<&mut Waiting> {
-        self.authors.get_mut(author)?.iter_mut().find(|waiting| waiting.new.event.id == *id)
-    }
-
-    /// Moves what fits into `group`; says whether there is room for more.
-    fn fill(&mut self, group: &mut Group) -> bool {
-        // Each of them has an event in the group.
-        let mut later = Vec::new();
-        let mut room = true;
-        while let Some(author) = self.turns.pop_front() {
-            let Some(own) = self.authors.get_mut(&author) else { continue };
-            let Some(next) = own.front() else { continue };
-            room = group.has_room(next);
-            if !room {
-                self.turns.push_front(author);
-                break;
-            }
-            if !group.may_take(next) {
-                later.push(author);
-                continue;
-            }
-            if let Some(next) = own.pop_front() {
-                self.bytes -= next.bytes;
-                group.take(next);
-            }
-            if own.is_empty() {
-                self.authors.remove(&author);
-            } else {
-                self.turns.push_back(author);
-            }
-        }
-        later.into_iter().rev().for_each(|author| self.turns.push_front(author));
-        room
-    }
-}
-
-/// A group that is being put together. Deletions come before all else in a group, and of the versions of an
-/// event it keeps the newest; so whatever deletes or replaces an event of its author in the group waits for
-/// the next one, and so does what he sends after it: the outcome is as if his events came one by one.
-#[derive(Default)]
-struct Group {
-    events: Vec<Waiting>,
-    bytes: usize,
-    /// Whose events wait for the next group.
-    later: BTreeSet<PublicKey>,
-}
-
-impl Group {
-    fn has_room(&self, next: &Waiting) -> bool {
-        self.events.is_empty() || self.events.len() < MAX_EVENTS && self.bytes + next.bytes <= MAX_BYTES
-    }
-
-    fn may_take(&mut self, next: &Waiting) -> bool {
-        let NewEvent { event, deletes, .. } = &*next.new;
-        let place = event.replacement_key().map(|d| (event.kind, d));
-        // Only who vanishes deletes deletion requests, too.
-        let all = deletes.contains(&Target::Everything);
-        let conflicts = |NewEvent { event: earlier, deletes: also, .. }: &NewEvent| {
-            earlier.pubkey == event.pubkey
-                && (all
-                    || !deletes.is_empty() && also.is_empty()
-                    || place.is_some() && place == earlier.replacement_key().map(|d| (earlier.kind, d)))
-        };
-        if (!deletes.is_empty() || place.is_some()) && self.events.iter().any(|earlier| conflicts(&earlier.new)) {
-            self.later.insert(event.pubkey);
-        }
-        !self.later.contains(&event.pubkey)
-    }
-
-    fn take(&mut self, next: Waiting) {
-        self.bytes += next.bytes;
-        self.events.push(next);
-    }
+    trouble: Option<Trouble>,
 }
 
 impl Writer {
@@ -214,6 +139,7 @@ impl Writer {
 
     /// The answer, or `None` when it failed and must be asked for again.
     pub fn learn(&mut self, totals: Option<Totals>) {
+        self.trouble.take_if(|_| totals.is_some());
         if self.is_known() {
             // Another shard has told more meanwhile.
             return;
@@ -224,7 +150,13 @@ impl Writer {
 
     /// A group was committed.
     pub fn advance(&mut self, totals: Totals) {
+        self.trouble = None;
         self.log = Log::Told(totals.last_seq);
+        self.totals = Some(totals);
+    }
+
+    /// Counts were saved by themselves.
+    pub fn counted(&mut self, totals: Totals) {
         self.totals = Some(totals);
     }
 
@@ -232,8 +164,7 @@ impl Writer {
     /// in flight gains a waiting connection.
     pub fn add(&mut self, new: NewEvent, urgent: bool, conn: ConnId) -> Result<(), Reason> {
         let (id, author) = (new.event.id, new.event.pubkey);
-        let is_known = |known: &&mut Waiting| known.new.event.id == id;
-        let mut known = self.in_flight.iter_mut().flat_map(|group| &mut group.events).find(is_known);
+        let mut known = self.in_flight.iter_mut().flat_map(|group| &mut group.events).find_map(|one| one.version(&id));
         if known.is_none() && self.ids.contains(&id) {
             known = [&mut self.urgent, &mut self.waiting].into_iter().find_map(|queue| queue.find(&author, &id));
         }
@@ -242,23 +173,23 @@ impl Writer {
             return Ok(());
         }
         // An author's events keep their order.
-        let urgent = urgent && !self.waiting.authors.contains_key(&author);
+        let urgent = urgent && !self.waiting.has(&author);
         let (queue, max) = if urgent { (&mut self.urgent, MAX_URGENT) } else { (&mut self.waiting, MAX_WAITING) };
         if queue.bytes >= max {
             return Err(Reason::new(Prefix::Error, "the store is behind; try again in a few seconds"));
         }
         let bytes = write::parameter_size(&new);
         self.ids.insert(id);
-        queue.push(Waiting { new: Arc::new(new), conns: vec![conn], bytes });
+        queue.push(Waiting { new: Arc::new(new), conns: vec![conn], bytes, older: vec![] });
         Ok(())
     }
 
     /// Who waits for the OK of an event that waits or is in flight, once for each of them.
     pub fn unanswered(&self) -> impl Iterator<Item = ConnId> {
-        let queues = [&self.urgent, &self.waiting].into_iter();
-        let waiting = queues.flat_map(|queue| queue.authors.values()).flatten();
+        let waiting = self.urgent.iter().chain(self.waiting.iter());
         let in_flight = self.in_flight.iter().flat_map(|group| &group.events);
-        waiting.chain(in_flight).flat_map(|waiting| &waiting.conns).copied()
+        let versions = waiting.chain(in_flight).flat_map(|waiting| waiting.older.iter().chain([waiting]));
+        versions.flat_map(|version| &version.conns).copied()
     }
 
     /// Takes the next group, if none is in flight and one may go.
@@ -270,14 +201,67 @@ impl Writer {
         if self.urgent.fill(&mut group) {
             self.waiting.fill(&mut group);
         }
-        group.events.iter().for_each(|waiting| _ = self.ids.remove(&waiting.new.event.id));
+        group.events.iter().flat_map(Waiting::ids).for_each(|id| _ = self.ids.remove(&id));
         (!group.events.is_empty()).then_some(group.events)
     }
 
-    /// Gives up everything that waits.
+    /// Puts an event before the others of its author.
+    pub fn put_back(&mut self, waiting: Waiting) {
+        self.ids.extend(waiting.ids());
+        self.waiting.push_front(waiting);
+    }
+
+    /// The store has failed.
+    pub fn failed(&mut self, error: &StoreError, now: Millis) {
+        let pause = self.trouble.as_ref().map_or(FIRST_PAUSE, |trouble| (2 * trouble.pause).min(LAST_PAUSE));
+        self.trouble = Some(Trouble { error: error.clone(), since: now, pause });
+    }
+
+    /// Why `new` need not wait for the store, if so.
+    pub fn turns_away(&self, new: &NewEvent, now: Millis) -> Option<&StoreError> {
+        let trouble = self.trouble.as_ref()?;
+        trouble.shuts_out(new).filter(|shut| now < trouble.since + shut).map(|_| &trouble.error)
+    }
+
+    /// Whether the store has failed and is not to be asked yet.
+    pub fn is_paused(&self, now: Millis) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| now < trouble.since + trouble.pause)
+    }
+
+    /// When the store is to be asked again, or somebody has waited for too long; not as long as nobody waits.
+    pub fn next_attempt(&self) -> Option<Millis> {
+        let trouble = self.trouble.as_ref()?;
+        let earliest = self.all_waiting().map(|waiting| waiting.new.came_ms).min()?;
+        Some((trouble.since + trouble.pause).min(earliest + MAX_WAIT))
+    }
+
+    fn all_waiting(&self) -> impl Iterator<Item = &Waiting> {
+        let failed = self.in_flight.iter().filter(|group| group.ticket.is_none()).flat_map(|group| &group.events);
+        failed.chain(self.urgent.iter()).chain(self.waiting.iter())
+    }
+
+    /// Takes those out that nobody should wait for any more, and the error: those of the group that failed, and others.
+    pub fn give_up(&mut self, now: Millis) -> Option<(StoreError, Vec<Waiting>, Vec<Waiting>)> {
+        let trouble = self.trouble.as_ref()?;
+        let hopeless = |new: &NewEvent| trouble.ends(new, now);
+        let (mut tried, mut others) = (Vec::new(), Vec::new());
+        if let Some(group) = self.in_flight.as_mut().filter(|group| group.ticket.is_none()) {
+            let events = std::mem::take(&mut group.events).into_iter();
+            group.events = events.filter_map(|waiting| waiting.give_up(&hopeless, &mut tried)).collect();
+        }
+        self.in_flight.take_if(|group| group.events.is_empty());
+        for queue in [&mut self.urgent, &mut self.waiting] {
+            others.extend(queue.give_up(&hopeless));
+        }
+        others.iter().flat_map(Waiting::ids).for_each(|id| _ = self.ids.remove(&id));
+        Some((trouble.error.clone(), tried, others))
+    }
+
+    /// Gives up everything that waits, and a group that failed.
     pub fn drain(&mut self) -> Vec<Waiting> {
         self.ids.clear();
-        let [urgent, waiting] = [&mut self.urgent, &mut self.waiting].map(std::mem::take);
-        urgent.authors.into_values().chain(waiting.authors.into_values()).flatten().collect()
+        let failed = self.in_flight.take_if(|group| group.ticket.is_none()).map(|group| group.events);
+        let queues = [&mut self.urgent, &mut self.waiting].map(|queue| queue.give_up(&|_| true));
+        failed.into_iter().chain(queues).flatten().collect()
     }
 }

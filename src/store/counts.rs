@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_INTEGER, Rows, Statement, StoreError};
+use super::{MAX_INTEGER, Rows, Statement, StoreError, json};
 use crate::market::histogram::BOUNDS_MS;
 
 /// Keys of one letter after which kinds are no longer told apart.
@@ -41,7 +41,8 @@ pub struct Totals {
 pub struct Flush {
     /// Whose counts these are.
     pub shard: u32,
-    /// One more than [`Totals::flush`].
+    /// Higher than [`Totals::flush`]: Unix milliseconds, as a rule. So what a shard counts after it has lost its
+    /// memory is not taken for what it had counted before.
     pub number: u64,
     /// By key.
     pub counts: BTreeMap<String, u64>,
@@ -168,6 +169,23 @@ pub fn count_group(fresh: &str, moved: Option<&str>, answers: bool) -> String {
          since_ms = CASE since_ms WHEN 0 THEN (SELECT min(e.came_ms) FROM {fresh}) ELSE since_ms END \
          WHERE EXISTS (SELECT 1 FROM {fresh})"
     )
+}
+
+/// Adds `flush` to the totals by itself, and reads [`Totals`] and [`Counts`] after it.
+pub fn save(flush: &Flush) -> Vec<Statement> {
+    let counts = plus("SELECT key AS k, key AS other, value AS n FROM json_each(?1, '$.counts')");
+    let sql = format!(
+        "UPDATE totals SET counts = {counts}, flush = json_set(flush, {FLUSHED}, ?1->>'$.number'), \
+         spent = iif(?1->>'$.day' > day, 0, spent) + ?1->>'$.spent', day = max(day, ?1->>'$.day') WHERE {NEW_FLUSH}"
+    );
+    vec![Statement::new(sql, vec![json(flush)]), read_counts()]
+}
+
+/// Decodes what [`save`] answers, for a shard: the totals, and the row of the counts.
+pub fn decode_saved(rows: &Rows, shard: u32) -> Result<(Totals, String), StoreError> {
+    let row = rows.last().and_then(|rows| rows.first()).cloned().unwrap_or_default();
+    let totals = decode_totals(&vec![vec![row.clone()]], shard)?;
+    Ok((totals, row))
 }
 
 /// The bucket of a time in milliseconds, as [`crate::market::histogram::bucket`] has it.

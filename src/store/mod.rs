@@ -8,6 +8,7 @@ pub mod cost;
 pub mod counts;
 pub mod dealings;
 mod deletion;
+mod error;
 mod group;
 pub mod history;
 mod item;
@@ -24,9 +25,9 @@ mod votes;
 mod walk;
 pub mod write;
 
-use std::fmt;
 use std::sync::Arc;
 
+pub use error::{ErrorKind, StoreError};
 use serde::Serialize;
 
 /// One SQL statement with its parameters `?1`, `?2`, …
@@ -102,33 +103,4 @@ pub struct Bill {
     pub read: u64,
     /// Rows written.
     pub written: u64,
-}
-
-/// Why a list of statements has no answer. Whether they took effect is not known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreError {
-    /// What the database or the host said.
-    pub message: String,
-    /// Whether it said nothing in time.
-    pub timed_out: bool,
-}
-
-impl StoreError {
-    /// An error in the database's own words.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), timed_out: false }
-    }
-
-    /// There was no answer in time.
-    pub fn timed_out() -> Self {
-        Self { message: "the database did not answer in time".to_owned(), timed_out: true }
-    }
-}
-
-impl std::error::Error for StoreError {}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
 }

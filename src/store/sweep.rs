@@ -66,12 +66,29 @@ pub fn find(now: u64) -> Vec<Statement> {
     );
     let expired = format!("SELECT seq AS r FROM events WHERE expires_at <= ?1 ORDER BY expires_at LIMIT {STEP}");
     let jobs = format!("SELECT until AS r FROM jobs WHERE held <= 0 AND until <= ?1 ORDER BY until LIMIT {STEP}");
-    let next = "SELECT min(r) AS r FROM (SELECT * FROM (SELECT expires_at AS r FROM events WHERE expires_at > ?1 \
-                ORDER BY expires_at LIMIT 1) UNION ALL SELECT * FROM (SELECT until AS r FROM jobs \
-                WHERE held <= 0 AND until > ?1 ORDER BY until LIMIT 1)) HAVING min(r) IS NOT NULL";
     let with_now = |sql: &str| Statement { sql: text(sql).into(), params: vec![integer(now)] };
     let plain = |sql: &str| Statement { sql: text(sql).into(), params: vec![] };
-    vec![plain(&walked), plain(&vanished), plain(&wraps), with_now(&expired), with_now(&jobs), with_now(next)]
+    vec![plain(&walked), plain(&vanished), plain(&wraps), with_now(&expired), with_now(&jobs), with_now(&next(NEXT))]
+}
+
+/// Reads the second from which on there is something to remove, none if there never is, as things are; 0 when a key
+/// vanishes. Decode with [`decode_due`].
+pub fn due() -> Statement {
+    let sql = next(&format!("{NEXT} UNION ALL SELECT * FROM (SELECT 0 AS r FROM vanishing LIMIT 1)"));
+    Statement { sql: text(&sql).into(), params: vec![integer(0)] }
+}
+
+/// The answer to [`due`].
+pub fn decode_due(rows: &[String]) -> Option<u64> {
+    rows.first()?.parse().ok()
+}
+
+/// When next an event expires or a job need not be remembered any more, after ?1.
+const NEXT: &str = "SELECT * FROM (SELECT expires_at AS r FROM events WHERE expires_at > ?1 ORDER BY expires_at LIMIT 1) \
+    UNION ALL SELECT * FROM (SELECT until AS r FROM jobs WHERE held <= 0 AND until > ?1 ORDER BY until LIMIT 1)";
+
+fn next(of: &str) -> String {
+    format!("SELECT min(r) AS r FROM ({of}) HAVING min(r) IS NOT NULL")
 }
 
 fn text(sql: &str) -> String {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use nexus::nostr::Event;
 use nexus::relay::{Api, Config, ConnId, Effect, Host, Input, Relay, RequestId, Ticket};
-use nexus::store::{Answer, Statement, StoreError};
+use nexus::store::{Answer, Bill, Statement, StoreError, counts};
 use serde_json::{Value, json};
 
 use super::Database;
@@ -21,6 +21,10 @@ pub enum Fault {
     /// All is written and an error reported.
     LandsAndFails,
 }
+
+/// How often a group is written before its events have waited for too long.
+pub const ATTEMPTS: usize = 8;
+const LONGEST_PAUSE_MS: u64 = 10_000;
 
 /// Statements on their way.
 struct Pending {
@@ -37,6 +41,12 @@ pub struct World {
     pub faults: VecDeque<Fault>,
     /// Applied to every run.
     pub broken: bool,
+    /// What a store that fails says.
+    pub error: StoreError,
+    /// What the database charges for each run.
+    pub bill: Bill,
+    /// Runs that wrote, or were to.
+    pub commits: u64,
     pub log: Vec<String>,
     /// Whether [`Effect::Yield`] is left to the test; else nothing arrives meanwhile.
     pub busy: bool,
@@ -48,6 +58,8 @@ pub struct World {
     pub alarm: Option<u64>,
     /// When it has something to do as long as its memory lasts, in milliseconds.
     pub timer: Option<u64>,
+    /// Whether the store has failed since it last wrote a group.
+    failed: bool,
     config: Rc<Config>,
     pending: VecDeque<Pending>,
     frames: BTreeMap<ConnId, Vec<Value>>,
@@ -95,12 +107,16 @@ impl World {
             now: NOW * 1000,
             faults: VecDeque::new(),
             broken: false,
+            error: StoreError::new("disk on fire"),
+            bill: Bill::default(),
+            commits: 0,
             log: Vec::new(),
             busy: false,
             marks: Vec::new(),
             size: None,
             alarm: None,
             timer: None,
+            failed: false,
             config,
             pending: VecDeque::new(),
             frames: BTreeMap::new(),
@@ -269,32 +285,68 @@ impl World {
     fn run_at(&mut self, at: usize) -> Option<Input> {
         let Pending { commit, ticket, statements } = self.pending.remove(at)?;
         let fault = if commit { self.faults.pop_front() } else { None };
-        let failed = Err(StoreError::new("disk on fire"));
+        let failed = Err(self.error.clone());
+        self.commits += u64::from(commit);
         let result = match fault {
             Some(Fault::Fails) => failed,
             _ if self.broken => failed,
             Some(Fault::LandsAndFails) => self.db.run(&statements).and(failed),
             None => self.db.run(&statements),
         };
-        let size = self.size;
-        let result = result.map(|rows| Answer { size, ..Answer::from(rows) });
+        let (size, bill) = (self.size, self.bill);
+        // Neither a removal nor counts alone begin like this.
+        let is_group = commit && statements.first() == counts::read_totals().first();
+        self.failed = result.is_err() || self.failed && !is_group;
+        let result = result.map(|rows| Answer { size, bill, ..Answer::from(rows) });
         self.now += 1;
         Some(if commit { Input::Committed { ticket, result } } else { Input::Answered { ticket, result } })
     }
 
-    /// Runs and answers all commits, and no query.
+    /// Runs and answers all commits, and no query, until nobody waits for a store that failed.
     pub fn commit_all(&mut self) {
-        while let Some(answer) = self.run_oldest(true) {
-            self.input(answer);
+        loop {
+            while let Some(answer) = self.run_oldest(true) {
+                self.input(answer);
+            }
+            if !self.retry() {
+                break;
+            }
         }
     }
 
-    /// Runs and answers everything, oldest first, until nothing waits.
+    /// Runs and answers everything, oldest first, until nothing waits, not even for a store that failed.
     pub fn settle(&mut self) {
+        loop {
+            self.answer_all();
+            if !self.retry() {
+                break;
+            }
+        }
+    }
+
+    /// The same, without letting time pass for a store that failed.
+    pub fn answer_all(&mut self) {
         while let Some(commit) = self.pending.front().map(|pending| pending.commit) {
             if let Some(answer) = self.run_oldest(commit) {
                 self.input(answer);
             }
+        }
+    }
+
+    /// After a failure, lets the pause pass until the store is asked again; says whether there is one.
+    pub fn retry(&mut self) -> bool {
+        let soon = self.now + LONGEST_PAUSE_MS;
+        let Some(at) = self.timer.take_if(|at| self.failed && *at <= soon) else { return false };
+        self.now = self.now.max(at);
+        self.input(Input::Timer);
+        true
+    }
+
+    /// Lets time pass until the timer comes, and nothing else happen.
+    pub fn pass_until_timer(&mut self) {
+        if let Some(at) = self.timer.take() {
+            self.now = self.now.max(at);
+            self.input(Input::Timer);
         }
     }
 

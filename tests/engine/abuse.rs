@@ -6,7 +6,7 @@ use nexus::store::{Bill, Param};
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};
-use crate::common::world::{Fault, World};
+use crate::common::world::{ATTEMPTS, Fault, World};
 
 const LIMITS: [(&str, &str); 1] = [("RATE_LIMITS", "on")];
 
@@ -104,7 +104,7 @@ fn what_landed_unknown_is_swept() {
     let conn = world.client();
     let author = Author::new(1);
     put(&mut world, conn, &author.note("secret"));
-    world.faults.extend([Fault::LandsAndFails, Fault::LandsAndFails]);
+    world.faults.extend([Fault::LandsAndFails; ATTEMPTS]);
     let vanish = author.sign(62, NOW, &[&["relay", "ALL_RELAYS"]], "");
     put(&mut world, conn, &vanish);
     put(&mut world, conn, &vanish);

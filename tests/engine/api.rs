@@ -224,15 +224,15 @@ fn a_query_that_fails_is_logged_with_who_asked() {
     world.say(other, json!(["EVENT", Author::new(1).note("b")]));
     world.commit_all();
     let lines: Vec<Value> = world.log.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let failed = json!({"level": "error", "what": "query failed", "error": "disk on fire"});
+    let failed = json!({"level": "error", "what": "query failed", "error": "disk on fire", "kind": "other"});
     let of = |name: &str, id: String| {
         let mut line = failed.clone();
         line[name] = json!(id);
         line
     };
     assert_eq!(lines[..2], [of("connection", conn.to_string()), of("request", RequestId(0).to_string())]);
-    let refused = lines.iter().rfind(|line| line["what"] == "commit failed twice, its events are refused").unwrap();
-    assert_eq!((&refused["connection"], &refused["events"]), (&json!(format!("{conn} {other}")), &json!("1")));
+    let refused = lines.iter().rfind(|line| line["what"] == "events are refused, the store fails").unwrap();
+    assert_eq!((&refused["connection"], &refused["events"]), (&json!(format!("{conn} {other}")), &json!("2")));
 }
 
 #[test]

@@ -266,7 +266,7 @@ fn a_deletion_request_that_vanished_deletes_nothing() {
 fn an_authors_events_keep_their_order() {
     let mut chance = Chance::new(6);
     let authors = [1, 2, 3].map(Author::new);
-    let mut blocked = 0;
+    let (mut blocked, mut absorbed) = (0, 0);
     for round in 0..300 {
         let mut events: Vec<Event> = Vec::new();
         for n in 0..12 {
@@ -296,6 +296,13 @@ fn an_authors_events_keep_their_order() {
         // Groups are answered in the order of their numbers, authors take turns.
         told.sort_by_key(|frame| frame[1].to_string());
         wanted.sort_by_key(|frame| frame[1].to_string());
+        // A version that was not written as a newer one came in time is accepted, too.
+        for (told, wanted) in told.iter_mut().zip(&wanted) {
+            let newer = "duplicate: a newer version of this event is stored";
+            if told[2] == true && told[3] == newer {
+                (*told, absorbed) = (wanted.clone(), absorbed + 1);
+            }
+        }
         assert_eq!(told, wanted, "round {round}: {events:#?}");
         at_once.pass(120);
         one_by_one.pass(120);
@@ -303,7 +310,7 @@ fn an_authors_events_keep_their_order() {
         assert_eq!(ids(&at_once), ids(&one_by_one), "round {round}: {events:#?}");
         blocked += told.iter().filter(|frame| frame[2] == false).count();
     }
-    assert!(blocked > 100, "{blocked}");
+    assert!(blocked > 100 && absorbed > 20, "{blocked}, {absorbed}");
 }
 
 /// From the OK on, before anything was removed, and after a loss of memory.

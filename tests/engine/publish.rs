@@ -251,8 +251,9 @@ fn versions_of_one_event_delay_nobody_else() {
         let (buyer, conn) = (Author::new(100), world.client());
         world.say(conn, json!(["EVENT", buyer.note("keeps the store busy")]));
         for key in 1..=keys {
+            // Each older than the one before, which so has to be written by itself.
             for n in 0..100 {
-                world.say(conn, json!(["EVENT", Author::new(key).sign(0, NOW - 500 + n, &[], &n.to_string())]));
+                world.say(conn, json!(["EVENT", Author::new(key).sign(0, NOW - n, &[], &n.to_string())]));
             }
         }
         let job = buyer.sign(5050, NOW, &[], "job");

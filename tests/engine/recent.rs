@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::common::Database;
 use crate::common::chance::Chance;
 use crate::common::events::{Author, NOW, new_event};
-use crate::common::world::{Fault, World};
+use crate::common::world::{ATTEMPTS, Fault, World};
 
 /// A relay that has been awake for long, and somebody who asks with a proven key.
 fn awake() -> (World, ConnId) {
@@ -273,7 +273,7 @@ fn while_a_commit_may_land_the_store_is_asked_for_handlers() {
     let (mut world, conn) = awake();
     let handler = Author::new(2).sign(31_990, NOW, &[&["d", "h"], &["k", "5050"]], "");
     let wanted = json!({"kinds": [31990]});
-    world.faults.extend([Fault::Fails, Fault::Fails]);
+    world.faults.extend([Fault::Fails; ATTEMPTS]);
     assert!(put(&mut world, conn, &handler).starts_with("error: "));
     assert_eq!(asked(&mut world, conn, &wanted), (vec![], true));
     // It lands, and nobody is told.

@@ -149,3 +149,25 @@ fn an_hour_of_the_history_is_one_row_however_often_the_relay_wakes() {
     let hour = world.now / 3_600_000 - 1;
     assert_eq!(world.column(hours), [format!("{} 1", hour), format!("{} 1", hour + 1)]);
 }
+
+#[test]
+fn an_idle_relay_that_has_nothing_to_remove_sets_no_alarm() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    world.ask(conn, json!(["EVENT", Author::new(1).note("for ever")]));
+    world.alarm = None;
+    for _ in 0..3 {
+        world.reset(true);
+        world.settle();
+        assert_eq!(world.alarm, None);
+        world.now += 3_600_000;
+    }
+    // What expires in a month is waited for as long.
+    let month = world.now + 30 * 86_400_000;
+    let until = (month / 1000).to_string();
+    world.ask(conn, json!(["EVENT", Author::new(1).sign(1, world.now / 1000, &[&["expiration", &until]], "")]));
+    world.alarm = None;
+    world.reset(true);
+    world.settle();
+    assert_eq!(world.alarm.map(|at| at / 1000), Some(month / 1000));
+}

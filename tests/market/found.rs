@@ -5,7 +5,7 @@ use nexus::relay::{Api, Input, RequestId};
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};
-use crate::common::world::{Fault, World};
+use crate::common::world::{ATTEMPTS, Fault, World};
 
 fn market(changes: &[(&str, &str)]) -> World {
     World::new(&[&[("AUTH_REQUIRED", "false")], changes].concat())
@@ -63,7 +63,7 @@ fn counts_that_landed_unknown_are_not_reported_twice() {
     let conn = world.client();
     let bad = Author::new(1).sign(5050, NOW, &[&["output", ""]], "");
     assert_eq!(world.ask(conn, json!(["EVENT", bad]))[0][2], false);
-    world.faults.extend([Fault::LandsAndFails; 2]);
+    world.faults.extend([Fault::LandsAndFails; ATTEMPTS]);
     assert_eq!(world.ask(conn, json!(["EVENT", Author::new(1).note("x")]))[0][2], false);
     assert_eq!(world.stats()["events"]["rejected"]["invalid"], 1);
 }
@@ -96,7 +96,7 @@ fn counts_that_a_commit_overtook_are_not_taken_for_fresh() {
 fn what_landed_unknown_is_swept() {
     let mut world = market(&[]);
     let conn = world.client();
-    world.faults.extend([Fault::LandsAndFails; 2]);
+    world.faults.extend([Fault::LandsAndFails; ATTEMPTS]);
     let request = Author::new(1).sign(5050, NOW, &[], "");
     assert_eq!(world.ask(conn, json!(["EVENT", request]))[0][2], false);
     world.pass(90_000);

@@ -17,6 +17,14 @@ use crate::people::{Ev, RETAIN};
 use crate::recount;
 
 const CONNS: u64 = 8;
+/// Milliseconds nobody is refused before.
+const MAX_WAIT_MS: u64 = 15_000;
+
+/// Whether they are versions of one event.
+fn same(one: &Ev, other: &Ev) -> bool {
+    let place = |ev: &Ev| (ev.event.pubkey, ev.event.kind, ev.event.replacement_key().map(str::to_owned));
+    place(one) == place(other)
+}
 
 /// What a client must be told.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,6 +41,8 @@ enum Commit {
     Group(Vec<EventId>),
     /// What is removed, and the second until which jobs are remembered.
     Sweep(Vec<EventId>, u64),
+    /// Counts, by themselves.
+    Counts,
 }
 
 /// An element of a group's lists.
@@ -50,8 +60,8 @@ pub struct Host {
     /// Events on their way: what, since when, and who waits for the OK.
     waiting: HashMap<EventId, (Rc<Ev>, u64, Vec<ConnId>)>,
     expected: BTreeMap<(ConnId, EventId), Vec<Expected>>,
-    /// Whether the group in flight has failed once.
-    failed: bool,
+    /// What clients were sent and is to be checked.
+    frames: Vec<(ConnId, Value)>,
     /// Events that landed while failure was reported, by this group or by one that was given up.
     landed: HashSet<EventId>,
     unsure: HashSet<EventId>,
@@ -85,7 +95,7 @@ impl Host {
             chance: Chance::new(seed),
             waiting: HashMap::new(),
             expected: BTreeMap::new(),
-            failed: false,
+            frames: Vec::new(),
             landed: HashSet::new(),
             unsure: HashSet::new(),
             tally: Tally::default(),
@@ -136,6 +146,7 @@ impl Host {
     pub fn settle(&mut self) {
         loop {
             match self.world.waiting() {
+                (0, 0) if self.world.retry() => self.hear(),
                 (0, 0) => break,
                 (commits, queries) if commits > 0 && (queries == 0 || self.chance.one_in(2)) => self.commit(),
                 _ => {
@@ -144,13 +155,36 @@ impl Host {
                 }
             }
         }
+        self.hear();
         assert!(self.waiting.is_empty(), "{} events were never written", self.waiting.len());
-        for conn in self.conns.clone() {
-            for frame in self.world.take(conn) {
-                self.check(conn, &frame);
-            }
+        for (conn, frame) in std::mem::take(&mut self.frames) {
+            self.check(conn, &frame);
         }
         assert!(self.expected.is_empty(), "no OK came: {:?}", self.expected);
+    }
+
+    /// Takes what clients were sent, and notes what is said of events that wait and no commit tells the fate of: they
+    /// have waited for too long, or a newer version was stored in their place.
+    fn hear(&mut self) {
+        for conn in self.conns.clone() {
+            for frame in self.world.take(conn) {
+                let id = EventId::parse(frame[1].as_str().unwrap()).unwrap();
+                let text = frame[3].as_str().unwrap().to_owned();
+                self.frames.push((conn, frame));
+                let Some((ev, came, _)) = self.waiting.get(&id) else { continue };
+                if text.starts_with("error: ") {
+                    assert!(self.world.now >= came + MAX_WAIT_MS, "{} is given up too soon", ev.message);
+                    if self.landed.remove(&id) {
+                        self.unsure.insert(id);
+                    }
+                    self.answer(&id, [Expected::Refused("error"); 2]);
+                } else if text == "duplicate: a newer version of this event is stored" {
+                    let newer = |held: &crate::model::Held| held.ev.event.replaces(&ev.event) && same(&held.ev, ev);
+                    assert!(self.model.held.values().any(newer), "{} has no newer version", ev.message);
+                    self.answer(&id, [Expected::Known; 2]);
+                }
+            }
+        }
     }
 
     fn commit(&mut self) {
@@ -166,14 +200,19 @@ impl Host {
                     self.model.sweep(&ids, second);
                 }
             }
+            Commit::Counts => {}
         }
         self.world.input(answer);
+        self.hear();
     }
 
     /// What the next commit is about. A group is one parameter, a list of events under `e`; a sweep is a
     /// list of numbers, which must be those of events that have expired.
     fn next_commit(&mut self) -> Commit {
         let statements = self.world.next_commit().unwrap();
+        if statements.len() == 2 {
+            return Commit::Counts;
+        }
         // The last statement but one reads both lists of a group.
         let lists = statements.iter().rev().nth(1).map(|statement| statement.params.as_slice());
         if let Some([Param::Text(others), Param::Text(answers)]) = lists {
@@ -212,11 +251,6 @@ impl Host {
         if fault.is_some() {
             let stored = ids.iter().zip(&fates).filter(|(_, fate)| **fate == Fate::Stored);
             self.landed.extend(stored.map(|(id, _)| *id));
-            if std::mem::replace(&mut self.failed, true) {
-                self.failed = false;
-                self.unsure.extend(self.landed.drain());
-                ids.iter().for_each(|id| self.answer(id, [Expected::Refused("error"); 2]));
-            }
             return;
         }
         for (id, fate) in ids.iter().zip(fates) {
@@ -229,7 +263,6 @@ impl Host {
             };
             self.answer(id, expected);
         }
-        self.failed = false;
         self.landed.clear();
     }
 

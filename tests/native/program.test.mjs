@@ -170,6 +170,19 @@ test("SIGTERM: what was sent is stored and acknowledged, then everybody is told 
   await again.stop();
 });
 
+test("what was counted is there after an end by SIGTERM", async (t) => {
+  const persist = folder(t);
+  const relay = await open({ persist });
+  const one = await client(relay);
+  one.send(["EVENT", { id: "x" }]);
+  assert.equal((await one.next())[2], false);
+  one.close();
+  await relay.stop();
+  const again = await open({ persist });
+  assert.equal((await again.stats()).events.rejected.invalid, 1);
+  await again.stop();
+});
+
 /** A relay whose file another program has locked, with an event that waits for it and a client that is told nothing. */
 async function stuck() {
   const relay = await open();

@@ -61,10 +61,10 @@ export async function client(relay, options) {
 }
 
 /** Publishes an event; what the OK says. */
-export async function publish(one, event) {
+export async function publish(one, event, ms = 5000) {
   one.send(["EVENT", event]);
   for (;;) {
-    const frame = await one.next();
+    const frame = await one.next(ms);
     if (frame[0] === "OK" && frame[1] === event.id) return frame;
   }
 }

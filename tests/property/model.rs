@@ -10,6 +10,10 @@ pub enum Fate {
     Stored,
     /// It was stored before.
     Known,
+    /// A newer version came while it waited, and is stored.
+    Absorbed,
+    /// A newer version came while it waited, and was stored before, which may have been known at once.
+    Outdated,
     /// A better version has its place.
     Superseded,
     /// A request keeps it out.

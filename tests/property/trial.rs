@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::common::chance::Chance;
 use crate::common::d1::D1;
-use crate::common::events::{Author, NOW};
+use crate::common::events::{Author, NOW, new_event};
 use crate::engine::Engine;
 use crate::judge::hears;
 use crate::make::{self, Made};
@@ -34,6 +34,14 @@ pub struct Tally {
     pub pages: u64,
     /// REQs that the engine answered without the store.
     pub from_memory: u64,
+}
+
+/// An event that waits, and older versions of it that are not written, the newest last.
+type Waiting = (usize, Vec<usize>);
+
+/// What makes one version newer than another: later, or as late with a lower id.
+fn rank(event: &Value) -> (u64, std::cmp::Reverse<String>) {
+    (event["created_at"].as_u64().unwrap(), std::cmp::Reverse(event["id"].to_string()))
 }
 
 pub struct Trial<'a> {
@@ -178,19 +186,30 @@ impl<'a> Trial<'a> {
             }
         }
         let (first, rest) = waiting.split_at(waiting.len().min(1));
-        for part in [first.to_vec()].into_iter().chain(self.in_order(rest)).filter(|part| !part.is_empty()) {
-            let by_model = self.model.take(&part.iter().map(|at| &self.made[*at].json).collect::<Vec<_>>());
-            let by_d1 = on_d1::take(self.d1, &part.iter().map(|at| &self.made[*at].event).collect::<Vec<&Event>>());
-            for ((at, by_model), by_d1) in part.iter().zip(by_model).zip(by_d1) {
-                let event = &self.made[*at].json;
+        let mut part: Vec<Waiting> = first.iter().map(|at| (*at, vec![])).collect();
+        let mut left = self.absorbed(rest);
+        while !part.is_empty() {
+            let events: Vec<usize> = part.iter().map(|(at, _)| *at).collect();
+            let by_model = self.model.take(&events.iter().map(|at| &self.made[*at].json).collect::<Vec<_>>());
+            let by_d1 = on_d1::take(self.d1, &events.iter().map(|at| &self.made[*at].event).collect::<Vec<&Event>>());
+            let mut back = Vec::new();
+            for (((at, mut older), by_model), by_d1) in part.into_iter().zip(by_model).zip(by_d1) {
+                let event = &self.made[at].json;
                 self.check(by_model == by_d1, || {
                     format!("the model says {by_model:?}, D1 {by_d1:?} to {}", self.story(event))
                 });
-                fates.insert(*at, by_model);
-                if by_model == Fate::Stored {
-                    news.push(*at);
+                fates.insert(at, by_model);
+                match by_model {
+                    Fate::Stored => news.push(at),
+                    Fate::Known => {}
+                    // The newest of the older versions is written after all.
+                    _ => back.extend(older.pop().map(|newest| (newest, std::mem::take(&mut older)))),
                 }
+                let fate = if by_model == Fate::Known { Fate::Outdated } else { Fate::Absorbed };
+                fates.extend(older.into_iter().map(|at| (at, fate)));
             }
+            left.splice(0..0, back);
+            (part, left) = self.next_part(left);
         }
         self.judge_oks(group, &fates, said);
         self.judge_live(&news);
@@ -199,23 +218,41 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Groups in which no event deletes or replaces another one of its author.
-    fn in_order(&self, events: &[usize]) -> Vec<Vec<usize>> {
-        let mut left = events.to_vec();
-        let mut parts = Vec::new();
-        while !left.is_empty() {
-            let (mut part, mut later): (Vec<usize>, Vec<usize>) = Default::default();
-            for at in left {
-                let event = &self.made[at].json;
-                let own = |other: &&usize| self.made[**other].json["pubkey"] == event["pubkey"];
-                let after = |other: &usize| model::needs_order(&self.made[*other].json, event);
-                let waits = later.iter().any(|other| own(&other)) || part.iter().filter(own).any(after);
-                if waits { later.push(at) } else { part.push(at) }
-            }
-            parts.push(part);
-            left = later;
+    /// Events that wait, the older ones of one author's versions of an event with the newest, unless a deletion of his
+    /// is between.
+    fn absorbed(&self, events: &[usize]) -> Vec<Waiting> {
+        let mut waiting: Vec<Waiting> = Vec::new();
+        for at in events {
+            let event = &self.made[*at].json;
+            let own = |(other, _): &Waiting| self.made[*other].json["pubkey"] == event["pubkey"];
+            let deletes = |(other, _): &Waiting| !new_event(&self.made[*other].event).deletes.is_empty();
+            let from = waiting.iter().rposition(|other| own(other) && deletes(other)).map_or(0, |at| at + 1);
+            let older = |(other, _): &Waiting| model::replaces(event, &self.made[*other].json);
+            let Some(first) = waiting[from..].iter().position(older).map(|at| from + at) else {
+                waiting.push((*at, vec![]));
+                continue;
+            };
+            let (absorbed, kept): (Vec<Waiting>, Vec<Waiting>) = waiting.drain(first..).partition(older);
+            let mut absorbed: Vec<usize> =
+                absorbed.into_iter().flat_map(|(at, older)| [older, vec![at]].concat()).collect();
+            absorbed.sort_by_key(|other| rank(&self.made[*other].json));
+            waiting.push((*at, absorbed));
+            waiting.extend(kept);
         }
-        parts
+        waiting
+    }
+
+    /// Those that may be written together, as none of them deletes or replaces another one of its author, and the rest.
+    fn next_part(&self, events: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
+        let (mut part, mut later): (Vec<Waiting>, Vec<Waiting>) = Default::default();
+        for waiting in events {
+            let event = &self.made[waiting.0].json;
+            let own = |other: &&Waiting| self.made[other.0].json["pubkey"] == event["pubkey"];
+            let after = |other: &Waiting| model::needs_order(&self.made[other.0].json, event);
+            let waits = later.iter().any(|other| own(&other)) || part.iter().filter(own).any(after);
+            if waits { later.push(waiting) } else { part.push(waiting) }
+        }
+        (part, later)
     }
 
     /// Asks random questions of the engine and of D1.

@@ -32,6 +32,8 @@ pub enum Ending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Errand {
     Commit,
+    /// What was counted, by itself.
+    Counts,
     /// What a client asked.
     Question,
     /// The totals, which the engine asks for when it wakes.
@@ -60,7 +62,7 @@ pub struct Host {
     /// Answers that were delivered since the memory was last lost.
     pub delivered: Vec<Input>,
     pub attachments: BTreeMap<ConnId, String>,
-    /// When the engine wants its timer, as long as its memory lasts.
+    /// When the engine has something to do.
     pub timer: Option<u64>,
     pub db: Sqlite,
     config: Rc<Config>,
@@ -70,7 +72,7 @@ fn errand(query: &[Statement]) -> Errand {
     let is = |known: Statement| query.iter().any(|statement| statement.sql == known.sql);
     if is(read::log(0, 0)) {
         Errand::Search
-    } else if query == counts::read_totals() {
+    } else if query.first() == counts::read_totals().first() {
         Errand::Totals
     } else if is(market::known_of([], 0)) {
         Errand::Provider
@@ -123,6 +125,9 @@ impl Host {
         let mut sent = Vec::new();
         for effect in self.relay.handle(input, self.now) {
             let (errand, ticket, statements) = match effect {
+                Effect::Commit { ticket, statements, .. } if statements.len() == 2 => {
+                    (Errand::Counts, ticket, statements)
+                }
                 Effect::Commit { ticket, statements, .. } => (Errand::Commit, ticket, statements),
                 Effect::Query { ticket, statements } => (errand(&statements), ticket, statements),
                 other => {
@@ -161,7 +166,7 @@ impl Host {
         };
         let ticket = *ticket;
         *answer = Some(match errand {
-            Errand::Commit => Input::Committed { ticket, result },
+            Errand::Commit | Errand::Counts => Input::Committed { ticket, result },
             _ => Input::Answered { ticket, result },
         });
     }
@@ -177,6 +182,11 @@ impl Host {
         let answer = self.jobs.remove(job).answer.unwrap();
         self.delivered.push(answer.clone());
         self.input(answer)
+    }
+
+    /// Whether the timer comes before anybody has waited for too long for a store that fails.
+    pub fn rings_soon(&self) -> bool {
+        self.timer.is_some_and(|at| at <= self.now + 15_000)
     }
 
     /// Runs what was reported as failed.

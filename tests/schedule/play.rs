@@ -121,8 +121,8 @@ impl Run<'_> {
             if self.host.late.is_empty() { 0 } else { 5 },
             if self.host.delivered.is_empty() { 0 } else { 2 },
             resets,
-            if quiet && self.host.timer.is_none() { sleeps } else { 0 },
-            if self.host.timer.is_none() { 0 } else { 15 },
+            if quiet { sleeps } else { 0 },
+            if self.host.rings_soon() { 15 } else { 0 },
         ];
         let mut at = self.rng.below(weights.iter().sum::<usize>().max(1));
         let chosen = weights.iter().position(|weight| {
@@ -262,7 +262,8 @@ impl Run<'_> {
 
     fn deliver(&mut self, job: usize) -> Result<(), String> {
         self.note(|_| format!("answer of {job}"));
-        if let Some(Input::Committed { result: Ok(answer), .. }) = &self.host.jobs[job].answer {
+        let job_of = &self.host.jobs[job];
+        if let (Errand::Commit, Some(Input::Committed { result: Ok(answer), .. })) = (job_of.errand, &job_of.answer) {
             let group = write::decode(&[], &answer.rows, 0).map_err(|e| e.to_string())?;
             self.record.answered(group.outcomes.keys());
         }
@@ -294,19 +295,20 @@ impl Run<'_> {
             .map_err(|why| format!("after: {why}"))
     }
 
-    /// Everything on its way arrives, oldest first.
+    /// Everything on its way arrives, oldest first, and what waits for its time happens.
     fn settle(&mut self) -> Result<(), String> {
-        while !self.host.jobs.is_empty() || self.host.timer.is_some() {
-            if self.host.jobs.is_empty() {
-                self.time_comes(0)?;
-                continue;
+        loop {
+            while !self.host.jobs.is_empty() {
+                if self.host.jobs[0].answer.is_none() {
+                    self.end(0, Ending::Works);
+                }
+                self.deliver(0)?;
             }
-            if self.host.jobs[0].answer.is_none() {
-                self.end(0, Ending::Works);
+            if !self.host.rings_soon() {
+                return Ok(());
             }
-            self.deliver(0)?;
+            self.time_comes(0)?;
         }
-        Ok(())
     }
 
     fn time_comes(&mut self, late: u64) -> Result<(), String> {

@@ -71,7 +71,7 @@ export async function rawClient(url, options) {
       return closed;
     },
     send: (message) => socket.send(typeof message === "string" ? message : JSON.stringify(message)),
-    next: () => (frames.length ? Promise.resolve(frames.shift()) : within(5000, new Promise((resolve) => waiting.push(resolve)), "frame")),
+    next: (ms = 5000) => (frames.length ? Promise.resolve(frames.shift()) : within(ms, new Promise((resolve) => waiting.push(resolve)), "frame")),
     close: () => socket.close(),
   };
 }

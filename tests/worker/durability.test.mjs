@@ -43,7 +43,8 @@ test("while D1 fails events are refused with error: and reads are repeated, afte
   await relay.db.prepare("ALTER TABLE events RENAME TO hidden").run();
   const event = author().sign({ content: "hello" });
   client.send(["EVENT", event]);
-  const [, , accepted, reason] = await client.next();
+  // It is written again for 15 s.
+  const [, , accepted, reason] = await client.next(30_000);
   assert.equal(accepted, false);
   assert.match(reason, /^error: the event could not be stored: no such table: events.*; publish it again$/);
   client.send(["REQ", "s", {}]);
@@ -53,14 +54,14 @@ test("while D1 fails events are refused with error: and reads are repeated, afte
   assert.deepEqual(await client.next(), ["EOSE", "s"]);
   client.send(["EVENT", event]);
   assert.deepEqual(await client.next(), ["EVENT", "s", event]);
-  assert.deepEqual(await client.next(), ["OK", event.id, true, ""]);
+  assert.deepEqual(await client.next(30_000), ["OK", event.id, true, ""]);
   assert.deepEqual(await watcher.next(), ["EVENT", "live", event]);
   client.send(["REQ", "s", {}]);
   assert.deepEqual(await client.next(), ["EVENT", "s", event]);
   assert.deepEqual(await client.next(), ["EOSE", "s"]);
   const { storage } = await relay.stats();
-  assert.equal(storage.commits.failed, 2);
-  assert.ok(storage.queries.failed >= 1);
+  assert.ok(storage.commits.failed >= 5 && storage.queries.failed >= 1, JSON.stringify(storage));
+  assert.equal(storage.failures.other, storage.commits.failed + storage.queries.failed);
   client.close();
   watcher.close();
   await relay.stop();

@@ -3,7 +3,7 @@
 //!
 //! The engine is borrowed only while it handles one input, never across an await.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -47,6 +47,8 @@ struct Core {
     relay: RefCell<Relay>,
     sockets: RefCell<BTreeMap<ConnId, WebSocket>>,
     requests: RefCell<Requests<Asker>>,
+    /// When the engine's timer comes.
+    timer: Cell<Option<u64>>,
 }
 
 impl DurableObject for NexusRelay {
@@ -135,7 +137,8 @@ impl Core {
             state.set_websocket_auto_response(&pair);
         }
         let relay = RefCell::new(Relay::new(Rc::new(config), Host::OBJECT, now()));
-        let core = Rc::new(Self { state, sql, db, relay, sockets: RefCell::default(), requests: RefCell::default() });
+        let (sockets, requests, timer) = Default::default();
+        let core = Rc::new(Self { state, sql, db, relay, sockets, requests, timer });
         let mut conns = Vec::new();
         for socket in core.state.get_websockets() {
             let Some(conn) = core.conn_of(&socket) else { continue };
@@ -236,10 +239,15 @@ impl Core {
             Effect::WakeAt { at } => self.wake_at(at),
             Effect::TimerAt { at } => {
                 let core = self.clone();
+                core.timer.set(Some(at));
                 spawn_local(async move {
                     // A timer that runs keeps the object in memory.
                     Delay::from(Duration::from_millis(at.saturating_sub(now()))).await;
-                    core.handle(Input::Timer);
+                    // One that an earlier one took the place of has been asked for again since.
+                    if core.timer.get() == Some(at) {
+                        core.timer.set(None);
+                        core.handle(Input::Timer);
+                    }
                 });
             }
             // There is one shard, and nobody sees what a client has been written.

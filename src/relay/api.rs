@@ -249,7 +249,7 @@ impl Relay {
         out: &mut Vec<Effect>,
     ) {
         if let Some((_, Some(payer))) = self.desk.asking.take() {
-            self.pay_rows(&payer, rows_read, now);
+            self.pay_rows(payer, rows_read, now);
         }
         let (status, body) = match result.and_then(|rows| self.keep(api, writes, asked_at, rows, now)) {
             Ok(body) => (200, body),

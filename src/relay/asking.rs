@@ -71,7 +71,7 @@ impl Relay {
 
     /// Puts a question in line, or at its head when it goes on with one that was just answered.
     pub(super) fn ask(&mut self, conn: ConnId, question: Question, now: Millis, out: &mut Vec<Effect>) {
-        let payer = self.holder(conn, None);
+        let payer = self.payer(conn, None);
         if question.goes_on() {
             self.line.waiting.push_front((conn, payer, question));
         } else {
@@ -103,7 +103,7 @@ impl Relay {
                 self.line.waiting.push_front((conn, payer, question));
                 continue;
             }
-            if let Some(reason) = self.in_debt(&payer, now) {
+            if let Some(reason) = self.in_debt(payer, now) {
                 self.refuse_question(question, &reason, out);
                 continue;
             }

@@ -44,7 +44,7 @@ impl Range {
     }
 
     /// The same for the networks that connections are counted by: an IPv6 network is a /64 at the least.
-    fn of_networks(self) -> Self {
+    pub(super) fn of_networks(self) -> Self {
         let most = if self.first.is_ipv4() { 32 } else { 64 };
         Self { bits: self.bits.min(most), ..self }
     }
@@ -59,8 +59,8 @@ pub struct Bans {
 
 impl Bans {
     /// These.
-    pub fn new(keys: BTreeSet<PublicKey>, networks: Vec<Range>) -> Self {
-        Self { keys, networks: networks.into_iter().map(Range::of_networks).collect() }
+    pub const fn new(keys: BTreeSet<PublicKey>, networks: Vec<Range>) -> Self {
+        Self { keys, networks }
     }
 
     /// Why a key may do nothing here.

@@ -62,7 +62,8 @@ impl Relay {
     /// Whether the rows of `new` may be taken, and how many they are.
     pub(super) fn afford(&self, conn: ConnId, new: &NewEvent, now: Millis) -> Result<u64, Reason> {
         let rows = cost::rows(new);
-        let (holder, class) = self.holder(conn, Some(&new.event.pubkey));
+        let payer = self.payer(conn, Some(&new.event.pubkey));
+        let (holder, class) = (payer.holder, payer.class);
         if class == Class::Listed {
             return Ok(rows);
         }

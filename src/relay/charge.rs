@@ -1,11 +1,14 @@
 //! Who pays for what: which class a connection's holder is of, what a message costs, and the answer
 //! when it is too much.
 
+use std::net::IpAddr;
+
 use super::class::{Class, Lane};
-use super::quota::Holder;
+use super::config::Classes;
+use super::quota::{Account, Holder, Net, PATIENCE};
 use super::{ConnId, Effect, Millis, Relay, conn};
 use crate::market::reputation;
-use crate::nostr::{Event, KindClass, Prefix, PublicKey, Reason, kind};
+use crate::nostr::{ClientMessage, Event, KindClass, Prefix, PublicKey, Reason, kind};
 
 /// Milli-tokens of one event, AUTH or question.
 const ONE: u64 = 1000;
@@ -24,121 +27,171 @@ const ANSWER_PIECE: u64 = 65_536;
 /// Milli-tokens of a row the database read for a question.
 const ROW: u64 = 1;
 
-/// Whose quota pays, and its class.
-pub(super) type Payer = (Holder, Class);
+/// Who pays.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Payer {
+    pub holder: Holder,
+    /// Of the holder.
+    pub class: Class,
+    /// The network that pays with a key.
+    network: Option<Net>,
+}
+
+impl Payer {
+    /// Guests of a network.
+    const fn guests(net: Net) -> Self {
+        Self { holder: Holder::Guests(net), class: Class::Guest, network: None }
+    }
+
+    fn account(self, classes: &Classes) -> Account<'_> {
+        let network = self.network.map(|net| (net, &classes.network));
+        Account { holder: self.holder, rates: classes.rates(self.class), network }
+    }
+}
 
 impl Relay {
-    /// Takes a frame of so many bytes.
-    pub(super) fn pay_frame(&mut self, conn: ConnId, bytes: usize, now: Millis) -> Result<(), Reason> {
-        self.charge(&self.holder(conn, None), Lane::Bytes, frame_cost(bytes as u64), now)
+    /// Takes a frame of so many bytes, if it can be paid in `patience` ms; answers in how many.
+    pub(super) fn pay_frame(
+        &mut self,
+        conn: ConnId,
+        bytes: usize,
+        patience: Millis,
+        now: Millis,
+    ) -> Result<Millis, Reason> {
+        self.charge(self.payer(conn, None), Lane::Bytes, frame_cost(bytes as u64), patience, now)
     }
 
     /// Takes a frame that has cost the relay something whether it can be paid or not.
     pub(super) fn owe_frame(&mut self, conn: ConnId, bytes: u64, now: Millis) {
-        self.debit(&self.holder(conn, None), Lane::Bytes, frame_cost(bytes), now);
+        self.debit(self.payer(conn, None), Lane::Bytes, frame_cost(bytes), now);
     }
 
     /// Whether the guests of a network have left what a connection costs.
     pub(super) fn may_come(&mut self, network: &str, now: Millis) -> Result<(), Reason> {
-        self.charge(&(Holder::Network(network.to_owned()), Class::Guest), Lane::Bytes, 0, now)
+        let Ok(ip) = network.parse() else { return Ok(()) };
+        self.charge(Payer::guests(Net::Address(ip)), Lane::Bytes, 0, 0, now).map(drop)
     }
 
     /// Takes a connection that was opened.
     pub(super) fn owe_opening(&mut self, conn: ConnId, now: Millis) {
-        self.debit(&(self.network(conn), Class::Guest), Lane::Bytes, OPENING, now);
+        self.debit(Payer::guests(self.net(conn)), Lane::Bytes, OPENING, now);
     }
 
-    /// Takes an event: from its author when the connection has proven that key, else from whoever the
-    /// connection is. Answers to jobs have a lane of their own.
-    pub(super) fn pay_event(
+    /// Takes what a message costs beside its frame, if it can be paid in `patience` ms; answers in how many.
+    pub(super) fn pay(
         &mut self,
         conn: ConnId,
-        event: &Event,
-        answer: bool,
+        message: &ClientMessage,
+        patience: Millis,
         now: Millis,
         out: &mut Vec<Effect>,
-    ) -> Result<(), Reason> {
-        let lane = if answer { Lane::Answers } else { Lane::Events };
-        let tags = event.tags.iter().filter(|tag| tag.indexed().is_some()).count() as u64;
-        let indexed = tags + reputation::votes_max(event);
-        let cost = match event.class() {
-            KindClass::Ephemeral => EPHEMERAL,
-            // A deletion writes what it deletes, too.
-            _ if event.kind == kind::DELETION => ONE + 2 * indexed * ONE / ROWS,
-            _ => ONE + indexed.saturating_sub(ROWS) * ONE / ROWS,
+    ) -> Result<Millis, Reason> {
+        if self.config.quotas.is_none() {
+            return Ok(0);
+        }
+        let free = match message {
+            ClientMessage::Close(_) => true,
+            // Who may not do this pays nothing: others behind the same address need it to prove their keys.
+            ClientMessage::Auth(event) => {
+                self.config.bans.of_key(&event.pubkey).is_some() || self.only_proves_reading(conn, event)
+            }
+            ClientMessage::Event(event) => {
+                self.locked(conn).is_some() || self.config.bans.of_key(&event.pubkey).is_some()
+            }
+            ClientMessage::Req { .. } | ClientMessage::Count { .. } => self.locked(conn).is_some(),
         };
-        let payer = self.holder(conn, Some(&event.pubkey));
-        self.charge(&payer, lane, cost, now)?;
-        self.remember_levels(conn, &payer, now, out);
-        Ok(())
-    }
-
-    /// Takes an attempt to prove a key, which costs a verification.
-    pub(super) fn pay_auth(&mut self, conn: ConnId, now: Millis) -> Result<(), Reason> {
-        self.charge(&self.holder(conn, None), Lane::Events, ONE, now)
-    }
-
-    /// Takes a question of so many filters.
-    pub(super) fn pay_question(&mut self, conn: ConnId, filters: usize, now: Millis) -> Result<(), Reason> {
-        self.charge(&self.holder(conn, None), Lane::Queries, ONE.saturating_mul(filters.max(1) as u64), now)
+        if free {
+            return Ok(0);
+        }
+        let author = match message {
+            ClientMessage::Event(event) => Some(&event.pubkey),
+            _ => None,
+        };
+        let (lane, cost) = match message {
+            ClientMessage::Event(event) if self.config.profile.is_answer(event.kind) => {
+                (Lane::Answers, of_event(event))
+            }
+            ClientMessage::Event(event) => (Lane::Events, of_event(event)),
+            ClientMessage::Req { filters, .. } | ClientMessage::Count { filters, .. } => {
+                (Lane::Queries, ONE.saturating_mul(filters.len().max(1) as u64))
+            }
+            // A verification.
+            ClientMessage::Auth(_) | ClientMessage::Close(_) => (Lane::Events, ONE),
+        };
+        let wait = self.charge(self.payer(conn, author), lane, cost, patience, now)?;
+        self.remember_levels(conn, author, now, out);
+        Ok(wait)
     }
 
     /// Takes a question over HTTP from the guests of a network: who pays for what it reads, or why it may not be
     /// asked and in how many seconds.
-    pub(super) fn pay_request(&mut self, network: String, now: Millis) -> Result<Payer, (Reason, u64)> {
-        let payer = (Holder::Network(network), Class::Guest);
-        let Err(reason) = self.charge(&payer, Lane::Queries, ONE, now) else { return Ok(payer) };
-        let rates = self.config.quotas.as_ref().map(|classes| classes.rates(Class::Guest));
-        let ready = rates.map(|rates| self.quotas.charge(&payer.0, rates, Lane::Queries, ONE, now));
+    pub(super) fn pay_request(&mut self, network: &str, now: Millis) -> Result<Payer, (Reason, u64)> {
+        let payer = Payer::guests(network.parse().map_or(Net::Unknown(ConnId(0)), Net::Address));
+        let Err(reason) = self.charge(payer, Lane::Queries, ONE, 0, now) else { return Ok(payer) };
+        let ready = self.config.quotas.as_ref().map(|classes| {
+            self.quotas.charge(&payer.account(classes), Lane::Queries, ONE, 0, now).map_err(|it| it.seconds)
+        });
         Err((reason, ready.and_then(Result::err).unwrap_or(1)))
     }
 
     /// Takes what answering a question has cost, once it is known.
-    pub(super) fn pay_rows(&mut self, payer: &Payer, rows: u64, now: Millis) {
+    pub(super) fn pay_rows(&mut self, payer: Payer, rows: u64, now: Millis) {
         self.debit(payer, Lane::Queries, rows.saturating_mul(ROW), now);
     }
 
     /// Takes so many bytes of answers as there is left to pay, as far as the quota has them; the error is the seconds
     /// after which it has more.
-    pub(super) fn pay_answers(&mut self, (holder, class): &Payer, unpaid: &mut u64, now: Millis) -> Result<(), u64> {
+    pub(super) fn pay_answers(&mut self, payer: Payer, unpaid: &mut u64, now: Millis) -> Result<(), u64> {
         let Some(classes) = &self.config.quotas else { return Ok(()) };
         while *unpaid > 0 {
             let some = ANSWER_PIECE.min(*unpaid);
-            self.quotas.charge(holder, classes.rates(*class), Lane::Bytes, some * BYTE, now)?;
+            self.quotas
+                .charge(&payer.account(classes), Lane::Bytes, some * BYTE, 0, now)
+                .map_err(|too_much| too_much.seconds)?;
             *unpaid -= some;
         }
         Ok(())
     }
 
-    /// Why a question that was taken may not be asked now: answers to earlier ones have cost too much.
-    pub(super) fn in_debt(&mut self, payer: &Payer, now: Millis) -> Option<Reason> {
-        self.charge(payer, Lane::Queries, 0, now).err()
+    /// Why a question that was taken may not be asked now: answers to earlier ones have cost too much. What
+    /// questions that wait for their turn have taken is no debt.
+    pub(super) fn in_debt(&mut self, payer: Payer, now: Millis) -> Option<Reason> {
+        let patience = if payer.class == Class::Guest { 0 } else { PATIENCE };
+        self.charge(payer, Lane::Queries, 0, patience, now).err()
     }
 
-    fn debit(&mut self, (holder, class): &Payer, lane: Lane, cost: u64, now: Millis) {
+    fn debit(&mut self, payer: Payer, lane: Lane, cost: u64, now: Millis) {
         if let Some(classes) = &self.config.quotas {
-            self.quotas.debit(holder, classes.rates(*class), lane, cost, now);
+            self.quotas.debit(&payer.account(classes), lane, cost, now);
         }
     }
 
-    fn charge(&mut self, (holder, class): &Payer, lane: Lane, cost: u64, now: Millis) -> Result<(), Reason> {
-        let Some(classes) = &self.config.quotas else { return Ok(()) };
-        self.quotas.charge(holder, classes.rates(*class), lane, cost, now).map_err(|seconds| {
+    fn charge(&mut self, payer: Payer, lane: Lane, cost: u64, patience: Millis, now: Millis) -> Result<Millis, Reason> {
+        let Some(classes) = &self.config.quotas else { return Ok(0) };
+        self.quotas.charge(&payer.account(classes), lane, cost, patience, now).map_err(|too_much| {
             self.counters.limited(lane);
-            let (rate, what) = (classes.rates(*class).of(lane).per_second, lane.as_str());
-            let text = format!("{rate} {what} a second for one {}; retry in {seconds} s", class.as_str());
-            Reason::new(Prefix::RateLimited, text)
+            let (rates, who) = match too_much.for_network {
+                true => (&classes.network, "network"),
+                false => (classes.rates(payer.class), payer.class.as_str()),
+            };
+            let (rate, what, seconds) = (rates.of(lane).per_second, lane.as_str(), too_much.seconds);
+            Reason::new(Prefix::RateLimited, format!("{rate} {what} a second for one {who}; retry in {seconds} s"))
         })
     }
 
     /// Who pays for a connection: `author`, when it has proven that key, else the key it proved first, else
-    /// the network it comes from.
-    pub(super) fn holder(&self, conn: ConnId, author: Option<&PublicKey>) -> Payer {
-        let Some(state) = self.conns.get(&conn) else { return (self.network(conn), Class::Guest) };
-        match author.and_then(|author| state.keys.get(author)).or(state.first_key.as_ref()) {
-            Some(key) => (Holder::Key(*key), self.class(state, key)),
-            None => (self.network(conn), Class::Guest),
-        }
+    /// the guests of the network it comes from.
+    pub(super) fn payer(&self, conn: ConnId, author: Option<&PublicKey>) -> Payer {
+        let state = self.conns.get(&conn);
+        let net = net(conn, state);
+        let Some((state, first)) = state.and_then(|state| Some((state, state.first_key.as_ref()?))) else {
+            return Payer::guests(net);
+        };
+        let key = author.and_then(|author| state.keys.get(author)).unwrap_or(first);
+        let class = self.class(state, key);
+        let trusted = self.config.quotas.as_ref().is_some_and(|classes| classes.trusts(net));
+        let network = Some(net).filter(|_| class != Class::Listed && !trusted);
+        Payer { holder: Holder::Key(*key), class, network }
     }
 
     fn class(&self, state: &conn::Conn, key: &PublicKey) -> Class {
@@ -151,25 +204,53 @@ impl Relay {
         }
     }
 
-    /// The network of a connection; a host that knows no address makes each connection one of its own.
-    fn network(&self, conn: ConnId) -> Holder {
-        let network = self.conns.get(&conn).and_then(|state| state.network.clone());
-        Holder::Network(network.unwrap_or_else(|| conn.to_string()))
+    fn net(&self, conn: ConnId) -> Net {
+        net(conn, self.conns.get(&conn))
     }
 
-    /// Everybody whose levels a connection is asked to remember: its network and its keys.
+    /// Everybody whose levels a connection is asked to remember: the guests of its network, its keys, and the network.
     pub(super) fn holders(&self, conn: ConnId) -> Vec<Holder> {
-        let keys = self.conns.get(&conn).into_iter().flat_map(|state| &state.keys);
-        [self.network(conn)].into_iter().chain(keys.map(|key| Holder::Key(*key))).collect()
+        let (net, keys) = (self.net(conn), self.conns.get(&conn).into_iter().flat_map(|state| &state.keys));
+        let keys = keys.map(|key| Holder::Key(*key));
+        [Holder::Guests(net)].into_iter().chain(keys).chain([Holder::Network(net)]).collect()
     }
 
-    /// Has a connection remember levels that have become low, so that no loss of memory fills them.
-    pub(super) fn remember_levels(&mut self, conn: ConnId, payer: &Payer, now: Millis, out: &mut Vec<Effect>) {
-        let (holder, class) = payer;
+    /// Has a connection remember levels of who pays that have become low, so that no loss of memory fills them.
+    pub(super) fn remember_levels(
+        &mut self,
+        conn: ConnId,
+        author: Option<&PublicKey>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.host.lasting {
+            return;
+        }
+        let payer = self.payer(conn, author);
         let Some(classes) = &self.config.quotas else { return };
-        if self.quotas.needs_saving(holder, classes.rates(*class), now) {
+        let own = self.quotas.needs_saving(&payer.holder, classes.rates(payer.class), now);
+        let network = payer.network.map(Holder::Network);
+        if own | network.is_some_and(|network| self.quotas.needs_saving(&network, &classes.network, now)) {
             self.remember(conn, out);
         }
+    }
+}
+
+/// The network of a connection.
+fn net(conn: ConnId, state: Option<&conn::Conn>) -> Net {
+    let ip = state.and_then(|state| state.network.as_ref()?.parse::<IpAddr>().ok());
+    ip.map_or(Net::Unknown(conn), Net::Address)
+}
+
+/// Milli-tokens of an event.
+fn of_event(event: &Event) -> u64 {
+    let tags = event.tags.iter().filter(|tag| tag.indexed().is_some()).count() as u64;
+    let indexed = tags + reputation::votes_max(event);
+    match event.class() {
+        KindClass::Ephemeral => EPHEMERAL,
+        // A deletion writes what it deletes, too.
+        _ if event.kind == kind::DELETION => ONE + 2 * indexed * ONE / ROWS,
+        _ => ONE + indexed.saturating_sub(ROWS) * ONE / ROWS,
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Millis;
+use super::quota::PATIENCE;
 
 /// Tokens per second, or of burst, at the most.
 const MAX_TOKENS: u64 = 1_000_000_000;
@@ -23,6 +24,11 @@ impl Rate {
     /// Milli-tokens in a full bucket.
     pub(super) fn full(self) -> i64 {
         milli(self.burst.saturating_mul(1000))
+    }
+
+    /// The level below which nothing more is owed: ten bursts, or what is gained in the time that a message may wait.
+    pub(super) fn lowest(self) -> i64 {
+        self.full().saturating_mul(10).max(milli(PATIENCE.saturating_mul(self.per_second))).saturating_neg()
     }
 
     /// Milliseconds until so many milli-tokens have been gained; none when none are missing.

@@ -10,6 +10,7 @@ use super::class::{Class, Rates};
 use super::conn::MAX_KEYS;
 use super::frames::MAX_FRAME_BYTES;
 use super::log::Level;
+use super::quota::Net;
 use crate::market::JobProfile;
 use crate::market::job::PROFILES;
 use crate::market::retention::Retention;
@@ -103,6 +104,12 @@ pub const SETTINGS: &[Setting] = &[
         "the same of the keys in LISTED_KEYS",
     ),
     setting(
+        "RATE_NETWORK",
+        "events 200/2000 queries 200/2000 bytes 2621440/83886080",
+        "the same of all keys of an IP together, shared fairly; LISTED_KEYS do not count",
+    ),
+    setting("TRUSTED_NETWORKS", "", "addresses whose keys are not held to RATE_NETWORK, as in BLOCKED_NETWORKS"),
+    setting(
         "ROWS_PER_DAY",
         "",
         "rows that may be written in a day (UTC), let out by the hour; the free plan of D1 has 100000; empty: no limit",
@@ -179,11 +186,19 @@ pub struct Classes {
     agent: Rates,
     provider: Rates,
     listed: Rates,
+    /// What all keys of one network may do together.
+    pub(super) network: Rates,
+    trusted_networks: Vec<Range>,
     /// The keys of class [`Class::Listed`].
     pub listed_keys: BTreeSet<PublicKey>,
 }
 
 impl Classes {
+    /// Whether the keys of a network pay for themselves alone.
+    pub(super) fn trusts(&self, net: Net) -> bool {
+        matches!(net, Net::Address(ip) if self.trusted_networks.iter().any(|range| range.has(ip)))
+    }
+
     /// The rates of a class.
     pub const fn rates(&self, class: Class) -> &Rates {
         match class {
@@ -384,15 +399,17 @@ fn profile<F: Fn(&str) -> Option<String>>(r: &mut Reader<F>) -> JobProfile {
 
 /// What classes may do; `None` when rate limits are off.
 fn quotas<F: Fn(&str) -> Option<String>>(r: &mut Reader<F>) -> Option<Classes> {
-    let [guest, agent, provider, listed] = ["RATE_GUEST", "RATE_AGENT", "RATE_PROVIDER", "RATE_LISTED"].map(|key| {
+    let keys = ["RATE_GUEST", "RATE_AGENT", "RATE_PROVIDER", "RATE_LISTED", "RATE_NETWORK"];
+    let [guest, agent, provider, listed, network] = keys.map(|key| {
         let rates = r.text(key).parse::<Rates>();
         rates.map_err(|must| r.wrong(key, &must)).ok()
     });
+    let trusted_networks = networks(r, "TRUSTED_NETWORKS");
     let listed_keys: Option<BTreeSet<PublicKey>> = r.list("LISTED_KEYS", KEYS, PublicKey::parse);
     match r.text("RATE_LIMITS").as_str() {
         "on" => {
-            let (guest, agent, provider, listed) = (guest?, agent?, provider?, listed?);
-            Some(Classes { guest, agent, provider, listed, listed_keys: listed_keys? })
+            let (guest, agent, provider, listed, network) = (guest?, agent?, provider?, listed?, network?);
+            Some(Classes { guest, agent, provider, listed, network, trusted_networks, listed_keys: listed_keys? })
         }
         "off" => None,
         _ => {
@@ -408,9 +425,14 @@ const KEYS: &str = "must be public keys of 64 lower-case hex digits";
 /// Who is blocked.
 fn bans<F: Fn(&str) -> Option<String>>(r: &mut Reader<F>) -> Bans {
     let keys = r.list("BLOCKED_KEYS", KEYS, PublicKey::parse);
+    Bans::new(keys.unwrap_or_default(), networks(r, "BLOCKED_NETWORKS"))
+}
+
+/// A list of networks, as connections are counted by.
+fn networks<F: Fn(&str) -> Option<String>>(r: &mut Reader<F>, key: &str) -> Vec<Range> {
     let must = "must be addresses, or their first bits as in 192.0.2.0/24";
-    let networks: Option<Vec<Range>> = r.list("BLOCKED_NETWORKS", must, |text| text.parse().ok());
-    Bans::new(keys.unwrap_or_default(), networks.unwrap_or_default())
+    let ranges: Option<Vec<Range>> = r.list(key, must, |text| text.parse().ok());
+    ranges.unwrap_or_default().into_iter().map(Range::of_networks).collect()
 }
 
 fn pubkey<F: Fn(&str) -> Option<String>>(r: &mut Reader<F>) -> Option<PublicKey> {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
 use super::Millis;
+use super::turn::Line;
 use super::unheard::Unheard;
 use crate::nostr::{EventId, Filter, PublicKey};
 use crate::store::market::Known;
@@ -67,6 +68,8 @@ pub struct Conn {
     pub unheard: Unheard,
     /// Binary frames it has sent.
     pub binary_frames: u32,
+    /// What it has said and waits for its turn.
+    pub line: Line,
     /// What it was refused lately.
     pub refusals: Refusals,
     /// What an AUTH event must repeat.

@@ -35,8 +35,7 @@ impl Relay {
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
-        let admitted = self.admit_question(conn, &query, &filters);
-        if let Err(reason) = admitted.and_then(|()| self.pay_question(conn, filters.len(), now)) {
+        if let Err(reason) = self.admit_question(conn, &query, &filters) {
             self.counters.refused_reqs += 1;
             self.send(conn, relay_msg::closed(&query, &reason), out);
             return self.count_refusal(conn, reason.prefix, out);

@@ -54,7 +54,7 @@ impl Relay {
     /// is nobody's to pay: it is asked once in a while at the most.
     pub(super) fn may_ask(&mut self, api: Api, ip: Option<&str>, now: Millis) -> Result<Option<Payer>, TurnedAway> {
         let Some(network) = ip.and_then(network).filter(|_| !api.is_shared()) else { return Ok(None) };
-        match self.pay_request(network, now) {
+        match self.pay_request(&network, now) {
             Ok(payer) => Ok(Some(payer)),
             Err((reason, retry_after_s)) => {
                 Err(TurnedAway { status: 429, reason: reason.to_string(), retry_after_s: Some(retry_after_s) })

@@ -42,27 +42,48 @@ impl Relay {
         }
         self.spoke(conn);
         let max = self.config.limits.max_message_length;
-        if let Err(reason) = self.pay_frame(conn, text.len(), now) {
-            self.hear_refused(conn, text, now, out);
-            self.refuse(conn, client_msg::refuse(text, reason), out);
-        } else if text.len() as u64 > max {
-            let why = format!("message of {} bytes is over the limit of {max}", text.len());
-            self.refuse(conn, client_msg::refuse(text, Reason::new(Prefix::Restricted, why)), out);
-            self.count_malformed(conn, out);
-        } else {
-            match ClientMessage::parse(text) {
-                Ok(message) => self.understood(conn, message, now, out),
+        let patience = self.patience(conn, text.len());
+        let paid = self.pay_frame(conn, text.len(), *patience.as_ref().unwrap_or(&0), now);
+        match patience.and_then(|patience| Ok((patience, paid?))) {
+            Err(reason) => {
+                self.hear_refused(conn, text, now, out);
+                self.refuse(conn, client_msg::refuse(text, reason), out);
+            }
+            Ok(_) if text.len() as u64 > max => {
+                let why = format!("message of {} bytes is over the limit of {max}", text.len());
+                self.refuse(conn, client_msg::refuse(text, Reason::new(Prefix::Restricted, why)), out);
+                self.count_malformed(conn, out);
+            }
+            Ok((patience, wait)) => match ClientMessage::parse(text) {
+                Ok(message) => match self.pay(conn, &message, patience, now, out) {
+                    Ok(more) => self.in_turn(conn, (message, text), wait.max(more), now, out),
+                    Err(reason) => self.refuse_message(conn, message, reason, out),
+                },
                 Err(refusal) => {
                     self.refuse(conn, refusal, out);
                     self.count_malformed(conn, out);
                 }
-            }
+            },
         }
-        let payer = self.holder(conn, None);
-        self.remember_levels(conn, &payer, now, out);
+        self.remember_levels(conn, None, now, out);
     }
 
-    fn understood(&mut self, conn: ConnId, message: ClientMessage, now: Millis, out: &mut Vec<Effect>) {
+    /// Answers a message that cannot be paid.
+    fn refuse_message(&mut self, conn: ConnId, message: ClientMessage, reason: Reason, out: &mut Vec<Effect>) {
+        let refusal = match message {
+            ClientMessage::Auth(event) => return self.refuse_auth(conn, &event.id, &reason, out),
+            ClientMessage::Event(event) => return self.reject(conn, &event.id.to_string(), &reason, out),
+            ClientMessage::Count { query, .. } => Refusal::Uncounted(query, reason),
+            ClientMessage::Req { subscription, .. } | ClientMessage::Close(subscription) => {
+                Refusal::Closed(subscription, reason)
+            }
+        };
+        self.counters.refused_reqs += 1;
+        self.refuse(conn, refusal, out);
+    }
+
+    /// A message whose turn it is, and that has been paid.
+    pub(super) fn understood(&mut self, conn: ConnId, message: ClientMessage, now: Millis, out: &mut Vec<Effect>) {
         match message {
             ClientMessage::Event(event) => self.publish(conn, *event, now, out),
             ClientMessage::Req { subscription, filters } => self.subscribe(conn, subscription, filters, now, out),
@@ -81,7 +102,7 @@ impl Relay {
             return;
         }
         self.counters.bytes_received += length as u64;
-        let paid = self.pay_frame(conn, length, now);
+        let paid = self.pay_frame(conn, length, 0, now);
         let Some(state) = self.conns.get_mut(&conn) else { return };
         state.binary_frames += 1;
         if state.binary_frames >= MAX_BINARY_FRAMES {
@@ -114,6 +135,7 @@ impl Relay {
             Refusal::Ok(id, reason) => return self.reject(conn, &id, &reason, out),
             Refusal::Closed(subscription, reason) => {
                 self.unsubscribe(conn, &subscription, out);
+                self.drop_from_line(conn, &subscription);
                 (relay_msg::closed(&subscription, &reason), reason.prefix)
             }
             Refusal::Uncounted(query, reason) => (relay_msg::closed(&query, &reason), reason.prefix),

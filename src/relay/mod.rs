@@ -14,6 +14,7 @@ mod api;
 mod asking;
 mod attachment;
 mod ban;
+mod bucket;
 mod ceiling;
 mod charge;
 mod class;
@@ -41,11 +42,13 @@ mod repeat;
 mod report;
 mod seam;
 mod session;
+mod share;
 mod stored;
 mod subs;
 mod subscribe;
 mod sweep;
 mod timer;
+mod turn;
 mod unheard;
 mod vanished;
 mod writer;
@@ -81,6 +84,7 @@ use recent::Recent;
 use repeat::Repeats;
 use subs::SubIndex;
 use timer::Timer;
+use turn::Turns;
 use unheard::Held;
 use writer::Writer;
 
@@ -130,6 +134,8 @@ pub struct Relay {
     /// Ephemeral events that other shards pass on, too.
     passing: BTreeMap<Ticket, Passing>,
     timer: Timer,
+    /// Messages that wait for their turn.
+    turns: Turns,
     /// Until when the totals are in doubt: after memory was lost, too, a commit may land yet.
     doubt_until: Millis,
     /// Whether the host was asked to yield before the next group.
@@ -174,6 +180,7 @@ impl Relay {
             ending: BTreeMap::new(),
             passing: BTreeMap::new(),
             timer: Timer::default(),
+            turns: Turns::default(),
             doubt_until: now + host.doubt(),
             yielding: false,
             last_snapshot: None,
@@ -263,7 +270,7 @@ impl Relay {
         match purpose {
             Purpose::Answer(conn, payer, question) => {
                 self.asked(conn);
-                self.pay_rows(&payer, bill.read, now);
+                self.pay_rows(payer, bill.read, now);
                 match question {
                     Some(Question::Stored(reading)) => self.stored_answered(*reading, result, now, out),
                     Some(Question::Count(counting)) => self.count_answered(counting, result, now, out),

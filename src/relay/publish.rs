@@ -60,12 +60,11 @@ impl Relay {
         let answer = part.as_ref().is_some_and(Part::is_answer);
         let urgent = part.as_ref().is_some_and(|part| answer && self.writer.holds(&part.job));
         let known = self.recent.holds(&event);
-        // Who may not publish pays nothing: others behind the same address need it to prove their keys.
-        let paid = match self.locked(conn).or_else(|| self.config.bans.of_key(&event.pubkey)) {
+        let may = match self.locked(conn).or_else(|| self.config.bans.of_key(&event.pubkey)) {
             Some(reason) => Err(reason),
-            None => self.pay_event(conn, &event, answer, now, out),
+            None => Ok(()),
         };
-        let admitted = paid.and_then(|()| self.admit_event(conn, &event, known, now / 1000)).and_then(|expires_at| {
+        let admitted = may.and_then(|()| self.admit_event(conn, &event, known, now / 1000)).and_then(|expires_at| {
             if event.class() == KindClass::Ephemeral {
                 return self.pass_on(conn, event, now, out);
             }

@@ -3,14 +3,13 @@
 //! Owns the levels of every holder's buckets and the text they are saved as. Never reads a clock,
 //! does IO, decides who is of which class or what a message costs, or knows more holders than
 //! [`MAX_HOLDERS`]. A bucket that is full again need not be known: an unknown holder's are full.
-//!
-//! One token is 1000 milli-tokens, so a rate of one token a second is one milli-token a millisecond
-//! and nothing is ever rounded.
-
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use super::Millis;
-use super::class::{Lane, Rate, Rates, milli};
+use super::bucket::Buckets;
+use super::class::{Lane, Rate, Rates};
+use super::share::Shares;
+use super::{ConnId, Millis};
 use crate::nostr::PublicKey;
 
 /// Holders known at the most.
@@ -19,131 +18,118 @@ const MAX_HOLDERS: usize = 100_000;
 const KEPT_HOLDERS: usize = 75_000;
 /// Holders below which nobody looks for those that can be forgotten.
 const FEW_HOLDERS: usize = 1024;
-/// Bursts a bucket can owe at the most, negated.
-const MAX_DEBT: i64 = -10;
+/// Milliseconds a proven key's message waits at the most for a bucket to have its cost.
+pub(super) const PATIENCE: Millis = 2000;
 /// Milliseconds between two reports that a holder should be saved.
 const REPORT_EVERY: Millis = 1000;
-/// Milliseconds the clock may go back and have nothing refilled until it has caught up. When it goes
-/// back further it was wrong before, and refilling goes on from the new time.
-const MAX_BACKWARDS: Millis = 3_600_000;
+/// Where connections come from, as quotas know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Net {
+    /// What [`network`](super::network) makes of an address.
+    Address(IpAddr),
+    /// A connection whose address nobody knows is a network of its own.
+    Unknown(ConnId),
+}
 
-/// Who pays.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Who has a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Holder {
-    /// The network a connection comes from, before AUTH.
-    Network(String),
+    /// All connections of a network that have proven no key.
+    Guests(Net),
     /// A proven key: all its connections together.
     Key(PublicKey),
+    /// All keys of a network together.
+    Network(Net),
 }
 
-/// The buckets of one holder.
-#[derive(Debug)]
-struct Buckets {
-    /// The time of the levels.
-    at: Millis,
-    /// When all will be full, by the rates of their last use.
-    full_at: Millis,
-    /// When it was last reported that they should be saved, and the levels then.
-    reported: Option<(Millis, [i64; 4])>,
-    /// Milli-tokens by lane; below zero is a debt.
-    levels: [i64; 4],
+/// Who pays, and at which rates.
+#[derive(Clone, Copy, Debug)]
+pub struct Account<'a> {
+    /// Who pays.
+    pub holder: Holder,
+    /// The holder's.
+    pub rates: &'a Rates,
+    /// The network that pays the same once more, if one does, and its rates.
+    pub network: Option<(Net, &'a Rates)>,
 }
 
-impl Buckets {
-    /// Buckets that the next refill cuts down to full ones.
-    const fn new(now: Millis) -> Self {
-        Self { at: now, full_at: now, reported: None, levels: [i64::MAX; 4] }
-    }
-
-    const fn level(&mut self, lane: Lane) -> &mut i64 {
-        let [events, answers, queries, bytes] = &mut self.levels;
-        match lane {
-            Lane::Events => events,
-            Lane::Answers => answers,
-            Lane::Queries => queries,
-            Lane::Bytes => bytes,
-        }
-    }
-
-    /// Brings the levels to `now`, or leaves them at a later time that was seen before.
-    fn refill(&mut self, rates: &Rates, now: Millis) {
-        if self.at > now.saturating_add(MAX_BACKWARDS) {
-            self.at = now;
-        }
-        let elapsed = now.saturating_sub(self.at);
-        self.at = self.at.max(now);
-        self.full_at = self.at;
-        for (level, rate) in self.levels.iter_mut().zip(rates.by_lane()) {
-            let gained = milli(elapsed.saturating_mul(rate.per_second));
-            let full = rate.full();
-            *level = level.saturating_add(gained).clamp(full.saturating_mul(MAX_DEBT), full);
-            let wait = rate.time_for(full.saturating_sub(*level));
-            self.full_at = self.full_at.max(self.at.saturating_add(wait));
-        }
-    }
-
-    /// Takes `cost` milli-tokens from a bucket that has been refilled.
-    fn take(&mut self, rate: Rate, lane: Lane, cost: u64) {
-        let full = rate.full();
-        let level = self.level(lane);
-        *level = level.saturating_sub(milli(cost)).max(full.saturating_mul(MAX_DEBT));
-        let wait = rate.time_for(full.saturating_sub(*level));
-        self.full_at = self.full_at.max(self.at.saturating_add(wait));
-    }
-
-    /// Reads back what [`Quotas::saved`] wrote.
-    fn parse(text: &str) -> Option<Self> {
-        let (times, levels) = text.split_once(';')?;
-        let (at, full_in) = times.split_once(',')?;
-        let (at, full_in): (Millis, Millis) = (at.parse().ok()?, full_in.parse().ok()?);
-        let levels: Vec<i64> = levels.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
-        let levels = levels.try_into().ok()?;
-        (full_in > 0).then_some(Self { at, full_at: at.saturating_add(full_in), reported: None, levels })
-    }
-
-    /// Keeps the lower levels of two that may both hold. The rates are not known here: what the older
-    /// one has gained since is lost, unless it was full by the time of the newer and says nothing.
-    fn merge(&mut self, other: Self) {
-        if other.full_at <= self.at {
-            return;
-        }
-        if self.full_at <= other.at {
-            self.levels = other.levels;
-        }
-        for (level, other) in self.levels.iter_mut().zip(other.levels) {
-            *level = other.min(*level);
-        }
-        self.at = self.at.max(other.at);
-        self.full_at = self.full_at.max(other.full_at);
-    }
+/// Why a cost is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMuch {
+    /// Seconds after which it would be.
+    pub seconds: u64,
+    /// Whether it is too much for the network, and not for the holder.
+    pub for_network: bool,
 }
 
 /// The buckets of all holders.
 #[derive(Debug, Default)]
 pub struct Quotas {
     holders: BTreeMap<Holder, Buckets>,
+    shares: Shares,
     /// How many holders there may be before those that are full are looked for.
     purge_at: usize,
 }
 
 impl Quotas {
-    /// Takes `cost` milli-tokens if the bucket has them, or is full: a cost above the burst leaves a
-    /// debt. Otherwise nothing is taken, and the error is the seconds after which it would be.
-    pub fn charge(&mut self, holder: &Holder, rates: &Rates, lane: Lane, cost: u64, now: Millis) -> Result<(), u64> {
-        let rate = rates.of(lane);
-        let buckets = self.refilled(holder, rates, now);
-        let missing = milli(cost).min(rate.full()).saturating_sub(*buckets.level(lane));
-        if missing > 0 {
-            let ready_at = buckets.at.saturating_add(rate.time_for(missing));
-            return Err(ready_at.saturating_sub(now).div_ceil(1000).max(1));
+    /// Takes `cost` milli-tokens if the bucket has them or is full, or will in `patience` ms, and answers in how
+    /// many. So a bucket can owe what it gains in that time, and more by a cost above the burst. Otherwise nothing is
+    /// taken.
+    pub fn charge(
+        &mut self,
+        account: &Account<'_>,
+        lane: Lane,
+        cost: u64,
+        patience: Millis,
+        now: Millis,
+    ) -> Result<Millis, TooMuch> {
+        let too_much = |wait: Millis, for_network| TooMuch { seconds: wait.div_ceil(1000), for_network };
+        let rate = account.rates.of(lane);
+        let own = self.refilled(account.holder, account.rates, now);
+        let (before, wait) = (*own.level(lane), own.wait(rate, lane, cost, now));
+        if wait > patience {
+            return Err(too_much(wait, false));
         }
-        buckets.take(rate, lane, cost);
-        Ok(())
+        own.take(rate, lane, cost);
+        match self.charge_network(account, lane, cost, patience, now) {
+            Ok(more) => Ok(wait.max(more)),
+            Err(wait) => {
+                *self.refilled(account.holder, account.rates, now).level(lane) = before;
+                Err(too_much(wait, true))
+            }
+        }
     }
 
-    /// Takes `cost` milli-tokens, whether the bucket has them or not; it owes ten bursts at the most.
-    pub fn debit(&mut self, holder: &Holder, rates: &Rates, lane: Lane, cost: u64, now: Millis) {
-        self.refilled(holder, rates, now).take(rates.of(lane), lane, cost);
+    /// The same of the network's bucket: what it has not, the holder's share of it may have.
+    fn charge_network(
+        &mut self,
+        account: &Account<'_>,
+        lane: Lane,
+        cost: u64,
+        patience: Millis,
+        now: Millis,
+    ) -> Result<Millis, Millis> {
+        let Some((net, rates)) = account.network else { return Ok(0) };
+        let buckets = self.refilled(Holder::Network(net), rates, now);
+        if buckets.wait(rates.of(lane), lane, cost, now) == 0 {
+            buckets.take(rates.of(lane), lane, cost);
+            return Ok(0);
+        }
+        let wait = self.shares.charge((net, account.holder), rates, (lane, cost), patience, now)?;
+        self.refilled(Holder::Network(net), rates, now).take(rates.of(lane), lane, cost);
+        Ok(wait)
+    }
+
+    /// Takes `cost` milli-tokens, whether the buckets have them or not, down to [`Rate::lowest`].
+    pub fn debit(&mut self, account: &Account<'_>, lane: Lane, cost: u64, now: Millis) {
+        self.refilled(account.holder, account.rates, now).take(account.rates.of(lane), lane, cost);
+        if let Some((net, rates)) = account.network {
+            let buckets = self.refilled(Holder::Network(net), rates, now);
+            buckets.take(rates.of(lane), lane, cost);
+            if *buckets.level(lane) < 0 {
+                self.shares.debit((net, account.holder), rates, (lane, cost), now);
+            }
+        }
     }
 
     /// Whether a bucket is below half its burst, so that the holder is worth saving. Says so once a
@@ -185,13 +171,18 @@ impl Quotas {
         self.holders.insert(holder, restored);
     }
 
-    fn refilled(&mut self, holder: &Holder, rates: &Rates, now: Millis) -> &mut Buckets {
-        if !self.holders.contains_key(holder) {
+    fn refilled(&mut self, holder: Holder, rates: &Rates, now: Millis) -> &mut Buckets {
+        if self.holders.len() >= self.purge_at {
             self.make_room(now);
         }
-        let buckets = self.holders.entry(holder.clone()).or_insert_with(|| Buckets::new(now));
+        let buckets = self.holders.entry(holder).or_insert_with(|| Buckets::new(now));
         buckets.refill(rates, now);
         buckets
+    }
+
+    #[cfg(test)]
+    pub(super) const fn shares(&self) -> &Shares {
+        &self.shares
     }
 
     /// Before one more holder: when they have doubled in number, forgets those that are full, and if
@@ -218,13 +209,17 @@ impl Quotas {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
     const NOW: Millis = 1_700_000_000_000;
     const LANES: [Lane; 4] = [Lane::Events, Lane::Answers, Lane::Queries, Lane::Bytes];
 
     fn rates() -> Rates {
-        "events 20/200 queries 7/10 bytes 262144/4194304".parse().unwrap()
+        static RATES: LazyLock<Rates> =
+            LazyLock::new(|| "events 20/200 queries 7/10 bytes 262144/4194304".parse().unwrap());
+        *RATES
     }
 
     fn key(n: u32) -> Holder {
@@ -233,9 +228,19 @@ mod tests {
         Holder::Key(PublicKey::new(bytes))
     }
 
+    /// Without patience, of somebody whose network does not pay.
+    fn charge(quotas: &mut Quotas, holder: Holder, lane: Lane, cost: u64, now: Millis) -> Result<(), u64> {
+        let account = Account { holder, rates: &rates(), network: None };
+        quotas.charge(&account, lane, cost, 0, now).map(|wait| assert_eq!(wait, 0)).map_err(|too_much| too_much.seconds)
+    }
+
+    fn debit(quotas: &mut Quotas, holder: Holder, lane: Lane, cost: u64, now: Millis) {
+        quotas.debit(&Account { holder, rates: &rates(), network: None }, lane, cost, now);
+    }
+
     /// How many charges of `cost` succeed at `now`, in one lane of the first holder.
     fn drain(quotas: &mut Quotas, lane: Lane, cost: u64, now: Millis) -> usize {
-        (0..).take_while(|_| quotas.charge(&key(0), &rates(), lane, cost, now).is_ok()).count()
+        (0..).take_while(|_| charge(quotas, key(0), lane, cost, now).is_ok()).count()
     }
 
     fn next(seed: &mut u64) -> u64 {
@@ -268,37 +273,39 @@ mod tests {
             let mut quotas = Quotas::default();
             let (lane, used) = (LANES[next(&mut seed) as usize % 4], next(&mut seed) % 100_000_000);
             let cost = 1 + next(&mut seed) % 6_000_000;
-            quotas.debit(&key(0), &rates(), lane, used, NOW);
+            debit(&mut quotas, key(0), lane, used, NOW);
             let now = NOW + next(&mut seed) % 4000 - 2000;
-            if let Err(seconds) = quotas.charge(&key(0), &rates(), lane, cost, now) {
+            if let Err(seconds) = charge(&mut quotas, key(0), lane, cost, now) {
                 let before = now + (seconds - 1) * 1000;
-                assert!(quotas.charge(&key(0), &rates(), lane, cost, before).is_err());
-                assert_eq!(quotas.charge(&key(0), &rates(), lane, cost, before + 1000), Ok(()));
+                assert!(charge(&mut quotas, key(0), lane, cost, before).is_err());
+                assert_eq!(charge(&mut quotas, key(0), lane, cost, before + 1000), Ok(()));
             }
         }
     }
 
     #[test]
     fn debts_are_made_bounded_and_paid() {
-        let (mut quotas, rates) = (Quotas::default(), rates());
-        assert_eq!(quotas.charge(&key(0), &rates, Lane::Queries, 24_000, NOW), Ok(()), "2.4 bursts from a full bucket");
-        assert_eq!(quotas.charge(&key(0), &rates, Lane::Queries, 0, NOW), Err(2), "14 tokens are owed");
-        assert_eq!(quotas.charge(&key(0), &rates, Lane::Queries, u64::MAX, NOW), Err(4), "full again after 24 tokens");
-        assert_eq!(quotas.charge(&key(0), &rates, Lane::Queries, 0, NOW + 2000), Ok(()), "refusals cost nothing");
-        quotas.debit(&key(1), &rates, Lane::Queries, u64::MAX, NOW);
-        assert_eq!(quotas.charge(&key(1), &rates, Lane::Queries, 0, NOW), Err(15), "10 bursts of 10 at 7 a second");
+        let mut quotas = Quotas::default();
+        assert_eq!(charge(&mut quotas, key(0), Lane::Queries, 24_000, NOW), Ok(()), "2.4 bursts from a full bucket");
+        assert_eq!(charge(&mut quotas, key(0), Lane::Queries, 0, NOW), Err(2), "14 tokens are owed");
+        assert_eq!(charge(&mut quotas, key(0), Lane::Queries, u64::MAX, NOW), Err(4), "full again after 24 tokens");
+        assert_eq!(charge(&mut quotas, key(0), Lane::Queries, 0, NOW + 2000), Ok(()), "refusals cost nothing");
+        debit(&mut quotas, key(1), Lane::Queries, u64::MAX, NOW);
+        assert_eq!(charge(&mut quotas, key(1), Lane::Queries, 0, NOW), Err(15), "10 bursts of 10 at 7 a second");
     }
 
     #[test]
     fn lanes_and_holders_are_apart() {
         let mut quotas = Quotas::default();
-        quotas.debit(&key(0), &rates(), Lane::Events, 900_000, NOW);
+        debit(&mut quotas, key(0), Lane::Events, 900_000, NOW);
         assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW), 0);
         assert_eq!(drain(&mut quotas, Lane::Answers, 1000, NOW), 200);
         assert_eq!(drain(&mut quotas, Lane::Queries, 1000, NOW), 10);
         assert_eq!(drain(&mut quotas, Lane::Bytes, 1_000_000, NOW), 4194);
-        let network = Holder::Network("192.0.2.1".to_owned());
-        assert_eq!(quotas.charge(&network, &rates(), Lane::Events, 200_000, NOW), Ok(()));
+        let net = Net::Unknown(ConnId(0));
+        for network in [Holder::Guests(net), Holder::Network(net)] {
+            assert_eq!(charge(&mut quotas, network, Lane::Events, 200_000, NOW), Ok(()));
+        }
     }
 
     #[test]
@@ -321,7 +328,7 @@ mod tests {
         assert_eq!(drain(&mut woken, Lane::Events, 1000, NOW + 9000), 160);
         woken.restore(key(0), &format!("{},50000;-100000,0,0,0", NOW));
         assert_eq!(drain(&mut woken, Lane::Events, 0, NOW + 13_999), 0, "owes 100 at the time of the newer");
-        assert!(woken.charge(&key(0), &rates(), Lane::Events, 0, NOW + 14_000).is_ok());
+        assert!(charge(&mut woken, key(0), Lane::Events, 0, NOW + 14_000).is_ok());
         woken.restore(key(0), &empty);
         assert_eq!(drain(&mut woken, Lane::Answers, 1000, NOW + 14_000), 100, "5 seconds, as before");
         let before = woken.saved(&key(0), NOW + 14_000);
@@ -336,14 +343,17 @@ mod tests {
 
     #[test]
     fn extreme_numbers_do_no_harm() {
-        let (max, min) = (u64::MAX, i64::MIN);
+        let (max, min, net) = (u64::MAX, i64::MIN, Net::Unknown(ConnId(0)));
         for (at, rate) in [(0, Rate { per_second: 0, burst: 0 }), (max, Rate { per_second: max, burst: max })] {
             let (mut quotas, rates) = (Quotas::default(), Rates { events: rate, queries: rate, bytes: rate });
             quotas.restore(key(0), &format!("{at},{max};{min},{},0,-1", i64::MAX));
             quotas.restore(key(0), &format!("{max},1;{min},{min},{min},{min}"));
             for (lane, now) in LANES.into_iter().zip([0, max, 0, NOW]) {
-                let _ = quotas.charge(&key(0), &rates, lane, max, now);
-                quotas.debit(&key(0), &rates, lane, max, now);
+                let account = Account { holder: key(0), rates: &rates, network: Some((net, &rates)) };
+                for patience in [0, PATIENCE, max] {
+                    let _ = quotas.charge(&account, lane, max, patience, now);
+                    quotas.debit(&account, lane, max, now);
+                }
                 let _ = (quotas.needs_saving(&key(0), &rates, now), quotas.saved(&key(0), now));
             }
         }
@@ -356,7 +366,7 @@ mod tests {
         for now in [NOW - 1000, NOW, NOW - 3_000_000, NOW - 1, NOW] {
             assert_eq!(drain(&mut quotas, Lane::Events, 1, now), 0);
         }
-        assert_eq!(quotas.charge(&key(0), &rates(), Lane::Events, 20_000, NOW - 5000), Err(6), "5 to catch up");
+        assert_eq!(charge(&mut quotas, key(0), Lane::Events, 20_000, NOW - 5000), Err(6), "5 to catch up");
         // The clock was hours ahead and is set right.
         assert_eq!(drain(&mut quotas, Lane::Events, 1, NOW - 9_000_000), 0);
         assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW - 9_000_000 + 1000), 20);
@@ -366,9 +376,9 @@ mod tests {
     fn a_low_holder_is_reported_once_a_second() {
         let (mut quotas, rates) = (Quotas::default(), rates());
         assert!(!quotas.needs_saving(&key(0), &rates, NOW));
-        quotas.debit(&key(0), &rates, Lane::Answers, 100_000, NOW);
+        debit(&mut quotas, key(0), Lane::Answers, 100_000, NOW);
         assert!(!quotas.needs_saving(&key(0), &rates, NOW), "half is left");
-        quotas.debit(&key(0), &rates, Lane::Answers, 100_000, NOW);
+        debit(&mut quotas, key(0), Lane::Answers, 100_000, NOW);
         let told = [0, 1, 999, 1000, 1999, 2000].map(|ms| quotas.needs_saving(&key(0), &rates, NOW + ms));
         assert_eq!(told, [true, false, false, true, false, true]);
         assert!(!quotas.needs_saving(&key(0), &rates, NOW + 5000), "half is back");
@@ -376,15 +386,15 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_the_full_are_forgotten() {
-        let (mut quotas, rates) = (Quotas::default(), rates());
+        let mut quotas = Quotas::default();
         for n in 0..50_000 {
             // Full again after 100 ms, one of them each millisecond.
-            quotas.debit(&key(n), &rates, Lane::Events, 2000, NOW + Millis::from(n));
+            debit(&mut quotas, key(n), Lane::Events, 2000, NOW + Millis::from(n));
             assert!(quotas.holders.len() <= FEW_HOLDERS);
         }
         for n in 0..250_000 {
             let cost = if n % 10 == 0 { 100_000 } else { 2000 };
-            quotas.debit(&key(n), &rates, Lane::Events, cost, NOW + 50_000);
+            debit(&mut quotas, key(n), Lane::Events, cost, NOW + 50_000);
             if n % 2 == 0 {
                 quotas.restore(key(n + 1_000_000), &format!("{NOW},50001;0,0,0,0"));
             }
@@ -392,6 +402,27 @@ mod tests {
         }
         let indebted = (0..250_000).step_by(10).filter(|n| quotas.holders.contains_key(&key(*n))).count();
         assert_eq!(indebted, 25_000, "those that need it longest are kept");
+    }
+
+    #[test]
+    fn who_is_patient_waits_as_long_as_it_takes_and_no_longer() {
+        let (mut quotas, rates) = (Quotas::default(), rates());
+        let account = Account { holder: key(0), rates: &rates, network: None };
+        let waits: Vec<Millis> =
+            (0..).map_while(|_| quotas.charge(&account, Lane::Events, 1000, PATIENCE, NOW).ok()).collect();
+        let expected: Vec<Millis> = (0..240).map(|n: Millis| n.saturating_sub(199) * 50).collect();
+        assert_eq!(waits, expected);
+        let refused = TooMuch { seconds: 3, for_network: false };
+        assert_eq!(quotas.charge(&account, Lane::Events, 1000, PATIENCE, NOW), Err(refused));
+        // No faster than the rate, however long it goes on.
+        let taken =
+            |ms| (0..).take_while(|_| quotas.charge(&account, Lane::Events, 1000, PATIENCE, NOW + ms).is_ok()).count();
+        assert_eq!((1..=10_000).map(taken).sum::<usize>(), 200);
+        // A bucket that is smaller than what is waited for.
+        let small = "events 1000/1 queries 1/1 bytes 1/1".parse().unwrap();
+        let account = Account { holder: key(1), rates: &small, network: None };
+        let taken = (0..5000).filter(|_| quotas.charge(&account, Lane::Events, 1000, PATIENCE, NOW).is_ok()).count();
+        assert_eq!(taken, 2001);
     }
 
     /// The model gains each millisecond on its own and forgets nothing.
@@ -415,7 +446,7 @@ mod tests {
                 let taken = cost as i64;
                 match next(&mut seed) % 10 {
                     0 => {
-                        quotas.debit(&holder, &rates, LANES[lane], cost, now);
+                        debit(&mut quotas, holder, LANES[lane], cost, now);
                         *level = (*level - taken).max(full[lane] * -10);
                     }
                     1 => {
@@ -426,13 +457,13 @@ mod tests {
                         let mut woken = Quotas::default();
                         for holder in (0..5).map(key) {
                             let text = quotas.saved(&holder, now);
-                            text.into_iter().for_each(|text| woken.restore(holder.clone(), &text));
+                            text.into_iter().for_each(|text| woken.restore(holder, &text));
                         }
                         quotas = woken;
                     }
                     _ => {
                         let may = *level >= taken.min(full[lane]);
-                        assert_eq!(quotas.charge(&holder, &rates, LANES[lane], cost, now).is_ok(), may, "run {run}");
+                        assert_eq!(charge(&mut quotas, holder, LANES[lane], cost, now).is_ok(), may, "run {run}");
                         *level -= if may { taken } else { 0 };
                     }
                 }

@@ -185,7 +185,7 @@ impl Relay {
                     None => continue,
                 },
             };
-            return Some((conn, self.holder(conn, None), question));
+            return Some((conn, self.payer(conn, None), question));
         }
         None
     }

@@ -5,7 +5,7 @@ use super::conn::{Backlog, MAX_KEYS};
 use super::repeat::lost;
 use super::timer::Due;
 use super::{ConnId, Effect, Level, Millis, Relay, attachment, unheard};
-use crate::nostr::{Event, Prefix, PublicKey, Reason, auth, relay_msg};
+use crate::nostr::{Event, EventId, Prefix, PublicKey, Reason, auth, relay_msg};
 use crate::store::market::Known;
 use crate::store::{Rows, StoreError, market};
 
@@ -46,12 +46,12 @@ impl Relay {
         }
         self.let_go(&gone.unheard);
         self.drop_questions(conn);
+        self.turns.bytes -= gone.line.bytes();
     }
 
     pub(super) fn authenticate(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) {
-        let id = event.id.to_string();
-        let proves = self.proves_reading(conn, event, now, out);
-        match self.admit_auth(conn, event, proves, now) {
+        self.proves_reading(conn, event, now, out);
+        match self.check_auth(conn, event, now) {
             Ok(()) => {
                 let new = self.conns.get_mut(&conn).is_some_and(|state| state.prove(event.pubkey));
                 self.counters.auth_accepted += 1;
@@ -64,25 +64,17 @@ impl Relay {
                     self.query(super::Purpose::Known(conn), vec![asked], now, out);
                 }
             }
-            Err(reason) => {
-                self.counters.auth_rejected += 1;
-                let fields = [("connection", conn.to_string()), ("reason", reason.to_string())];
-                self.log(Level::Debug, "authentication refused", &fields, out);
-                self.send(conn, relay_msg::ok(&id, false, &reason.to_string()), out);
-                self.count_refusal(conn, reason.prefix, out);
-            }
+            Err(reason) => self.refuse_auth(conn, &event.id, &reason, out),
         }
     }
 
-    /// Who was asked whether it reads and answers with a key that it has proven pays nothing for it.
-    fn admit_auth(&mut self, conn: ConnId, event: &Event, proves: bool, now: Millis) -> Result<(), Reason> {
-        if let Some(reason) = self.config.bans.of_key(&event.pubkey) {
-            return Err(reason);
-        }
-        if !(proves && self.conns.get(&conn).is_some_and(|state| state.keys.contains(&event.pubkey))) {
-            self.pay_auth(conn, now)?;
-        }
-        self.check_auth(conn, event, now)
+    /// Answers that a key is not proven.
+    pub(super) fn refuse_auth(&mut self, conn: ConnId, id: &EventId, reason: &Reason, out: &mut Vec<Effect>) {
+        self.counters.auth_rejected += 1;
+        let fields = [("connection", conn.to_string()), ("reason", reason.to_string())];
+        self.log(Level::Debug, "authentication refused", &fields, out);
+        self.send(conn, relay_msg::ok(&id.to_string(), false, &reason.to_string()), out);
+        self.count_refusal(conn, reason.prefix, out);
     }
 
     /// Notes what is known of the keys of a connection; one of which nothing is known is an agent's.
@@ -138,6 +130,9 @@ impl Relay {
         let Some(state) = self.conns.get(&conn) else {
             return Err(Reason::new(Prefix::Error, "connection is closed"));
         };
+        if let Some(reason) = self.config.bans.of_key(&event.pubkey) {
+            return Err(reason);
+        }
         let given = event.tag_value("challenge");
         let fresh = given.filter(|given| unheard::is_fresh(conn, &state.challenge, given));
         auth::check(event, fresh.unwrap_or(&state.challenge), &self.config.relays, now / 1000)?;

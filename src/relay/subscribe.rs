@@ -23,7 +23,7 @@ impl Relay {
         let ended = self.end_subscription(conn, &subscription);
         let admitted = self.admit_question(conn, &subscription, &filters);
         let admitted = admitted.and_then(|()| self.admit_subscription(conn, size(&filters)));
-        if let Err(reason) = admitted.and_then(|()| self.pay_question(conn, filters.len(), now)) {
+        if let Err(reason) = admitted {
             self.counters.refused_reqs += 1;
             if ended {
                 self.remember(conn, out);

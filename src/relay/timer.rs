@@ -22,6 +22,8 @@ pub(super) enum Due {
     Commit,
     /// What was counted is saved.
     Counts,
+    /// Messages of some connections have their turn.
+    Turns,
 }
 
 /// When what is to be done, and the time the host was asked for.
@@ -62,6 +64,7 @@ impl Relay {
                 Due::Question(conn) => self.go_on_asking(conn, now, out),
                 Due::Commit => self.commit_again(now, out),
                 Due::Counts => self.save_now(now, out),
+                Due::Turns => self.take_turns(now, out),
             }
         }
         self.set_timer(out);

@@ -206,14 +206,22 @@ impl Relay {
         }
     }
 
-    /// Whether an AUTH event repeats the challenge that asked whether a connection reads: then it does.
-    pub(super) fn proves_reading(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) -> bool {
-        let challenge = event.tag_value("challenge");
-        let proven = self.proof_asked(conn).is_some_and(|asked| challenge == Some(asked.challenge.as_str()));
-        if proven {
+    /// A connection whose AUTH event repeats the challenge that asked whether it reads, does.
+    pub(super) fn proves_reading(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) {
+        if self.repeats_challenge(conn, event) {
             self.has_read(conn, now, out);
         }
-        proven
+    }
+
+    /// Whether an AUTH event says nothing but that its connection reads, as its key is proven.
+    pub(super) fn only_proves_reading(&self, conn: ConnId, event: &Event) -> bool {
+        self.repeats_challenge(conn, event)
+            && self.conns.get(&conn).is_some_and(|state| state.keys.contains(&event.pubkey))
+    }
+
+    fn repeats_challenge(&self, conn: ConnId, event: &Event) -> bool {
+        let challenge = event.tag_value("challenge");
+        self.proof_asked(conn).is_some_and(|asked| challenge == Some(asked.challenge.as_str()))
     }
 
     /// The same of a message that is refused unread, as its sender has no bytes left to pay for it.
@@ -258,7 +266,7 @@ impl Relay {
     /// Has the quota pay for what a connection was sent; when it can pay more, if it has not paid all.
     fn pay_unheard(&mut self, conn: ConnId, now: Millis) -> Option<Millis> {
         let mut unpaid = self.conns.get(&conn)?.unheard.unpaid_at(now);
-        let wait = self.pay_answers(&self.holder(conn, None), &mut unpaid, now).err();
+        let wait = self.pay_answers(self.payer(conn, None), &mut unpaid, now).err();
         self.conns.get_mut(&conn)?.unheard.unpaid = unpaid;
         wait.map(|seconds| now + seconds * 1000)
     }

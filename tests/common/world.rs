@@ -295,8 +295,8 @@ impl World {
         };
         let (size, bill) = (self.size, self.bill);
         // Neither a removal nor counts alone begin like this.
-        let is_group = commit && statements.first() == counts::read_totals().first();
-        self.failed = result.is_err() || self.failed && !is_group;
+        let totals = statements.first() == counts::read_totals().first();
+        self.failed = result.is_err() && (commit || totals) || self.failed && !(commit && totals);
         let result = result.map(|rows| Answer { size, bill, ..Answer::from(rows) });
         self.now += 1;
         Some(if commit { Input::Committed { ticket, result } } else { Input::Answered { ticket, result } })
@@ -378,14 +378,14 @@ impl World {
         while let Some(at) = self.timer.take_if(|at| *at <= end) {
             self.now = self.now.max(at);
             self.input(Input::Timer);
-            self.settle();
+            self.answer_all();
         }
         self.now = self.now.max(end);
         if self.alarm.is_some_and(|at| at <= self.now) {
             self.alarm = None;
             self.input(Input::Alarm);
         }
-        self.settle();
+        self.answer_all();
     }
 
     /// Replaces what a connection remembers.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::common::chance::Chance;
 use crate::common::events::{Author, NOW};
-use crate::common::world::{Fault, RELAY, World};
+use crate::common::world::{ATTEMPTS, Fault, RELAY, World};
 
 fn put(world: &mut World, conn: ConnId, event: &Event) -> Value {
     world.ask(conn, json!(["EVENT", event]))[0].clone()
@@ -423,7 +423,7 @@ fn what_was_found_before_a_key_vanished_is_not_told_after_its_ok() {
     }
     let busy = world.run_oldest(true).unwrap();
     world.input(busy);
-    world.faults.extend([Fault::LandsAndFails; 2]);
+    world.faults.extend([Fault::LandsAndFails; ATTEMPTS]);
     world.commit_all();
     // Whether it landed is asked, then what it was.
     let landed = world.run_oldest(false).unwrap();

@@ -150,7 +150,7 @@ fn who_has_no_bytes_left_can_still_show_that_it_reads() {
     assert!(world.ask(conn, proof)[0][3].as_str().unwrap().starts_with("rate-limited: "));
     world.pass(2);
     world.say(conn, ask());
-    world.settle();
+    world.pass(1);
     assert!(look(&mut world, conn).0 > ANSWER);
 }
 

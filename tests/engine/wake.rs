@@ -56,11 +56,11 @@ fn the_time_of_a_read_goes_on_over_a_reset() {
     world.pass(15);
     world.ask(other, json!(["REQ", "s", {}]));
     world.reset(false);
-    world.settle();
+    world.answer_all();
     world.pass(14);
     assert!(world.take(reader).is_empty());
     world.reset(false);
-    world.settle();
+    world.answer_all();
     world.pass(2);
     let reason = "error: stored events could not be read: disk on fire; try again";
     assert_eq!(world.take(reader), [json!(["CLOSED", "s", reason])]);

@@ -31,13 +31,7 @@ impl Buckets {
 
     /// The level of a lane.
     pub const fn level(&mut self, lane: Lane) -> &mut i64 {
-        let [events, answers, queries, bytes] = &mut self.levels;
-        match lane {
-            Lane::Events => events,
-            Lane::Answers => answers,
-            Lane::Queries => queries,
-            Lane::Bytes => bytes,
-        }
+        lane.level(&mut self.levels)
     }
 
     /// Brings the levels to `now`, or leaves them at a later time that was seen before.

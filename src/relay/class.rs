@@ -153,6 +153,17 @@ pub enum Lane {
 }
 
 impl Lane {
+    /// Its own of the levels of all lanes.
+    pub const fn level(self, levels: &mut [i64; 4]) -> &mut i64 {
+        let [events, answers, queries, bytes] = levels;
+        match self {
+            Self::Events => events,
+            Self::Answers => answers,
+            Self::Queries => queries,
+            Self::Bytes => bytes,
+        }
+    }
+
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Events, Self::Answers, Self::Queries, Self::Bytes];
 

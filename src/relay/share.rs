@@ -38,7 +38,8 @@ impl Share {
     /// The level of a lane at a time, at a rate of so many tokens a second.
     fn level(&self, lane: Lane, per_second: u64, now: Millis) -> i64 {
         let gained = milli(now.saturating_sub(self.at).saturating_mul(per_second));
-        self.levels[lane as usize].saturating_add(gained).min(milli(PATIENCE.saturating_mul(per_second)))
+        let mut levels = self.levels;
+        lane.level(&mut levels).saturating_add(gained).min(milli(PATIENCE.saturating_mul(per_second)))
     }
 
     fn refill(&mut self, rates: &Rates, now: Millis) {
@@ -66,7 +67,7 @@ impl Shares {
         now: Millis,
     ) -> Result<Millis, Millis> {
         let (share, cost) = self.share((net, key), rates, cost, now);
-        let (rate, level) = (rates.of(lane), &mut share.levels[lane as usize]);
+        let (rate, level) = (rates.of(lane), lane.level(&mut share.levels));
         let missing = cost.min(milli(PATIENCE.saturating_mul(rate.per_second))).saturating_sub(*level);
         let wait = if missing <= 0 { 0 } else { share.at.saturating_add(rate.time_for(missing)).saturating_sub(now) };
         if wait > patience {
@@ -79,7 +80,7 @@ impl Shares {
     /// Takes `cost` milli-tokens from a key's share, whether it has them or not.
     pub fn debit(&mut self, payer: (Net, Holder), rates: &Rates, (lane, cost): (Lane, u64), now: Millis) {
         let (share, cost) = self.share(payer, rates, cost, now);
-        let level = &mut share.levels[lane as usize];
+        let level = lane.level(&mut share.levels);
         *level = level.saturating_sub(cost);
     }
 

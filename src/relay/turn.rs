@@ -126,7 +126,8 @@ impl Relay {
 
     fn next_in_line(&mut self, conn: ConnId, now: Millis) -> Option<Box<str>> {
         let line = &mut self.conns.get_mut(&conn)?.line;
-        let next = line.messages.pop_front_if(|waiting| waiting.at <= now)?;
+        line.messages.front().filter(|waiting| waiting.at <= now)?;
+        let next = line.messages.pop_front()?;
         line.bytes -= next.bytes();
         self.turns.bytes -= next.bytes();
         Some(next.text)

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { launch, program } from "../scripts/native.mjs";
 import { RELAY_URL } from "./host.mjs";
 
-const PROGRAM = program("release");
+/** Another profile than `release` shows that all works, not how fast. */
+const PROGRAM = program(process.env.NEXUS_PROFILE ?? "release");
 /** Ticks of /proc in a second. */
 const TICKS = 100;
 

@@ -3,7 +3,6 @@
 import { readdirSync } from "node:fs";
 import { buildGenerator, buildProbe } from "../bench/build.mjs";
 import { build, checkSize, wasmCompiler } from "./build.mjs";
-import { buildNative } from "./native.mjs";
 import { fail, read, run, say, tryRun } from "./run.mjs";
 import { chromium, promtool, setup } from "./setup.mjs";
 
@@ -72,8 +71,8 @@ async function bench() {
   await clippy(["-p", "nexus-probe", "--target", "wasm32-unknown-unknown"], wasmCompiler());
   await buildGenerator();
   await buildProbe();
-  await buildNative();
-  await nodeTests("tests/bench", { serial: true });
+  await cargo("build", "--locked");
+  await nodeTests("tests/bench", { serial: true, env: { NEXUS_PROFILE: "debug" } });
 }
 
 /** The host's build must not even see the Worker's bindings. */

@@ -12,7 +12,7 @@ use tungstenite::error::{CapacityError, Error, ProtocolError};
 
 use super::outbox::{Order, Outbox, Queue, outbox};
 use super::shard::{Message, Shard};
-use crate::relay::{Breach, ConnId, Input};
+use crate::relay::{Breach, ConnId, Input, NO_CLOSE_FRAME};
 
 /// How long a client may take to receive what is sent at once.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -117,6 +117,10 @@ async fn send(mut sink: SplitSink<WebSocket, Frame>, mut orders: Queue, taken: i
                         continue;
                     }
                     Order::Ask => Frame::Ping(Bytes::new()),
+                    Order::Close(NO_CLOSE_FRAME, _) => {
+                        last = true;
+                        break;
+                    }
                     Order::Close(code, reason) => {
                         last = true;
                         Frame::Close(Some(CloseFrame { code, reason: reason.into() }))

@@ -66,7 +66,7 @@ pub use frames::MAX_FRAME_BYTES;
 pub use gauges::Gauges;
 pub use kept::Kept;
 pub use log::Level;
-pub use seam::{Breach, Effect, Host, Input, Millis, News, Ticket};
+pub use seam::{Breach, Effect, Host, Input, Millis, NO_CLOSE_FRAME, News, Ticket};
 
 use crate::store::{Answer, Bill, Rows, Statement, StoreError};
 use api::Desk;

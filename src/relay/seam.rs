@@ -8,6 +8,9 @@ use super::{Api, Config, ConnId, Gauges, Level, RequestId};
 use crate::nostr::Event;
 use crate::store::{Answer, Rows, Statement, StoreError};
 
+/// The close code of a connection that ends without a close frame (RFC 6455, 7.1.5); it is never sent.
+pub const NO_CLOSE_FRAME: u16 = 1006;
+
 /// Names a run of statements until it is answered. Answers to unknown tickets are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(pub(super) u64);
@@ -190,7 +193,7 @@ pub enum Effect {
     Close {
         /// Which.
         conn: ConnId,
-        /// WebSocket close code.
+        /// WebSocket close code; with [`NO_CLOSE_FRAME`] none is sent.
         code: u16,
         /// Close reason.
         reason: String,

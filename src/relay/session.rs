@@ -4,7 +4,7 @@ use super::attachment::RememberedConn;
 use super::conn::{Backlog, MAX_KEYS};
 use super::repeat::lost;
 use super::timer::Due;
-use super::{ConnId, Effect, Level, Millis, Relay, attachment, unheard};
+use super::{ConnId, Effect, Level, Millis, NO_CLOSE_FRAME, Relay, attachment, unheard};
 use crate::nostr::{Event, EventId, Prefix, PublicKey, Reason, auth, relay_msg};
 use crate::store::market::Known;
 use crate::store::{Rows, StoreError, market};
@@ -202,7 +202,8 @@ impl Relay {
             let reason = Reason::new(Prefix::Error, "the relay restarts; connect again in some seconds");
             self.send(conn, relay_msg::notice(&reason), out);
             self.forget(conn);
-            out.push(Effect::Close { conn, code: TRY_AGAIN, reason: "the relay restarts".to_owned() });
+            // After a clean close some clients do not come back.
+            out.push(Effect::Close { conn, code: NO_CLOSE_FRAME, reason: String::new() });
         }
         self.save(self.now, out);
     }

@@ -1,7 +1,10 @@
 // A moment of every part of the benchmark: whether it works, not how fast anything is.
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { test } from "node:test";
 import { measure, table } from "../../bench/bench.mjs";
+import { GENERATOR } from "../../bench/build.mjs";
+import { generate } from "../../bench/generator.mjs";
 import { startRelay } from "../support/relay.mjs";
 
 /** Every row says something, and no figure is missing. */
@@ -29,5 +32,25 @@ test("the bench measures any relay by its URL", async () => {
   const rows = await measure({ url: relay.ws, relay: "wss://nexus.example", quick: true });
   sound(rows, ["ingest", "publish to subscriber", "fan-out", "REQ to EOSE"]);
   assert.equal((await relay.stats()).events.rejected.invalid, 0);
+  await relay.stop();
+});
+
+test("what the bench counts as accepted is what the relay has stored", async () => {
+  const relay = await startRelay();
+  const [{ events }] = await generate("ingest", "--url", relay.ws, "--relay", "wss://nexus.example", "--connections", "2", "--seconds", "0.5");
+  assert.ok(events > 0);
+  assert.equal((await relay.stats()).events.stored, events);
+  await relay.stop();
+});
+
+test("an event that is refused ends the bench with its reason", async () => {
+  const relay = await startRelay({ vars: { RATE_LIMITS: "on", RATE_AGENT: "events 1/5 queries 20/100 bytes 262144/4194304" } });
+  const target = ["--url", relay.ws, "--relay", "wss://nexus.example"];
+  for (const section of [["ingest", "--connections", "1", "--seconds", "2"], ["latency", "--rates", "50", "--idle", "2", "--seconds", "2"]]) {
+    const [name, ...more] = section;
+    const said = await new Promise((resolve) => execFile(GENERATOR, [name, ...target, ...more], (error, _, stderr) => resolve({ error, stderr })));
+    assert.ok(said.error, name);
+    assert.match(said.stderr, /rate-limited/, name);
+  }
   await relay.stop();
 });

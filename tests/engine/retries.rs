@@ -235,3 +235,22 @@ fn who_waits_when_the_relay_ends_is_told() {
     let reason = "error: the relay restarts; publish it again in some seconds";
     assert_eq!(world.take(conn)[0], ok(&event, false, reason));
 }
+
+#[test]
+fn who_asks_while_events_were_refused_is_answered_when_the_store_works_again() {
+    let mut world = World::open_relay();
+    let (conn, watcher) = (world.client(), world.client());
+    world.ask(watcher, json!(["REQ", "live", {"kinds": [1]}]));
+    let event = Author::new(1).note("hello");
+    world.broken = true;
+    world.say(conn, json!(["EVENT", event]));
+    world.settle();
+    world.pass(16);
+    assert_eq!(world.take(conn).len(), 1);
+    world.say(conn, json!(["REQ", "s", {}]));
+    world.answer_all();
+    world.broken = false;
+    world.pass(3);
+    assert_eq!(world.take(conn), [json!(["EOSE", "s"])]);
+    assert_eq!(world.ask(conn, json!(["EVENT", event])), [json!(["EVENT", "s", event]), ok(&event, true, "")]);
+}

@@ -118,8 +118,10 @@ test("what cannot be read is answered after all that came before it", { timeout:
     [1007, [0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28]],
     [1009, [0x81, 0xff, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0]],
   ]) {
-    // Versions of one event, each of which waits for the commit of the one before.
-    const events = Array.from({ length: 8 }, (_, n) => who.sign({ kind: 0, content: `${code} ${n}`, created_at: seconds() - 2000 + (code % 100) * 100 + n }));
+    // Versions of one event with deletions between them: each waits for the commit of the one before.
+    const sorts = [{ kind: 0 }, { kind: 5, tags: [["a", `0:${who.pubkey}:`]] }];
+    const at = seconds() - 2000 + (code % 100) * 100;
+    const events = Array.from({ length: 8 }, (_, n) => who.sign({ ...sorts[n % 2], content: `${code} ${n}`, created_at: at + n }));
     const texts = events.map((event) => masked(JSON.stringify(["EVENT", event])));
     const { heard, ended } = await say(relay, Buffer.concat([Buffer.from(UPGRADE), ...texts, Buffer.from(broken)]), 10_000);
     assert.ok(ended);

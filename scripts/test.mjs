@@ -44,6 +44,13 @@ function npmAudit() {
   return undefined;
 }
 
+/** Strangers attack while two trade, on both hosts. */
+async function siege() {
+  await nodeTests("tests/siege", { timeout: 600_000 });
+  await cargo("build", "--locked");
+  await nodeTests("tests/siege", { timeout: 600_000, env: { NEXUS_HOST: "native" } });
+}
+
 /** The page in a browser; skipped, and said so, where there is none. */
 async function hud() {
   const missing = await chromium();
@@ -101,6 +108,7 @@ const STEPS = [
   ["what the scripts decide", () => nodeTests("tests/scripts", { serial: true })],
   ["the Worker on Miniflare", worker],
   ["the native program", native],
+  ["the siege", siege],
   ["the metrics by promtool", metrics],
   ["the HUD in Chromium", hud],
   ["a moment of the bench", bench],

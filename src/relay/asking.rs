@@ -131,8 +131,7 @@ impl Relay {
             Purpose::Answer(_, _, question) => question.as_mut(),
             _ => None,
         });
-        let goes_on = |question: &&mut Question| matches!(question, Question::Stored(reading) if reading.goes_on());
-        asked.chain(self.line.waiting.iter_mut().map(|(_, _, question)| question).filter(goes_on))
+        asked.chain(self.line.waiting.iter_mut().map(|(_, _, question)| question).filter(|question| question.goes_on()))
     }
 
     /// Drops what a subscription still asks; what the store is working on is answered to nobody.

@@ -42,8 +42,8 @@ test("what the unit starts serves wss:// with the README's settings and a key th
   const [, settings] = /^## Run the native program$.*?^```toml\n(.*?)^```/ms.exec(readFileSync("README.md", "utf8"));
   assert.match(settings, /^bind = "0\.0\.0\.0:443"$/m);
   assert.match(UNIT, /^AmbientCapabilities=CAP_NET_BIND_SERVICE$/m);
-  // The files themselves are root's.
-  writeFileSync(join(etc, "nexus.toml"), settings.replaceAll(/"\/etc\/nexus\/(\w+)\.pem"/g, '"/root/$1.pem"').replace("/var/lib/nexus", state));
+  // The files themselves are for root alone.
+  writeFileSync(join(etc, "nexus.toml"), settings.replaceAll(/"\/etc\/nexus\/(\w+)\.pem"/g, '"/nowhere/$1.pem"').replace("/var/lib/nexus", state));
   const env = Object.fromEntries(all("Environment").flatMap((line) => places(line).split(" ").map((pair) => pair.split("="))));
   const [program, ...args] = places(all("ExecStart")[0]).split(" ");
   assert.equal(program, INSTALLED);

@@ -46,7 +46,7 @@ pub fn filters(text: &str) {
     let keys = BTreeSet::new();
     let viewer = Viewer { keys: &keys, profile: &NIP90, now: NOW };
     read::newest(&filter, filter.limit.unwrap_or(500), 1000, &viewer);
-    read::all(&filter, &viewer);
+    read::all(&filter, true, &viewer);
 }
 
 /// What a connection is remembered by: it comes back, or its connection is closed.

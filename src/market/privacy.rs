@@ -37,7 +37,7 @@ pub fn may_be_private(profile: &JobProfile, kind: u16) -> bool {
 pub fn shows_all(profile: &JobProfile, filter: &Filter, keys: &BTreeSet<PublicKey>) -> bool {
     let is_own = |value: &String| PublicKey::parse(value).is_some_and(|key| keys.contains(&key));
     let named = filter.tags.get(&b'p').is_some_and(|values| values.iter().all(is_own));
-    let own = filter.authors.as_ref().is_some_and(|authors| authors.is_subset(keys));
+    let own = filter.authors.as_ref().is_some_and(|authors| authors.iter().all(|author| keys.contains(author)));
     let shown = |kind: &u16| !may_be_private(profile, *kind) || own && !gate::keeps_out_author(*kind);
     named || filter.kinds.as_ref().is_some_and(|kinds| kinds.iter().all(shown))
 }

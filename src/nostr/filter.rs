@@ -6,20 +6,25 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
 
 use super::relay_msg::{Prefix, Reason};
-use super::{Event, EventId, PublicKey, event};
+use super::{Event, EventId, PublicKey, Values, event};
+
+/// Bytes a list takes besides its values, a text besides its characters, and the tree of tags.
+const LIST: usize = 32;
+const TEXT: usize = 48;
+const TREE: usize = 320;
 
 /// Conditions that must all hold; `None` means the condition was not given. An empty list was
 /// given and can be met by nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// One of these ids.
-    pub ids: Option<BTreeSet<EventId>>,
+    pub ids: Option<Values<EventId>>,
     /// Signed by one of these.
-    pub authors: Option<BTreeSet<PublicKey>>,
+    pub authors: Option<Values<PublicKey>>,
     /// Of one of these kinds.
-    pub kinds: Option<BTreeSet<u16>>,
+    pub kinds: Option<Values<u16>>,
     /// For each letter, a tag of that name with one of these values.
-    pub tags: BTreeMap<u8, BTreeSet<String>>,
+    pub tags: BTreeMap<u8, Values<String>>,
     /// `created_at` at least this, in seconds.
     pub since: Option<u64>,
     /// `created_at` at most this, in seconds.
@@ -59,19 +64,29 @@ impl Filter {
 
     /// Whether some condition can never hold, so that nothing, stored or live, can match.
     pub fn is_void(&self) -> bool {
-        self.ids.as_ref().is_some_and(BTreeSet::is_empty)
-            || self.authors.as_ref().is_some_and(BTreeSet::is_empty)
-            || self.kinds.as_ref().is_some_and(BTreeSet::is_empty)
-            || self.tags.values().any(BTreeSet::is_empty)
+        self.ids.as_ref().is_some_and(|values| values.is_empty())
+            || self.authors.as_ref().is_some_and(|values| values.is_empty())
+            || self.kinds.as_ref().is_some_and(|values| values.is_empty())
+            || self.tags.values().any(|values| values.is_empty())
             || matches!((self.since, self.until), (Some(since), Some(until)) if since > until)
+    }
+
+    /// Bytes it takes in memory at most, its lists included.
+    pub fn memory_bytes(&self) -> usize {
+        let keys = |list: &Option<Values<PublicKey>>| list.as_ref().map_or(0, |keys| LIST + size_of_val::<[_]>(keys));
+        let texts = |list: &Values<String>| LIST + list.iter().map(|text| TEXT + text.len()).sum::<usize>();
+        let tags: usize = self.tags.values().map(texts).sum();
+        let kinds = self.kinds.as_ref().map_or(0, |kinds| LIST + size_of_val::<[_]>(kinds));
+        let tree = if self.tags.is_empty() { 0 } else { TREE };
+        size_of::<Self>() + keys(&self.ids) + keys(&self.authors) + kinds + tags + tree
     }
 
     /// How many values its lists hold together.
     pub fn value_count(&self) -> usize {
-        self.ids.as_ref().map_or(0, BTreeSet::len)
-            + self.authors.as_ref().map_or(0, BTreeSet::len)
-            + self.kinds.as_ref().map_or(0, BTreeSet::len)
-            + self.tags.values().map(BTreeSet::len).sum::<usize>()
+        self.ids.as_ref().map_or(0, |values| values.len())
+            + self.authors.as_ref().map_or(0, |values| values.len())
+            + self.kinds.as_ref().map_or(0, |values| values.len())
+            + self.tags.values().map(|values| values.len()).sum::<usize>()
     }
 }
 
@@ -154,8 +169,8 @@ impl<'de> de::Visitor<'de> for FilterVisitor {
 }
 
 /// `#e` and `#p` hold 64 lower-case hex digits (NIP-01); other letters anything.
-fn tag_values<'de, A: de::MapAccess<'de>>(letter: u8, map: &mut A) -> Result<BTreeSet<String>, A::Error> {
-    let values: BTreeSet<String> = map.next_value()?;
+fn tag_values<'de, A: de::MapAccess<'de>>(letter: u8, map: &mut A) -> Result<Values<String>, A::Error> {
+    let values: Values<String> = map.next_value()?;
     if matches!(letter, b'e' | b'p') && values.iter().any(|value| EventId::parse(value).is_none()) {
         return Err(de::Error::custom("must be 64 lower-case hex digits"));
     }

@@ -15,6 +15,7 @@ pub mod kind;
 pub mod nip11;
 pub mod relay_msg;
 pub mod tag;
+pub mod values;
 
 pub use bytes::{EventId, PublicKey, Signature};
 pub use client_msg::ClientMessage;
@@ -23,3 +24,4 @@ pub use filter::Filter;
 pub use kind::KindClass;
 pub use relay_msg::{Prefix, Reason};
 pub use tag::Tag;
+pub use values::Values;

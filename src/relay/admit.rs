@@ -1,7 +1,11 @@
 //! What may be said and asked: every rule that refuses an event or a question before the store is
 //! touched, the cheapest first.
 
-use super::conn::{MAX_INDEXED, MAX_REMEMBERED};
+use serde_json::value::RawValue;
+
+use super::budget::{Reservation, Share};
+use super::conn::MAX_REMEMBERED;
+use super::subscribe::remembered;
 use super::{ConnId, Relay};
 use crate::market::rules;
 use crate::nostr::{Event, Filter, KindClass, Prefix, Reason, deletion, event, gate, kind};
@@ -124,22 +128,33 @@ impl Relay {
         Ok(())
     }
 
-    /// Checks what a REQ adds to the connection.
-    pub(super) fn admit_subscription(&self, conn: ConnId, size: usize) -> Result<(), Reason> {
+    /// Checks what a REQ adds to the connection; answers the text it is remembered by, and its memory.
+    pub(super) fn admit_subscription(
+        &self,
+        conn: ConnId,
+        id: &str,
+        filters: &[Filter],
+    ) -> Result<(Box<RawValue>, Reservation), Reason> {
         let max = self.config.limits.max_subscriptions;
         let restricted = |text: String| Err(Reason::new(Prefix::Restricted, text));
-        let Some(state) = self.conns.get(&conn) else { return Ok(()) };
-        if state.subs.len() as u64 >= max {
+        let subs = self.conns.get(&conn).map(|state| &state.subs);
+        if subs.is_some_and(|subs| subs.len() as u64 >= max) {
             return restricted(format!("more than {max} open subscriptions; CLOSE one"));
         }
-        let held: usize = state.subs.values().map(|sub| sub.size).sum();
-        if held + size > MAX_REMEMBERED {
+        let (text, bytes) = remembered(id, filters);
+        let held: usize = subs.into_iter().flat_map(|subs| subs.values()).map(|sub| sub.text.get().len()).sum();
+        if held + text.get().len() > MAX_REMEMBERED {
             return restricted(format!("the filters of this connection are over {MAX_REMEMBERED} bytes; CLOSE some"));
         }
-        if self.subs.len() >= MAX_INDEXED {
-            return Err(Reason::new(Prefix::Error, "the relay has no room for another subscription; try again later"));
+        match self.budget.reserve(self.network_use(conn).as_ref(), Share::Subscriptions, bytes) {
+            Ok(memory) => Ok((text, memory)),
+            Err(full) if full.for_network => {
+                restricted("the subscriptions of your network take all the memory it may; CLOSE some".to_owned())
+            }
+            Err(_) => {
+                Err(Reason::new(Prefix::Error, "the relay has no room for another subscription; try again later"))
+            }
         }
-        Ok(())
     }
 }
 

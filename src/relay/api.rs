@@ -142,6 +142,11 @@ impl Desk {
         active.into_iter().for_each(|(key, slot)| self.active.note(key, slot));
     }
 
+    /// Bytes of answers that are kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept.bytes()
+    }
+
     /// A key has vanished.
     pub fn vanished(&mut self, key: &PublicKey) {
         self.active.remove(key);

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::budget::{Full, Reservation, Share};
 use super::charge::Payer;
 use super::count::Counting;
 use super::page::Reading;
-use super::{ConnId, Effect, Millis, Purpose, Relay};
+use super::{ConnId, Effect, Limits, Millis, Purpose, Relay};
 use crate::nostr::{Prefix, Reason};
 
 /// Questions the store is asked at the same time; an answer is at most some megabytes.
@@ -17,7 +18,7 @@ const MAX_AT_ONCE: usize = 16;
 const MAX_IN_LINE: usize = 128;
 
 /// Something a client asked.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Question {
     /// The stored events of a subscription.
     Stored(Box<Reading>),
@@ -30,12 +31,45 @@ impl Question {
     fn goes_on(&self) -> bool {
         matches!(self, Self::Stored(reading) if reading.goes_on())
     }
+
+    /// Bytes it takes while it waits.
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Stored(reading) => reading.memory_bytes(),
+            Self::Count(counting) => counting.memory_bytes(),
+        }
+    }
+
+    /// Bytes of the part of its answer that is here.
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Stored(reading) => reading.held_bytes(),
+            Self::Count(_) => 0,
+        }
+    }
+
+    /// Bytes that what the store is asked next may bring at most.
+    fn answer_bytes(&self, limits: &Limits) -> usize {
+        match self {
+            Self::Stored(reading) => reading.answer_bytes(limits.max_message_length),
+            Self::Count(counting) => counting.answer_bytes(),
+        }
+    }
+}
+
+/// A question in line, and what it takes.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub conn: ConnId,
+    pub payer: Payer,
+    pub question: Question,
+    pub _memory: Reservation,
 }
 
 /// The line.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    waiting: VecDeque<(ConnId, Payer, Question)>,
+    waiting: VecDeque<Waiting>,
     /// Connections whose question the store is being asked, and whether it was asked that before.
     asking: BTreeMap<ConnId, bool>,
     /// Connections that have to read what they were sent before they ask more.
@@ -54,9 +88,9 @@ impl Line {
     }
 
     /// Takes the next question whose connection is free.
-    fn next(&mut self) -> Option<(ConnId, Payer, Question)> {
+    fn next(&mut self) -> Option<Waiting> {
         let free = |conn: &ConnId| !self.is_asking(*conn) && !self.reading.contains(conn);
-        let at = self.waiting.iter().position(|(conn, ..)| free(conn))?;
+        let at = self.waiting.iter().position(|waiting| free(&waiting.conn))?;
         self.waiting.remove(at)
     }
 }
@@ -64,7 +98,7 @@ impl Line {
 impl Relay {
     /// Why this connection may ask no more for now, if so.
     pub(super) fn too_many_questions(&self, conn: ConnId) -> Option<Reason> {
-        let own = self.line.waiting.iter().filter(|(who, ..)| *who == conn).count() + self.repeats.of(conn);
+        let own = self.line.waiting.iter().filter(|waiting| waiting.conn == conn).count() + self.repeats.of(conn);
         (own >= MAX_IN_LINE)
             .then(|| Reason::new(Prefix::Restricted, format!("more than {MAX_IN_LINE} questions wait for an answer")))
     }
@@ -72,10 +106,17 @@ impl Relay {
     /// Puts a question in line, or at its head when it goes on with one that was just answered.
     pub(super) fn ask(&mut self, conn: ConnId, question: Question, now: Millis, out: &mut Vec<Effect>) {
         let payer = self.payer(conn, None);
+        let network = self.network_use(conn);
         if question.goes_on() {
-            self.line.waiting.push_front((conn, payer, question));
+            // Its part of the answer is here already.
+            let mut memory = self.budget.nothing(None, Share::Answers);
+            memory.set(question.held_bytes());
+            self.line.waiting.push_front(Waiting { conn, payer, question, _memory: memory });
         } else {
-            self.line.waiting.push_back((conn, payer, question));
+            match self.budget.reserve(network.as_ref(), Share::Questions, question.memory_bytes()) {
+                Ok(memory) => self.line.waiting.push_back(Waiting { conn, payer, question, _memory: memory }),
+                Err(full) => return self.refuse_question(question, &no_room(full), out),
+            }
         }
         self.ask_next(now, out);
     }
@@ -97,12 +138,23 @@ impl Relay {
         while self.line.asking.len() < MAX_AT_ONCE {
             let repeat = self.next_repeat(now, out);
             let again = repeat.is_some();
-            let Some((conn, payer, mut question)) = repeat.or_else(|| self.line.next()) else { return };
-            if !question.goes_on() && self.has_to_read(conn, now, out) {
+            let Some(waiting) = repeat.or_else(|| self.line.next()) else { return };
+            let conn = waiting.conn;
+            if !waiting.question.goes_on() && self.has_to_read(conn, now, out) {
                 self.line.reading.insert(conn);
-                self.line.waiting.push_front((conn, payer, question));
+                self.line.waiting.push_front(waiting);
                 continue;
             }
+            let bytes = waiting.question.held_bytes() + waiting.question.answer_bytes(&self.config.limits);
+            let mut memory = self.budget.nothing(None, Share::Answers);
+            if memory.grow(bytes).is_err() {
+                if !self.line.asking.is_empty() {
+                    return self.line.waiting.push_front(waiting);
+                }
+                // What takes the memory waits for this one.
+                memory.set(bytes);
+            }
+            let Waiting { payer, mut question, .. } = waiting;
             if let Some(reason) = self.in_debt(payer, now) {
                 self.refuse_question(question, &reason, out);
                 continue;
@@ -112,7 +164,7 @@ impl Relay {
                 Question::Count(counting) => counting.statements(viewer),
             });
             self.line.asking.insert(conn, again);
-            self.query(Purpose::Answer(conn, payer, Some(question)), statements, now, out);
+            self.query(Purpose::Answer(conn, payer, Some(question), memory), statements, now, out);
         }
     }
 
@@ -128,19 +180,20 @@ impl Relay {
     /// The questions that the store is being asked, or was and will be asked more of.
     pub(super) fn questions_mut(&mut self) -> impl Iterator<Item = &mut Question> {
         let asked = self.queries.values_mut().filter_map(|(purpose, _)| match purpose {
-            Purpose::Answer(_, _, question) => question.as_mut(),
+            Purpose::Answer(_, _, question, _) => question.as_mut(),
             _ => None,
         });
-        asked.chain(self.line.waiting.iter_mut().map(|(_, _, question)| question).filter(|question| question.goes_on()))
+        let waiting = self.line.waiting.iter_mut().map(|waiting| &mut waiting.question);
+        asked.chain(waiting.filter(|question| question.goes_on()))
     }
 
     /// Drops what a subscription still asks; what the store is working on is answered to nobody.
     pub(super) fn drop_question(&mut self, conn: ConnId, subscription: &str) {
         let same = |question: &Question| matches!(question, Question::Stored(reading) if reading.conn == conn && &*reading.subscription == subscription);
-        self.line.waiting.retain(|(_, _, question)| !same(question));
+        self.line.waiting.retain(|waiting| !same(&waiting.question));
         self.repeats.drop_subscription(conn, subscription);
         for (purpose, _) in self.queries.values_mut() {
-            if let Purpose::Answer(_, _, question) = purpose {
+            if let Purpose::Answer(_, _, question, _) = purpose {
                 question.take_if(|question| same(question));
             }
         }
@@ -149,14 +202,26 @@ impl Relay {
     /// Drops all that a connection asks.
     pub(super) fn drop_questions(&mut self, conn: ConnId) {
         self.line.reading.remove(&conn);
-        self.line.waiting.retain(|(who, ..)| *who != conn);
+        self.line.waiting.retain(|waiting| waiting.conn != conn);
         self.repeats.drop_connection(conn);
         for (purpose, _) in self.queries.values_mut() {
-            if let Purpose::Answer(who, _, question) = purpose
+            if let Purpose::Answer(who, _, question, _) = purpose
                 && *who == conn
             {
                 *question = None;
             }
         }
+    }
+}
+
+/// Why a question cannot wait.
+pub(super) fn no_room(full: Full) -> Reason {
+    if full.for_network {
+        Reason::new(Prefix::RateLimited, "too many questions from your network wait for an answer; retry in 2 s")
+    } else {
+        Reason::new(
+            Prefix::Error,
+            "more questions wait for an answer than there is memory for; try again in some seconds",
+        )
     }
 }

@@ -13,13 +13,13 @@ use crate::store::market::Known;
 
 const VERSION: u32 = 4;
 
-/// A connection as text.
+/// A connection as text, with its subscriptions.
 #[derive(Serialize, Deserialize)]
-struct Attachment {
+struct Attachment<S> {
     /// Format.
     v: u32,
     /// Network.
-    n: Option<String>,
+    n: Option<Box<str>>,
     /// When it was opened, Unix milliseconds.
     o: u64,
     /// Challenge.
@@ -37,7 +37,7 @@ struct Attachment {
     /// What subscribers had been told of, as far as is known.
     t: Option<u64>,
     /// Subscriptions.
-    s: Vec<Subscription>,
+    s: Vec<S>,
 }
 
 /// Its id, whether its stored events are still to be sent, its filters, and events that were sent before subscribers
@@ -74,10 +74,9 @@ pub struct Remembered {
 /// Writes `conn` down, with the levels of its holders' quotas, and what subscribers have been told of.
 pub fn encode(conn: &Conn, levels: Vec<Option<String>>, told: Option<u64>) -> String {
     let unread = |sub: &Sub| sub.reading.as_ref().map(|backlog| (backlog.after, backlog.failed_at));
-    let raw = |filter: &Filter| serde_json::value::to_raw_value(filter).ok();
     let attachment = Attachment {
         v: VERSION,
-        n: conn.network.clone(),
+        n: conn.network.as_deref().map(Box::from),
         o: conn.opened_at,
         c: conn.challenge.clone(),
         k: conn.keys.clone(),
@@ -86,13 +85,7 @@ pub fn encode(conn: &Conn, levels: Vec<Option<String>>, told: Option<u64>) -> St
         l: levels,
         q: conn.counting.clone(),
         t: told,
-        s: conn
-            .subs
-            .iter()
-            .map(|(id, sub)| {
-                (id.to_string(), unread(sub), sub.filters.iter().filter_map(raw).collect(), sub.ahead.clone())
-            })
-            .collect(),
+        s: conn.subs.iter().map(|(id, sub)| (&**id, unread(sub), &*sub.text, &sub.ahead)).collect(),
     };
     serde_json::to_string(&attachment).unwrap_or_default()
 }
@@ -100,7 +93,10 @@ pub fn encode(conn: &Conn, levels: Vec<Option<String>>, told: Option<u64>) -> St
 /// Reads back what [`encode`] wrote; `None` for anything else, such as another version's text.
 pub fn decode(text: &str) -> Option<RememberedConn> {
     let lost = |(after, failed_at)| Backlog { after, failed_at, lost: true, ..Backlog::default() };
-    let attachment: Attachment = serde_json::from_str(text).ok().filter(|a: &Attachment| a.v == VERSION)?;
+    let attachment: Attachment<Subscription> = serde_json::from_str(text).ok()?;
+    if attachment.v != VERSION {
+        return None;
+    }
     let subs = attachment
         .s
         .into_iter()
@@ -110,7 +106,7 @@ pub fn decode(text: &str) -> Option<RememberedConn> {
         })
         .collect::<Option<_>>()?;
     let conn = Conn {
-        network: attachment.n,
+        network: attachment.n.map(Rc::from),
         opened_at: attachment.o,
         challenge: attachment.c,
         keys: attachment.k,

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::budget::{Budget, Share};
 use super::class::Class;
 use super::quota::Holder;
 use super::{ConnId, Millis, Relay};
@@ -24,31 +25,43 @@ const EVERYBODY: u64 = 80;
 const DEALT: u64 = 90;
 /// One network takes at most such a part of an hour's allowance.
 const NETWORK_PART: u64 = 10;
-/// Networks that are known at most. Of more, those that have taken least are forgotten.
-const MAX_NETWORKS: usize = 10_000;
+/// Bytes that a network takes. Of more than there is memory for, those that have taken least are forgotten.
+const NETWORK_BYTES: usize = 130;
 
 /// What networks have taken in an hour.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct NetworkRows {
+    /// Networks known at the most.
+    max: usize,
     /// Hours since 1970.
     hour: u64,
     rows: BTreeMap<String, u64>,
 }
 
 impl NetworkRows {
+    /// Nothing yet, in a quarter of its share.
+    pub fn new(budget: &Budget) -> Self {
+        Self { max: budget.max(Share::Quotas) / 4 / NETWORK_BYTES, hour: 0, rows: BTreeMap::new() }
+    }
+
+    /// Bytes in use.
+    pub fn memory_bytes(&self) -> usize {
+        self.rows.len() * NETWORK_BYTES
+    }
+
     fn taken(&self, hour: u64, network: &str) -> u64 {
         if self.hour == hour { self.rows.get(network).copied().unwrap_or_default() } else { 0 }
     }
 
     fn take(&mut self, hour: u64, network: &str, rows: u64) {
         if self.hour != hour {
-            *self = Self { hour, rows: BTreeMap::new() };
+            (self.hour, self.rows) = (hour, BTreeMap::new());
         }
         if let Some(taken) = self.rows.get_mut(network) {
             *taken += rows;
             return;
         }
-        if self.rows.len() >= MAX_NETWORKS {
+        if self.rows.len() >= self.max {
             let mut taken: Vec<u64> = self.rows.values().copied().collect();
             taken.sort_unstable();
             let middle = taken.get(taken.len() / 2).copied().unwrap_or_default();

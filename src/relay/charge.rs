@@ -2,7 +2,9 @@
 //! when it is too much.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
+use super::budget::NetworkUse;
 use super::class::{Class, Lane};
 use super::config::Classes;
 use super::quota::{Account, Holder, Net, PATIENCE};
@@ -192,6 +194,13 @@ impl Relay {
         let trusted = self.config.quotas.as_ref().is_some_and(|classes| classes.trusts(net));
         let network = Some(net).filter(|_| class != Class::Listed && !trusted);
         Payer { holder: Holder::Key(*key), class, network }
+    }
+
+    /// What the network of a connection has reserved, if it has to keep to its part of the memory.
+    pub(super) fn network_use(&self, conn: ConnId) -> Option<Rc<NetworkUse>> {
+        let state = self.conns.get(&conn).filter(|_| self.config.quotas.is_some())?;
+        let exempt = !state.keys.is_empty() && self.payer(conn, None).network.is_none();
+        state.used.clone().filter(|_| !exempt)
     }
 
     fn class(&self, state: &conn::Conn, key: &PublicKey) -> Class {

@@ -5,7 +5,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
+use serde_json::value::RawValue;
+
 use super::Millis;
+use super::budget::{NetworkUse, Reservation};
 use super::turn::Line;
 use super::unheard::Unheard;
 use crate::nostr::{EventId, Filter, PublicKey};
@@ -50,18 +53,23 @@ pub fn network(ip: &str) -> Option<String> {
 pub const MAX_KEYS: usize = 16;
 /// Bytes of filters that one connection can keep open; what is remembered and indexed of it follows.
 pub const MAX_REMEMBERED: usize = 256_000;
-/// Values of filters that all connections together can keep open.
-pub const MAX_INDEXED: usize = 500_000;
 /// Bytes of live events kept for a subscription whose stored ones are still being read.
 pub const MAX_BUFFERED: usize = 1_000_000;
-/// The same of all subscriptions together.
-pub const MAX_BUFFERED_IN_ALL: usize = 16_000_000;
+/// Bytes one such event takes besides its text.
+pub const LIVE_BYTES: usize = 80;
+/// Bytes a connection takes, its challenge, its names and its places in lists among them; and a key it has proven.
+pub const CONN_BYTES: usize = size_of::<Conn>() * 3 / 2 + 600;
+pub const KEY_BYTES: usize = 250;
 
 /// One connection.
 #[derive(Debug, Default)]
 pub struct Conn {
     /// The network it comes from, as far as the host knows.
-    pub network: Option<String>,
+    pub network: Option<Rc<str>>,
+    /// What all of that network have reserved.
+    pub used: Option<Rc<NetworkUse>>,
+    /// What it takes by itself.
+    pub memory: Option<Reservation>,
     /// When it was opened.
     pub opened_at: Millis,
     /// What it was sent and is not known to have read.
@@ -128,8 +136,12 @@ impl Refusals {
 pub struct Sub {
     /// As parsed.
     pub filters: Rc<[Filter]>,
-    /// Bytes the filters take when remembered.
-    pub size: usize,
+    /// The filters as they are remembered: a JSON array.
+    pub text: Box<RawValue>,
+    /// Its number in the index.
+    pub number: usize,
+    /// What all this takes.
+    pub memory: Reservation,
     /// Set until the stored events are sent.
     pub reading: Option<Backlog>,
     /// Events that were read from the store before their commit was answered: they have been sent
@@ -144,7 +156,7 @@ pub struct Backlog {
     /// Id and canonical text, in the order they came.
     pub live: Vec<(EventId, Rc<str>)>,
     /// What they take.
-    pub bytes: usize,
+    pub memory: Option<Reservation>,
     /// What subscribers had been told of when the stored events were asked for, as far as is known.
     pub after: Option<u64>,
     /// Whether memory was lost since: what waited here then is in the log.

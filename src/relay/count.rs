@@ -9,8 +9,15 @@ use crate::nostr::{Filter, Reason, relay_msg};
 use crate::store::read::{self, Viewer};
 use crate::store::{Rows, Statement, StoreError};
 
+/// Bytes that a COUNT takes besides its filters.
+const COUNTING_BYTES: usize = 500;
+/// Bytes of an event that is counted, and of its number and its author in the answer of the store.
+const COUNTED_BYTES: usize = 70;
+const NUMBER_BYTES: usize = 9;
+const AUTHOR_BYTES: usize = 65;
+
 /// A COUNT that waits for the store.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Counting {
     pub conn: ConnId,
     query: String,
@@ -20,9 +27,30 @@ pub(super) struct Counting {
 }
 
 impl Counting {
+    /// Bytes it takes while it waits.
+    pub fn memory_bytes(&self) -> usize {
+        COUNTING_BYTES + self.filters.iter().map(Filter::memory_bytes).sum::<usize>()
+    }
+
+    /// Bytes the answer of the store may take.
+    pub fn answer_bytes(&self) -> usize {
+        let rows = usize::try_from(read::MAX_ENTRIES).unwrap_or(usize::MAX);
+        let authors = if self.registers().is_some() { AUTHOR_BYTES } else { 0 };
+        rows * (COUNTED_BYTES + authors + 2 * NUMBER_BYTES * self.filters.len())
+    }
+
+    /// Registers, if NIP-45 defines them for what is counted.
+    fn registers(&self) -> Option<Registers> {
+        match self.filters.as_slice() {
+            [filter] => Registers::of(filter),
+            _ => None,
+        }
+    }
+
     /// What the store is asked.
     pub fn statements(&self, viewer: &Viewer) -> Vec<Statement> {
-        self.filters.iter().flat_map(|filter| read::all(filter, viewer)).collect()
+        let authors = self.registers().is_some();
+        self.filters.iter().flat_map(|filter| read::all(filter, authors, viewer)).collect()
     }
 }
 
@@ -83,15 +111,10 @@ impl Relay {
             self.repeats.succeeded();
         }
         self.counted(&counting, out);
-        let Counting { conn, query, filters, .. } = counting;
-        let registers = match filters.as_slice() {
-            [filter] => Registers::of(filter),
-            _ => None,
-        };
-        let hll = registers.map(|mut registers| {
-            found.values().for_each(|author| registers.add(author));
+        let hll = counting.registers().map(|mut registers| {
+            found.values().flatten().for_each(|author| registers.add(author));
             registers.to_hex()
         });
-        self.send(conn, relay_msg::count(&query, found.len() as u64, hll.as_deref()), out);
+        self.send(counting.conn, relay_msg::count(&counting.query, found.len() as u64, hll.as_deref()), out);
     }
 }

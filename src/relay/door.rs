@@ -1,14 +1,23 @@
 //! Who may connect, and ask over HTTP: what a network has open, what its guests have spent. Never reads what a
 //! connection says.
 
+use std::rc::Rc;
+
+use super::budget::Share;
 use super::charge::Payer;
-use super::conn::{Conn, network};
+use super::conn::{CONN_BYTES, Conn, KEY_BYTES, network};
 use super::frames::POLICY_VIOLATION;
+use super::networks::Guests;
 use super::{Api, ConnId, Effect, Level, Millis, Relay};
 use crate::nostr::relay_msg;
 
 /// Milliseconds a connection has to prove a key when others from its network wait.
 const GRACE_MS: Millis = 30_000;
+/// Why nobody more is let in, and the seconds after which to try again.
+const FULL: &str = "the relay holds as many connections as it has memory for; connect again in some seconds";
+const RETRY_S: u64 = 10;
+/// WebSocket close code for a server that has no room (RFC 6455 registry).
+const TRY_AGAIN_LATER: u16 = 1013;
 
 /// Why a connection is not taken or a question not asked, as the request is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,18 +45,26 @@ impl Relay {
             return away(reason.to_string());
         }
         let (max, max_guests) = (self.config.limits.max_connections_per_ip, self.config.limits.max_guests_per_ip);
-        let same = self.conns.values().filter(|state| state.network.as_ref() == Some(&network)).count() as u64;
-        if same >= max {
+        if self.networks.open(&network) as u64 >= max {
             return away(format!("too many connections from this address: {max} are open; close one"));
         }
-        let guests: Vec<Millis> = self.guests(&network).map(|(opened_at, _)| opened_at).collect();
         // Who has had the time to prove a key makes room.
-        let makes_room = guests.iter().any(|opened_at| now.saturating_sub(*opened_at) >= GRACE_MS);
-        if guests.len() as u64 >= max_guests && !makes_room {
+        let makes_room = |guests: &Guests| guests.first().is_some_and(|(at, _)| now.saturating_sub(*at) >= GRACE_MS);
+        let guests = self.networks.guests_of(&network);
+        if guests.is_some_and(|guests| guests.len() as u64 >= max_guests && !makes_room(guests)) {
             let why = format!("{max_guests} have proven no key (NIP-42) yet; try again in some seconds");
             return away(format!("too many connections from this address: {why}"));
         }
+        if !self.has_room_for_conn() && !makes_room(self.networks.guests()) {
+            let (reason, retry_after_s) = (FULL.to_owned(), Some(RETRY_S));
+            return Err(TurnedAway { status: 503, reason, retry_after_s });
+        }
         Ok(())
+    }
+
+    /// Whether there is memory for one more connection.
+    fn has_room_for_conn(&self) -> bool {
+        self.budget.reserve(None, Share::Connections, CONN_BYTES).is_ok()
     }
 
     /// Whether a question over HTTP may be asked of the store, and who pays for what it reads. What everybody shares
@@ -77,7 +94,16 @@ impl Relay {
             let reason = format!("others behind this address wait to prove their keys; prove yours within {seconds} s");
             self.end(oldest, POLICY_VIOLATION, reason, out);
         }
-        self.conns.insert(conn, Conn { challenge, network, opened_at: now, ..Conn::default() });
+        if !self.has_room_for_conn() {
+            match self.networks.guests().first().copied() {
+                Some((_, oldest)) => {
+                    let reason = "others wait for the memory of this connection; prove a key at once".to_owned();
+                    self.end(oldest, POLICY_VIOLATION, reason, out);
+                }
+                None => return out.push(Effect::Close { conn, code: TRY_AGAIN_LATER, reason: FULL.to_owned() }),
+            }
+        }
+        self.enter(conn, Conn { challenge, network: network.map(Rc::from), opened_at: now, ..Conn::default() });
         self.owe_opening(conn, now);
         self.counters.opened += 1;
         self.log(Level::Debug, "opened", &[("connection", conn.to_string())], out);
@@ -85,16 +111,19 @@ impl Relay {
         self.send(conn, text, out);
     }
 
-    /// The connection that has to make room for another guest from `network`, if one has.
-    fn guest_to_go(&self, network: &str) -> Option<ConnId> {
-        let full = self.guests(network).count() as u64 >= self.config.limits.max_guests_per_ip;
-        let oldest = self.guests(network).min().map(|(_, conn)| conn);
-        oldest.filter(|_| full && self.config.quotas.is_some())
+    /// Takes a connection in.
+    pub(super) fn enter(&mut self, conn: ConnId, mut state: Conn) {
+        state.used = self.networks.enter(conn, &state);
+        let mut memory = self.budget.nothing(None, Share::Connections);
+        memory.set(CONN_BYTES + state.keys.len() * KEY_BYTES);
+        state.memory = Some(memory);
+        self.conns.insert(conn, state);
     }
 
-    /// Connections from `network` that have proven no key, with when they were opened.
-    fn guests(&self, network: &str) -> impl Iterator<Item = (Millis, ConnId)> {
-        let guest = move |state: &Conn| state.keys.is_empty() && state.network.as_deref() == Some(network);
-        self.conns.iter().filter(move |(_, state)| guest(state)).map(|(conn, state)| (state.opened_at, *conn))
+    /// The connection that has to make room for another guest from `network`, if one has.
+    fn guest_to_go(&self, network: &str) -> Option<ConnId> {
+        let guests = self.networks.guests_of(network).filter(|_| self.config.quotas.is_some())?;
+        let full = guests.len() as u64 >= self.config.limits.max_guests_per_ip;
+        guests.first().filter(|_| full).map(|(_, conn)| *conn)
     }
 }

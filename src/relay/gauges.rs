@@ -1,8 +1,9 @@
 //! What one shard knows beside the store: what it has counted since it woke, and who is connected to it. What
 //! is told of a relay is the sum over its shards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::budget::Share;
 use super::counters::Counters;
 use super::report::Report;
 use super::{Millis, Relay};
@@ -21,6 +22,8 @@ pub struct Gauges {
     /// Rows that may be taken in a day, and those taken today.
     pub(super) rows_per_day: Option<u64>,
     pub(super) rows_today: u64,
+    /// Bytes in use and at the most, by share of the memory.
+    pub(super) memory: BTreeMap<&'static str, (usize, usize)>,
     /// Keys that were proven.
     pub(super) online: BTreeSet<PublicKey>,
     /// Those of them that have live handlers, each after whether it has served nobody yet.
@@ -28,6 +31,11 @@ pub struct Gauges {
 }
 
 impl Gauges {
+    /// Bytes in use and at the most of a share of the memory.
+    pub fn memory(&self, share: &str) -> Option<(usize, usize)> {
+        self.memory.get(share).copied()
+    }
+
     /// Together with other shards'; what each has counted and not handed over stays with it.
     fn with(mut self, others: &[Self]) -> Self {
         for other in others {
@@ -37,6 +45,10 @@ impl Gauges {
             self.providers += other.providers;
             self.subscriptions += other.subscriptions;
             self.rows_today = self.rows_today.max(other.rows_today);
+            for (share, (used, max)) in &other.memory {
+                let all = self.memory.entry(share).or_default();
+                *all = (all.0 + used, all.1 + max);
+            }
             self.online.extend(&other.online);
             self.providing.extend(&other.providing);
         }
@@ -57,8 +69,20 @@ impl Relay {
             subscriptions: conns().map(|conn| conn.subs.len()).sum(),
             rows_per_day: self.config.rows_per_day,
             rows_today: self.spent_today(),
+            memory: Share::ALL.map(|(share, name)| (name, (self.memory_used(share), self.budget.max(share)))).into(),
             online: conns().flat_map(|conn| conn.keys.iter().copied()).collect(),
             providing: conns().flat_map(|conn| conn.handlers().map(|key| (!conn.known(key).served, *key))).collect(),
+        }
+    }
+
+    /// Bytes in use of a share.
+    fn memory_used(&self, share: Share) -> usize {
+        match share {
+            // These are bounded in number.
+            Share::Jobs => self.writer.jobs_bytes(),
+            Share::Http => self.desk.kept_bytes(),
+            Share::Quotas => self.quotas.memory_bytes() + self.network_rows.memory_bytes(),
+            _ => self.budget.used(share),
         }
     }
 

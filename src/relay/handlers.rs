@@ -14,25 +14,30 @@
 //! that nobody was told of, nothing is kept, and nothing answered from here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::Millis;
+use super::budget::{Budget, Reservation, Share};
 use crate::nostr::deletion::Target;
 use crate::nostr::{Event, Filter, PublicKey, kind};
 use crate::store::read::{StoredEvent, Text};
 use crate::store::write::NewEvent;
 
-/// Bytes of events that are kept, and in one answer.
-const MAX_BYTES: u64 = 4_000_000;
+/// Bytes of events in one answer that is kept.
 const MAX_ANSWER: u64 = 500_000;
+/// Bytes that an event takes besides its text, and an answer besides its events and its filter.
+const EVENT_BYTES: u64 = 200;
+const ANSWER_BYTES: u64 = 500;
 /// Answers that are kept.
 const MAX_ANSWERS: usize = 1000;
 
 /// What the store has answered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Handlers {
     /// By filter.
     answers: BTreeMap<String, Answer>,
-    bytes: u64,
+    /// What they take.
+    memory: Reservation,
     /// How often something has changed.
     changes: u64,
     announced: Announced,
@@ -53,7 +58,7 @@ struct Answer {
     filter: Filter,
     events: Vec<StoredEvent>,
     authors: BTreeSet<PublicKey>,
-    bytes: u64,
+    bytes: usize,
 }
 
 /// Whether a filter asks for handlers and nothing else.
@@ -62,6 +67,12 @@ pub(super) fn asks_for_handlers(filter: &Filter) -> bool {
 }
 
 impl Handlers {
+    /// Nothing yet, and never more than its share.
+    pub fn new(budget: &Rc<Budget>) -> Self {
+        let (answers, announced) = Default::default();
+        Self { answers, memory: budget.nothing(None, Share::Handlers), changes: 0, announced }
+    }
+
     /// How often something has changed; [`keep`](Self::keep) wants to know it as of when it was asked.
     pub fn changes(&self) -> u64 {
         self.changes
@@ -83,16 +94,20 @@ impl Handlers {
             Text::Json(json) => Event::parse(json).ok().map(|event| event.pubkey),
             Text::Large(_) => None,
         };
-        let bytes = events.iter().map(|event| event.text.size()).sum();
+        let texts: u64 = events.iter().map(|event| event.text.size()).sum();
         let authors: Option<BTreeSet<PublicKey>> = events.iter().map(author).collect();
-        let Some(authors) = authors.filter(|_| changes == self.changes && bytes <= MAX_ANSWER) else { return };
-        if self.bytes + bytes > MAX_BYTES || self.answers.len() >= MAX_ANSWERS {
+        let Some(authors) = authors.filter(|_| changes == self.changes && texts <= MAX_ANSWER) else { return };
+        let key = key(filter);
+        let own = key.len() + filter.memory_bytes();
+        let bytes =
+            usize::try_from(ANSWER_BYTES + texts + EVENT_BYTES * events.len() as u64).unwrap_or(usize::MAX) + own;
+        if self.answers.len() >= MAX_ANSWERS || self.memory.grow(bytes).is_err() {
             self.answers.clear();
-            self.bytes = 0;
+            self.memory.set(bytes);
         }
         let answer = Answer { filter: filter.clone(), events: events.to_vec(), authors, bytes };
-        self.bytes += bytes;
-        self.bytes -= self.answers.insert(key(filter), answer).map_or(0, |old| old.bytes);
+        let old = self.answers.insert(key, answer).map_or(0, |old| old.bytes);
+        self.memory.set(self.memory.bytes().saturating_sub(old));
     }
 
     /// Something was stored.
@@ -105,19 +120,22 @@ impl Handlers {
         self.changes += 1;
         let by_id = |answer: &Answer| answer.events.iter().any(|event| new.deletes.contains(&Target::Event(event.id)));
         let of_author = handler || new.deletes.iter().any(|target| !matches!(target, Target::Event(_)));
+        let mut gone = 0;
         self.answers.retain(|_, answer| {
             let stays = !(of_author && answer.authors.contains(&new.event.pubkey)
                 || handler && answer.filter.matches(&new.event)
                 || by_id(answer));
-            self.bytes -= if stays { 0 } else { answer.bytes };
+            gone += if stays { 0 } else { answer.bytes };
             stays
         });
+        self.memory.set(self.memory.bytes().saturating_sub(gone));
     }
 
     /// Something may have changed that is not known.
     pub fn clear(&mut self) {
-        let announced = std::mem::take(&mut self.announced);
-        *self = Self { changes: self.changes + 1, announced, ..Self::default() };
+        self.answers.clear();
+        self.memory.set(0);
+        self.changes += 1;
     }
 
     /// Notes the kinds of a handler that is stored.

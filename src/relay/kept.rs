@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::budget::{OBJECT_BYTES, Share};
 use super::{Api, Millis};
 
 /// Answers that are kept, and the bytes of all.
 const MAX_KEPT: usize = 256;
-const MAX_KEPT_BYTES: usize = 8_000_000;
+const MAX_KEPT_BYTES: usize = Share::Http.of(OBJECT_BYTES);
 
 /// What was answered last to each question, as plain text.
 #[derive(Debug, Default)]
@@ -25,13 +26,18 @@ impl Kept {
         (now.saturating_sub(*at) <= fresh).then(|| body.clone())
     }
 
+    /// Bytes of all answers.
+    pub fn bytes(&self) -> usize {
+        self.0.values().map(|(_, body)| body.len()).sum()
+    }
+
     /// Keeps an answer, for which the oldest go. One that is too large by itself is not kept.
     pub fn keep(&mut self, api: Api, body: Rc<str>, now: Millis) {
         self.0.remove(&api);
         if body.len() > MAX_KEPT_BYTES {
             return;
         }
-        let mut bytes = body.len() + self.0.values().map(|(_, body)| body.len()).sum::<usize>();
+        let mut bytes = body.len() + self.bytes();
         while self.0.len() >= MAX_KEPT || bytes > MAX_KEPT_BYTES {
             let oldest = self.0.iter().min_by_key(|(_, (at, _))| *at).map(|(api, _)| *api);
             let Some((_, gone)) = oldest.and_then(|oldest| self.0.remove(&oldest)) else { break };

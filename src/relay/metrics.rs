@@ -78,6 +78,8 @@ const METRICS: &[Metric] = &[
     ("nexus_rate_limited_total", Counter, "Messages refused for their rate.", "/rate_limited", AS_IS, &["lane"]),
     ("nexus_received_bytes_total", Counter, "Bytes in frames from clients.", "/bytes/received", AS_IS, &[]),
     ("nexus_sent_bytes_total", Counter, "Bytes in frames to clients.", "/bytes/sent", AS_IS, &[]),
+    ("nexus_memory_used_bytes", Gauge, "Memory in use, by what for.", "/memory/used", AS_IS, &["share"]),
+    ("nexus_memory_max_bytes", Gauge, "Memory that may be used, by what for.", "/memory/max", AS_IS, &["share"]),
     ("nexus_storage_commits_total", Counter, "Groups committed.", "/storage/commits/count", AS_IS, &[]),
     ("nexus_storage_commits_failed_total", Counter, "Of these, failed.", "/storage/commits/failed", AS_IS, &[]),
     ("nexus_storage_commits_seconds_total", Counter, "Time commits took.", "/storage/commits/total_ms", MS, &[]),

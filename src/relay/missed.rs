@@ -178,7 +178,7 @@ impl Relay {
         if self.host.lasting {
             return;
         }
-        let size = |state: &Conn| state.subs.values().map(|sub| sub.size).sum::<usize>();
+        let size = |state: &Conn| state.subs.values().map(|sub| sub.text.get().len()).sum::<usize>();
         let small = |conn: &ConnId| self.conns.get(conn).is_some_and(|state| size(state) <= KEEPER_BYTES);
         if !self.log.keeper.as_ref().is_some_and(small) {
             let some = self.conns.iter().take(KEEPERS);

@@ -15,6 +15,7 @@ mod asking;
 mod attachment;
 mod ban;
 mod bucket;
+mod budget;
 mod ceiling;
 mod charge;
 mod class;
@@ -33,6 +34,7 @@ mod kept;
 pub mod log;
 mod metrics;
 mod missed;
+mod networks;
 mod page;
 mod publish;
 mod queue;
@@ -71,6 +73,7 @@ pub use seam::{Breach, Effect, Host, Input, Millis, NO_CLOSE_FRAME, News, Ticket
 use crate::store::{Answer, Bill, Rows, Statement, StoreError};
 use api::Desk;
 use asking::{Line, Question};
+use budget::{Budget, Reservation};
 use ceiling::NetworkRows;
 use charge::Payer;
 use conn::Conn;
@@ -78,6 +81,7 @@ use counters::Counters;
 use ending::Ending;
 use handlers::Handlers;
 use missed::Log;
+use networks::Networks;
 use publish::Passing;
 use quota::Quotas;
 use recent::Recent;
@@ -90,8 +94,9 @@ use writer::Writer;
 
 /// What a query was made for.
 enum Purpose {
-    /// To answer a client's question, who pays for it; nothing when nobody wants the answer any more.
-    Answer(ConnId, Payer, Option<Question>),
+    /// To answer a client's question: who pays for it, the question unless nobody wants the answer any more, and the
+    /// memory of that.
+    Answer(ConnId, Payer, Option<Question>, Reservation),
     /// What a sweep finds to remove.
     Sweep,
     /// The totals, before the first group.
@@ -111,6 +116,9 @@ pub struct Relay {
     config: Rc<Config>,
     host: Host,
     conns: BTreeMap<ConnId, Conn>,
+    /// The memory there is.
+    budget: Rc<Budget>,
+    networks: Networks,
     subs: SubIndex,
     writer: Writer,
     line: Line,
@@ -118,8 +126,6 @@ pub struct Relay {
     repeats: Repeats,
     held: Held,
     queries: BTreeMap<Ticket, (Purpose, Millis)>,
-    /// Bytes of live events that wait behind stored ones, of all subscriptions.
-    kept_bytes: usize,
     last_ticket: u64,
     /// The earliest alarm asked for since the relay woke.
     alarm: Option<Millis>,
@@ -158,24 +164,25 @@ pub struct Relay {
 impl Relay {
     /// A relay that knows nothing yet; `now` begins its uptime.
     pub fn new(config: Rc<Config>, host: Host, now: Millis) -> Self {
+        let budget = Budget::new(host.memory_bytes());
         Self {
             config,
             host,
             conns: BTreeMap::new(),
+            networks: Networks::default(),
             subs: SubIndex::default(),
-            writer: Writer::default(),
+            writer: Writer::new(&budget),
             line: Line::default(),
             repeats: Repeats::default(),
             held: Held::default(),
             queries: BTreeMap::new(),
-            kept_bytes: 0,
             last_ticket: 0,
             alarm: None,
             log: Log::default(),
-            recent: Recent::default(),
-            handlers: Handlers::default(),
-            quotas: Quotas::default(),
-            network_rows: NetworkRows::default(),
+            recent: Recent::new(&budget),
+            handlers: Handlers::new(&budget),
+            quotas: Quotas::new(&budget),
+            network_rows: NetworkRows::new(&budget),
             desk: Desk::default(),
             ending: BTreeMap::new(),
             passing: BTreeMap::new(),
@@ -190,6 +197,7 @@ impl Relay {
             counters: Counters::new(now),
             saving: None,
             saved_at: None,
+            budget,
         }
     }
 
@@ -268,7 +276,7 @@ impl Relay {
             self.log(Level::Error, "query failed", &fields, out);
         }
         match purpose {
-            Purpose::Answer(conn, payer, question) => {
+            Purpose::Answer(conn, payer, question, memory) => {
                 self.asked(conn);
                 self.pay_rows(payer, bill.read, now);
                 match question {
@@ -276,6 +284,7 @@ impl Relay {
                     Some(Question::Count(counting)) => self.count_answered(counting, result, now, out),
                     None => {}
                 }
+                drop(memory);
                 // Whether a connection may ask on depends on what it was just sent.
                 self.count_sent(out);
                 self.ask_next(now, out);

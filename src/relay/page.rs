@@ -27,13 +27,19 @@ use crate::store::{Rows, Statement, StoreError};
 
 /// From this limit on an answer is a page.
 const PAGE: u64 = 100;
-/// Events of one second that complete a page.
+/// Events of one second that complete a page, of all filters together.
 const MAX_SECOND: u64 = 10_000;
-/// Bytes of events in one answer.
+/// Bytes of texts in one answer, and of those that come in the first step.
 const MAX_ANSWER: u64 = 4_000_000;
+const MAX_FIRST: u64 = 2_000_000;
+/// Bytes a reading takes while it waits, and each of its pages.
+const READING_BYTES: usize = size_of::<Reading>() + 300;
+const PAGE_BYTES: usize = size_of::<FilterPage>() + 320;
+/// Bytes that an event takes besides its text.
+const EVENT_BYTES: u64 = 150;
 
 /// A subscription whose stored events are being read.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Reading {
     pub conn: ConnId,
     pub subscription: Rc<str>,
@@ -56,7 +62,7 @@ pub(super) struct Reading {
 }
 
 /// What is sent.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Answer {
     events: Vec<StoredEvent>,
     completeness: Completeness,
@@ -81,6 +87,7 @@ impl Reading {
             filter: filter.clone(),
             events: vec![],
             cut: None,
+            most: MAX_SECOND,
             asked: 0,
             next: None,
         });
@@ -123,6 +130,38 @@ impl Reading {
         self.answer.is_some() || self.pages.iter().any(|page| page.cut.is_some())
     }
 
+    /// Bytes it takes while it waits; its filters are its subscription's.
+    pub fn memory_bytes(&self) -> usize {
+        READING_BYTES + self.pages.len() * PAGE_BYTES
+    }
+
+    /// Bytes of events that are here.
+    pub fn held_bytes(&self) -> usize {
+        let pages = self.pages.iter().map(|page| &page.events);
+        let events = pages.chain(self.answer.iter().map(|answer| &answer.events)).chain([&self.found]).flatten();
+        let bytes = |event: &StoredEvent| match &event.text {
+            Text::Json(json) => EVENT_BYTES + json.len() as u64,
+            Text::Large(_) => EVENT_BYTES,
+        };
+        usize::try_from(events.map(bytes).sum::<u64>()).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes that the answer to the next [`statements`](Self::statements) takes at most; no event has more than
+    /// `max_event` of text.
+    pub fn answer_bytes(&self, max_event: u64) -> usize {
+        let large = |event: &StoredEvent| matches!(event.text, Text::Large(_)).then(|| event.text.size());
+        let bytes = match &self.answer {
+            Some(answer) => answer.events.iter().filter_map(large).sum(),
+            None if self.goes_on() => MAX_ANSWER + MAX_SECOND * EVENT_BYTES,
+            None => {
+                let rows: u64 = self.pages.iter().map(|page| page.limit + 1).sum();
+                let missed = if self.missed.is_some() { MAX_ANSWER } else { 0 };
+                missed + rows * EVENT_BYTES + MAX_FIRST.min(rows.saturating_mul(max_event))
+            }
+        };
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
     /// Whether the store has to be asked for what is missing.
     pub fn asks(&self) -> bool {
         let large = |answer: &Answer| answer.events.iter().any(|event| matches!(event.text, Text::Large(_)));
@@ -143,12 +182,13 @@ impl Reading {
         }
         let pages = (self.pages.len() as u64).max(1);
         if self.goes_on() {
-            let share = MAX_ANSWER / pages / MAX_SECOND;
-            let cut = self.pages.iter_mut().filter_map(|page| Some(page.rest(page.cut?, share, viewer)));
-            return cut.flatten().collect();
+            let cut = self.pages.iter().filter(|page| page.cut.is_some()).count() as u64;
+            let (most, share) = (MAX_SECOND / cut.max(1), MAX_ANSWER / MAX_SECOND);
+            let rests = self.pages.iter_mut().filter_map(|page| Some(page.rest(page.cut?, most, share, viewer)));
+            return rests.flatten().collect();
         }
         let first = |page: &mut FilterPage| {
-            let share = MAX_ANSWER / pages / (page.limit + 1);
+            let share = MAX_FIRST / pages / (page.limit + 1);
             let statements = read::newest(&page.filter, page.limit + 1, share, viewer);
             page.asked = statements.len();
             statements
@@ -274,13 +314,15 @@ impl Answer {
 }
 
 /// One filter's part of the answer.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct FilterPage {
     filter: Filter,
     limit: u64,
     events: Vec<StoredEvent>,
     /// The second at which the page was cut, until it is completed.
     cut: Option<u64>,
+    /// Events of it that complete the page.
+    most: u64,
     /// How many statements were asked last.
     asked: usize,
     /// The newest event that the limit leaves out.
@@ -288,13 +330,14 @@ struct FilterPage {
 }
 
 impl FilterPage {
-    fn rest(&mut self, second: u64, share: u64, viewer: &Viewer) -> Vec<Statement> {
+    fn rest(&mut self, second: u64, most: u64, share: u64, viewer: &Viewer) -> Vec<Statement> {
+        self.most = most;
         let within = Filter { since: Some(second), until: Some(second), ..self.filter.clone() };
         let before = match second.checked_sub(1) {
             Some(until) => Filter { until: Some(until), ..self.filter.clone() },
             None => Filter { since: Some(1), until: Some(0), ..self.filter.clone() },
         };
-        let within = read::newest(&within, MAX_SECOND + 1, share, viewer);
+        let within = read::newest(&within, most + 1, share, viewer);
         self.asked = within.len();
         // Void filters, as before the first second, ask nothing.
         let mut before = read::newest(&before, 1, 0, viewer);
@@ -318,7 +361,7 @@ impl FilterPage {
 
     /// Takes the rest of the second at which the page was cut; `older` begins with the newest event before it.
     fn complete(&mut self, second: u64, mut rest: Vec<StoredEvent>, older: &[StoredEvent]) {
-        let max = usize::try_from(MAX_SECOND).unwrap_or(usize::MAX);
+        let max = usize::try_from(self.most).unwrap_or(usize::MAX);
         let left_out = rest.get(max).map(|event| event.id);
         rest.truncate(max);
         self.events.retain(|event| event.created_at > second);

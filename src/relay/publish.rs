@@ -79,7 +79,7 @@ impl Relay {
                 return Err(commit::refusal(error));
             }
             let rows = self.afford(conn, &new, now)?;
-            self.writer.add(new, urgent, conn)?;
+            self.writer.add(new, urgent, conn, self.network_use(conn).as_ref())?;
             self.spend(conn, rows);
             Ok(Admitted::Waiting)
         });
@@ -188,8 +188,13 @@ impl Relay {
                 if !self.writer.is_known() {
                     self.writer.advance(committed.before);
                 }
-                let unanswered =
-                    |new: &Arc<NewEvent>| Waiting { new: new.clone(), conns: vec![], bytes: 0, older: vec![] };
+                let unanswered = |new: &Arc<NewEvent>| Waiting {
+                    new: new.clone(),
+                    conns: vec![],
+                    bytes: 0,
+                    _memory: None,
+                    older: vec![],
+                };
                 self.landed(group.iter().map(unanswered).collect(), committed, now, out);
             }
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::ConnId;
+use super::budget::Reservation;
 use crate::nostr::deletion::Target;
 use crate::nostr::{EventId, PublicKey};
 use crate::store::write::NewEvent;
@@ -15,11 +16,14 @@ const MAX_EVENTS: usize = 256;
 const MAX_BYTES: usize = 500_000;
 
 /// An event and who waits for its OK.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Waiting {
     pub new: Arc<NewEvent>,
     pub conns: Vec<ConnId>,
+    /// Bytes of it in a group's parameter.
     pub bytes: usize,
+    /// What it takes while it waits and is in flight.
+    pub _memory: Option<Reservation>,
     /// Older versions of the event, which waited when it came and are not written; the newest last.
     pub older: Vec<Waiting>,
 }
@@ -53,10 +57,6 @@ impl Waiting {
         self.older.iter().chain([self]).map(|version| version.new.event.id)
     }
 
-    fn all_bytes(&self) -> usize {
-        self.bytes + self.older.iter().map(|older| older.bytes).sum::<usize>()
-    }
-
     /// Takes those out that nobody should wait for any more, older versions among them. The event itself is left
     /// unless it is one of them.
     pub fn give_up(mut self, hopeless: &impl Fn(&NewEvent) -> bool, given: &mut Vec<Self>) -> Option<Self> {
@@ -78,8 +78,6 @@ pub struct Queue {
     authors: BTreeMap<PublicKey, VecDeque<Waiting>>,
     /// Authors with events that wait, each once; the next one first.
     turns: VecDeque<PublicKey>,
-    /// Of all versions.
-    pub bytes: usize,
 }
 
 impl Queue {
@@ -103,7 +101,6 @@ impl Queue {
     /// Makes room for an event; says whose it is.
     fn own(&mut self, waiting: &Waiting) -> PublicKey {
         let author = waiting.new.event.pubkey;
-        self.bytes += waiting.all_bytes();
         if !self.authors.contains_key(&author) {
             self.turns.push_back(author);
             self.authors.insert(author, VecDeque::new());
@@ -142,7 +139,6 @@ impl Queue {
                 continue;
             }
             if let Some(next) = own.pop_front() {
-                self.bytes -= next.all_bytes();
                 group.take(next);
             }
             if own.is_empty() {
@@ -163,7 +159,6 @@ impl Queue {
             !own.is_empty()
         });
         self.turns.retain(|author| self.authors.contains_key(author));
-        self.bytes -= given.iter().map(Waiting::all_bytes).sum::<usize>();
         given
     }
 }

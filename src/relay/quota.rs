@@ -1,21 +1,20 @@
 //! Quotas: token buckets that say how much a holder may do, and when it may do more.
 //!
 //! Owns the levels of every holder's buckets and the text they are saved as. Never reads a clock,
-//! does IO, decides who is of which class or what a message costs, or knows more holders than
-//! [`MAX_HOLDERS`]. A bucket that is full again need not be known: an unknown holder's are full.
+//! does IO, decides who is of which class or what a message costs, or knows more holders than there is
+//! memory for. A bucket that is full again need not be known: an unknown holder's are full.
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::bucket::Buckets;
+use super::budget::{Budget, Share};
 use super::class::{Lane, Rate, Rates};
 use super::share::Shares;
 use super::{ConnId, Millis};
 use crate::nostr::PublicKey;
 
-/// Holders known at the most.
-const MAX_HOLDERS: usize = 100_000;
-/// Holders left when there were too many.
-const KEPT_HOLDERS: usize = 75_000;
+/// Bytes a holder takes.
+const HOLDER_BYTES: usize = size_of::<(Holder, Buckets)>() * 8 / 5;
 /// Holders below which nobody looks for those that can be forgotten.
 const FEW_HOLDERS: usize = 1024;
 /// Milliseconds a proven key's message waits at the most for a bucket to have its cost.
@@ -63,8 +62,10 @@ pub struct TooMuch {
 }
 
 /// The buckets of all holders.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Quotas {
+    /// Holders known at the most.
+    max: usize,
     holders: BTreeMap<Holder, Buckets>,
     shares: Shares,
     /// How many holders there may be before those that are full are looked for.
@@ -72,6 +73,18 @@ pub struct Quotas {
 }
 
 impl Quotas {
+    /// Quotas of nobody yet. Holders take half of the share, and a quarter what keys take of their network's rate.
+    pub(super) fn new(budget: &Budget) -> Self {
+        let bytes = budget.max(Share::Quotas);
+        let shares = Shares::new(bytes / 4);
+        Self { max: bytes / 2 / HOLDER_BYTES, holders: BTreeMap::new(), shares, purge_at: 0 }
+    }
+
+    /// Bytes in use.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.holders.len() * HOLDER_BYTES + self.shares.memory_bytes()
+    }
+
     /// Takes `cost` milli-tokens if the bucket has them or is full, or will in `patience` ms, and answers in how
     /// many. So a bucket can owe what it gains in that time, and more by a cost above the burst. Otherwise nothing is
     /// taken.
@@ -192,7 +205,7 @@ impl Quotas {
             return;
         }
         self.holders.retain(|_, buckets| buckets.full_at > now);
-        let mut excess = self.holders.len().saturating_sub(KEPT_HOLDERS);
+        let mut excess = self.holders.len().saturating_sub(self.max / 4 * 3);
         if excess > 0 {
             let mut times: Vec<Millis> = self.holders.values().map(|buckets| buckets.full_at).collect();
             times.sort_unstable();
@@ -203,7 +216,7 @@ impl Quotas {
                 !goes
             });
         }
-        self.purge_at = self.holders.len().saturating_mul(2).clamp(FEW_HOLDERS, MAX_HOLDERS);
+        self.purge_at = self.holders.len().saturating_mul(2).clamp(FEW_HOLDERS, self.max.max(FEW_HOLDERS));
     }
 }
 
@@ -211,10 +224,15 @@ impl Quotas {
 mod tests {
     use std::sync::LazyLock;
 
+    use super::super::budget::OBJECT_BYTES;
     use super::*;
 
     const NOW: Millis = 1_700_000_000_000;
     const LANES: [Lane; 4] = [Lane::Events, Lane::Answers, Lane::Queries, Lane::Bytes];
+
+    fn none() -> Quotas {
+        Quotas::new(&Budget::new(OBJECT_BYTES))
+    }
 
     fn rates() -> Rates {
         static RATES: LazyLock<Rates> =
@@ -252,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_burst_and_then_the_rate_to_the_token() {
-        let mut quotas = Quotas::default();
+        let mut quotas = none();
         assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW), 200);
         let taken: usize = (1..=100_000).map(|ms| drain(&mut quotas, Lane::Events, 1000, NOW + ms)).sum();
         assert_eq!(taken, 100 * 20);
@@ -270,7 +288,7 @@ mod tests {
     fn the_seconds_to_wait_are_true() {
         let mut seed = 42;
         for _ in 0..2000 {
-            let mut quotas = Quotas::default();
+            let mut quotas = none();
             let (lane, used) = (LANES[next(&mut seed) as usize % 4], next(&mut seed) % 100_000_000);
             let cost = 1 + next(&mut seed) % 6_000_000;
             debit(&mut quotas, key(0), lane, used, NOW);
@@ -285,7 +303,7 @@ mod tests {
 
     #[test]
     fn debts_are_made_bounded_and_paid() {
-        let mut quotas = Quotas::default();
+        let mut quotas = none();
         assert_eq!(charge(&mut quotas, key(0), Lane::Queries, 24_000, NOW), Ok(()), "2.4 bursts from a full bucket");
         assert_eq!(charge(&mut quotas, key(0), Lane::Queries, 0, NOW), Err(2), "14 tokens are owed");
         assert_eq!(charge(&mut quotas, key(0), Lane::Queries, u64::MAX, NOW), Err(4), "full again after 24 tokens");
@@ -296,7 +314,7 @@ mod tests {
 
     #[test]
     fn lanes_and_holders_are_apart() {
-        let mut quotas = Quotas::default();
+        let mut quotas = none();
         debit(&mut quotas, key(0), Lane::Events, 900_000, NOW);
         assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW), 0);
         assert_eq!(drain(&mut quotas, Lane::Answers, 1000, NOW), 200);
@@ -310,12 +328,12 @@ mod tests {
 
     #[test]
     fn what_is_saved_is_restored_and_never_raises_a_level() {
-        let mut quotas = Quotas::default();
+        let mut quotas = none();
         assert_eq!(quotas.saved(&key(0), NOW), None);
         assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW), 200);
         let empty = quotas.saved(&key(0), NOW).unwrap();
         assert_eq!(empty, format!("{NOW},10000;0,200000,10000,4194304000"));
-        let mut woken = Quotas::default();
+        let mut woken = none();
         woken.restore(key(0), &empty);
         assert_eq!(woken.saved(&key(0), NOW + 9999), Some(empty.clone()));
         assert_eq!(woken.saved(&key(0), NOW + 10_000), None, "full by then");
@@ -345,7 +363,7 @@ mod tests {
     fn extreme_numbers_do_no_harm() {
         let (max, min, net) = (u64::MAX, i64::MIN, Net::Unknown(ConnId(0)));
         for (at, rate) in [(0, Rate { per_second: 0, burst: 0 }), (max, Rate { per_second: max, burst: max })] {
-            let (mut quotas, rates) = (Quotas::default(), Rates { events: rate, queries: rate, bytes: rate });
+            let (mut quotas, rates) = (none(), Rates { events: rate, queries: rate, bytes: rate });
             quotas.restore(key(0), &format!("{at},{max};{min},{},0,-1", i64::MAX));
             quotas.restore(key(0), &format!("{max},1;{min},{min},{min},{min}"));
             for (lane, now) in LANES.into_iter().zip([0, max, 0, NOW]) {
@@ -361,7 +379,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_back_gives_nothing() {
-        let mut quotas = Quotas::default();
+        let mut quotas = none();
         assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW), 200);
         for now in [NOW - 1000, NOW, NOW - 3_000_000, NOW - 1, NOW] {
             assert_eq!(drain(&mut quotas, Lane::Events, 1, now), 0);
@@ -374,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_low_holder_is_reported_once_a_second() {
-        let (mut quotas, rates) = (Quotas::default(), rates());
+        let (mut quotas, rates) = (none(), rates());
         assert!(!quotas.needs_saving(&key(0), &rates, NOW));
         debit(&mut quotas, key(0), Lane::Answers, 100_000, NOW);
         assert!(!quotas.needs_saving(&key(0), &rates, NOW), "half is left");
@@ -386,27 +404,28 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_the_full_are_forgotten() {
-        let mut quotas = Quotas::default();
+        let mut quotas = none();
         for n in 0..50_000 {
             // Full again after 100 ms, one of them each millisecond.
             debit(&mut quotas, key(n), Lane::Events, 2000, NOW + Millis::from(n));
             assert!(quotas.holders.len() <= FEW_HOLDERS);
         }
         for n in 0..250_000 {
-            let cost = if n % 10 == 0 { 100_000 } else { 2000 };
+            let cost = if n % 100 == 0 { 100_000 } else { 2000 };
             debit(&mut quotas, key(n), Lane::Events, cost, NOW + 50_000);
             if n % 2 == 0 {
                 quotas.restore(key(n + 1_000_000), &format!("{NOW},50001;0,0,0,0"));
             }
-            assert!(quotas.holders.len() <= MAX_HOLDERS);
+            assert!(quotas.holders.len() <= quotas.max);
         }
-        let indebted = (0..250_000).step_by(10).filter(|n| quotas.holders.contains_key(&key(*n))).count();
-        assert_eq!(indebted, 25_000, "those that need it longest are kept");
+        let indebted = (0..250_000).step_by(100).filter(|n| quotas.holders.contains_key(&key(*n))).count();
+        assert_eq!(indebted, 2500, "those that need it longest are kept");
+        assert!(quotas.memory_bytes() <= Share::Quotas.of(OBJECT_BYTES));
     }
 
     #[test]
     fn who_is_patient_waits_as_long_as_it_takes_and_no_longer() {
-        let (mut quotas, rates) = (Quotas::default(), rates());
+        let (mut quotas, rates) = (none(), rates());
         let account = Account { holder: key(0), rates: &rates, network: None };
         let waits: Vec<Millis> =
             (0..).map_while(|_| quotas.charge(&account, Lane::Events, 1000, PATIENCE, NOW).ok()).collect();
@@ -431,7 +450,7 @@ mod tests {
         for run in 1..=20_u64 {
             let (mut seed, rates, mut now) = (run * 0x9e37_79b9, rates(), NOW);
             let full = rates.by_lane().map(Rate::full);
-            let (mut quotas, mut model) = (Quotas::default(), [full; 5]);
+            let (mut quotas, mut model) = (none(), [full; 5]);
             for _ in 0..3000 {
                 for _ in 0..next(&mut seed) % 20 * (next(&mut seed) % 20) {
                     now += 1;
@@ -454,7 +473,7 @@ mod tests {
                         quotas.make_room(now);
                     }
                     2 => {
-                        let mut woken = Quotas::default();
+                        let mut woken = none();
                         for holder in (0..5).map(key) {
                             let text = quotas.saved(&holder, now);
                             text.into_iter().for_each(|text| woken.restore(holder, &text));

@@ -26,18 +26,16 @@
 //! is outside, until it is told; nobody has an OK for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
+use super::budget::{Budget, Reservation, Share};
 use super::page::newest_first;
 use super::vanished::Vanished;
 use crate::market::privacy::{self, Readers};
-use crate::nostr::{Event, EventId, Filter};
+use crate::nostr::{Event, EventId, Filter, Values};
 use crate::store::read::{StoredEvent, Text, Viewer};
 use crate::store::write::{Change, NewEvent};
-
-/// Events that are held, and bytes they take in memory, of the 128 MB there are.
-const MAX_EVENTS: usize = 8192;
-const MAX_BYTES: usize = 20_000_000;
 
 /// An event that is held.
 #[derive(Debug)]
@@ -52,7 +50,8 @@ struct Held {
 pub(super) struct Recent {
     /// By number.
     events: BTreeMap<u64, Held>,
-    bytes: usize,
+    /// What they take.
+    memory: Reservation,
     ids: BTreeMap<EventId, u64>,
     /// Numbers of the events of jobs, the request among them.
     jobs: BTreeMap<EventId, BTreeSet<u64>>,
@@ -62,17 +61,18 @@ pub(super) struct Recent {
     older: u64,
 }
 
-impl Default for Recent {
-    fn default() -> Self {
-        let (events, ids, jobs, whole) = Default::default();
-        Self { events, bytes: 0, ids, jobs, whole, older: u64::MAX }
-    }
-}
-
 impl Recent {
+    /// A window that holds nothing, and will not hold more than its share.
+    pub fn new(budget: &Rc<Budget>) -> Self {
+        let (events, ids, jobs, whole) = Default::default();
+        Self { events, memory: budget.nothing(None, Share::Recent), ids, jobs, whole, older: u64::MAX }
+    }
+
     /// Holds nothing; what is stored has no later `created_at` than `older`.
     fn restart(&mut self, older: u64) {
-        *self = Self { older, ..Self::default() };
+        (self.events, self.ids, self.jobs, self.whole) = Default::default();
+        self.memory.set(0);
+        self.older = older;
     }
 
     /// Nothing that was stored so far is later than `newest`, and nothing of before this relay woke is to
@@ -121,9 +121,12 @@ impl Recent {
             }
         }
         self.ids.insert(new.event.id, seq);
-        self.bytes += weight(&new.text);
+        let bytes = new.memory_bytes();
         self.events.insert(seq, Held { new, readers });
-        while self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
+        while self.memory.grow(bytes).is_err() {
+            if self.events.is_empty() {
+                return;
+            }
             self.forget_first();
         }
     }
@@ -150,7 +153,7 @@ impl Recent {
     }
 
     fn unlist(&mut self, seq: u64, held: &Held) {
-        self.bytes -= weight(&held.new.text);
+        self.memory.set(self.memory.bytes().saturating_sub(held.new.memory_bytes()));
         self.ids.remove(&held.new.event.id);
         if let Some(part) = &held.new.part
             && let Some(numbers) = self.jobs.get_mut(&part.job)
@@ -198,17 +201,11 @@ impl Recent {
 
     /// The jobs whose answers alone the filter matches, when all of these are held.
     fn jobs_asked_for(&self, filter: &Filter, viewer: &Viewer) -> Option<Vec<EventId>> {
-        let answers = |kinds: &BTreeSet<u16>| kinds.iter().all(|kind| viewer.profile.is_answer(*kind));
+        let answers = |kinds: &Values<u16>| kinds.iter().all(|kind| viewer.profile.is_answer(*kind));
         filter.kinds.as_ref().filter(|kinds| answers(kinds))?;
         let named = filter.tags.get(&b'e')?.iter().map(|value| EventId::parse(value));
         named.map(|job| job.filter(|job| self.whole.contains(job))).collect()
     }
-}
-
-/// Bytes an event of this text takes at most: the text, the event it was parsed into, and what a string
-/// takes besides its characters for each two quotes.
-fn weight(text: &str) -> usize {
-    2 * text.len() + 20 * text.bytes().filter(|byte| *byte == b'"').count()
 }
 
 impl Held {

@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::asking::Question;
-use super::charge::Payer;
+use super::asking::{Question, Waiting, no_room};
+use super::budget::{Full, Reservation, Share};
 use super::count::Counting;
 use super::missed::MAX_MISSED;
 use super::page::{Reading, unreadable};
@@ -25,6 +25,8 @@ const PAUSE_MAX_MS: Millis = 5000;
 const GIVE_UP_MS: Millis = 30_000;
 /// Repeats the store is asked at the same time, of all questions it is asked.
 const MAX_REPEATS: usize = 4;
+/// Bytes a question takes that waits to be asked again, besides what it asks.
+const REPEAT_BYTES: usize = 200;
 
 /// What waits to be asked again.
 #[derive(Debug, Default)]
@@ -42,6 +44,8 @@ struct Repeat {
     conn: ConnId,
     until: Millis,
     asked: Asked,
+    /// What it takes while it waits.
+    _memory: Reservation,
 }
 
 #[derive(Debug)]
@@ -105,7 +109,13 @@ impl Relay {
         if now >= until {
             return self.refuse_stored(conn, subscription, &unreadable(error), out);
         }
-        self.repeat(Repeat { conn, until, asked: Asked::Stored(subscription.clone()) }, error, now, out);
+        match self.wait_again(conn, REPEAT_BYTES) {
+            Ok(memory) => {
+                let asked = Asked::Stored(subscription.clone());
+                self.repeat(Repeat { conn, until, asked, _memory: memory }, error, now, out);
+            }
+            Err(full) => return self.refuse_stored(conn, subscription, &no_room(full), out),
+        }
         if first {
             self.remember(conn, out);
         }
@@ -123,7 +133,17 @@ impl Relay {
         if now >= until {
             return self.refuse_count(&counting, &unreadable(error), out);
         }
-        self.repeat(Repeat { conn: counting.conn, until, asked: Asked::Count(counting) }, error, now, out);
+        match self.wait_again(counting.conn, REPEAT_BYTES + counting.memory_bytes()) {
+            Ok(memory) => {
+                let repeat = Repeat { conn: counting.conn, until, asked: Asked::Count(counting), _memory: memory };
+                self.repeat(repeat, error, now, out);
+            }
+            Err(full) => self.refuse_count(&counting, &no_room(full), out),
+        }
+    }
+
+    fn wait_again(&self, conn: ConnId, bytes: usize) -> Result<Reservation, Full> {
+        self.budget.reserve(self.network_use(conn).as_ref(), Share::Questions, bytes)
     }
 
     fn repeat(&mut self, repeat: Repeat, error: StoreError, now: Millis, out: &mut Vec<Effect>) {
@@ -135,7 +155,10 @@ impl Relay {
     /// Reads the stored events of a subscription that memory was lost of; `since` is when that was first.
     pub(super) fn read_again(&mut self, conn: ConnId, subscription: Rc<str>, since: Millis, out: &mut Vec<Effect>) {
         let until = since + GIVE_UP_MS;
-        self.repeats.waiting.push_back(Repeat { conn, until, asked: Asked::Stored(subscription) });
+        // It waited before memory was lost.
+        let mut memory = self.budget.nothing(self.network_use(conn).as_ref(), Share::Questions);
+        memory.set(REPEAT_BYTES);
+        self.repeats.waiting.push_back(Repeat { conn, until, asked: Asked::Stored(subscription), _memory: memory });
         self.do_at(Due::Repeat, until, out);
     }
 
@@ -174,10 +197,10 @@ impl Relay {
     }
 
     /// Takes the next question that may be asked again now.
-    pub(super) fn next_repeat(&mut self, now: Millis, out: &mut Vec<Effect>) -> Option<(ConnId, Payer, Question)> {
+    pub(super) fn next_repeat(&mut self, now: Millis, out: &mut Vec<Effect>) -> Option<Waiting> {
         while now >= self.repeats.not_before && self.writer.is_known() && self.line.repeats() < MAX_REPEATS {
             let at = self.repeats.waiting.iter().position(|repeat| !self.line.is_asking(repeat.conn))?;
-            let Repeat { conn, asked, .. } = self.repeats.waiting.remove(at)?;
+            let Repeat { conn, asked, _memory, .. } = self.repeats.waiting.remove(at)?;
             let question = match asked {
                 Asked::Count(counting) => Question::Count(counting),
                 Asked::Stored(subscription) => match self.repeated(conn, &subscription, now, out) {
@@ -185,7 +208,7 @@ impl Relay {
                     None => continue,
                 },
             };
-            return Some((conn, self.payer(conn, None), question));
+            return Some(Waiting { conn, payer: self.payer(conn, None), question, _memory });
         }
         None
     }

@@ -110,6 +110,7 @@ pub(super) struct Report {
     reqs_refused: u64,
     rate_limited: BTreeMap<&'static str, i64>,
     bytes: Bytes,
+    memory: Memory,
     storage: Storage,
 }
 
@@ -166,6 +167,13 @@ struct Providers {
 struct Bytes {
     received: u64,
     sent: u64,
+}
+
+/// Bytes that clients have made the relay take, and may at the most, by what they are taken for.
+#[derive(Serialize)]
+struct Memory {
+    used: BTreeMap<&'static str, usize>,
+    max: BTreeMap<&'static str, usize>,
 }
 
 #[derive(Serialize)]
@@ -237,6 +245,10 @@ impl Report {
             reqs_refused: counters.refused_reqs,
             rate_limited: Lane::ALL.into_iter().map(|lane| (lane.as_str(), get(&limited(lane)))).collect(),
             bytes: Bytes { received: counters.bytes_received, sent: counters.bytes_sent },
+            memory: Memory {
+                used: gauges.memory.iter().map(|(share, (used, _))| (*share, *used)).collect(),
+                max: gauges.memory.iter().map(|(share, (_, max))| (*share, *max)).collect(),
+            },
             storage: storage(&counters.storage, counters.from_memory, rows),
         }
     }

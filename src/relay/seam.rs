@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::budget::{NATIVE_BYTES, OBJECT_BYTES};
 use super::publish::{self, Told};
 use super::{Api, Config, ConnId, Gauges, Level, RequestId};
 use crate::nostr::Event;
@@ -33,6 +34,11 @@ pub struct Host {
 impl Host {
     /// A Durable Object.
     pub const OBJECT: Self = Self { shard: 0, shards: 1, lasting: false };
+
+    /// Bytes of memory that clients can make one relay take.
+    pub(super) const fn memory_bytes(self) -> usize {
+        if self.lasting { NATIVE_BYTES } else { OBJECT_BYTES }
+    }
 
     /// Milliseconds for which what was committed is in doubt after a failure or a loss of memory.
     pub(super) const fn doubt(self) -> Millis {

@@ -1,8 +1,10 @@
 //! The life of a connection: opened, authenticated (NIP-42), woken, forgotten.
 
 use super::attachment::RememberedConn;
-use super::conn::{Backlog, MAX_KEYS};
+use super::budget::Share;
+use super::conn::{Backlog, KEY_BYTES, MAX_KEYS};
 use super::repeat::lost;
+use super::subscribe::remembered;
 use super::timer::Due;
 use super::{ConnId, Effect, Level, Millis, NO_CLOSE_FRAME, Relay, attachment, unheard};
 use crate::nostr::{Event, EventId, Prefix, PublicKey, Reason, auth, relay_msg};
@@ -40,20 +42,17 @@ impl Relay {
     pub(super) fn forget(&mut self, conn: ConnId) {
         self.ending.remove(&conn);
         let Some(gone) = self.conns.remove(&conn) else { return };
-        for (id, sub) in &gone.subs {
-            self.subs.remove(conn, id, &sub.filters);
-            self.kept_bytes -= sub.reading.as_ref().map_or(0, |backlog| backlog.bytes);
-        }
+        gone.subs.values().for_each(|sub| self.subs.remove(sub.number));
+        self.networks.leave(conn, &gone);
         self.let_go(&gone.unheard);
         self.drop_questions(conn);
-        self.turns.bytes -= gone.line.bytes();
     }
 
     pub(super) fn authenticate(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) {
         self.proves_reading(conn, event, now, out);
         match self.check_auth(conn, event, now) {
             Ok(()) => {
-                let new = self.conns.get_mut(&conn).is_some_and(|state| state.prove(event.pubkey));
+                let new = self.prove(conn, event.pubkey);
                 self.counters.auth_accepted += 1;
                 let fields = [("connection", conn.to_string()), ("pubkey", event.pubkey.to_string())];
                 self.log(Level::Debug, "authenticated", &fields, out);
@@ -66,6 +65,15 @@ impl Relay {
             }
             Err(reason) => self.refuse_auth(conn, &event.id, &reason, out),
         }
+    }
+
+    /// Notes a key that was proven; whether it is a new one.
+    fn prove(&mut self, conn: ConnId, key: PublicKey) -> bool {
+        let Some(state) = self.conns.get_mut(&conn) else { return false };
+        if state.keys.is_empty() {
+            self.networks.proven(conn, state);
+        }
+        state.prove(key)
     }
 
     /// Answers that a key is not proven.
@@ -126,8 +134,8 @@ impl Relay {
         }
     }
 
-    fn check_auth(&self, conn: ConnId, event: &Event, now: Millis) -> Result<(), Reason> {
-        let Some(state) = self.conns.get(&conn) else {
+    fn check_auth(&mut self, conn: ConnId, event: &Event, now: Millis) -> Result<(), Reason> {
+        let Some(state) = self.conns.get_mut(&conn) else {
             return Err(Reason::new(Prefix::Error, "connection is closed"));
         };
         if let Some(reason) = self.config.bans.of_key(&event.pubkey) {
@@ -139,7 +147,13 @@ impl Relay {
         if state.keys.len() >= MAX_KEYS && !state.keys.contains(&event.pubkey) {
             return Err(Reason::new(Prefix::Restricted, format!("a connection can prove {MAX_KEYS} keys")));
         }
-        event.verify()
+        event.verify()?;
+        match &mut state.memory {
+            Some(memory) if !state.keys.contains(&event.pubkey) => memory.grow(KEY_BYTES).map_err(|_| {
+                Reason::new(Prefix::Error, "the relay has no room for another key; try again in some seconds")
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Why this connection may do nothing but authenticate, if so.
@@ -163,7 +177,7 @@ impl Relay {
             };
             self.log.before = self.log.before.max(told);
             let counting = std::mem::take(&mut state.counting);
-            self.conns.insert(conn, state);
+            self.enter(conn, state);
             for (holder, level) in self.holders(conn).into_iter().zip(levels) {
                 if let Some(level) = level {
                     self.quotas.restore(holder, &level);
@@ -174,7 +188,11 @@ impl Relay {
                 self.send(conn, relay_msg::closed(&query, &lost()), out);
             }
             for sub in subs {
-                self.install(conn, sub.id.clone(), sub.filters);
+                let (text, bytes) = remembered(&sub.id, &sub.filters);
+                // It is there already.
+                let mut memory = self.budget.nothing(self.network_use(conn).as_ref(), Share::Subscriptions);
+                memory.set(bytes);
+                self.install(conn, sub.id.clone(), sub.filters, text, memory);
                 // What ended the memory may have been this very answer: so it has its time, too.
                 let since = sub.unread.as_ref().map(|backlog| backlog.failed_at.unwrap_or(now));
                 if let Some(installed) = self.sub_mut(conn, &sub.id) {

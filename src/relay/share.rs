@@ -12,14 +12,19 @@ use super::bucket::MAX_BACKWARDS;
 use super::class::{Lane, Rates, milli};
 use super::quota::{Holder, Net, PATIENCE};
 
+/// Bytes a share takes.
+const SHARE_BYTES: usize = size_of::<(Holder, Share)>() * 8 / 5 + 100;
 /// Milliseconds a share is kept after it was asked for.
 const KEPT: Millis = 10_000;
 /// Milliseconds between two looks for shares that can be forgotten.
 const LOOK_EVERY: Millis = 1000;
 
 /// The shares of all networks whose buckets were empty lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shares {
+    /// How many there may be, and are at the most.
+    max: usize,
+    count: usize,
     networks: BTreeMap<Net, BTreeMap<Holder, Share>>,
     /// When shares to be forgotten were looked for.
     looked: Millis,
@@ -56,6 +61,16 @@ impl Share {
 }
 
 impl Shares {
+    /// None yet, and never more than fit so many bytes.
+    pub const fn new(max_bytes: usize) -> Self {
+        Self { max: max_bytes / SHARE_BYTES, count: 0, networks: BTreeMap::new(), looked: 0 }
+    }
+
+    /// Bytes in use.
+    pub const fn memory_bytes(&self) -> usize {
+        self.count * SHARE_BYTES
+    }
+
     /// Takes `cost` milli-tokens from a key's share if it has them or is full, or will in `patience` ms, and answers in
     /// how many. Otherwise nothing is taken, and the error is the milliseconds until it would have them.
     pub fn charge(
@@ -66,7 +81,9 @@ impl Shares {
         patience: Millis,
         now: Millis,
     ) -> Result<Millis, Millis> {
-        let (share, cost) = self.share((net, key), rates, cost, now);
+        let Some((share, cost)) = self.share((net, key), rates, cost, now) else {
+            return Err(LOOK_EVERY.saturating_add(patience));
+        };
         let (rate, level) = (rates.of(lane), lane.level(&mut share.levels));
         let missing = cost.min(milli(PATIENCE.saturating_mul(rate.per_second))).saturating_sub(*level);
         let wait = if missing <= 0 { 0 } else { share.at.saturating_add(rate.time_for(missing)).saturating_sub(now) };
@@ -79,37 +96,39 @@ impl Shares {
 
     /// Takes `cost` milli-tokens from a key's share, whether it has them or not.
     pub fn debit(&mut self, payer: (Net, Holder), rates: &Rates, (lane, cost): (Lane, u64), now: Millis) {
-        let (share, cost) = self.share(payer, rates, cost, now);
+        let Some((share, cost)) = self.share(payer, rates, cost, now) else { return };
         let level = lane.level(&mut share.levels);
         *level = level.saturating_sub(cost);
     }
 
-    /// All of them.
-    #[cfg(test)]
-    fn count(&self) -> usize {
-        self.networks.values().map(BTreeMap::len).sum()
-    }
-
-    /// A key's share as it is now, and how much of it `cost` takes.
-    fn share(&mut self, (net, key): (Net, Holder), rates: &Rates, cost: u64, now: Millis) -> (&mut Share, i64) {
+    /// A key's share as it is now, and how much of it `cost` takes; nothing when there is no memory for one more.
+    fn share(&mut self, (net, key): (Net, Holder), rates: &Rates, cost: u64, now: Millis) -> Option<(&mut Share, i64)> {
         if self.looked.abs_diff(now) >= LOOK_EVERY {
             self.looked = now;
+            self.count = 0;
             self.networks.retain(|_, shares| {
                 shares.retain(|_, share| now.abs_diff(share.at) < KEPT || share.owes(rates, now));
+                self.count += shares.len();
                 !shares.is_empty()
             });
         }
         let shares = self.networks.entry(net).or_default();
-        let sharing = shares.len() as u64 + u64::from(!shares.contains_key(&key));
+        let new = !shares.contains_key(&key);
+        if new && self.count >= self.max {
+            return None;
+        }
+        self.count += usize::from(new);
+        let sharing = shares.len() as u64 + u64::from(new);
         let share = shares.entry(key).or_insert(Share { at: now, levels: [0; 4] });
         share.refill(rates, now);
-        (share, milli(cost.saturating_mul(sharing)))
+        Some((share, milli(cost.saturating_mul(sharing))))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::ConnId;
+    use super::super::budget::{Budget, OBJECT_BYTES};
     use super::super::quota::{Account, Quotas};
     use super::*;
     use crate::nostr::PublicKey;
@@ -129,7 +148,7 @@ mod tests {
         fn new() -> Self {
             let [plenty, network] = ["1000000/1000000", "20/200"]
                 .map(|rate| format!("events {rate} queries {rate} bytes {rate}").parse().unwrap());
-            Self { quotas: Quotas::default(), plenty, network, now: NOW }
+            Self { quotas: Quotas::new(&Budget::new(OBJECT_BYTES)), plenty, network, now: NOW }
         }
 
         /// A charge of so many tokens to a key.
@@ -222,11 +241,11 @@ mod tests {
         for key in 0..500 {
             let _ = world.pay(key, 10, PATIENCE);
         }
-        assert!(world.quotas.shares().count() > 400);
+        assert!(world.quotas.shares().count > 400);
         world.now += 3_600_000;
         for _ in 0..300 {
             let _ = world.pay(1, 1, 0);
         }
-        assert_eq!(world.quotas.shares().count(), 1);
+        assert_eq!(world.quotas.shares().count, 1);
     }
 }

@@ -13,6 +13,9 @@ use crate::nostr::{EventId, Filter, Reason, relay_msg};
 use crate::store::read::{StoredEvent, Text, Viewer};
 use crate::store::{Rows, StoreError};
 
+/// Bytes an event takes that was sent before subscribers were told of it.
+pub(super) const AHEAD_BYTES: usize = 48;
+
 impl Relay {
     /// Asks the store for the stored events of an installed subscription.
     pub(super) fn read_stored(&mut self, conn: ConnId, subscription: Rc<str>, now: Millis, out: &mut Vec<Effect>) {
@@ -92,10 +95,12 @@ impl Relay {
         // What is here and was told to nobody yet will be told: not to this subscription.
         let told = self.writer.told();
         let untold = |event: &&StoredEvent| event.seq > told || self.log.is_open(event.seq);
-        let ahead = events.iter().filter(untold).map(|event| event.id).collect();
+        let ahead: BTreeSet<EventId> = events.iter().filter(untold).map(|event| event.id).collect();
         let (mut backlog, mut filters) = (None, None);
         if let Some(sub) = self.sub_mut(conn, &subscription) {
+            sub.memory.set(sub.memory.bytes().saturating_sub(sub.ahead.len() * AHEAD_BYTES));
             sub.ahead = ahead;
+            sub.memory.set(sub.memory.bytes() + sub.ahead.len() * AHEAD_BYTES);
             backlog = sub.reading.take();
             filters = Some(sub.filters.clone());
         }
@@ -106,7 +111,6 @@ impl Relay {
         }
         self.send(conn, relay_msg::eose(&subscription, completeness), out);
         if let Some(backlog) = backlog {
-            self.kept_bytes -= backlog.bytes;
             // What waited when memory was lost, before what waits since.
             let known = |id: &EventId| sent.contains(id) || backlog.live.iter().any(|(waits, _)| waits == id);
             found.retain(|event| !known(&event.id));

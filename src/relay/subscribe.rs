@@ -5,10 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::conn::{MAX_BUFFERED, MAX_BUFFERED_IN_ALL, Sub};
-use super::{ConnId, Effect, Millis, Relay};
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::budget::{Reservation, Share};
+use super::conn::{LIVE_BYTES, MAX_BUFFERED, Sub};
+use super::stored::AHEAD_BYTES;
+use super::{ConnId, Effect, Millis, Relay, subs};
 use crate::market::privacy::{self, Readers};
 use crate::nostr::{Event, Filter, Prefix, Reason, relay_msg};
+
+/// Bytes a subscription takes besides its filters: its entry, its place in the index, its name twice.
+const SUB_BYTES: usize = size_of::<Sub>() * 3 / 2 + 250;
 
 impl Relay {
     pub(super) fn subscribe(
@@ -22,17 +29,20 @@ impl Relay {
         // A REQ under a known id ends the subscription of that id, whatever becomes of the new one.
         let ended = self.end_subscription(conn, &subscription);
         let admitted = self.admit_question(conn, &subscription, &filters);
-        let admitted = admitted.and_then(|()| self.admit_subscription(conn, size(&filters)));
-        if let Err(reason) = admitted {
-            self.counters.refused_reqs += 1;
-            if ended {
-                self.remember(conn, out);
+        let admitted = admitted.and_then(|()| self.admit_subscription(conn, &subscription, &filters));
+        let (text, memory) = match admitted {
+            Ok(admitted) => admitted,
+            Err(reason) => {
+                self.counters.refused_reqs += 1;
+                if ended {
+                    self.remember(conn, out);
+                }
+                self.send(conn, relay_msg::closed(&subscription, &reason), out);
+                return self.count_refusal(conn, reason.prefix, out);
             }
-            self.send(conn, relay_msg::closed(&subscription, &reason), out);
-            return self.count_refusal(conn, reason.prefix, out);
-        }
+        };
         let subscription: Rc<str> = subscription.into();
-        self.install(conn, subscription.clone(), filters.into());
+        self.install(conn, subscription.clone(), filters.into(), text, memory);
         self.read_stored(conn, subscription, now, out);
         self.remember(conn, out);
     }
@@ -45,22 +55,28 @@ impl Relay {
 
     /// Takes a subscription out; says whether there was one.
     pub(super) fn end_subscription(&mut self, conn: ConnId, subscription: &str) -> bool {
-        let Some((id, sub)) = self.conns.get_mut(&conn).and_then(|state| state.subs.remove_entry(subscription)) else {
+        let Some(sub) = self.conns.get_mut(&conn).and_then(|state| state.subs.remove(subscription)) else {
             return false;
         };
-        self.subs.remove(conn, &id, &sub.filters);
-        if let Some(backlog) = &sub.reading {
-            self.kept_bytes -= backlog.bytes;
+        self.subs.remove(sub.number);
+        if sub.reading.is_some() {
             self.drop_question(conn, subscription);
         }
         true
     }
 
     /// Makes a subscription receive live events.
-    pub(super) fn install(&mut self, conn: ConnId, id: Rc<str>, filters: Rc<[Filter]>) {
+    pub(super) fn install(
+        &mut self,
+        conn: ConnId,
+        id: Rc<str>,
+        filters: Rc<[Filter]>,
+        text: Box<RawValue>,
+        memory: Reservation,
+    ) {
         if let Some(state) = self.conns.get_mut(&conn) {
-            self.subs.insert(conn, &id, &filters);
-            state.subs.insert(id, Sub { size: size(&filters), filters, reading: None, ahead: BTreeSet::new() });
+            let number = self.subs.insert(conn, &id, &filters);
+            state.subs.insert(id, Sub { filters, text, number, memory, reading: None, ahead: BTreeSet::new() });
         }
     }
 
@@ -82,9 +98,11 @@ impl Relay {
                 continue;
             }
             count += 1;
-            let has_room = self.kept_bytes < MAX_BUFFERED_IN_ALL;
-            let Some(sub) = self.sub_mut(conn, &subscription) else { continue };
+            let Some(sub) = self.conns.get_mut(&conn).and_then(|state| state.subs.get_mut(&subscription)) else {
+                continue;
+            };
             if sub.ahead.remove(&event.id) {
+                sub.memory.set(sub.memory.bytes().saturating_sub(AHEAD_BYTES));
                 continue;
             }
             let Some(backlog) = &mut sub.reading else {
@@ -94,11 +112,17 @@ impl Relay {
                 self.send(conn, frame, out);
                 continue;
             };
-            if backlog.bytes < MAX_BUFFERED && has_room {
+            let memory = match backlog.memory.take() {
+                Some(memory) => memory,
+                None => self.budget.nothing(self.network_use(conn).as_ref(), Share::Backlogs),
+            };
+            let Some(backlog) = self.sub_mut(conn, &subscription).and_then(|sub| sub.reading.as_mut()) else {
+                continue;
+            };
+            let memory = backlog.memory.insert(memory);
+            if memory.bytes() < MAX_BUFFERED && memory.grow(json.len() + LIVE_BYTES).is_ok() {
                 let json = kept.get_or_insert_with(|| json.into()).clone();
-                backlog.bytes += json.len();
-                backlog.live.push((event.id, json.clone()));
-                self.kept_bytes += json.len();
+                backlog.live.push((event.id, json));
             } else {
                 self.end_subscription(conn, &subscription);
                 let reason = Reason::new(Prefix::Error, "more live events than can be kept while the stored are read");
@@ -119,6 +143,10 @@ impl Relay {
     }
 }
 
-fn size(filters: &[Filter]) -> usize {
-    filters.iter().map(|filter| serde_json::to_string(filter).map_or(0, |text| text.len())).sum()
+/// The filters of a subscription as they are remembered, and the bytes it takes.
+pub(super) fn remembered(id: &str, filters: &[Filter]) -> (Box<RawValue>, usize) {
+    let text = to_raw_value(filters).unwrap_or_default();
+    let own: usize = filters.iter().map(Filter::memory_bytes).sum();
+    let bytes = SUB_BYTES + id.len() + text.get().len() + own + subs::entry_count(filters) * subs::ENTRY_BYTES;
+    (text, bytes)
 }

@@ -6,22 +6,23 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::budget::{Reservation, Share};
 use super::charge::FRAME_BYTES;
 use super::quota::PATIENCE;
 use super::timer::Due;
 use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::{ClientMessage, Prefix, Reason};
 
-/// Bytes of messages of one connection that wait, and of all.
+/// Bytes of messages of one connection that wait.
 const MAX_LINE: usize = 500_000;
-const MAX_WAITING: usize = 8_000_000;
 
 /// What one connection has said and waits.
 #[derive(Debug, Default)]
 pub struct Line {
     /// In the order of their turns.
     messages: VecDeque<Waiting>,
-    bytes: usize,
+    /// What they take.
+    memory: Option<Reservation>,
 }
 
 /// A message.
@@ -44,9 +45,15 @@ impl Waiting {
 }
 
 impl Line {
-    /// What it takes of the memory there is.
-    pub const fn bytes(&self) -> usize {
-        self.bytes
+    fn bytes(&self) -> usize {
+        self.memory.as_ref().map_or(0, Reservation::bytes)
+    }
+
+    /// Counts what waits less so many bytes.
+    fn shrink(&mut self, bytes: usize) {
+        if let Some(memory) = &mut self.memory {
+            memory.set(memory.bytes().saturating_sub(bytes));
+        }
     }
 }
 
@@ -55,8 +62,6 @@ impl Line {
 pub(super) struct Turns {
     /// When it is the turn of the first message of each; some may be gone.
     next: BTreeSet<(Millis, ConnId)>,
-    /// What waits of all.
-    pub bytes: usize,
 }
 
 impl Relay {
@@ -64,7 +69,8 @@ impl Relay {
     pub(super) fn patience(&self, conn: ConnId, length: usize) -> Result<Millis, Reason> {
         let Some(state) = self.conns.get(&conn).filter(|state| !state.keys.is_empty()) else { return Ok(0) };
         let line = &state.line;
-        if line.bytes + bytes(length) <= MAX_LINE && self.turns.bytes + bytes(length) <= MAX_WAITING {
+        let has_room = || self.budget.reserve(self.network_use(conn).as_ref(), Share::Turns, bytes(length)).is_ok();
+        if line.bytes() + bytes(length) <= MAX_LINE && has_room() {
             Ok(PATIENCE)
         } else if line.messages.is_empty() {
             Ok(0)
@@ -84,6 +90,7 @@ impl Relay {
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
+        let network = self.network_use(conn);
         let Some(state) = self.conns.get_mut(&conn) else { return };
         let answer = matches!(&message, ClientMessage::Event(event) if self.config.profile.is_answer(event.kind));
         let line = &mut state.line;
@@ -96,8 +103,8 @@ impl Relay {
             ClientMessage::Req { subscription, .. } => Some(subscription.into()),
             _ => None,
         };
-        line.bytes += bytes(text.len());
-        self.turns.bytes += bytes(text.len());
+        let memory = line.memory.get_or_insert_with(|| self.budget.nothing(network.as_ref(), Share::Turns));
+        memory.set(memory.bytes() + bytes(text.len()));
         let place = line.messages.partition_point(|waiting| waiting.at <= at);
         line.messages.insert(place, Waiting { at, text: text.into(), answer, opens });
         if place == 0 {
@@ -128,8 +135,7 @@ impl Relay {
         let line = &mut self.conns.get_mut(&conn)?.line;
         line.messages.front().filter(|waiting| waiting.at <= now)?;
         let next = line.messages.pop_front()?;
-        line.bytes -= next.bytes();
-        self.turns.bytes -= next.bytes();
+        line.shrink(next.bytes());
         Some(next.text)
     }
 
@@ -137,10 +143,9 @@ impl Relay {
     pub(super) fn drop_from_line(&mut self, conn: ConnId, subscription: &str) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         let stays = |waiting: &Waiting| waiting.opens.as_deref() != Some(subscription);
-        let before = state.line.bytes;
         state.line.messages.retain(stays);
-        state.line.bytes = state.line.messages.iter().map(Waiting::bytes).sum();
-        self.turns.bytes -= before - state.line.bytes;
+        let left: usize = state.line.messages.iter().map(Waiting::bytes).sum();
+        state.line.shrink(state.line.bytes().saturating_sub(left));
     }
 }
 

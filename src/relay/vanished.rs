@@ -3,6 +3,8 @@
 
 use super::Relay;
 use super::asking::Question;
+use super::budget::Share;
+use super::conn::LIVE_BYTES;
 use crate::nostr::{Event, PublicKey, kind};
 
 /// A key that vanished, and up to when (Unix seconds) what concerns it goes.
@@ -43,19 +45,17 @@ impl Relay {
                 reading.vanished.push(vanished.clone());
             }
         }
-        if self.kept_bytes == 0 {
+        if self.budget.used(Share::Backlogs) == 0 {
             return;
         }
         for backlog in
             self.conns.values_mut().flat_map(|state| state.subs.values_mut()).filter_map(|sub| sub.reading.as_mut())
         {
-            let before = backlog.bytes;
-            backlog.live.retain(|(_, json)| {
-                let goes = vanished.takes_text(json);
-                backlog.bytes -= if goes { json.len() } else { 0 };
-                !goes
-            });
-            self.kept_bytes -= before - backlog.bytes;
+            let gone = backlog.live.extract_if(.., |(_, json)| vanished.takes_text(json));
+            let bytes: usize = gone.map(|(_, json)| json.len() + LIVE_BYTES).sum();
+            if let Some(memory) = &mut backlog.memory {
+                memory.set(memory.bytes().saturating_sub(bytes));
+            }
         }
     }
 }

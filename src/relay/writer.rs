@@ -6,8 +6,10 @@
 //! have been told of. Whatever lands later still shows as a gap below the next group and is told then.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
+use super::budget::{Budget, NetworkUse, Share};
 use super::queue::{Group, Queue, Waiting};
 use super::{ConnId, Millis, Ticket};
 use crate::nostr::{EventId, Prefix, Reason};
@@ -15,12 +17,8 @@ use crate::store::counts::Totals;
 use crate::store::write::{self, NewEvent};
 use crate::store::{ErrorKind, StoreError};
 
-/// Bytes that may wait for the group in flight before more is refused, and the same for answers to jobs
-/// that are held, which go first.
-const MAX_WAITING: usize = 16_000_000;
-const MAX_URGENT: usize = 4_000_000;
-/// Jobs whose answers go first: the ones that came last.
-const MAX_HELD: usize = 50_000;
+/// Bytes a job whose answers go first takes: the ones that came last are known.
+const JOB_BYTES: usize = 100;
 /// Milliseconds from one failure to the next attempt: the first, and at the most.
 const FIRST_PAUSE: Millis = 100;
 const LAST_PAUSE: Millis = 10_000;
@@ -76,8 +74,9 @@ enum Log {
 }
 
 /// Events on their way to the store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Writer {
+    budget: Rc<Budget>,
     log: Log,
     totals: Option<Totals>,
     waiting: Queue,
@@ -93,16 +92,37 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// A writer that knows nothing, with a budget for what waits.
+    pub(super) fn new(budget: &Rc<Budget>) -> Self {
+        Self {
+            budget: budget.clone(),
+            log: Log::default(),
+            totals: None,
+            waiting: Queue::default(),
+            urgent: Queue::default(),
+            ids: BTreeSet::new(),
+            held: BTreeSet::new(),
+            held_since: VecDeque::new(),
+            in_flight: None,
+            trouble: None,
+        }
+    }
+
     /// Notes a job that is held.
     pub fn hold(&mut self, job: EventId) {
         if self.held.insert(job) {
             self.held_since.push_back(job);
         }
-        if self.held_since.len() > MAX_HELD
+        if self.held_since.len() > self.budget.max(Share::Jobs) / JOB_BYTES
             && let Some(oldest) = self.held_since.pop_front()
         {
             self.held.remove(&oldest);
         }
+    }
+
+    /// Bytes of the jobs that are held.
+    pub fn jobs_bytes(&self) -> usize {
+        self.held_since.len() * JOB_BYTES
     }
 
     /// Whether a job is known to be held; after a loss of memory none is.
@@ -161,8 +181,14 @@ impl Writer {
     }
 
     /// Adds an event to the group that gathers; `urgent` ones go first. An event that is already there or
-    /// in flight gains a waiting connection.
-    pub fn add(&mut self, new: NewEvent, urgent: bool, conn: ConnId) -> Result<(), Reason> {
+    /// in flight gains a waiting connection. `network` is where it comes from.
+    pub fn add(
+        &mut self,
+        new: NewEvent,
+        urgent: bool,
+        conn: ConnId,
+        network: Option<&Rc<NetworkUse>>,
+    ) -> Result<(), Reason> {
         let (id, author) = (new.event.id, new.event.pubkey);
         let mut known = self.in_flight.iter_mut().flat_map(|group| &mut group.events).find_map(|one| one.version(&id));
         if known.is_none() && self.ids.contains(&id) {
@@ -174,13 +200,18 @@ impl Writer {
         }
         // An author's events keep their order.
         let urgent = urgent && !self.waiting.has(&author);
-        let (queue, max) = if urgent { (&mut self.urgent, MAX_URGENT) } else { (&mut self.waiting, MAX_WAITING) };
-        if queue.bytes >= max {
-            return Err(Reason::new(Prefix::Error, "the store is behind; try again in a few seconds"));
-        }
+        let (queue, share) =
+            if urgent { (&mut self.urgent, Share::Answered) } else { (&mut self.waiting, Share::Events) };
+        let memory =
+            self.budget.reserve(network, share, new.memory_bytes()).map_err(|full| match full.for_network {
+                true => {
+                    Reason::new(Prefix::RateLimited, "the store is behind with events of your network; retry in 2 s")
+                }
+                false => Reason::new(Prefix::Error, "the store is behind; try again in a few seconds"),
+            })?;
         let bytes = write::parameter_size(&new);
         self.ids.insert(id);
-        queue.push(Waiting { new: Arc::new(new), conns: vec![conn], bytes, older: vec![] });
+        queue.push(Waiting { new: Arc::new(new), conns: vec![conn], bytes, _memory: Some(memory), older: vec![] });
         Ok(())
     }
 

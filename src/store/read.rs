@@ -88,9 +88,15 @@ pub fn newest(filter: &Filter, limit: u64, max_size: u64, viewer: &Viewer) -> Ve
     searches(filter, Wanted::Newest(limit.min(MAX_ENTRIES)), &row, viewer)
 }
 
-/// All stored events `filter` matches, to be counted; decode them with [`decode_counted`].
-pub fn all(filter: &Filter, viewer: &Viewer) -> Vec<Statement> {
-    searches(filter, Wanted::All, &|e| format!("{e}.id || ' ' || {e}.pubkey"), viewer)
+/// All stored events `filter` matches, to be counted, in one row for each search: their numbers, and their `authors`
+/// when these are asked for. Decode them with [`decode_counted`].
+pub fn all(filter: &Filter, authors: bool, viewer: &Viewer) -> Vec<Statement> {
+    let row = |e: &str| if authors { format!("{e}.seq || ' ' || {e}.pubkey") } else { format!("{e}.seq") };
+    let mut searches = searches(filter, Wanted::All, &row, viewer);
+    for search in &mut searches {
+        search.sql = format!("SELECT coalesce(group_concat(r, char(10)), '') AS r FROM ({})", search.sql).into();
+    }
+    searches
 }
 
 /// A statement that finds nothing.
@@ -163,19 +169,21 @@ pub fn decode(rows: Vec<String>) -> Result<Result<Vec<StoredEvent>, OverBudget>,
     rows.into_iter().map(event).collect::<Result<_, _>>().map(Ok)
 }
 
-/// The distinct events of [`all`]'s answers, id and author, or why there are too many.
-pub fn decode_counted(rows: Rows) -> Result<Result<BTreeMap<EventId, PublicKey>, OverBudget>, StoreError> {
+/// The distinct events of [`all`]'s answers, by number, with their authors if these were asked for, or why there are
+/// too many.
+pub fn decode_counted(rows: Rows) -> Result<Result<BTreeMap<u64, Option<PublicKey>>, OverBudget>, StoreError> {
     let mut distinct = BTreeMap::new();
-    for row in rows.iter().flatten() {
+    for row in rows.iter().flatten().flat_map(|rows| rows.lines()) {
         if let Some(reason) = row.strip_prefix(OVER_BUDGET) {
             return Ok(Err(OverBudget(reason.to_owned())));
         }
-        let (id, author) = row
-            .split_once(' ')
-            .and_then(|(id, author)| Some((EventId::parse(id)?, PublicKey::parse(author)?)))
-            .ok_or_else(|| StoreError::new(format!("counted row: {row}")))?;
-        distinct.insert(id, author);
+        let (number, author) = row.split_once(' ').map_or((row, None), |(number, author)| (number, Some(author)));
+        let number = number.parse().map_err(|_| StoreError::new(format!("counted row: {row}")))?;
+        distinct.insert(number, author.and_then(PublicKey::parse));
+        if distinct.len() as u64 > MAX_ENTRIES {
+            let text = format!("this counts more than {MAX_ENTRIES} events (max_search_entries); {NARROW}");
+            return Ok(Err(OverBudget(text)));
+        }
     }
-    let over = || OverBudget(format!("this counts more than {MAX_ENTRIES} events (max_search_entries); {NARROW}"));
-    Ok(if distinct.len() as u64 <= MAX_ENTRIES { Ok(distinct) } else { Err(over()) })
+    Ok(Ok(distinct))
 }

@@ -2,15 +2,13 @@
 //! that cost what they must: [`by_id`] looks ids up; [`direct`] joins a few ranges of an index that need no
 //! further check; for all others [`walk`](super::walk) merges the ranges.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 
 use super::item::READER;
 use super::read::{MAX_ENTRIES, Viewer};
 use super::{PRIVATE, Param, Statement, integer, json, key, vanish, walk};
 use crate::market::privacy;
-use crate::nostr::{EventId, Filter, PublicKey};
+use crate::nostr::{EventId, Filter, PublicKey, Values};
 
 /// Ranges one statement joins: D1 takes five terms of a UNION.
 pub const MAX_JOINED: usize = 5;
@@ -71,7 +69,7 @@ impl Params {
     }
 
     /// The index keys of tags as a table.
-    pub fn keys<'a>(&mut self, tags: impl IntoIterator<Item = (u8, &'a BTreeSet<String>)>) -> String {
+    pub fn keys<'a>(&mut self, tags: impl IntoIterator<Item = (u8, &'a Values<String>)>) -> String {
         self.texts(tags.into_iter().flat_map(|(letter, values)| values.iter().map(move |v| key::of(letter, v))))
     }
 }
@@ -121,9 +119,8 @@ pub fn searches(filter: &Filter, wanted: Wanted, row: Row, viewer: &Viewer) -> V
 /// What the filter asks of private events the viewer may read; `None` when that can be nothing.
 fn for_viewer(filter: &Filter, viewer: &Viewer) -> Option<Filter> {
     let mut filter = filter.clone();
-    if let Some(kinds) = &mut filter.kinds {
-        kinds.retain(|kind| privacy::may_be_private(viewer.profile, *kind));
-    }
+    let private = |kind: &u16| privacy::may_be_private(viewer.profile, *kind);
+    filter.kinds = filter.kinds.map(|kinds| kinds.iter().copied().filter(private).collect());
     filter.tags.insert(READER, viewer.keys.iter().map(ToString::to_string).collect());
     (!filter.is_void()).then_some(filter)
 }
@@ -131,7 +128,7 @@ fn for_viewer(filter: &Filter, viewer: &Viewer) -> Option<Filter> {
 fn search(filter: &Filter, shelves: Shelves, wanted: Wanted, row: Row, viewer: &Viewer) -> Statement {
     let lists = walk::lists(filter);
     let named = filter.kinds.is_some() || lists.is_empty();
-    let ranges = lists.first().map_or(1, walk::List::len) * filter.kinds.as_ref().map_or(1, BTreeSet::len);
+    let ranges = lists.first().map_or(1, walk::List::len) * filter.kinds.as_ref().map_or(1, |kinds| kinds.len());
     if named && lists.len() < 2 && ranges <= MAX_JOINED {
         direct(filter, shelves, wanted.most(), row, viewer)
     } else {
@@ -139,7 +136,7 @@ fn search(filter: &Filter, shelves: Shelves, wanted: Wanted, row: Row, viewer: &
     }
 }
 
-fn by_id(ids: &BTreeSet<EventId>, filter: &Filter, wanted: Wanted, row: Row, viewer: &Viewer) -> Statement {
+fn by_id(ids: &Values<EventId>, filter: &Filter, wanted: Wanted, row: Row, viewer: &Viewer) -> Statement {
     let mut params = Params::default();
     let list = params.list(ids);
     let mut conditions = vec![within("e", filter, viewer, &mut params), vanish::stays("e")];
@@ -221,11 +218,11 @@ pub fn within(alias: &str, filter: &Filter, viewer: &Viewer, params: &mut Params
 /// What an index does not have, checked on the event `e` itself: its author, and that it has a tag of every
 /// letter. Few values are looked up one by one; for many the event's own tags are read once.
 pub fn checks<'a>(
-    authors: Option<&BTreeSet<PublicKey>>,
-    tags: impl Iterator<Item = (&'a u8, &'a BTreeSet<String>)>,
+    authors: Option<&Values<PublicKey>>,
+    tags: impl Iterator<Item = (&'a u8, &'a Values<String>)>,
     params: &mut Params,
 ) -> Vec<String> {
-    let tags: Vec<(u8, &BTreeSet<String>)> = tags.map(|(letter, values)| (*letter, values)).collect();
+    let tags: Vec<(u8, &Values<String>)> = tags.map(|(letter, values)| (*letter, values)).collect();
     let mut checks: Vec<String> =
         authors.map(|list| format!("e.pubkey IN {}", params.list(list))).into_iter().collect();
     if tags.iter().map(|(_, values)| values.len()).sum::<usize>() <= MAX_LOOKED_UP {

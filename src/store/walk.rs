@@ -7,13 +7,11 @@
 //! [`MAX_ENTRIES`], and the rarest is walked. A search that would have to go on after [`MAX_ENTRIES`] entries of
 //! the rarest list is refused, and the row that says so names it.
 
-use std::collections::BTreeSet;
-
 use super::item::READER;
 use super::read::{MAX_ENTRIES, MAX_RANGES, NARROW, OVER_BUDGET, Viewer};
 use super::search::{self, Params, Row, Shelves, Wanted};
 use super::{Statement, key, vanish};
-use crate::nostr::{Filter, PublicKey};
+use crate::nostr::{Filter, PublicKey, Values};
 
 /// A list of so few entries is read whole, which costs less than merging its ranges.
 const FEW: u64 = 100;
@@ -26,9 +24,9 @@ const MAX_LISTS: usize = 4;
 #[derive(Clone, Copy)]
 pub enum List<'a> {
     /// Values of a tag.
-    Tag(u8, &'a BTreeSet<String>),
+    Tag(u8, &'a Values<String>),
     /// Who signed.
-    Authors(&'a BTreeSet<PublicKey>),
+    Authors(&'a Values<PublicKey>),
 }
 
 impl List<'_> {

@@ -19,6 +19,8 @@ use crate::nostr::{Event, EventId, PublicKey};
 /// Bytes of what an item has besides its tags, and of a deletion it makes.
 const ITEM: usize = 1000;
 const DELETION: usize = 300;
+/// Bytes an event takes in memory besides its text and fields.
+const LISTED: usize = 700;
 
 /// An event on its way into the database.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +39,15 @@ pub struct NewEvent {
     pub part: Option<Part>,
     /// Of a job request: Unix seconds until which the job is remembered.
     pub remember_until: u64,
+}
+
+impl NewEvent {
+    /// Bytes it takes in memory at most: the text, the event it was parsed into, what a string takes besides its
+    /// characters for each two quotes, and the lists it is in.
+    pub fn memory_bytes(&self) -> usize {
+        let quotes = self.text.bytes().filter(|byte| *byte == b'"').count();
+        LISTED + 2 * self.text.len() + 20 * quotes + self.deletes.len() * size_of::<Target>()
+    }
 }
 
 /// What became of an event of a committed group.

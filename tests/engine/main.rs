@@ -18,6 +18,7 @@ mod faults;
 mod frames;
 mod gates;
 mod market;
+mod memory;
 mod networks;
 mod pages;
 mod proof;

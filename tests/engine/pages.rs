@@ -15,6 +15,10 @@ fn stored(notes: &[(u64, u64)]) -> (World, ConnId) {
     for (time, count) in notes {
         for n in 0..*count {
             world.say(conn, json!(["EVENT", Author::new(1).sign(1, *time, &[&["t", "x"]], &n.to_string())]));
+            // What waits for the store takes bounded memory.
+            if n % 1000 == 0 {
+                world.settle();
+            }
         }
     }
     world.settle();

@@ -174,14 +174,14 @@ fn what_waits_takes_bounded_memory() {
     let conn = world.agent(&alice);
     let full = "rate-limited: more waits for its turn than there is room for; retry in 2 s";
     assert_eq!(send(&mut world, conn, &alice, 0), (5, vec![full.to_owned(); 14]));
-    // All connections together hold 8 MB.
+    // All connections together have 2 MiB.
     let mut waiting = 5;
     for n in 0..20 {
         let author = Author::numbered(n);
         let conn = world.agent(&author);
         waiting += send(&mut world, conn, &author, 0).0;
     }
-    assert!((80..=88).contains(&waiting), "{waiting}");
+    assert!((22..=24).contains(&waiting), "{waiting}");
     // What has had its turn leaves room.
     world.pass(2);
     assert_eq!(world.stored().len(), waiting + 21);

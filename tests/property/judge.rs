@@ -1,6 +1,6 @@
 //! The comparing: what each judge says to a question, and where they disagree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use nexus::market::job::NIP90;
 use nexus::market::privacy;
@@ -132,8 +132,7 @@ impl Trial<'_> {
             let mut expected = self.model.all(filter, self.view(*reader));
             let asked = |what: &str| format!("{what} for reader {reader}: {filter}");
             self.compare(&expected, &found.all, "D1", || asked("search"));
-            let ids: BTreeSet<String> = expected.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
-            self.check(found.counted == ids, || asked("D1 counts otherwise"));
+            self.check(found.counted == expected.len(), || asked("D1 counts otherwise"));
             expected.truncate(*limit as usize);
             self.compare(&expected, &found.limited, "D1", || asked(&format!("search with limit {limit}")));
         }

@@ -22,7 +22,7 @@ const ALL: u64 = 5000;
 pub struct Found {
     pub all: Vec<Value>,
     pub limited: Vec<Value>,
-    pub counted: BTreeSet<String>,
+    pub counted: usize,
 }
 
 /// A filter, with a limit, and who asks.
@@ -75,7 +75,7 @@ pub fn find(d1: &mut D1, asked: &[Asked]) -> Vec<Found> {
         let filter = Filter::parse(&asked.filter.to_string()).unwrap();
         let viewer = Viewer { keys: asked.keys, profile: &NIP90, now: asked.now };
         let newest = |limit| read::newest(&filter, limit, u64::MAX >> 12, &viewer);
-        [newest(ALL), newest(asked.limit), read::all(&filter, &viewer)]
+        [newest(ALL), newest(asked.limit), read::all(&filter, false, &viewer)]
     };
     let statements: Vec<[Vec<Statement>; 3]> = asked.iter().map(statements).collect();
     let mut rows = d1.run(&statements.as_flattened().concat()).unwrap().into_iter();
@@ -83,10 +83,7 @@ pub fn find(d1: &mut D1, asked: &[Asked]) -> Vec<Found> {
     let found = |(asked, [all, limited, counted]): (&Asked, &[Vec<Statement>; 3])| Found {
         all: events(next(all), ALL),
         limited: events(next(limited), asked.limit),
-        counted: {
-            let counted = read::decode_counted(next(counted)).unwrap().unwrap();
-            counted.keys().map(ToString::to_string).collect()
-        },
+        counted: read::decode_counted(next(counted)).unwrap().unwrap().len(),
     };
     asked.iter().zip(&statements).map(found).collect()
 }

@@ -41,7 +41,8 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         http::headers_of(&path).iter().try_for_each(|(name, value)| headers.set(name, value))?;
         response = response.with_headers(headers);
     }
-    if response.status_code() >= 500 {
+    // Who is to come again later is turned away on purpose.
+    if response.status_code() >= 500 && !response.headers().has("retry-after")? {
         let said = response.cloned()?.text().await?;
         worker::console_error!("{}", http::failed(id, path, response.status_code(), http::error_of(&said)));
     }

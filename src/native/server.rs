@@ -48,7 +48,8 @@ pub async fn answer(State(context): State<Context>, peer: axum::Extension<Peer>,
     for (name, value) in http::headers_of(&path) {
         response.headers_mut().insert(*name, HeaderValue::from_static(value));
     }
-    if response.status().is_server_error() {
+    // Who is to come again later is turned away on purpose.
+    if response.status().is_server_error() && !response.headers().contains_key(header::RETRY_AFTER) {
         log::write(&http::failed(id, path, response.status().as_u16(), error));
     }
     // Of an answer to HEAD what serves the connection sends the headers alone, the body's length among them.

@@ -1,4 +1,6 @@
 // The built Worker on Miniflare.
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
 import { Miniflare, convertV4MiniflareOptions as options } from "miniflare";
 import { readConfig } from "../../scripts/config.mjs";
 import { migrate } from "../../scripts/migrate.mjs";
@@ -28,10 +30,14 @@ export async function start({ vars, persist, migrate: tables = true, ...host }) 
   const db = await miniflare.getD1Database("DB");
   if (tables) await migrate(db);
   const memory = async () => Number(await (await fetch(`${http}/memory`)).text());
-  return { http, db, miniflare, memory, stop: () => miniflare.dispose() };
+  const stall = (on) => fetch(`${http}/${on ? "stall" : "go"}`);
+  return { http, db, miniflare, memory, stall, stop: () => miniflare.dispose() };
 }
 
-/** What makes the Worker tell how many bytes its WASM memory has, by `memory()`: options for the start. */
+/**
+ * What makes the Worker tell how many bytes its WASM memory has, by `memory()`, and its D1 stall while `stall(true)`:
+ * options for the start.
+ */
 export function measured() {
   const watch = `
     const { Instance } = WebAssembly;
@@ -44,12 +50,33 @@ export function measured() {
   const worker = `
     import "./watch.mjs";
     import * as built from "./index.js";
-    export const { NexusRelay } = built;
+    const gate = { open: Promise.resolve() };
+    // D1 as it is, but that its batches wait before the gate.
+    const stalled = (db) =>
+      new Proxy(db, {
+        get: (target, name) => {
+          if (name === "batch") return async (statements) => (await gate.open, target.batch(statements));
+          return typeof target[name] === "function" && name !== "constructor" ? target[name].bind(target) : target[name];
+        },
+      });
+    export class NexusRelay extends built.NexusRelay {
+      constructor(state, env) {
+        super(state, { ...env, DB: stalled(env.DB) });
+      }
+      async fetch(request) {
+        const { pathname } = new URL(request.url);
+        if (pathname === "/stall") gate.open = new Promise((open) => (gate.go = open));
+        if (pathname === "/go") gate.go?.();
+        return pathname === "/stall" || pathname === "/go" ? new Response() : super.fetch(request);
+      }
+    }
     export default class extends built.default {
       fetch(request) {
-        return new URL(request.url).pathname === "/memory"
-          ? new Response(String(globalThis.wasm.exports.memory.buffer.byteLength))
-          : super.fetch(request);
+        const { pathname } = new URL(request.url);
+        if (pathname === "/memory") return new Response(String(globalThis.wasm.exports.memory.buffer.byteLength));
+        if (pathname !== "/stall" && pathname !== "/go") return super.fetch(request);
+        const objects = this.env.NEXUS_RELAY;
+        return objects.get(objects.idFromName("nexus")).fetch(request);
       }
     }`;
   const modules = [
@@ -59,4 +86,18 @@ export function measured() {
     { type: "CompiledWasm", path: "build/index_bg.wasm" },
   ];
   return { modules };
+}
+
+/** Bytes that workerd, our child, has in memory. */
+export function resident() {
+  const status = (pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/status`, "utf8");
+    } catch {
+      return ""; // it has ended meanwhile
+    }
+  };
+  const own = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid)).map(status).filter((text) => /^Name:\s+workerd$/m.test(text) && text.includes(`\nPPid:\t${process.pid}\n`));
+  assert.equal(own.length, 1);
+  return Number(/VmRSS:\s+(\d+) kB/.exec(own[0])[1]) * 1000;
 }

@@ -1,24 +1,10 @@
 // Who asks and does not read takes bounded memory on a Worker, and nobody else's time.
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import { author, rawAgent, sleep, startRelay } from "../support/relay.mjs";
+import { resident } from "../support/worker.mjs";
 
 const MB = 1_000_000;
-
-/** Bytes that workerd, our child, has in memory. */
-function rss() {
-  const status = (pid) => {
-    try {
-      return readFileSync(`/proc/${pid}/status`, "utf8");
-    } catch {
-      return ""; // it has ended meanwhile
-    }
-  };
-  const own = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid)).map(status).filter((text) => /^Name:\s+workerd$/m.test(text) && text.includes(`\nPPid:\t${process.pid}\n`));
-  assert.equal(own.length, 1);
-  return Number(/VmRSS:\s+(\d+) kB/.exec(own[0])[1]) * 1000;
-}
 
 test("who asks and never reads takes bounded memory; who reads is served beside it", { timeout: 120_000 }, async () => {
   const relay = await startRelay({ vars: { RATE_LIMITS: "on" } });
@@ -44,13 +30,13 @@ test("who asks and never reads takes bounded memory; who reads is served beside 
   await sleep(500);
   const slow = await rawAgent(relay);
   slow.socket._socket.pause();
-  const before = rss();
+  const before = resident();
   let most = 0;
   // At the default rate, 1.2 GB in all.
   for (let asked = 0; asked < 300; asked++) {
     slow.send(["REQ", `${asked % 10}`, { kinds: [1], limit: 39 }]);
     await sleep(50);
-    most = Math.max(most, rss() - before);
+    most = Math.max(most, resident() - before);
     if (asked % 20 === 0) assert.equal(await read(1), 1);
   }
   assert.ok(most < 150 * MB, `workerd grew by ${most / MB} MB`);

@@ -27,8 +27,10 @@ async function agent(relay) {
 }
 
 test("everything that can be filled is, and the memory stays within the budget", { timeout: 200_000 }, async () => {
+  const lines = [];
+  const handleStructuredLogs = ({ message }) => lines.push(message);
   const rates = { RATE_GUEST: PLENTY, RATE_NETWORK: PLENTY, RATE_AGENT: PLENTY.replace("1000000/1000000", "2/1") };
-  const relay = await startRelay({ vars: { RATE_LIMITS: "on", AUTH_REQUIRED: "false", ...rates }, ...measured() });
+  const relay = await startRelay({ vars: { RATE_LIMITS: "on", AUTH_REQUIRED: "false", ...rates }, ...measured(), handleStructuredLogs });
   const [publisher, customer] = [await stranger(relay), author()];
   const many = (count, make) => Promise.all(Array.from({ length: count }, () => make(relay)));
   const [asking, providers, others, subscribers] = [await many(40, stranger), await many(6, stranger), await many(10, stranger), await many(40, stranger)];
@@ -99,4 +101,6 @@ test("everything that can be filled is, and the memory stays within the budget",
   assert.equal((await relay.stats()).memory.used.answers, 0);
   await publish([customer.sign({ content: "and now" })]);
   await relay.stop();
+  // Who is turned away fills no log.
+  assert.deepEqual(lines.filter((line) => line.includes("request failed")), []);
 });

@@ -3,11 +3,10 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { launch, program } from "../scripts/native.mjs";
+import { launch } from "../scripts/native.mjs";
+import { PROGRAM } from "./build.mjs";
 import { RELAY_URL } from "./host.mjs";
 
-/** Another profile than `release` shows that all works, not how fast. */
-const PROGRAM = program(process.env.NEXUS_PROFILE ?? "release");
 /** Ticks of /proc in a second. */
 const TICKS = 100;
 

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } 
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { ROOT, fingerprint, say } from "../scripts/run.mjs";
-import { GENERATOR } from "./build.mjs";
+import { GENERATOR, MADE } from "./build.mjs";
 import { generate, idle } from "./generator.mjs";
 import { RELAY_URL, start } from "./host.mjs";
 import * as native from "./native.mjs";
@@ -114,7 +114,7 @@ export async function storedQueries(sizes, host = WORKER) {
 /** A folder with a store of so many events; kept, as it takes long to fill. */
 async function filled(events, host) {
   const print = fingerprint(["migrations", "src/store", "src/market", "bench/src/fill.rs"]).slice(0, 16);
-  const folder = join(ROOT, "target/bench/stored", `${host.name}-${events}-${print}`);
+  const folder = join(MADE, "stored", `${host.name}-${events}-${print}`);
   if (existsSync(folder)) return folder;
   for (const old of existsSync(join(folder, "..")) ? readdirSync(join(folder, "..")) : []) {
     if (old.startsWith(`${host.name}-${events}-`)) rmSync(join(folder, "..", old), { recursive: true });

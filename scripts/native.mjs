@@ -7,8 +7,10 @@ import { buildHud } from "./hud.mjs";
 import { ROOT, run, say } from "./run.mjs";
 import { setup } from "./setup.mjs";
 
-/** Where `cargo build` leaves it, by profile. */
-export const program = (profile) => join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), profile, "nexus");
+/** The folder of what cargo builds. */
+export const TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
+/** Where `cargo build` leaves a program, by profile. */
+export const program = (profile, name = "nexus") => join(TARGET, profile, name);
 
 export async function buildNative() {
   await buildHud();

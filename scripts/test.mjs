@@ -1,12 +1,14 @@
 // `npm test`: sets up and runs everything. Arguments after `--` choose steps by a part of their name:
 // `npm test -- engine`. A step that cannot run here is skipped and says so; where CI=true it fails.
-import { readdirSync } from "node:fs";
-import { buildGenerator, buildProbe } from "../bench/build.mjs";
+import { readFileSync, readdirSync } from "node:fs";
 import { build, checkSize, wasmCompiler } from "./build.mjs";
 import { fail, read, run, say, tryRun } from "./run.mjs";
 import { chromium, promtool, setup } from "./setup.mjs";
 
 const cargo = (...args) => run("cargo", args);
+const clippy = (args, env = {}) => run("cargo", ["clippy", "--locked", ...args, "--", "-D", "warnings"], { env });
+/** What is built for this machine. */
+const HOST = ["-p", "nexus-relay", "-p", "nexus-bench"];
 
 /** Node's own runner over the files of a folder, or some of them, one at a time when `serial`. */
 function nodeTests(folder, { serial = false, only, env = {}, timeout = 240_000 } = {}) {
@@ -68,18 +70,12 @@ async function metrics() {
   await nodeTests("tests/metrics");
 }
 
-/** The bench, built before its tests' clock starts. */
+/** The bench, built before its tests' clock starts. Their subject is whether it works, which a quick build shows. */
 async function bench() {
-  const clippy = (args, env = {}) =>
-    run("cargo", ["clippy", "--locked", "--release", "--manifest-path", "bench/Cargo.toml", ...args, "--", "-D", "warnings"], {
-      env: { CARGO_TARGET_DIR: "target/bench", ...env },
-    });
-  await clippy([]);
-  await clippy(["-p", "nexus-probe", "--target", "wasm32-unknown-unknown"], wasmCompiler());
-  await buildGenerator();
-  await buildProbe();
+  const env = { NEXUS_PROFILE: "debug" };
+  await run(process.execPath, ["bench/build.mjs"], { env });
   await cargo("build", "--locked");
-  await nodeTests("tests/bench", { serial: true, env: { NEXUS_PROFILE: "debug" } });
+  await nodeTests("tests/bench", { serial: true, env });
 }
 
 /** The host's build must not even see the Worker's bindings. */
@@ -91,9 +87,9 @@ function hostTree() {
 }
 
 const STEPS = [
-  ["formatting", () => cargo("fmt", "--check").then(() => cargo("fmt", "--check", "--all", "--manifest-path", "bench/Cargo.toml"))],
-  ["clippy on the host", () => cargo("clippy", "--locked", "--all-targets", "--", "-D", "warnings")],
-  ["clippy on wasm32", () => cargo("clippy", "--locked", "--lib", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings")],
+  ["formatting", () => cargo("fmt", "--check", "--all")],
+  ["clippy on the host", () => clippy([...HOST, "--all-targets"])],
+  ["clippy on wasm32", () => clippy(["-p", "nexus-relay", "-p", "nexus-probe", "--lib", "--target", "wasm32-unknown-unknown"], wasmCompiler())],
   ["the host without the Worker's crates", hostTree],
   ["unit tests", () => cargo("test", "--locked", "--lib")],
   ["engine scenarios", () => cargo("test", "--locked", "--test", "engine")],
@@ -120,6 +116,13 @@ const wanted = process.argv.slice(2);
 const steps = STEPS.filter(([name]) => wanted.length === 0 || wanted.some((part) => name.includes(part)));
 if (steps.length === 0) fail(`no such step; there are: ${STEPS.map(([name]) => name).join(", ")}`);
 
+/** Seconds of CPU that what has been run took, or null where the system does not tell. */
+function cpu() {
+  if (process.platform !== "linux") return null;
+  const [user, system] = readFileSync("/proc/self/stat", "utf8").split(") ").at(-1).split(" ").slice(13, 15).map(Number);
+  return (user + system) / 100;
+}
+
 const took = [];
 /**
  * Runs a step. What it gives back is why it was skipped: a text when it is for this machine to have what it needs,
@@ -127,13 +130,14 @@ const took = [];
  */
 async function step(name, work) {
   say(name);
-  const start = Date.now();
+  const [start, used] = [Date.now(), cpu()];
   const answer = await work();
   const skipped = typeof answer === "string" ? answer : answer?.elsewhere;
   const time = ((Date.now() - start) / 1000).toFixed(0).padStart(5);
   if (typeof answer === "string" && process.env.CI === "true") fail(`${name}: ${answer}; where CI=true everything must run`);
   if (skipped) say(`SKIPPED: ${skipped}`);
-  took.push(skipped ? `  SKIPPED  ${name}: ${skipped}` : `  ${time} s  ${name}`);
+  const busy = used === null ? "" : `${(cpu() - used).toFixed(0).padStart(5)} s of CPU`;
+  took.push(skipped ? `  SKIPPED  ${name}: ${skipped}` : `  ${time} s ${busy}  ${name}`);
 }
 
 await step("set-up and build", async () => {

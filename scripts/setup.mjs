@@ -1,7 +1,7 @@
 // Everything a fresh machine needs: npm packages, the Rust toolchain with the wasm target, a clang that
 // knows wasm32, llvm-ar, worker-build and the wasm-bindgen CLI. Each step looks first; when all is
 // there, the whole takes a second.
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -53,14 +53,18 @@ function apt() {
   return read("sudo", "-n", "true") === null ? { cannot: "this is not root" } : { sudo: ["sudo", "-n"] };
 }
 
-/** Installs Debian packages; `attempt` is how a command is run. */
-async function install(sudo, packages, attempt) {
+/** Runs a command that may fail. */
+const tryTo = (command, args, options = {}) =>
+  new Promise((resolve) => spawn(command, args, { stdio: "inherit", ...options }).on("error", resolve).on("exit", resolve));
+
+/** Installs Debian packages; `how` a command is run. */
+async function install(sudo, packages, how) {
   say(`installing ${packages.join(", ")} (apt-get)`);
   const env = { DEBIAN_FRONTEND: "noninteractive" };
   const flags = ["install", "-y", "-qq", "--no-install-recommends"];
   for (const args of [["update", "-qq"], [...flags, ...packages]]) {
     const [command, ...rest] = [...sudo, "apt-get", ...args];
-    await attempt(command, rest, { env });
+    await how(command, rest, { env });
   }
 }
 
@@ -69,7 +73,7 @@ export async function debian(program, name = program) {
   if (read(program, "--version") !== null) return null;
   const { cannot, sudo } = apt();
   if (cannot) return `${program} is missing and ${cannot}: apt-get install ${name}`;
-  await install(sudo, [name], (command, args, { env }) => spawnSync(command, args, { env: { ...process.env, ...env }, stdio: "inherit" }));
+  await install(sudo, [name], (command, args, { env }) => tryTo(command, args, { env: { ...process.env, ...env } }));
   return read(program, "--version") !== null ? null : `${program} is missing and apt-get could not install it`;
 }
 
@@ -124,7 +128,7 @@ async function builtTools() {
       env: {
         // They run for seconds: quick to build beats quick to run. One target folder shares their crates.
         CARGO_TARGET_DIR: join(CACHE, "target"),
-        CARGO_PROFILE_RELEASE_OPT_LEVEL: "1",
+        CARGO_PROFILE_RELEASE_OPT_LEVEL: "0",
         CARGO_PROFILE_RELEASE_LTO: "off",
         CARGO_PROFILE_RELEASE_CODEGEN_UNITS: "16",
         CARGO_PROFILE_RELEASE_DEBUG: "0",
@@ -135,9 +139,7 @@ async function builtTools() {
 }
 
 export async function setup() {
-  await npmPackages();
-  await rust();
-  await compilers();
+  await Promise.all([npmPackages(), rust(), compilers()]);
   await builtTools();
 }
 

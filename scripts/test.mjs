@@ -3,31 +3,32 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { build, checkSize, wasmCompiler } from "./build.mjs";
 import { fail, read, run, say, tryRun } from "./run.mjs";
-import { chromium, promtool, setup } from "./setup.mjs";
+import { chromium, debian, promtool, setup } from "./setup.mjs";
 
 const cargo = (...args) => run("cargo", args);
 const clippy = (args, env = {}) => run("cargo", ["clippy", "--locked", ...args, "--", "-D", "warnings"], { env });
 /** What is built for this machine. */
 const HOST = ["-p", "nexus-relay", "-p", "nexus-bench"];
 
-/** Node's own runner over the files of a folder, or some of them, one at a time when `serial`. */
-function nodeTests(folder, { serial = false, only, env = {}, timeout = 240_000 } = {}) {
-  const files = only ?? readdirSync(folder).filter((name) => name.endsWith(".test.mjs"));
-  const flags = ["--test", "--test-reporter=spec", `--test-timeout=${timeout}`, "--test-force-exit"];
-  if (serial) flags.push("--test-concurrency=1");
-  return run(process.execPath, [...flags, ...files.map((name) => `${folder}/${name}`)], { env });
+/** Files of tests that are run at once where a relay is served: most of what they do is wait. */
+const TOGETHER = 3;
+
+/** Node's own runner over the files of folders, so many of them at once. */
+function nodeTests(folders, { atOnce = 1, env = {}, timeout = 240_000 } = {}) {
+  const tests = (folder) => readdirSync(folder).filter((name) => name.endsWith(".test.mjs"));
+  const files = [folders].flat().flatMap((folder) => tests(folder).map((name) => `${folder}/${name}`));
+  const flags = ["--test", "--test-reporter=spec", `--test-timeout=${timeout}`, "--test-force-exit", `--test-concurrency=${atOnce}`];
+  return run(process.execPath, [...flags, ...files], { env });
 }
 
 /** What both hosts must do, and what one alone does. */
-async function worker() {
-  await nodeTests("tests/both");
-  await nodeTests("tests/worker");
-}
+const worker = () => nodeTests(["tests/both", "tests/worker"], { atOnce: TOGETHER });
 
 async function native() {
   await cargo("build", "--locked");
-  await nodeTests("tests/both", { env: { NEXUS_HOST: "native" } });
-  await nodeTests("tests/native", { serial: true });
+  // What its tests look with, one after the other: apt-get cannot be asked twice at once.
+  for (const [program, name] of [["strace"], ["systemd-analyze", "systemd"]]) await debian(program, name);
+  await nodeTests(["tests/both", "tests/native"], { atOnce: TOGETHER, env: { NEXUS_HOST: "native" } });
 }
 
 /** Whether a known fault is in what npm brings. Only the registry knows: where it is not told, the step is skipped, in CI too. */
@@ -57,9 +58,8 @@ async function siege() {
 async function hud() {
   const missing = await chromium();
   if (missing) return missing;
-  await nodeTests("tests/hud", { serial: true });
   await cargo("build", "--locked");
-  await nodeTests("tests/hud", { serial: true, only: ["hud.test.mjs"], env: { NEXUS_HOST: "native" } });
+  await nodeTests("tests/hud", { atOnce: TOGETHER });
 }
 
 /** The metrics by Prometheus' own judge; skipped, and said so, where there is none. */
@@ -75,7 +75,7 @@ async function bench() {
   const env = { NEXUS_PROFILE: "debug" };
   await run(process.execPath, ["bench/build.mjs"], { env });
   await cargo("build", "--locked");
-  await nodeTests("tests/bench", { serial: true, env });
+  await nodeTests("tests/bench", { env });
 }
 
 /** The host's build must not even see the Worker's bindings. */
@@ -86,11 +86,15 @@ function hostTree() {
   if (seen.length > 0) fail(`the host build depends on the Worker's crates:\n${seen.join("\n")}`);
 }
 
-const STEPS = [
+const HUD = "the HUD in Chromium";
+/** What needs nothing that is built. */
+const CHECKS = [
   ["formatting", () => cargo("fmt", "--check", "--all")],
   ["clippy on the host", () => clippy([...HOST, "--all-targets"])],
   ["clippy on wasm32", () => clippy(["-p", "nexus-relay", "-p", "nexus-probe", "--lib", "--target", "wasm32-unknown-unknown"], wasmCompiler())],
   ["the host without the Worker's crates", hostTree],
+];
+const STEPS = [
   ["unit tests", () => cargo("test", "--locked", "--lib")],
   ["engine scenarios", () => cargo("test", "--locked", "--test", "engine")],
   ["store suite on SQLite and D1", () => cargo("test", "--locked", "--test", "store")],
@@ -101,20 +105,21 @@ const STEPS = [
   ["costs on a D1 of 100,000 events", () => cargo("test", "--locked", "--test", "costs")],
   ["npm audit", npmAudit],
   ["the Worker's size", checkSize],
-  ["what the scripts decide", () => nodeTests("tests/scripts", { serial: true })],
+  ["what the scripts decide", () => nodeTests("tests/scripts")],
   ["the Worker on Miniflare", worker],
   ["the native program", native],
   ["the siege", siege],
   ["the metrics by promtool", metrics],
-  ["the HUD in Chromium", hud],
+  [HUD, hud],
   ["a moment of the bench", bench],
-  ["the README's samples", () => nodeTests("tests/readme", { serial: true, timeout: 600_000 })],
-  ["the front door", () => nodeTests("tests/front_door", { serial: true, timeout: 900_000 })],
+  ["the README's samples", () => nodeTests("tests/readme", { timeout: 600_000 })],
+  ["the front door", () => nodeTests("tests/front_door", { timeout: 900_000 })],
 ];
 
 const wanted = process.argv.slice(2);
-const steps = STEPS.filter(([name]) => wanted.length === 0 || wanted.some((part) => name.includes(part)));
-if (steps.length === 0) fail(`no such step; there are: ${STEPS.map(([name]) => name).join(", ")}`);
+const wants = (name) => wanted.length === 0 || wanted.some((part) => name.includes(part));
+const names = [...CHECKS, ...STEPS].map(([name]) => name);
+if (!names.some(wants)) fail(`no such step; there are: ${names.join(", ")}`);
 
 /** Seconds of CPU that what has been run took, or null where the system does not tell. */
 function cpu() {
@@ -140,10 +145,13 @@ async function step(name, work) {
   took.push(skipped ? `  SKIPPED  ${name}: ${skipped}` : `  ${time} s ${busy}  ${name}`);
 }
 
-await step("set-up and build", async () => {
-  await setup();
-  await build();
-});
-for (const [name, work] of steps) await step(name, work);
+// What is compiled once gains nothing from it.
+if (process.env.CI === "true") process.env.CARGO_INCREMENTAL ??= "0";
+await step("set-up", setup);
+// The Worker is built and the browser is fetched while clippy looks.
+const ready = Promise.all([build(), wants(HUD) && chromium()]);
+for (const [name, work] of CHECKS.filter(([name]) => wants(name))) await step(name, work);
+await step("the rest of the Worker's build", () => ready.then(() => undefined));
+for (const [name, work] of STEPS.filter(([name]) => wants(name))) await step(name, work);
 const skipped = took.some((line) => line.includes("SKIPPED"));
 console.log(`\n✓ ${skipped ? "what was run passed; not everything was run" : "everything passed"}\n${took.join("\n")}`);

@@ -3,11 +3,12 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { chromium } from "playwright-core";
-import { startRelay } from "../support/relay.mjs";
+import { NATIVE, startRelay } from "../support/relay.mjs";
 
 const AXE = readFileSync("node_modules/axe-core/axe.min.js", "utf8");
-export const SHOTS = "test-output/hud";
+export const SHOTS = join("test-output/hud", NATIVE ? "native" : "worker");
 mkdirSync(SHOTS, { recursive: true });
 
 export const launch = () =>

@@ -94,15 +94,19 @@ const CHECKS = [
   ["clippy on wasm32", () => clippy(["-p", "nexus-relay", "-p", "nexus-probe", "--lib", "--target", "wasm32-unknown-unknown"], wasmCompiler())],
   ["the host without the Worker's crates", hostTree],
 ];
+/** Steps one after the other; those in a list of their own at once. */
 const STEPS = [
   ["unit tests", () => cargo("test", "--locked", "--lib")],
   ["engine scenarios", () => cargo("test", "--locked", "--test", "engine")],
-  ["store suite on SQLite and D1", () => cargo("test", "--locked", "--test", "store")],
-  ["the fuzz corpus", () => cargo("test", "--locked", "--test", "corpus")],
   ["random schedules of the engine", () => cargo("test", "--locked", "--test", "schedule")],
-  ["property: four judges agree", () => cargo("test", "--locked", "--test", "property")],
-  ["the market: a day of 20,000 jobs, and jobs in every order", () => cargo("test", "--locked", "--test", "market")],
-  ["costs on a D1 of 100,000 events", () => cargo("test", "--locked", "--test", "costs")],
+  // Each is on one core most of its time.
+  [
+    ["property: four judges agree", () => cargo("test", "--locked", "--test", "property")],
+    ["the market: a day of 20,000 jobs, and jobs in every order", () => cargo("test", "--locked", "--test", "market")],
+    ["costs on a D1 of 100,000 events", () => cargo("test", "--locked", "--test", "costs")],
+    ["store suite on SQLite and D1", () => cargo("test", "--locked", "--test", "store")],
+    ["the fuzz corpus", () => cargo("test", "--locked", "--test", "corpus")],
+  ],
   ["npm audit", npmAudit],
   ["the Worker's size", checkSize],
   ["what the scripts decide", () => nodeTests("tests/scripts")],
@@ -118,7 +122,9 @@ const STEPS = [
 
 const wanted = process.argv.slice(2);
 const wants = (name) => wanted.length === 0 || wanted.some((part) => name.includes(part));
-const names = [...CHECKS, ...STEPS].map(([name]) => name);
+/** The steps of an entry. */
+const together = (entry) => (Array.isArray(entry[0]) ? entry : [entry]);
+const names = [...CHECKS, ...STEPS].flatMap(together).map(([name]) => name);
 if (!names.some(wants)) fail(`no such step; there are: ${names.join(", ")}`);
 
 /** Seconds of CPU that what has been run took, or null where the system does not tell. */
@@ -133,7 +139,7 @@ const took = [];
  * Runs a step. What it gives back is why it was skipped: a text when it is for this machine to have what it needs,
  * `{ elsewhere }` when a service elsewhere does not answer.
  */
-async function step(name, work) {
+async function step([name, work], alone = true) {
   say(name);
   const [start, used] = [Date.now(), cpu()];
   const answer = await work();
@@ -141,17 +147,20 @@ async function step(name, work) {
   const time = ((Date.now() - start) / 1000).toFixed(0).padStart(5);
   if (typeof answer === "string" && process.env.CI === "true") fail(`${name}: ${answer}; where CI=true everything must run`);
   if (skipped) say(`SKIPPED: ${skipped}`);
-  const busy = used === null ? "" : `${(cpu() - used).toFixed(0).padStart(5)} s of CPU`;
+  const busy = used === null ? "" : alone ? `${(cpu() - used).toFixed(0).padStart(5)} s of CPU` : "at once".padStart(14);
   took.push(skipped ? `  SKIPPED  ${name}: ${skipped}` : `  ${time} s ${busy}  ${name}`);
 }
 
 // What is compiled once gains nothing from it.
 if (process.env.CI === "true") process.env.CARGO_INCREMENTAL ??= "0";
-await step("set-up", setup);
+await step(["set-up", setup]);
 // The Worker is built and the browser is fetched while clippy looks.
 const ready = Promise.all([build(), wants(HUD) && chromium()]);
-for (const [name, work] of CHECKS.filter(([name]) => wants(name))) await step(name, work);
-await step("the rest of the Worker's build", () => ready.then(() => undefined));
-for (const [name, work] of STEPS.filter(([name]) => wants(name))) await step(name, work);
+const done = ["the rest of the Worker's build", () => ready.then(() => undefined)];
+for (const entry of [...CHECKS, done, ...STEPS]) {
+  const due = together(entry).filter((one) => one === done || wants(one[0]));
+  await Promise.all(due.map((one) => step(one, due.length === 1)));
+}
+took.push(`  ${(performance.now() / 1000).toFixed(0).padStart(5)} s in all`);
 const skipped = took.some((line) => line.includes("SKIPPED"));
 console.log(`\n✓ ${skipped ? "what was run passed; not everything was run" : "everything passed"}\n${took.join("\n")}`);

@@ -121,9 +121,10 @@ async function compilers() {
 
 async function builtTools() {
   for (const [crate, version] of Object.entries(TOOLS)) {
-    if (existsSync(tool(crate, crate.replace(/-cli$/, "")))) continue;
+    const program = crate.replace(/-cli$/, "");
+    if (existsSync(tool(crate, program))) continue;
     say(`building ${crate} ${version} (one to three minutes, kept in ${CACHE})`);
-    await run("cargo", ["install", "--locked", "--root", join(CACHE, `${crate}-${version}`), `${crate}@${version}`], {
+    await run("cargo", ["install", "--locked", "--root", join(CACHE, `${crate}-${version}`), "--bin", program, `${crate}@${version}`], {
       cwd: ROOT,
       env: {
         // They run for seconds: quick to build beats quick to run. One target folder shares their crates.

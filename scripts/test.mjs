@@ -97,13 +97,13 @@ const CHECKS = [
 /** Steps one after the other; those in a list of their own at once. */
 const STEPS = [
   ["unit tests", () => cargo("test", "--locked", "--lib")],
-  ["engine scenarios", () => cargo("test", "--locked", "--test", "engine")],
-  ["random schedules of the engine", () => cargo("test", "--locked", "--test", "schedule")],
-  // Each is on one core most of its time.
+  // Each is on one core for most of its time.
   [
+    ["engine scenarios", () => cargo("test", "--locked", "--test", "engine")],
     ["property: four judges agree", () => cargo("test", "--locked", "--test", "property")],
     ["the market: a day of 20,000 jobs, and jobs in every order", () => cargo("test", "--locked", "--test", "market")],
     ["costs on a D1 of 100,000 events", () => cargo("test", "--locked", "--test", "costs")],
+    ["random schedules of the engine", () => cargo("test", "--locked", "--test", "schedule")],
     ["store suite on SQLite and D1", () => cargo("test", "--locked", "--test", "store")],
     ["the fuzz corpus", () => cargo("test", "--locked", "--test", "corpus")],
   ],
@@ -116,8 +116,11 @@ const STEPS = [
   ["the metrics by promtool", metrics],
   [HUD, hud],
   ["a moment of the bench", bench],
-  ["the README's samples", () => nodeTests("tests/readme", { timeout: 600_000 })],
-  ["the front door", () => nodeTests("tests/front_door", { timeout: 900_000 })],
+  // One compiles while the other waits.
+  [
+    ["the README's samples", () => nodeTests("tests/readme", { timeout: 900_000 })],
+    ["the front door", () => nodeTests("tests/front_door", { timeout: 900_000 })],
+  ],
 ];
 
 const wanted = process.argv.slice(2);

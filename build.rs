@@ -26,9 +26,11 @@ fn main() {
     let out = env::var("OUT_DIR").expect("cargo sets it");
     let folder = Path::new(&root).join("build/hud");
     let mut list = String::from("&[");
-    if FILES.iter().all(|(name, _)| folder.join(name).is_file()) {
+    // Copies, as the folder is made anew when the Worker is built.
+    let copy = |name: &str| fs::copy(folder.join(name), Path::new(&out).join(name)).is_ok();
+    if FILES.iter().all(|(name, _)| copy(name)) {
         for (name, kind) in FILES {
-            let _ = write!(list, "({:?}, {kind:?}, include_bytes!({:?})),", format!("/{name}"), folder.join(name));
+            let _ = write!(list, "({:?}, {kind:?}, include_bytes!({:?})),", format!("/{name}"), Path::new(&out).join(name));
         }
     } else {
         println!("cargo::warning=the HUD is not bundled: run `npm run native` first to have it in the program");

@@ -31,10 +31,15 @@ export function tryRun(command, args) {
   return { failed: done.error?.message ?? (`${done.stderr}${done.stdout}`.trim() || `exit status ${done.status}`) };
 }
 
+/** What `run` has begun: it does not outlive the script, which ends when another command has failed. */
+const running = new Set();
+process.on("exit", () => running.forEach((child) => child.kill()));
+
 /** Runs a command with its output on the terminal; `mend` says what to do when it fails. */
 export function run(command, args, { env = {}, cwd = ROOT, mend } = {}) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: "inherit" });
+    running.add(child.on("close", () => running.delete(child)));
     const failed = (why) => fail(`${command} ${args.join(" ")}: ${why}${mend ? `\n  ${mend}` : ""}`);
     child.on("error", (error) => failed(error.code === "ENOENT" ? "not found" : error.message));
     child.on("exit", (code, signal) => (code === 0 ? resolve() : failed(signal ?? `exit status ${code}`)));

@@ -87,15 +87,15 @@ function hostTree() {
 }
 
 const HUD = "the HUD in Chromium";
-/** What needs nothing that is built. */
+// Steps one after the other; those in a list of their own at once. The first two lists do without the Worker.
 const CHECKS = [
   ["formatting", () => cargo("fmt", "--check", "--all")],
   ["clippy on the host", () => clippy([...HOST, "--all-targets"])],
   ["clippy on wasm32", () => clippy(["-p", "nexus-relay", "-p", "nexus-probe", "--lib", "--target", "wasm32-unknown-unknown"], wasmCompiler())],
   ["the host without the Worker's crates", hostTree],
+  ["npm audit", npmAudit],
 ];
-/** Steps one after the other; those in a list of their own at once. */
-const STEPS = [
+const SUITES = [
   ["unit tests", () => cargo("test", "--locked", "--lib")],
   // Each is on one core for most of its time.
   [
@@ -107,7 +107,8 @@ const STEPS = [
     ["store suite on SQLite and D1", () => cargo("test", "--locked", "--test", "store")],
     ["the fuzz corpus", () => cargo("test", "--locked", "--test", "corpus")],
   ],
-  ["npm audit", npmAudit],
+];
+const STEPS = [
   ["the Worker's size", checkSize],
   ["what the scripts decide", () => nodeTests("tests/scripts")],
   ["the Worker on Miniflare", worker],
@@ -127,7 +128,7 @@ const wanted = process.argv.slice(2);
 const wants = (name) => wanted.length === 0 || wanted.some((part) => name.includes(part));
 /** The steps of an entry. */
 const together = (entry) => (Array.isArray(entry[0]) ? entry : [entry]);
-const names = [...CHECKS, ...STEPS].flatMap(together).map(([name]) => name);
+const names = [...CHECKS, ...SUITES, ...STEPS].flatMap(together).map(([name]) => name);
 if (!names.some(wants)) fail(`no such step; there are: ${names.join(", ")}`);
 
 /** Seconds of CPU that what has been run took, or null where the system does not tell. */
@@ -154,16 +155,20 @@ async function step([name, work], alone = true) {
   took.push(skipped ? `  SKIPPED  ${name}: ${skipped}` : `  ${time} s ${busy}  ${name}`);
 }
 
+/** Runs the steps of an entry that are wanted. */
+function entered(entry) {
+  const due = together(entry).filter(([name]) => wants(name));
+  return Promise.all(due.map((one) => step(one, due.length === 1)));
+}
+
 // What is compiled once gains nothing from it.
 if (process.env.CI === "true") process.env.CARGO_INCREMENTAL ??= "0";
 await step(["set-up", setup]);
-// The Worker is built and the browser is fetched while clippy looks.
-const ready = Promise.all([build(), wants(HUD) && chromium()]);
-const done = ["the rest of the Worker's build", () => ready.then(() => undefined)];
-for (const entry of [...CHECKS, done, ...STEPS]) {
-  const due = together(entry).filter((one) => one === done || wants(one[0]));
-  await Promise.all(due.map((one) => step(one, due.length === 1)));
-}
+// The Worker is built and the browser is fetched while clippy looks; the HUD is there before programs with it are built.
+const ready = STEPS.flatMap(together).some(([name]) => wants(name)) ? Promise.all([build(), wants(HUD) && chromium()]) : null;
+for (const entry of CHECKS) await entered(entry);
+if (ready) await step(["the rest of the Worker's build", () => ready.then(() => undefined)]);
+for (const entry of [...SUITES, ...STEPS]) await entered(entry);
 took.push(`  ${(performance.now() / 1000).toFixed(0).padStart(5)} s in all`);
 const skipped = took.some((line) => line.includes("SKIPPED"));
 console.log(`\n✓ ${skipped ? "what was run passed; not everything was run" : "everything passed"}\n${took.join("\n")}`);

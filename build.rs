@@ -30,7 +30,8 @@ fn main() {
     let copy = |name: &str| fs::copy(folder.join(name), Path::new(&out).join(name)).is_ok();
     if FILES.iter().all(|(name, _)| copy(name)) {
         for (name, kind) in FILES {
-            let _ = write!(list, "({:?}, {kind:?}, include_bytes!({:?})),", format!("/{name}"), Path::new(&out).join(name));
+            let _ =
+                write!(list, "({:?}, {kind:?}, include_bytes!({:?})),", format!("/{name}"), Path::new(&out).join(name));
         }
     } else {
         println!("cargo::warning=the HUD is not bundled: run `npm run native` first to have it in the program");

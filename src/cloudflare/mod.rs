@@ -18,7 +18,7 @@ use worker::{
 };
 
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
-use crate::relay::{Api, Kept, RequestId};
+use crate::relay::{Api, Config, Kept, RequestId, Sort, Turnstile};
 
 /// The one object of this shard.
 const OBJECT_NAME: &str = "nexus";
@@ -69,10 +69,13 @@ async fn answer(request: Request, env: Env, id: RequestId) -> Result<Response> {
         Route::Refuse(status, error) => refuse(status, error),
         Route::Document => json(200, DOCUMENT_TYPE, serde_json::to_string(&config.document()).unwrap_or_default()),
         Route::Api(Api::Handlers(_)) if !config.handlers_api => refuse(404, UNLISTED),
-        Route::Socket => object(&env)?.fetch_with_request(request).await,
+        Route::Socket => match pass(&config, Sort::Socket, &request)? {
+            None => object(&env)?.fetch_with_request(request).await,
+            Some(refused) => Ok(refused),
+        },
         Route::Api(api) => match http::shared_seconds(api, config.stats_shared_seconds) {
-            0 => ask(&env, &request, id).await,
-            seconds => shared(&env, api, &request, id, seconds).await,
+            0 => ask(&env, &config, &request, id).await,
+            seconds => shared(&env, &config, api, &request, id, seconds).await,
         },
         Route::Page | Route::Asset => asset(env.assets(env::ASSETS)?, request).await,
     }
@@ -84,7 +87,10 @@ fn object(env: &Env) -> Result<Stub> {
 
 /// Asks the object, which calls the request by the same name. It is asked for the whole answer, as that is shared with
 /// whoever asks next; of one to HEAD the runtime sends the headers alone.
-async fn ask(env: &Env, request: &Request, id: RequestId) -> Result<Response> {
+async fn ask(env: &Env, config: &Config, request: &Request, id: RequestId) -> Result<Response> {
+    if let Some(refused) = pass(config, Sort::Question, request)? {
+        return Ok(refused);
+    }
     let headers = request.headers().clone();
     headers.set(RAY, &id.to_string())?;
     let mut whole = RequestInit::new();
@@ -92,7 +98,17 @@ async fn ask(env: &Env, request: &Request, id: RequestId) -> Result<Response> {
     object(env)?.fetch_with_request(Request::new_with_init(request.url()?.as_str(), &whole)?).await
 }
 
+/// Counts a request that the object is to be asked: the answer, if it is one too many.
+fn pass(config: &Config, sort: Sort, request: &Request) -> Result<Option<Response>> {
+    let ip = request.headers().get("cf-connecting-ip")?;
+    let now = Date::now().as_millis();
+    let passed = TURNSTILE.with_borrow_mut(|turnstile| turnstile.pass(config, sort, ip.as_deref(), now));
+    passed.err().map(|away| retry(refuse(away.status, &away.reason)?, away.retry_after_s)).transpose()
+}
+
 thread_local! {
+    /// Who has asked this isolate for what only the object knows.
+    static TURNSTILE: RefCell<Turnstile> = const { RefCell::new(Turnstile::new()) };
     /// Answers of the last seconds, in the memory of this isolate. Text alone: a request's own objects may
     /// not be used by another.
     static SHARED: RefCell<Kept> = const { RefCell::new(Kept::new()) };
@@ -100,25 +116,37 @@ thread_local! {
 
 /// An answer that everybody gets the same of for some seconds: one of them asks the object, the others are
 /// served from this isolate's memory, or else from the cache of their place, which all its isolates share
-/// (there is none on workers.dev addresses).
-async fn shared(env: &Env, api: Api, request: &Request, id: RequestId, seconds: u64) -> Result<Response> {
+/// (there is none on workers.dev addresses). What can be asked in many ways is not put there: it would be filled
+/// by whoever thinks of ever new ones.
+async fn shared(
+    env: &Env,
+    config: &Config,
+    api: Api,
+    request: &Request,
+    id: RequestId,
+    seconds: u64,
+) -> Result<Response> {
     let now = Date::now().as_millis();
     if let Some(body) = SHARED.with_borrow(|shared| shared.get(api, now, seconds * 1000)) {
         return numbers(api, &body, seconds);
     }
     let (cache, key) = (Cache::default(), http::cache_key(&request.url()?.origin().ascii_serialization(), api));
-    if let Some(response) = cache.get(key.as_str(), false).await? {
+    if let Some(key) = &key
+        && let Some(response) = cache.get(key.as_str(), false).await?
+    {
         // Not for this memory as well: it would be shared for twice as long.
         return Ok(response);
     }
-    let mut response = ask(env, request, id).await?;
+    let mut response = ask(env, config, request, id).await?;
     if response.status_code() != 200 {
         return Ok(response);
     }
     let body: Rc<str> = response.text().await?.into();
     SHARED.with_borrow_mut(|shared| shared.keep(api, body.clone(), now));
-    // What is not kept is asked again: no harm.
-    let _ = cache.put(key.as_str(), numbers(api, &body, seconds)?).await;
+    if let Some(key) = &key {
+        // What is not kept is asked again: no harm.
+        let _ = cache.put(key.as_str(), numbers(api, &body, seconds)?).await;
+    }
     numbers(api, &body, seconds)
 }
 

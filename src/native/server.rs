@@ -16,7 +16,7 @@ use super::proxy::Proxies;
 use super::shard::{self, Message, Shard, now};
 use super::{hud, log, socket};
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
-use crate::relay::{Api, Config, Gauges, Kept, MAX_FRAME_BYTES, RequestId};
+use crate::relay::{Api, Config, Gauges, Kept, MAX_FRAME_BYTES, RequestId, Sort, Turnstile};
 
 /// Bytes of the buffers of a connection, each way: most connections wait most of the time.
 const BUFFER: usize = 4096;
@@ -73,10 +73,13 @@ async fn route(context: Context, peer: SocketAddr, request: Request, id: Request
         Route::Refuse(status, error) => refuse(status, error),
         Route::Document => json(200, DOCUMENT_TYPE, serde_json::to_string(&config.document()).unwrap_or_default()),
         Route::Api(Api::Handlers(_)) if !config.handlers_api => refuse(404, UNLISTED),
-        Route::Api(api) => ask(&context, api, id, ip, http::shared_seconds(api, config.stats_shared_seconds)).await,
+        Route::Api(api) => ask(&context, &config, api, id, ip).await,
         Route::Page => page("/index.html"),
         Route::Asset => page(request.uri().path()),
-        Route::Socket => open(context, ip, request).await,
+        Route::Socket => match pass(&config, Sort::Socket, &ip) {
+            None => open(context, ip, request).await,
+            Some(refused) => refused,
+        },
     }
 }
 
@@ -125,17 +128,30 @@ async fn open(context: Context, ip: String, request: Request) -> (Response, Stri
     }))
 }
 
+/// Counts a request that the shard is to be asked: the answer, if it is one too many.
+fn pass(config: &Config, sort: Sort, ip: &str) -> Option<(Response, String)> {
+    let away = TURNSTILE.with_borrow_mut(|turnstile| turnstile.pass(config, sort, Some(ip), now())).err()?;
+    let (response, error) = refuse(away.status, &away.reason);
+    Some((retry(response, away.retry_after_s), error))
+}
+
 thread_local! {
+    /// Who has asked this shard for what is not kept here.
+    static TURNSTILE: RefCell<Turnstile> = const { RefCell::new(Turnstile::new()) };
     /// Answers of the last seconds, of this shard.
     static SHARED: RefCell<Kept> = const { RefCell::new(Kept::new()) };
 }
 
 /// Numbers, the same for all who ask within some seconds.
-async fn ask(context: &Context, api: Api, id: RequestId, ip: String, seconds: u64) -> (Response, String) {
+async fn ask(context: &Context, config: &Config, api: Api, id: RequestId, ip: String) -> (Response, String) {
+    let seconds = http::shared_seconds(api, config.stats_shared_seconds);
     let known = SHARED.with_borrow(|shared| shared.get(api, now(), seconds * 1000).map(|body| body.to_string()));
     let body = match known.filter(|_| seconds > 0) {
         Some(body) => body,
         None => {
+            if let Some(refused) = pass(config, Sort::Question, &ip) {
+                return refused;
+            }
             let elsewhere = elsewhere(context).await;
             let (answer, told) = oneshot::channel();
             context.shard.tell(Message::Ask(api, id, Some(ip), elsewhere, answer));

@@ -22,8 +22,8 @@ const ROWS: u64 = 10;
 const BYTE: u64 = 1000;
 /// Bytes that a frame is charged beside its own: however small it is, it has to be looked at and answered.
 pub(super) const FRAME_BYTES: u64 = 512;
-/// Milli-tokens of a connection, in bytes, for what it takes to make one.
-const OPENING: u64 = 4096 * BYTE;
+/// Bytes that a connection is charged, for what it takes to make one.
+pub(super) const OPENING_BYTES: u64 = 4096;
 /// Bytes of answers that are paid for at once.
 const ANSWER_PIECE: u64 = 65_536;
 /// Milli-tokens of a row the database read for a question.
@@ -76,7 +76,7 @@ impl Relay {
 
     /// Takes a connection that was opened.
     pub(super) fn owe_opening(&mut self, conn: ConnId, now: Millis) {
-        self.debit(Payer::guests(self.net(conn)), Lane::Bytes, OPENING, now);
+        self.debit(Payer::guests(self.net(conn)), Lane::Bytes, OPENING_BYTES * BYTE, now);
     }
 
     /// Takes what a message costs beside its frame, if it can be paid in `patience` ms; answers in how many.
@@ -213,7 +213,7 @@ impl Relay {
         }
     }
 
-    fn net(&self, conn: ConnId) -> Net {
+    pub(super) fn net(&self, conn: ConnId) -> Net {
         net(conn, self.conns.get(&conn))
     }
 

@@ -31,7 +31,8 @@ impl Kept {
         self.0.values().map(|(_, body)| body.len()).sum()
     }
 
-    /// Keeps an answer, for which the oldest go. One that is too large by itself is not kept.
+    /// Keeps an answer, for which others go: the oldest of those that can be asked for in many ways, then the oldest.
+    /// One that is too large by itself is not kept.
     pub fn keep(&mut self, api: Api, body: Rc<str>, now: Millis) {
         self.0.remove(&api);
         if body.len() > MAX_KEPT_BYTES {
@@ -39,7 +40,7 @@ impl Kept {
         }
         let mut bytes = body.len() + self.bytes();
         while self.0.len() >= MAX_KEPT || bytes > MAX_KEPT_BYTES {
-            let oldest = self.0.iter().min_by_key(|(_, (at, _))| *at).map(|(api, _)| *api);
+            let oldest = self.0.iter().min_by_key(|(api, (at, _))| (api.is_shared(), *at)).map(|(api, _)| *api);
             let Some((_, gone)) = oldest.and_then(|oldest| self.0.remove(&oldest)) else { break };
             bytes -= gone.len();
         }
@@ -73,9 +74,11 @@ mod tests {
         assert_eq!([0, 1, 2].map(|kind| there(&kept, kind)), [false, true, true]);
         kept.keep(Api::Handlers(1), "x".repeat(MAX_KEPT_BYTES + 1).into(), 9);
         assert_eq!([1, 2].map(|kind| there(&kept, kind)), [false, true], "too large by itself");
+        kept.keep(Api::Stats, "x".into(), 0);
         for kind in 0..1000 {
             kept.keep(Api::Handlers(kind), "x".into(), 1000 - Millis::from(kind) % 10);
         }
         assert_eq!(kept.0.len(), MAX_KEPT);
+        assert!(kept.get(Api::Stats, 0, 0).is_some(), "what can be asked for in many ways goes first");
     }
 }

@@ -51,6 +51,7 @@ mod subscribe;
 mod sweep;
 mod timer;
 mod turn;
+mod turnstile;
 mod unheard;
 mod vanished;
 mod writer;
@@ -69,6 +70,7 @@ pub use gauges::Gauges;
 pub use kept::Kept;
 pub use log::Level;
 pub use seam::{Breach, Effect, Host, Input, Millis, NO_CLOSE_FRAME, News, Ticket};
+pub use turnstile::{Sort, Turnstile};
 
 use crate::store::{Answer, Bill, Rows, Statement, StoreError};
 use api::Desk;

@@ -101,6 +101,32 @@ test("who asks for many kinds is told when to come again", async () => {
   await limited.stop();
 });
 
+test("a network's requests that the relay has to answer anew have a bound, what is shared has none", async () => {
+  const rates = { RATE_LIMITS: "on", RATE_GUEST: "events 100/100 queries 100/100 bytes 8192/81920", STATS_SHARED_SECONDS: 60 };
+  const limited = await startRelay({ vars: { ...rates, SHARDS: 1 } });
+  const ask = (path, address, headers) => fetch(`${limited.http}${path}`, { headers: { "cf-connecting-ip": address, ...headers } });
+  const flooder = "192.0.2.7";
+  for (const path of ["/api/stats", "/health"]) assert.equal((await ask(path, flooder)).status, 200);
+  const answers = await Promise.all(Array.from({ length: 60 }, (_, n) => ask(`/api/handlers?k=${6000 + n}`, flooder)));
+  const refused = answers.filter(({ status }) => status === 429);
+  // The burst is 20 requests, of which two are made; 2 a second come on top.
+  assert.ok(refused.length >= 20 && refused.length <= 42, `${refused.length} of 60`);
+  for (const answer of refused) {
+    assert.ok(Number(answer.headers.get("retry-after")) >= 1);
+    assert.ok(answer.headers.get("access-control-allow-origin"));
+    assert.match((await answer.json()).error, /^rate-limited: 2 requests a second for one network; retry in \d+ s$/);
+  }
+  // Who looks at the numbers from there goes on, as others do with what they ask.
+  const looks = await Promise.all(Array.from({ length: 60 }, () => ask("/api/stats", flooder)));
+  assert.ok(looks.every(({ status }) => status === 200));
+  if (!NATIVE) assert.equal((await ask("/api/handlers?k=7000", "192.0.2.8")).status, 200);
+  // Connections are counted for themselves.
+  const client = await rawClient(limited.ws, { headers: { "cf-connecting-ip": flooder } });
+  assert.equal((await client.next())[0], "AUTH");
+  client.close();
+  await limited.stop();
+});
+
 test("a browser gets the HUD and its files, nothing from elsewhere", async () => {
   const page = await get("/", { Accept: "text/html,*/*;q=0.8" });
   assert.equal(page.status, 200);

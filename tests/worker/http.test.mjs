@@ -79,6 +79,16 @@ test("where there is a cache all isolates of a place share it", async () => {
   await shared.stop();
 });
 
+test("what can be asked in many ways fills no cache", async () => {
+  const shared = await startRelay({ vars: { STATS_SHARED_SECONDS: 60 } });
+  const url = (kind) => `${shared.http}/api/handlers?k=${kind}`;
+  const kinds = [5050, 5051, 6000];
+  for (const kind of kinds) assert.equal((await fetch(url(kind))).status, 200);
+  const cache = (await shared.miniflare.getCaches()).default;
+  for (const kind of kinds) assert.equal(await cache.match(url(kind)), undefined, `${kind}`);
+  await shared.stop();
+});
+
 test("errors are not shared", async () => {
   const bare = await startRelay({ vars: { STATS_SHARED_SECONDS: 60 }, migrate: false });
   const handlers = async () => (await fetch(`${bare.http}/api/handlers?k=5050`)).status;

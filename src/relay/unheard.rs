@@ -1,9 +1,12 @@
 //! Who reads what it is sent. What a client does not read stays in the host's memory, so what is not known to be
-//! read is bounded: of one connection, of all together, and who is over [`ASK_AFTER`] waits with its questions.
+//! read is bounded: of one connection, of one network on Workers, of all together, and who is over [`ASK_AFTER`] waits
+//! with its questions.
 //!
 //! A native host sees what it has written to a socket, and tells ([`Effect::Mark`]). On Workers nobody sees it: there
 //! a client proves that it reads by answering a fresh AUTH challenge (NIP-42), which nobody knows who has not read
 //! all that came before. A message alone proves nothing, but where rates are not limited, and nobody is challenged.
+
+use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
@@ -16,6 +19,10 @@ use crate::nostr::{Event, relay_msg};
 const ASK_AFTER: u64 = 1 << 20;
 /// Milliseconds a client has to prove that it reads before its quota pays.
 const ANSWER_MS: Millis = 2000;
+/// The same where the connections of a network have more than half its bound.
+const ASK_SOON: u64 = ASK_AFTER / 16;
+/// Bytes that are sent before the networks are looked at again.
+const LOOK_AFTER: u64 = 4 << 20;
 /// Bytes that may be held for all connections of a Worker together: a quarter of what an object has.
 const MAX_HELD: u64 = 32 << 20;
 /// Bytes a second that everybody is presumed to read, so that who reads and proves nothing does not pile up.
@@ -76,8 +83,8 @@ impl Unheard {
         self.held = self.held.min(self.bytes);
     }
 
-    const fn is_to_be_asked(&self) -> bool {
-        self.bytes > ASK_AFTER && self.asked.is_none()
+    const fn is_to_be_asked(&self, after: u64) -> bool {
+        self.bytes > after && self.asked.is_none()
     }
 }
 
@@ -88,6 +95,8 @@ pub(super) struct Held {
     bytes: u64,
     /// From how many bytes on it is summed up again.
     sum_at: u64,
+    /// Bytes that were sent since the networks were looked at.
+    sent: u64,
     /// How many effects of this input are counted.
     pub counted: usize,
 }
@@ -120,6 +129,7 @@ impl Relay {
             let Effect::Send { conn, text } = effect else { continue };
             let bytes = text.len() as u64;
             self.counters.bytes_sent += bytes;
+            self.held.sent += bytes;
             let Some(state) = self.conns.get_mut(conn) else { continue };
             let unheard = &mut state.unheard;
             let (sent, held) = (unheard.bytes, unheard.held);
@@ -128,16 +138,19 @@ impl Relay {
             self.held.bytes = (self.held.bytes + unheard.held).saturating_sub(held);
             if sent <= max && unheard.bytes > max {
                 over.push(*conn);
-            } else if witness != Witness::Message && unheard.is_to_be_asked() && to_ask.last() != Some(conn) {
+            } else if witness != Witness::Message && unheard.is_to_be_asked(ASK_AFTER) && to_ask.last() != Some(conn) {
                 to_ask.push(*conn);
             }
         }
         for conn in over {
-            self.end_unheard(conn, max, out);
+            self.end_unheard(conn, format!("{max} bytes"), out);
         }
         // Behind all that was sent, so that one answer speaks for all of it.
         for conn in to_ask {
-            self.ask_whether_read(conn, witness, out);
+            self.ask_whether_read(conn, witness, ASK_AFTER, out);
+        }
+        if witness == Witness::Challenge && self.held.sent > LOOK_AFTER {
+            self.bound_networks(max, out);
         }
         if witness == Witness::Challenge && self.held.bytes > self.held.sum_at.max(MAX_HELD) {
             self.end_largest(out);
@@ -145,9 +158,10 @@ impl Relay {
         self.held.counted = out.len();
     }
 
-    fn ask_whether_read(&mut self, conn: ConnId, witness: Witness, out: &mut Vec<Effect>) {
+    fn ask_whether_read(&mut self, conn: ConnId, witness: Witness, after: u64, out: &mut Vec<Effect>) {
         let now = self.now;
-        let Some(state) = self.conns.get_mut(&conn).filter(|state| state.unheard.is_to_be_asked()) else { return };
+        let state = self.conns.get_mut(&conn).filter(|state| state.unheard.is_to_be_asked(after));
+        let Some(state) = state else { return };
         let mut challenge = String::new();
         if witness == Witness::Host {
             out.push(Effect::Mark { conn });
@@ -163,13 +177,47 @@ impl Relay {
         state.unheard.asked = Some(Asked { before: state.unheard.bytes, at: now, challenge });
     }
 
-    fn end_unheard(&mut self, conn: ConnId, bytes: u64, out: &mut Vec<Effect>) {
+    /// Holds each network to what one connection may be sent unread. However slowly its connections are fed, and so
+    /// are presumed to read: those with the most end, and of a network near its bound all are asked sooner.
+    fn bound_networks(&mut self, max: u64, out: &mut Vec<Effect>) {
+        self.held.sent = 0;
+        let mut networks: BTreeMap<&str, Vec<(u64, ConnId)>> = BTreeMap::new();
+        for (conn, state) in &self.conns {
+            let trusted = self.config.quotas.as_ref().is_some_and(|classes| classes.trusts(self.net(*conn)));
+            if let Some(network) = state.network.as_deref().filter(|_| state.unheard.bytes > 0 && !trusted) {
+                networks.entry(network).or_default().push((state.unheard.bytes, *conn));
+            }
+        }
+        let (mut to_ask, mut over) = (Vec::new(), Vec::new());
+        for mut conns in networks.into_values() {
+            let mut bytes: u64 = conns.iter().map(|(bytes, _)| bytes).sum();
+            if bytes <= max / 2 {
+                continue;
+            }
+            conns.sort_unstable();
+            while bytes > max
+                && let Some((most, conn)) = conns.pop()
+            {
+                bytes -= most;
+                over.push(conn);
+            }
+            to_ask.extend(conns.into_iter().map(|(_, conn)| conn));
+        }
+        for conn in over {
+            self.end_unheard(conn, format!("{max} bytes to this network"), out);
+        }
+        for conn in to_ask {
+            self.ask_whether_read(conn, Witness::Challenge, ASK_SOON, out);
+        }
+    }
+
+    fn end_unheard(&mut self, conn: ConnId, what: String, out: &mut Vec<Effect>) {
         let hint = match self.witness() {
             Witness::Host => "read what you are sent",
             Witness::Challenge => "answer AUTH challenges as they come",
             Witness::Message => "send a message now and then",
         };
-        self.end(conn, POLICY_VIOLATION, format!("{bytes} bytes sent and none known to be read; {hint}"), out);
+        self.end(conn, POLICY_VIOLATION, format!("{what} sent and none known to be read; {hint}"), out);
     }
 
     /// Sums up what may be held for all, and closes those with the most until it is within the bound.
@@ -186,7 +234,7 @@ impl Relay {
         while self.held.bytes > MAX_HELD
             && let Some((held, conn)) = all.pop()
         {
-            self.end_unheard(conn, held, out);
+            self.end_unheard(conn, format!("{held} bytes"), out);
         }
         self.held.sum_at = self.held.bytes + MAX_HELD / 8;
     }
@@ -244,7 +292,7 @@ impl Relay {
         self.held.bytes = (self.held.bytes + state.unheard.held).saturating_sub(before);
         // A client is answered, and asked again behind the answer.
         if self.witness() == Witness::Host {
-            self.ask_whether_read(conn, Witness::Host, out);
+            self.ask_whether_read(conn, Witness::Host, ASK_AFTER, out);
         }
         self.go_on_asking(conn, now, out);
     }

@@ -1,5 +1,7 @@
 //! Who asks and does not read: what is not known to be read is bounded, of one connection and of all.
 
+use std::collections::BTreeMap;
+
 use nexus::relay::{ConnId, Input};
 use serde_json::{Value, json};
 
@@ -194,6 +196,68 @@ fn who_listens_and_proves_nothing_is_presumed_to_read() {
         // Nor does it have to pay for that before it asks.
         assert_eq!(world.ask(conn, json!(["REQ", "none", {"kinds": [2]}]))[0][0], "EOSE");
     }
+}
+
+/// Connections of one network that listen to all notes, with their keys.
+fn listeners(world: &mut World, ip: &str, keys: std::ops::Range<u8>) -> Vec<(ConnId, Author)> {
+    keys.map(|key| {
+        let (author, conn) = (Author::new(key), world.open_from(ip).unwrap());
+        assert_eq!(world.prove(&author, conn)[2], true);
+        world.ask(conn, json!(["REQ", "live", {"kinds": [1]}]));
+        (conn, author)
+    })
+    .collect()
+}
+
+#[test]
+fn what_the_connections_of_one_network_may_not_read_is_bounded_however_slowly_they_are_fed() {
+    let mut world = World::new(&LIMITS);
+    let (author, publisher) = (Author::new(250), world.agent(&Author::new(250)));
+    let deaf = listeners(&mut world, "192.0.2.1", 1..61);
+    let honest = listeners(&mut world, "192.0.2.2", 101..161);
+    let alone = listeners(&mut world, "192.0.2.3", 201..202);
+    let (mut sent, mut closed) = (BTreeMap::new(), vec![]);
+    // 400,000 bytes to each, at less than it is presumed to read.
+    for n in 0..8 {
+        let note = author.sign(1, NOW, &[], &padded(n)[..50_000]);
+        assert_eq!(world.ask(publisher, json!(["EVENT", note]))[0][2], true);
+        world.pass(1);
+        for (conn, author) in &honest {
+            let (_, challenge, end) = look(&mut world, *conn);
+            assert_eq!(end, None);
+            if let Some(challenge) = challenge {
+                let proof = answer(&world, author, &challenge);
+                assert_eq!(world.ask(*conn, proof)[0][2], true);
+            }
+        }
+        for (conn, _) in deaf.iter().chain(&alone).filter(|(conn, _)| !closed.contains(conn)).collect::<Vec<_>>() {
+            let (bytes, _, end) = look(&mut world, *conn);
+            *sent.entry(*conn).or_insert(0) += bytes;
+            if let Some(end) = end {
+                let reason = "20000000 bytes to this network sent and none known to be read; answer AUTH challenges as they come";
+                assert_eq!(end, json!(["(closed)", 1008, reason]));
+                closed.push(*conn);
+                sent.remove(conn);
+            }
+        }
+        let held: usize = sent.values().sum();
+        assert!(held < MAX + (4 << 20) + 1_000_000, "{held} bytes are held for one network after {n}");
+    }
+    assert!(!closed.is_empty() && !closed.contains(&alone[0].0), "{}", closed.len());
+    assert_eq!(world.stats()["connections"]["open"], 122 - closed.len());
+}
+
+#[test]
+fn a_network_that_is_trusted_is_not_held_to_the_bound_of_one() {
+    let mut world = World::new(&[LIMITS[0], LIMITS[1], ("TRUSTED_NETWORKS", "192.0.2.0/24")]);
+    let (author, publisher) = (Author::new(250), world.agent(&Author::new(250)));
+    listeners(&mut world, "192.0.2.1", 1..61);
+    for n in 0..8 {
+        let note = author.sign(1, NOW, &[], &padded(n)[..50_000]);
+        assert_eq!(world.ask(publisher, json!(["EVENT", note]))[0][2], true);
+        world.pass(1);
+    }
+    assert_eq!(world.stats()["connections"]["open"], 61);
 }
 
 #[test]

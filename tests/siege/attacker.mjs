@@ -76,7 +76,7 @@ const hands = {
       socket.send(JSON.stringify(["AUTH", proof]));
       await Promise.race([answered, closed, sleep(2000)]);
     }
-    if (deaf) socket._socket?.pause();
+    if (deaf) socket.pause();
     return self;
   },
   /** Acts so many times a second until the time is over; what is late is made up for. */

@@ -2,6 +2,8 @@
 // what the limits of the siege allow or a little more. What must become of it is `ended` (the relay ends connections of
 // the attacker), `refused` (he is told that it is too much), or `bounded` (he does not hear it). `short` ones are in
 // each run of the tests.
+import { sleep } from "../support/relay.mjs";
+
 const MIB = 1_048_576;
 
 /** What an answer refuses: the prefix of NIP-01, or nothing. */
@@ -113,15 +115,31 @@ export const ATTACKS = [
     },
   },
   {
-    name: "an address asks over HTTP",
-    must: "bounded",
+    name: "connections of one address listen and read nothing, each fed slowly",
+    must: process.env.NEXUS_HOST === "native" ? "bounded" : "ended",
+    run: async (hands) => {
+      const [speaker, ...listeners] = hands.authors(33);
+      await hands.ready();
+      const voice = await hands.connect({ prove: [speaker] });
+      for (const listener of listeners) {
+        const ear = await hands.connect({ prove: [listener], deaf: true });
+        ear.send(["REQ", "all", { kinds: [20_001] }]);
+        await sleep(50);
+      }
+      await hands.pace(1, (n) => voice.send(["EVENT", speaker.sign({ kind: 20_001, content: `${n}${"x".repeat(60_000)}` })]));
+    },
+  },
+  {
+    // Of five requests two are for kinds that nobody has asked for before: some five times what goes on to the relay.
+    name: "an address asks over HTTP, and for ever new kinds",
+    must: "refused",
     short: true,
     run: async (hands) => {
       await hands.ready();
-      const paths = [["GET", "/health"], ["HEAD", "/api/stats"], ["GET", "/api/handlers?k=$"], ["HEAD", "/api/handlers?k=$"], ["GET", "/api/jobs"]];
-      await hands.pace(50, (n) => {
+      const paths = [["GET", "/health"], ["HEAD", "/api/stats"], ["GET", "/api/handlers?k=$"], ["HEAD", "/api/handlers?k=$"], ["GET", "/metrics"]];
+      await hands.pace(200, (n) => {
         const [method, path] = paths[n % paths.length];
-        void hands.ask(method, path.replace("$", 5000 + (n % 1000)));
+        void hands.ask(method, path.replace("$", 1000 + n));
       });
     },
   },

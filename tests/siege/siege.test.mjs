@@ -117,6 +117,7 @@ before(async () => {
     RATE_AGENT: "events 20/20 queries 20/20 bytes 262144/262144",
     RATE_NETWORK: "events 100/100 queries 100/100 bytes 2621440/2621440",
     ROWS_PER_DAY,
+    MAX_UNHEARD_BYTES: 10_000_000,
   };
   relay = await startRelay({ vars: { ...proxy, ...limits, STATS_SHARED_SECONDS: 1 } });
   trade = await traders();

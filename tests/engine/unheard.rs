@@ -217,8 +217,8 @@ fn what_the_connections_of_one_network_may_not_read_is_bounded_however_slowly_th
     let honest = listeners(&mut world, "192.0.2.2", 101..161);
     let alone = listeners(&mut world, "192.0.2.3", 201..202);
     let (mut sent, mut closed) = (BTreeMap::new(), vec![]);
-    // 400,000 bytes to each, at less than it is presumed to read.
-    for n in 0..8 {
+    // 600,000 bytes to each, at less than it is presumed to read.
+    for n in 0..12 {
         let note = author.sign(1, NOW, &[], &padded(n)[..50_000]);
         assert_eq!(world.ask(publisher, json!(["EVENT", note]))[0][2], true);
         world.pass(1);

@@ -9,7 +9,7 @@ mod env;
 mod frame;
 mod object;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use worker::{
@@ -18,7 +18,7 @@ use worker::{
 };
 
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
-use crate::relay::{Api, Config, Kept, RequestId, Sort, Turnstile};
+use crate::relay::{Api, Config, ConfigError, Kept, RequestId, Sort, Turnstile};
 
 /// The one object of this shard.
 const OBJECT_NAME: &str = "nexus";
@@ -60,7 +60,7 @@ async fn answer(request: Request, env: Env, id: RequestId) -> Result<Response> {
     let header = |name| request.headers().get(name).ok().flatten();
     let (upgrade, accept) = (header("upgrade"), header("accept"));
     let route = route(&request, upgrade.as_deref(), accept.as_deref())?;
-    let config = match env::config(&env) {
+    let config = match settings(&env) {
         Ok(config) => config,
         Err(error) => return refuse(500, &error.to_string()),
     };
@@ -79,6 +79,14 @@ async fn answer(request: Request, env: Env, id: RequestId) -> Result<Response> {
         },
         Route::Page | Route::Asset => asset(env.assets(env::ASSETS)?, request).await,
     }
+}
+
+/// The settings, which are read once: an isolate has the same to its end.
+fn settings(env: &Env) -> std::result::Result<Rc<Config>, ConfigError> {
+    CONFIG.with(|config| match config.get() {
+        Some(config) => Ok(config.clone()),
+        None => env::config(env).map(|read| config.get_or_init(|| Rc::new(read)).clone()),
+    })
 }
 
 fn object(env: &Env) -> Result<Stub> {
@@ -107,6 +115,8 @@ fn pass(config: &Config, sort: Sort, request: &Request) -> Result<Option<Respons
 }
 
 thread_local! {
+    /// What the Worker is deployed with.
+    static CONFIG: OnceCell<Rc<Config>> = const { OnceCell::new() };
     /// Who has asked this isolate for what only the object knows.
     static TURNSTILE: RefCell<Turnstile> = const { RefCell::new(Turnstile::new()) };
     /// Answers of the last seconds, in the memory of this isolate. Text alone: a request's own objects may

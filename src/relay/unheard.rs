@@ -182,9 +182,9 @@ impl Relay {
     fn bound_networks(&mut self, max: u64, out: &mut Vec<Effect>) {
         self.held.sent = 0;
         let mut networks: BTreeMap<&str, Vec<(u64, ConnId)>> = BTreeMap::new();
-        for (conn, state) in &self.conns {
+        for (conn, state) in self.conns.iter().filter(|(_, state)| state.unheard.bytes > 0) {
             let trusted = self.config.quotas.as_ref().is_some_and(|classes| classes.trusts(self.net(*conn)));
-            if let Some(network) = state.network.as_deref().filter(|_| state.unheard.bytes > 0 && !trusted) {
+            if let Some(network) = state.network.as_deref().filter(|_| !trusted) {
                 networks.entry(network).or_default().push((state.unheard.bytes, *conn));
             }
         }

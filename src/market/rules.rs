@@ -2,13 +2,9 @@
 
 use super::job::{JobProfile, JobRole, State};
 use super::metadata::metadata;
-use crate::nostr::{Event, EventId, Prefix, PublicKey, Reason, Tag, kind};
+use crate::nostr::{Event, EventId, PublicKey, Reason, Tag, kind, refusal};
 
 type Checked = Result<(), Reason>;
-
-fn wrong(what: impl Into<String>) -> Checked {
-    Err(Reason::new(Prefix::Invalid, what))
-}
 
 /// Checks an event by its own tags; events that are no part of the market are left alone.
 pub fn check(profile: &JobProfile, event: &Event) -> Checked {
@@ -24,25 +20,25 @@ pub fn check(profile: &JobProfile, event: &Event) -> Checked {
 }
 
 fn request(event: &Event) -> Checked {
-    each(event, "p", |tag| is_key(tag.value()), "must name a public key, 64 lower-case hex digits")?;
-    each(event, "e", |tag| is_id(tag.value()), "must name an event, 64 lower-case hex digits")?;
-    each(event, "i", is_input, "must have a value, and for the types event and job that is an event id")?;
-    each(event, "output", |tag| has_value(tag.value()), "must name a MIME type")?;
-    each(event, "param", |tag| has_value(tag.value()), "must name a parameter")?;
-    each(event, "relays", |tag| has_value(tag.value()), "must name a relay")
+    each(event, "p", |tag| is_key(tag.value()), refusal::request_provider)?;
+    each(event, "e", |tag| is_id(tag.value()), refusal::request_event)?;
+    each(event, "i", is_input, refusal::request_input)?;
+    each(event, "output", |tag| has_value(tag.value()), refusal::request_output)?;
+    each(event, "param", |tag| has_value(tag.value()), refusal::request_param)?;
+    each(event, "relays", |tag| has_value(tag.value()), refusal::request_relays)
 }
 
 fn answer(event: &Event) -> Checked {
     if !event.tags.iter().any(|tag| tag.name() == "e") {
-        return wrong("e tag is missing; it names the job request");
+        return Err(refusal::answer_job_missing());
     }
-    each(event, "e", |tag| is_id(tag.value()), "must be an event id, 64 lower-case hex digits")?;
-    one(event, "e", "names several events; an answer is about one job")?;
+    each(event, "e", |tag| is_id(tag.value()), refusal::answer_job_spelled)?;
+    one(event, "e", refusal::answer_several_jobs)?;
     if !event.tags.iter().any(|tag| tag.name() == "p") {
-        return wrong("p tag is missing; it names the customer");
+        return Err(refusal::answer_customer_missing());
     }
     // Who may read the answer to an encrypted job is decided by the first of these tags.
-    if is_key(event.tag_value("p")) { Ok(()) } else { wrong("p tag must be a public key, 64 lower-case hex digits") }
+    if is_key(event.tag_value("p")) { Ok(()) } else { Err(refusal::answer_customer_spelled()) }
 }
 
 fn feedback(event: &Event) -> Checked {
@@ -50,17 +46,17 @@ fn feedback(event: &Event) -> Checked {
     if event.tag_value("status").is_some() || event.tags.iter().any(|tag| tag.name() == "encrypted") {
         Ok(())
     } else {
-        wrong("status tag is missing; only encrypted feedback has none")
+        Err(refusal::feedback_status_missing())
     }
 }
 
 /// The state an answer brings its job to, if its tags leave no doubt: one customer, one status that NIP-90 knows,
 /// amounts in whole msats.
 pub(super) fn said(event: &Event, role: JobRole) -> Option<State> {
-    one(event, "p", "")
-        .and_then(|()| one(event, "status", ""))
-        .and_then(|()| each(event, "amount", is_amount, ""))
-        .ok()?;
+    let clear = agree(event, "p") && agree(event, "status") && all(event, "amount", is_amount);
+    if !clear {
+        return None;
+    }
     match role {
         JobRole::Request => Some(State::Open),
         JobRole::Result => Some(State::Success),
@@ -73,21 +69,21 @@ pub(super) fn said(event: &Event, role: JobRole) -> Option<State> {
 
 fn result(profile: &JobProfile, event: &Event) -> Checked {
     let Some(tag) = event.tags.iter().find(|tag| tag.name() == "request") else { return Ok(()) };
-    one(event, "request", "is given several times, and differently")?;
+    one(event, "request", refusal::result_several)?;
     let Some(Ok(request)) = tag.value().map(Event::parse) else {
-        return wrong("request tag must be the job request as JSON");
+        return Err(refusal::result_spelled());
     };
     if Some(request.id) != event.tag_value("e").and_then(EventId::parse) {
-        return wrong("request tag is another event than the e tag names");
+        return Err(refusal::result_job());
     }
     if !request.id_matches() {
-        return wrong("request tag is not the event whose id it has");
+        return Err(refusal::result_id());
     }
     if Some(request.pubkey) != event.tag_value("p").and_then(PublicKey::parse) {
-        return wrong("request tag is of another key than the p tag names");
+        return Err(refusal::result_customer());
     }
     if Some(request.kind) != profile.request_of(event.kind) {
-        return wrong(format!("request tag is of kind {}, which kind {} does not answer", request.kind, event.kind));
+        return Err(refusal::result_kind(request.kind, event.kind));
     }
     Ok(())
 }
@@ -96,26 +92,30 @@ fn result(profile: &JobProfile, event: &Event) -> Checked {
 fn handler(event: &Event) -> Checked {
     // As `#k` filters ask for it.
     let is_kind = |k: &str| k.parse::<u16>().is_ok_and(|kind| kind.to_string() == k);
-    each(event, "k", |tag| tag.value().is_some_and(is_kind), "must be a kind, 0 to 65535")?;
+    each(event, "k", |tag| tag.value().is_some_and(is_kind), refusal::handler_kind)?;
     if event.content.is_empty() || metadata(&event.content).is_some() {
         Ok(())
     } else {
-        wrong("content must be empty or a JSON object")
+        Err(refusal::handler_content())
     }
 }
 
-fn each(event: &Event, name: &str, holds: impl Fn(&Tag) -> bool, must: &str) -> Checked {
-    if event.tags.iter().filter(|tag| tag.name() == name).all(holds) {
-        Ok(())
-    } else {
-        wrong(format!("{name} tag {must}"))
-    }
+fn each(event: &Event, name: &str, holds: impl Fn(&Tag) -> bool, otherwise: fn() -> Reason) -> Checked {
+    if all(event, name, holds) { Ok(()) } else { Err(otherwise()) }
 }
 
-/// All tags of the name say the same.
-fn one(event: &Event, name: &str, otherwise: &str) -> Checked {
+fn one(event: &Event, name: &str, otherwise: fn() -> Reason) -> Checked {
+    if agree(event, name) { Ok(()) } else { Err(otherwise()) }
+}
+
+fn all(event: &Event, name: &str, holds: impl Fn(&Tag) -> bool) -> bool {
+    event.tags.iter().filter(|tag| tag.name() == name).all(holds)
+}
+
+/// Whether all tags of the name say the same.
+fn agree(event: &Event, name: &str) -> bool {
     let first = event.tags.iter().find(|tag| tag.name() == name).map(Tag::value);
-    each(event, name, |tag| Some(tag.value()) == first, otherwise)
+    all(event, name, |tag| Some(tag.value()) == first)
 }
 
 fn is_id(value: Option<&str>) -> bool {

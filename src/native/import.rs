@@ -16,7 +16,7 @@ use super::env::Settings;
 use super::shard::now;
 use super::{Failed, log, sqlite};
 use crate::market::rules;
-use crate::nostr::{Event, EventId, KindClass, Prefix, PublicKey, Reason, deletion};
+use crate::nostr::{Event, EventId, KindClass, PublicKey, deletion};
 use crate::relay::Config;
 use crate::store::restore::{self, Deletion, Job, Remembered};
 use crate::store::write::{self, NewEvent, Outcome};
@@ -264,13 +264,13 @@ fn understand(config: &Config, text: &str) -> Result<Option<Line>, String> {
         }));
     }
     let event = Event::parse(text).map_err(|reason| reason.to_string())?;
-    let new = admit(config, event, now()).map_err(|reason| reason.to_string())?;
+    let new = admit(config, event, now())?;
     Ok(Some(Line::Event(new.into())))
 }
 
 /// An event that may be stored. It came when it was made, as far as that can be known.
-fn admit(config: &Config, event: Event, now: u64) -> Result<NewEvent, Reason> {
-    let invalid = |what: &str| Err(Reason::new(Prefix::Invalid, what));
+fn admit(config: &Config, event: Event, now: u64) -> Result<NewEvent, String> {
+    let invalid = |what: &str| Err(format!("invalid: {what}"));
     if event.class() == KindClass::Ephemeral {
         return invalid("ephemeral events are not kept");
     }

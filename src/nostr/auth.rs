@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::relay_msg::{Prefix, Reason};
+use super::refusal::{self, Reason};
 use super::{Event, kind};
 
 /// How far `created_at` of an AUTH event may be from now, in seconds (NIP-42: "~10 minutes").
@@ -31,19 +31,18 @@ impl Authority {
 /// `challenge` is the one sent on this connection, `relays` the names we answer to, `now` Unix
 /// seconds. The reason says which part does not hold.
 pub fn check(event: &Event, challenge: &str, relays: &[Authority], now: u64) -> Result<(), Reason> {
-    let invalid = |text: &str| Err(Reason::new(Prefix::Invalid, text));
     if event.kind != kind::AUTHENTICATION {
-        return invalid("AUTH takes an event of kind 22242");
+        return Err(refusal::auth_kind());
     }
     if event.created_at.abs_diff(now) > AUTH_WINDOW {
-        return invalid("created_at is more than 10 minutes from now; check your clock");
+        return Err(refusal::auth_time());
     }
     if event.tag_value("challenge") != Some(challenge) {
-        return invalid("challenge tag is not the challenge of this connection");
+        return Err(refusal::auth_challenge());
     }
     match event.tag_value("relay").map(Authority::of) {
         Some(Some(relay)) if relays.contains(&relay) => Ok(()),
-        Some(Some(_)) => invalid("relay tag names another relay"),
-        _ => invalid("relay tag must be this relay's ws:// or wss:// URL"),
+        Some(Some(_)) => Err(refusal::auth_other_relay()),
+        _ => Err(refusal::auth_relay()),
     }
 }

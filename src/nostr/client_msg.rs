@@ -8,7 +8,7 @@ use serde::Deserializer;
 use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::relay_msg::{Prefix, Reason};
+use super::refusal::{self, Reason};
 use super::{Event, Filter, event};
 
 /// A frame that was understood.
@@ -57,7 +57,6 @@ impl ClientMessage {
         let Elements { verb, rest, whole } = Elements::of(frame);
         let subject = || Subject::of(&verb, &rest);
         let refuse = |reason: Reason| subject().refuse(reason);
-        let invalid = |text: &str| refuse(Reason::new(Prefix::Invalid, text));
         whole.map_err(refuse)?;
         match (verb.as_str(), rest.as_slice()) {
             ("EVENT", [json]) => Event::parse(json).map(Box::new).map(Self::Event).map_err(refuse),
@@ -71,17 +70,17 @@ impl ClientMessage {
                 Ok(Self::Count { query, filters })
             }
             ("CLOSE", [id]) => subscription_id(id).map(Self::Close).map_err(refuse),
-            ("EVENT" | "AUTH", _) => Err(invalid(&format!("{verb} takes one event"))),
-            ("REQ" | "COUNT", _) => Err(invalid(&format!("{verb} takes an id and one or more filters"))),
-            ("CLOSE", _) => Err(invalid("CLOSE takes one subscription id")),
+            ("EVENT" | "AUTH", _) => Err(refuse(refusal::takes_one_event(&verb))),
+            ("REQ" | "COUNT", _) => Err(refuse(refusal::takes_filters(&verb))),
+            ("CLOSE", _) => Err(refuse(refusal::takes_one_id())),
             ("NEG-OPEN" | "NEG-MSG", _) => {
                 // The NIP has two codes; this is the one for what the relay will not do.
-                Err(refuse(Reason::new(Prefix::Blocked, "this relay does not do negentropy (NIP-77); use REQ")))
+                Err(refuse(refusal::no_negentropy()))
             }
-            _ => Err(refuse(Reason::new(
-                Prefix::Unsupported,
-                format!("message type {:?}", verb.chars().take(32).collect::<String>()),
-            ))),
+            _ => {
+                let verb: String = verb.chars().take(32).collect();
+                Err(refuse(refusal::unknown_type(format_args!("{verb:?}"))))
+            }
         }
     }
 }
@@ -107,12 +106,11 @@ impl<'a> Elements<'a> {
         let mut elements = Vec::new();
         let mut json = serde_json::Deserializer::from_str(frame);
         let read = json.deserialize_seq(Collect(&mut elements)).and_then(|()| json.end());
-        let invalid = |text: String| Reason::new(Prefix::Invalid, text);
-        let mut whole = read.map_err(|e| invalid(format!("message must be a JSON array: {}", event::describe(&e))));
+        let mut whole = read.map_err(|e| refusal::not_an_array(event::describe(&e)));
         let mut rest = elements.into_iter().map(RawValue::get);
         let verb: Option<String> = rest.next().and_then(|verb| serde_json::from_str(verb).ok());
         if whole.is_ok() && verb.is_none() {
-            whole = Err(invalid("message must begin with its type, a string".to_owned()));
+            whole = Err(refusal::typeless());
         }
         Self { verb: verb.unwrap_or_default(), rest: rest.collect(), whole }
     }
@@ -179,14 +177,13 @@ fn claimed_id(json: &str) -> Option<String> {
 
 fn subscription_id(json: &str) -> Result<String, Reason> {
     let id: Option<String> = serde_json::from_str(json).ok();
-    id.filter(|id| !id.is_empty())
-        .ok_or_else(|| Reason::new(Prefix::Invalid, "subscription id must be a non-empty string"))
+    id.filter(|id| !id.is_empty()).ok_or_else(refusal::subscription_id)
 }
 
 fn question(id: &str, filters: &[&str]) -> Result<(String, Vec<Filter>), Reason> {
     let id = subscription_id(id)?;
     if filters.is_empty() {
-        return Err(Reason::new(Prefix::Invalid, "one or more filters are needed"));
+        return Err(refusal::no_filters());
     }
     let filters = filters.iter().map(|json| Filter::parse(json)).collect::<Result<_, _>>()?;
     Ok((id, filters))

@@ -1,7 +1,7 @@
 //! Deletion requests (NIP-09) and requests to vanish (NIP-62): what they are about.
 
 use super::auth::Authority;
-use super::relay_msg::{Prefix, Reason};
+use super::refusal::{self, Reason};
 use super::{Event, EventId, PublicKey, kind, tag};
 
 /// Something that shall be gone.
@@ -24,18 +24,15 @@ pub enum Target {
 /// other authors and requests to vanish from other relays are not for us and left out. An error is a target
 /// that is not spelled as events spell it: nothing would be deleted, and nobody would say so.
 pub fn targets(event: &Event, relays: &[Authority]) -> Result<Vec<Target>, Reason> {
-    let misspelled = |what: &str| Reason::new(Prefix::Invalid, what);
     match event.kind {
         kind::DELETION => {
             let mut targets = Vec::new();
             for text in event.tag_values("e") {
                 let id = EventId::parse(text);
-                targets.push(Target::Event(id.ok_or_else(|| misspelled("e tag must be 64 lower-case hex digits"))?));
+                targets.push(Target::Event(id.ok_or_else(refusal::deletes_event)?));
             }
             for text in event.tag_values("a") {
-                let (key, target) = address(text).ok_or_else(|| {
-                    misspelled("a tag must be <kind>:<key>:<d>, the kind in digits, the key in lower-case hex")
-                })?;
+                let (key, target) = address(text).ok_or_else(refusal::deletes_address)?;
                 targets.extend((key == event.pubkey).then_some(target));
             }
             Ok(targets)

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::relay_msg::{Prefix, Reason};
+use super::refusal::{self, Reason};
 use super::{EventId, KindClass, PublicKey, Signature, Tag, kind, tag};
 
 /// A signed event. Parsing checks its form alone; [`verify`](Event::verify) checks id and signature.
@@ -33,9 +33,9 @@ impl Event {
     pub fn parse(json: &str) -> Result<Self, Reason> {
         // serde would take an array of the fields' values, too.
         if !json.trim_start().starts_with('{') {
-            return Err(Reason::new(Prefix::Invalid, "event: must be an object"));
+            return Err(refusal::bad_event("must be an object"));
         }
-        serde_json::from_str(json).map_err(|e| Reason::new(Prefix::Invalid, format!("event: {}", describe(&e))))
+        serde_json::from_str(json).map_err(|e| refusal::bad_event(describe(&e)))
     }
 
     /// The canonical text: fields in NIP-01's order, no whitespace.
@@ -47,13 +47,13 @@ impl Event {
     /// Checks that the id is the hash of the event and the signature its author's.
     pub fn verify(&self) -> Result<(), Reason> {
         if !self.id_matches() {
-            return Err(Reason::new(Prefix::Invalid, "id is not the sha256 of the event"));
+            return Err(refusal::wrong_id());
         }
         let valid = secp256k1::XOnlyPublicKey::from_byte_array(*self.pubkey.as_bytes()).is_ok_and(|key| {
             let sig = secp256k1::schnorr::Signature::from_byte_array(*self.sig.as_bytes());
             secp256k1::schnorr::verify(&sig, self.id.as_bytes(), &key).is_ok()
         });
-        if valid { Ok(()) } else { Err(Reason::new(Prefix::Invalid, "sig is not the author's signature of the id")) }
+        if valid { Ok(()) } else { Err(refusal::wrong_sig()) }
     }
 
     /// Whether the id is the hash of the event (NIP-01).
@@ -100,7 +100,7 @@ impl Event {
         let Some(tag) = self.tags.iter().find(|tag| tag.name() == "expiration") else { return Ok(None) };
         match tag.value().and_then(tag::number) {
             Some(at) => Ok(Some(at)),
-            None => Err(Reason::new(Prefix::Invalid, "expiration tag must be a Unix time in seconds, digits alone")),
+            None => Err(refusal::expiration_spelled()),
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
 
-use super::relay_msg::{Prefix, Reason};
+use super::refusal::{self, Reason};
 use super::{Event, EventId, PublicKey, Values, event};
 
 /// Bytes a list takes besides its values, a text besides its characters, and the tree of tags.
@@ -36,12 +36,11 @@ pub struct Filter {
 impl Filter {
     /// Parses one filter. The reason names the key that is wrong.
     pub fn parse(json: &str) -> Result<Self, Reason> {
-        let parsed: Parsed = serde_json::from_str(json)
-            .map_err(|e| Reason::new(Prefix::Invalid, format!("filter: {}", event::describe(&e))))?;
+        let parsed: Parsed = serde_json::from_str(json).map_err(|e| refusal::bad_filter(event::describe(&e)))?;
         // A condition that is not understood cannot be dropped: the answer would be wider than the
         // question.
         match parsed.unknown {
-            Some(key) => Err(Reason::new(Prefix::Unsupported, format!("filter: unknown key {key}"))),
+            Some(key) => Err(refusal::unknown_filter_key(key)),
             None => Ok(parsed.filter),
         }
     }

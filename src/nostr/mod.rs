@@ -1,7 +1,7 @@
 //! The protocol as data: events, kinds, tags, filters, messages, the NIP-11 document.
 //!
 //! Owns parsing, serialization and verification. Reads no clock, holds no policy, does no IO.
-//! Parsers are total: any input gives a value or a [`reason`](relay_msg::Reason) to send back.
+//! Parsers are total: any input gives a value or a [`Reason`] to send back.
 
 pub mod auth;
 pub mod bytes;
@@ -13,6 +13,7 @@ pub mod gate;
 pub mod hll;
 pub mod kind;
 pub mod nip11;
+pub mod refusal;
 pub mod relay_msg;
 pub mod tag;
 pub mod values;
@@ -22,6 +23,6 @@ pub use client_msg::ClientMessage;
 pub use event::Event;
 pub use filter::Filter;
 pub use kind::KindClass;
-pub use relay_msg::{Prefix, Reason};
+pub use refusal::{Prefix, Reason};
 pub use tag::Tag;
 pub use values::Values;

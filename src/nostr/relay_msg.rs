@@ -1,89 +1,9 @@
-//! Messages from relay to client (NIP-01, NIP-42) and the reasons they carry.
-
-use std::fmt;
+//! Messages from relay to client (NIP-01, NIP-42).
 
 use serde::Serialize;
 
 use super::EventId;
-
-/// The machine-readable first word of an OK or CLOSED message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Prefix {
-    /// Authentication comes first (NIP-42).
-    AuthRequired,
-    /// Refused for good.
-    Blocked,
-    /// Already here, or a newer version is.
-    Duplicate,
-    /// Fault of the relay; trying again may help.
-    Error,
-    /// Not of the form the protocol asks for.
-    Invalid,
-    /// An ephemeral event that nobody was listening to.
-    Mute,
-    /// Too little proof of work (NIP-13).
-    Pow,
-    /// Too fast; the text ends with `retry in N s`.
-    RateLimited,
-    /// Well-formed, but over a limit or not allowed.
-    Restricted,
-    /// A part of the protocol this relay does not speak.
-    Unsupported,
-}
-
-impl Prefix {
-    /// All prefixes this relay uses.
-    pub const ALL: [Self; 10] = [
-        Self::AuthRequired,
-        Self::Blocked,
-        Self::Duplicate,
-        Self::Error,
-        Self::Invalid,
-        Self::Mute,
-        Self::Pow,
-        Self::RateLimited,
-        Self::Restricted,
-        Self::Unsupported,
-    ];
-
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AuthRequired => "auth-required",
-            Self::Blocked => "blocked",
-            Self::Duplicate => "duplicate",
-            Self::Error => "error",
-            Self::Invalid => "invalid",
-            Self::Mute => "mute",
-            Self::Pow => "pow",
-            Self::RateLimited => "rate-limited",
-            Self::Restricted => "restricted",
-            Self::Unsupported => "unsupported",
-        }
-    }
-}
-
-/// Why something was refused: `prefix: text`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason {
-    /// For programs.
-    pub prefix: Prefix,
-    /// For people.
-    pub text: String,
-}
-
-impl Reason {
-    /// A reason in the words of `text`.
-    pub fn new(prefix: Prefix, text: impl Into<String>) -> Self {
-        Self { prefix, text: text.into() }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.prefix.as_str(), self.text)
-    }
-}
+use super::refusal::{self, Reason};
 
 fn frame(parts: impl Serialize) -> String {
     // Strings, booleans and numbers into memory: serialization cannot fail.
@@ -95,10 +15,10 @@ pub fn auth(challenge: &str) -> String {
     frame(("AUTH", challenge))
 }
 
-/// `["OK", id, accepted, message]`. The id is text so that an event whose id could not be parsed is
+/// `["OK", id, accepted, reason]`. The id is text so that an event whose id could not be parsed is
 /// answered under the name it came with.
-pub fn ok(id: &str, accepted: bool, message: &str) -> String {
-    frame(("OK", id, accepted, message))
+pub fn ok(id: &str, accepted: bool, reason: &Reason) -> String {
+    frame(("OK", id, accepted, reason.to_string()))
 }
 
 /// OK true without a message.
@@ -161,7 +81,7 @@ pub fn neg_err(subscription: &str, reason: &Reason) -> String {
 /// `["NOTICE", "cancelled: job ID …"]`: to those who have answered a job whose customer has deleted
 /// the request (NIP-90, NIP-09).
 pub fn cancelled(job: &EventId) -> String {
-    frame(("NOTICE", format!("cancelled: job {job} was cancelled by its customer")))
+    frame(("NOTICE", refusal::job_withdrawn(job)))
 }
 
 /// `["NOTICE", reason]`.

@@ -8,7 +8,7 @@ use super::conn::MAX_REMEMBERED;
 use super::subscribe::remembered;
 use super::{ConnId, Relay};
 use crate::market::rules;
-use crate::nostr::{Event, Filter, KindClass, Prefix, Reason, deletion, event, gate, kind};
+use crate::nostr::{Event, Filter, KindClass, Reason, deletion, event, gate, kind, refusal};
 use crate::store::MAX_INTEGER;
 
 impl Relay {
@@ -40,32 +40,27 @@ impl Relay {
         let expires_at = if event.class() == KindClass::Ephemeral { tagged } else { kept(tagged) };
         match expires_at.filter(|at| *at <= now) {
             None => Ok(expires_at.filter(|at| *at < MAX_INTEGER)),
-            Some(at) if tagged == Some(at) => Err(Reason::new(Prefix::Invalid, "the event has expired")),
-            Some(at) => {
-                let kept = at.saturating_sub(event.created_at);
-                let why = format!("created_at is too long ago; this relay keeps events of this kind for {kept} s");
-                Err(Reason::new(Prefix::Invalid, why))
-            }
+            Some(at) if tagged == Some(at) => Err(refusal::expired()),
+            Some(at) => Err(refusal::too_old_to_keep(at.saturating_sub(event.created_at))),
         }
     }
 
     fn within_limits(&self, event: &Event, now: u64) -> Result<(), Reason> {
-        let invalid = |text: String| Err(Reason::new(Prefix::Invalid, text));
         let limits = &self.config.limits;
         if event.is_authentication() {
-            return invalid("kind 22242 is for AUTH and is never published".to_owned());
+            return Err(refusal::never_published());
         }
         if event.created_at > now.saturating_add(limits.created_at_upper_limit) {
-            return invalid(format!("created_at is more than {} s in the future", limits.created_at_upper_limit));
+            return Err(refusal::from_the_future(limits.created_at_upper_limit));
         }
         if event.created_at < now.saturating_sub(limits.created_at_lower_limit) {
-            return invalid(format!("created_at is more than {} s in the past", limits.created_at_lower_limit));
+            return Err(refusal::too_old(limits.created_at_lower_limit));
         }
         if event.tags.len() as u64 > limits.max_event_tags {
-            return invalid(format!("more than {} tags", limits.max_event_tags));
+            return Err(refusal::too_many_tags(limits.max_event_tags));
         }
         if event.content.chars().count() as u64 > limits.max_content_length {
-            return invalid(format!("content is over {} characters", limits.max_content_length));
+            return Err(refusal::content_too_long(limits.max_content_length));
         }
         Ok(())
     }
@@ -73,13 +68,12 @@ impl Relay {
     /// NIP-13: the id has the work, and the author committed to as much, so that it is no luck.
     fn worked_for(&self, event: &Event) -> Result<(), Reason> {
         let min = u32::try_from(self.config.limits.min_pow_difficulty).unwrap_or(u32::MAX);
-        let short = |what: &str, bits: u32| Err(Reason::new(Prefix::Pow, format!("{what} {bits} is less than {min}")));
         if event.difficulty() < min {
-            return short("difficulty", event.difficulty());
+            return Err(refusal::difficulty(event.difficulty(), min));
         }
         match event.committed_difficulty() {
-            Some(target) if target < min => short("committed target", target),
-            None if min > 0 => Err(Reason::new(Prefix::Pow, format!("nonce tag must commit to a target of {min}"))),
+            Some(target) if target < min => Err(refusal::target(target, min)),
+            None if min > 0 => Err(refusal::target_missing(min)),
             _ => Ok(()),
         }
     }
@@ -90,14 +84,12 @@ impl Relay {
             let keys = self.conns.get(&conn).map(|state| &state.keys);
             match keys {
                 Some(keys) if keys.contains(&event.pubkey) => {}
-                Some(keys) if !keys.is_empty() => {
-                    return Err(Reason::new(Prefix::Restricted, "this event may only be published by its author"));
-                }
-                _ => return Err(Reason::new(Prefix::AuthRequired, "this event may only be published by its author")),
+                Some(keys) if !keys.is_empty() => return Err(refusal::not_the_author()),
+                _ => return Err(refusal::author_must_prove()),
             }
         }
         if matches!(event.kind, kind::REPOST | kind::GENERIC_REPOST) && event::embeds_protected(&event.content) {
-            return Err(Reason::new(Prefix::Blocked, "a repost must not embed a protected event"));
+            return Err(refusal::embeds_protected());
         }
         Ok(())
     }
@@ -108,22 +100,21 @@ impl Relay {
             return Err(reason);
         }
         let limits = &self.config.limits;
-        let restricted = |text: String| Err(Reason::new(Prefix::Restricted, text));
         if id.chars().count() as u64 > limits.max_subid_length {
-            return restricted(format!("subscription id is over {} characters", limits.max_subid_length));
+            return Err(refusal::subscription_id_too_long(limits.max_subid_length));
         }
         if let Some(reason) = self.too_many_questions(conn) {
             return Err(reason);
         }
         if filters.len() as u64 > limits.max_filters {
-            return restricted(format!("more than {} filters in one REQ", limits.max_filters));
+            return Err(refusal::too_many_filters(limits.max_filters));
         }
         if filters.iter().any(|filter| filter.value_count() as u64 > limits.max_filter_values) {
-            return restricted(format!("more than {} values in one filter", limits.max_filter_values));
+            return Err(refusal::too_many_values(limits.max_filter_values));
         }
         let nobody = self.conns.get(&conn).is_none_or(|state| state.keys.is_empty());
         if nobody && !filters.is_empty() && filters.iter().all(asks_for_gated_kinds_only) {
-            return Err(Reason::new(Prefix::AuthRequired, "these kinds are served to those they name (NIP-42)"));
+            return Err(refusal::gated_kinds());
         }
         Ok(())
     }
@@ -136,24 +127,19 @@ impl Relay {
         filters: &[Filter],
     ) -> Result<(Box<RawValue>, Reservation), Reason> {
         let max = self.config.limits.max_subscriptions;
-        let restricted = |text: String| Err(Reason::new(Prefix::Restricted, text));
         let subs = self.conns.get(&conn).map(|state| &state.subs);
         if subs.is_some_and(|subs| subs.len() as u64 >= max) {
-            return restricted(format!("more than {max} open subscriptions; CLOSE one"));
+            return Err(refusal::too_many_subscriptions(max));
         }
         let (text, bytes) = remembered(id, filters);
         let held: usize = subs.into_iter().flat_map(|subs| subs.values()).map(|sub| sub.text.get().len()).sum();
         if held + text.get().len() > MAX_REMEMBERED {
-            return restricted(format!("the filters of this connection are over {MAX_REMEMBERED} bytes; CLOSE some"));
+            return Err(refusal::filters_too_large(MAX_REMEMBERED));
         }
         match self.budget.reserve(self.network_use(conn).as_ref(), Share::Subscriptions, bytes) {
             Ok(memory) => Ok((text, memory)),
-            Err(full) if full.for_network => {
-                restricted("the subscriptions of your network take all the memory it may; CLOSE some".to_owned())
-            }
-            Err(_) => {
-                Err(Reason::new(Prefix::Error, "the relay has no room for another subscription; try again later"))
-            }
+            Err(full) if full.for_network => Err(refusal::network_subscriptions()),
+            Err(_) => Err(refusal::no_room_for_subscriptions()),
         }
     }
 }
@@ -167,5 +153,5 @@ fn vanishes_from_here(event: &Event, config: &super::Config) -> Result<(), Reaso
     if event.kind != kind::VANISH || deletion::names_us(event, &config.relays) {
         return Ok(());
     }
-    Err(Reason::new(Prefix::Invalid, "relay tag must be ALL_RELAYS or this relay's URL"))
+    Err(refusal::vanishes_elsewhere())
 }

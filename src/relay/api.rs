@@ -12,7 +12,7 @@ use super::gauges::Gauges;
 use super::{Effect, Kept, Level, Millis, Purpose, Relay, TurnedAway, http, metrics};
 use crate::market::handler::{self, Candidate};
 use crate::market::reputation;
-use crate::nostr::PublicKey;
+use crate::nostr::{PublicKey, refusal};
 use crate::store::counts;
 use crate::store::history::{self, Step};
 use crate::store::market::{self, Active, Found};
@@ -188,7 +188,7 @@ impl Relay {
             }
             _ => Err(TurnedAway {
                 status: 503,
-                reason: format!("too many questions wait for the database; retry in {RETRY_S} s"),
+                reason: refusal::too_many_requests(RETRY_S),
                 retry_after_s: Some(RETRY_S),
             }),
         };

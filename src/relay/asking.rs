@@ -10,12 +10,14 @@ use super::charge::Payer;
 use super::count::Counting;
 use super::page::Reading;
 use super::{ConnId, Effect, Limits, Millis, Purpose, Relay};
-use crate::nostr::{Prefix, Reason};
+use crate::nostr::{Reason, refusal};
 
 /// Questions the store is asked at the same time; an answer is at most some megabytes.
 const MAX_AT_ONCE: usize = 16;
 /// Questions of one connection that wait.
 const MAX_IN_LINE: usize = 128;
+/// Seconds after which a network that has too many of them is told to try again.
+const RETRY_S: u64 = 2;
 
 /// Something a client asked.
 #[derive(Debug)]
@@ -99,8 +101,7 @@ impl Relay {
     /// Why this connection may ask no more for now, if so.
     pub(super) fn too_many_questions(&self, conn: ConnId) -> Option<Reason> {
         let own = self.line.waiting.iter().filter(|waiting| waiting.conn == conn).count() + self.repeats.of(conn);
-        (own >= MAX_IN_LINE)
-            .then(|| Reason::new(Prefix::Restricted, format!("more than {MAX_IN_LINE} questions wait for an answer")))
+        (own >= MAX_IN_LINE).then(|| refusal::too_many_questions(MAX_IN_LINE))
     }
 
     /// Puts a question in line, or at its head when it goes on with one that was just answered.
@@ -216,12 +217,5 @@ impl Relay {
 
 /// Why a question cannot wait.
 pub(super) fn no_room(full: Full) -> Reason {
-    if full.for_network {
-        Reason::new(Prefix::RateLimited, "too many questions from your network wait for an answer; retry in 2 s")
-    } else {
-        Reason::new(
-            Prefix::Error,
-            "more questions wait for an answer than there is memory for; try again in some seconds",
-        )
-    }
+    if full.for_network { refusal::network_questions(RETRY_S) } else { refusal::no_room_for_questions() }
 }

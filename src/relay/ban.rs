@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::frames::POLICY_VIOLATION;
 use super::{ConnId, Effect, Relay};
-use crate::nostr::{Prefix, PublicKey, Reason};
+use crate::nostr::{PublicKey, Reason, refusal};
 
 /// The addresses whose first bits are these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,15 +65,13 @@ impl Bans {
 
     /// Why a key may do nothing here.
     pub fn of_key(&self, key: &PublicKey) -> Option<Reason> {
-        let why = "the operator of this relay has blocked this key";
-        self.keys.contains(key).then(|| Reason::new(Prefix::Blocked, why))
+        self.keys.contains(key).then(refusal::blocked_key)
     }
 
     /// Why a network, as connections are counted by, may not connect.
     pub fn of_network(&self, network: &str) -> Option<Reason> {
         let ip: IpAddr = network.parse().ok()?;
-        let why = "the operator of this relay has blocked this network";
-        self.networks.iter().any(|range| range.has(ip)).then(|| Reason::new(Prefix::Blocked, why))
+        self.networks.iter().any(|range| range.has(ip)).then(refusal::blocked_network)
     }
 }
 

@@ -11,7 +11,7 @@ use super::budget::{Budget, Share};
 use super::class::Class;
 use super::quota::Holder;
 use super::{ConnId, Millis, Relay};
-use crate::nostr::{Prefix, PublicKey, Reason, kind};
+use crate::nostr::{PublicKey, Reason, kind, refusal};
 use crate::store::cost;
 use crate::store::write::NewEvent;
 
@@ -84,18 +84,13 @@ impl Relay {
         if let (Some(max), Some(bytes), false) = (self.config.max_database_bytes, self.counters.storage.bytes, deletes)
             && bytes >= max
         {
-            let text = format!("the relay's database has reached its limit of {max} bytes; publish again later");
-            return Err(Reason::new(Prefix::Error, text));
+            return Err(refusal::database_limit(max));
         }
         let Some(day) = self.config.rows_per_day else { return Ok(rows) };
         let (hour, seconds) = (now / HOUR_MS, (HOUR_MS - now % HOUR_MS).div_ceil(1000));
-        let limited = |what: &str| {
-            let text = format!("{what} for this hour are taken (ROWS_PER_DAY); retry in {seconds} s");
-            Err(Reason::new(Prefix::RateLimited, text))
-        };
         let network = self.conns.get(&conn).and_then(|state| state.network.as_deref());
         if network.is_some_and(|it| self.network_rows.taken(hour, it) + rows > day / HOURS / NETWORK_PART) {
-            return limited("the rows one network may have");
+            return Err(refusal::hour_taken_by_network(seconds));
         }
         let dealt = |key: &PublicKey| self.conns.get(&conn).is_some_and(|state| state.known(key).dealt);
         let part = match &holder {
@@ -105,7 +100,7 @@ impl Relay {
         };
         let let_out = day.saturating_mul(hour % HOURS + 1) / HOURS;
         if self.spent_today() + rows > let_out.saturating_mul(part) / 100 {
-            return limited("all rows");
+            return Err(refusal::hour_taken(seconds));
         }
         Ok(rows)
     }

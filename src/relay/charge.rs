@@ -10,7 +10,7 @@ use super::config::Classes;
 use super::quota::{Account, Holder, Net, PATIENCE};
 use super::{ConnId, Effect, Millis, Relay, conn};
 use crate::market::reputation;
-use crate::nostr::{ClientMessage, Event, KindClass, Prefix, PublicKey, Reason, kind};
+use crate::nostr::{ClientMessage, Event, KindClass, PublicKey, Reason, kind, refusal};
 
 /// Milli-tokens of one event, AUTH or question.
 const ONE: u64 = 1000;
@@ -176,8 +176,7 @@ impl Relay {
                 true => (&classes.network, "network"),
                 false => (classes.rates(payer.class), payer.class.as_str()),
             };
-            let (rate, what, seconds) = (rates.of(lane).per_second, lane.as_str(), too_much.seconds);
-            Reason::new(Prefix::RateLimited, format!("{rate} {what} a second for one {who}; retry in {seconds} s"))
+            refusal::too_fast(rates.of(lane).per_second, lane.as_str(), who, too_much.seconds)
         })
     }
 

@@ -9,7 +9,7 @@ use super::queue::Waiting;
 use super::timer::Due;
 use super::writer::InFlight;
 use super::{ConnId, Effect, Level, Millis, News, Purpose, Relay, Ticket};
-use crate::nostr::{EventId, Prefix, Reason};
+use crate::nostr::{EventId, Reason, refusal};
 use crate::store::counts;
 use crate::store::write::{self, NewEvent};
 use crate::store::{ErrorKind, Rows, Statement, StoreError, history};
@@ -163,7 +163,7 @@ impl Relay {
         refused.extend(others);
         if !refused.is_empty() {
             self.log(Level::Error, "events are refused, the store fails", &failed(&refused, &error), out);
-            self.refuse_all(refused, &refusal(&error), out);
+            self.refuse_all(refused, &not_stored(&error), out);
         }
     }
 
@@ -183,13 +183,12 @@ impl Relay {
 }
 
 /// Why an event is refused when the store fails, and what its author can do.
-pub(super) fn refusal(error: &StoreError) -> Reason {
-    let then = match error.kind {
-        ErrorKind::Quota => "publish it again after midnight UTC",
-        ErrorKind::Full => "it takes deletion requests alone",
-        ErrorKind::Overloaded | ErrorKind::TimedOut | ErrorKind::Other => "publish it again",
-    };
-    Reason::new(Prefix::Error, format!("the event could not be stored: {}; {then}", error.cause()))
+pub(super) fn not_stored(error: &StoreError) -> Reason {
+    match error.kind {
+        ErrorKind::Quota => refusal::not_stored_today(error.cause()),
+        ErrorKind::Full => refusal::not_stored_full(error.cause()),
+        ErrorKind::Overloaded | ErrorKind::TimedOut | ErrorKind::Other => refusal::not_stored(error.cause()),
+    }
 }
 
 /// What the log says of a group that was not committed: whose events are in it, among others.

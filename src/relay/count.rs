@@ -2,7 +2,6 @@
 //! defines them, or a refusal.
 
 use super::asking::Question;
-use super::page::refused_search;
 use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::hll::Registers;
 use crate::nostr::{Filter, Reason, relay_msg};
@@ -104,7 +103,7 @@ impl Relay {
         let asked = result.as_ref().is_ok_and(|rows| !rows.is_empty());
         let found = match result.and_then(read::decode_counted) {
             Ok(Ok(found)) => found,
-            Ok(Err(over)) => return self.refuse_count(&counting, &refused_search(over), out),
+            Ok(Err(over)) => return self.refuse_count(&counting, &over, out),
             Err(error) => return self.repeat_count(counting, error, now, out),
         };
         if asked {

@@ -9,12 +9,11 @@ use super::conn::{CONN_BYTES, Conn, KEY_BYTES, network};
 use super::frames::POLICY_VIOLATION;
 use super::networks::Guests;
 use super::{Api, ConnId, Effect, Level, Millis, Relay};
-use crate::nostr::relay_msg;
+use crate::nostr::{refusal, relay_msg};
 
 /// Milliseconds a connection has to prove a key when others from its network wait.
 const GRACE_MS: Millis = 30_000;
-/// Why nobody more is let in, and the seconds after which to try again.
-const FULL: &str = "the relay holds as many connections as it has memory for; connect again in some seconds";
+/// Seconds after which to try again when there is no memory for one more connection.
 const RETRY_S: u64 = 10;
 /// WebSocket close code for a server that has no room (RFC 6455 registry).
 const TRY_AGAIN_LATER: u16 = 1013;
@@ -46,18 +45,17 @@ impl Relay {
         }
         let (max, max_guests) = (self.config.limits.max_connections_per_ip, self.config.limits.max_guests_per_ip);
         if self.networks.open(&network) as u64 >= max {
-            return away(format!("too many connections from this address: {max} are open; close one"));
+            return away(refusal::too_many_connections(max));
         }
         // Who has had the time to prove a key makes room.
         let makes_room = |guests: &Guests| guests.first().is_some_and(|(at, _)| now.saturating_sub(*at) >= GRACE_MS);
         let guests = self.networks.guests_of(&network);
         if guests.is_some_and(|guests| guests.len() as u64 >= max_guests && !makes_room(guests)) {
-            let why = format!("{max_guests} have proven no key (NIP-42) yet; try again in some seconds");
-            return away(format!("too many connections from this address: {why}"));
+            return away(refusal::too_many_guests(max_guests));
         }
         if !self.has_room_for_conn() && !makes_room(self.networks.guests()) {
-            let (reason, retry_after_s) = (FULL.to_owned(), Some(RETRY_S));
-            return Err(TurnedAway { status: 503, reason, retry_after_s });
+            let reason = refusal::no_room_for_connections(RETRY_S);
+            return Err(TurnedAway { status: 503, reason, retry_after_s: Some(RETRY_S) });
         }
         Ok(())
     }
@@ -90,17 +88,15 @@ impl Relay {
         let text = relay_msg::auth(&challenge);
         let network = ip.and_then(network);
         if let Some(oldest) = network.as_ref().and_then(|network| self.guest_to_go(network)) {
-            let seconds = GRACE_MS / 1000;
-            let reason = format!("others behind this address wait to prove their keys; prove yours within {seconds} s");
-            self.end(oldest, POLICY_VIOLATION, reason, out);
+            self.end(oldest, POLICY_VIOLATION, refusal::guests_wait(GRACE_MS / 1000), out);
         }
         if !self.has_room_for_conn() {
             match self.networks.guests().first().copied() {
-                Some((_, oldest)) => {
-                    let reason = "others wait for the memory of this connection; prove a key at once".to_owned();
-                    self.end(oldest, POLICY_VIOLATION, reason, out);
+                Some((_, oldest)) => self.end(oldest, POLICY_VIOLATION, refusal::makes_room(), out),
+                None => {
+                    let reason = refusal::no_room_for_connections(RETRY_S);
+                    return out.push(Effect::Close { conn, code: TRY_AGAIN_LATER, reason });
                 }
-                None => return out.push(Effect::Close { conn, code: TRY_AGAIN_LATER, reason: FULL.to_owned() }),
             }
         }
         self.enter(conn, Conn { challenge, network: network.map(Rc::from), opened_at: now, ..Conn::default() });

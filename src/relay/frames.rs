@@ -3,15 +3,13 @@
 
 use super::{Breach, ConnId, Effect, Millis, Relay};
 use crate::nostr::client_msg::{self, Refusal};
-use crate::nostr::{ClientMessage, Prefix, Reason, relay_msg};
+use crate::nostr::{ClientMessage, Prefix, Reason, refusal, relay_msg};
 
 /// Bytes of the longest frame a host reads. A longer one ends its connection; so does a text frame of which so much
 /// is read. What is over `MAX_MESSAGE_LENGTH` and not over this is refused under the id it has.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 /// Binary frames after which a connection ends.
 const MAX_BINARY_FRAMES: u32 = 3;
-/// What is said to a binary frame.
-const NO_BINARY: &str = "binary frames are not part of the protocol; send text";
 /// Refusals after which a connection ends, if they come within [`REFUSED_WITHIN_MS`].
 const MAX_REFUSALS: u32 = 100;
 const REFUSED_WITHIN_MS: Millis = 10_000;
@@ -50,8 +48,8 @@ impl Relay {
                 self.refuse(conn, client_msg::refuse(text, reason), out);
             }
             Ok(_) if text.len() as u64 > max => {
-                let why = format!("message of {} bytes is over the limit of {max}", text.len());
-                self.refuse(conn, client_msg::refuse(text, Reason::new(Prefix::Restricted, why)), out);
+                let reason = refusal::message_too_long(text.len(), max);
+                self.refuse(conn, client_msg::refuse(text, reason), out);
                 self.count_malformed(conn, out);
             }
             Ok((patience, wait)) => match ClientMessage::parse(text) {
@@ -106,10 +104,9 @@ impl Relay {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         state.binary_frames += 1;
         if state.binary_frames >= MAX_BINARY_FRAMES {
-            return self.end(conn, UNSUPPORTED_DATA, NO_BINARY.to_owned(), out);
+            return self.end(conn, UNSUPPORTED_DATA, refusal::binary_frames(), out);
         }
-        let no_text = || Reason::new(Prefix::Invalid, NO_BINARY);
-        self.refuse(conn, Refusal::Notice(paid.err().unwrap_or_else(no_text)), out);
+        self.refuse(conn, Refusal::Notice(paid.err().unwrap_or_else(refusal::binary_frame)), out);
         self.count_malformed(conn, out);
     }
 
@@ -117,17 +114,16 @@ impl Relay {
     pub(super) fn unread(&mut self, conn: ConnId, length: u64, now: Millis, out: &mut Vec<Effect>) {
         self.owe_frame(conn, length.min(MAX_FRAME_BYTES as u64), now);
         let max = self.config.limits.max_message_length;
-        let reason = format!("a frame of {length} bytes; {max} are the limit");
-        self.end_answered(conn, MESSAGE_TOO_BIG, reason, now, out);
+        self.end_answered(conn, MESSAGE_TOO_BIG, refusal::frame_too_long(length, max), now, out);
     }
 
     /// What is no frame, or no text.
     pub(super) fn broken(&mut self, conn: ConnId, breach: Breach, now: Millis, out: &mut Vec<Effect>) {
         let (code, reason) = match breach {
-            Breach::Frame => (PROTOCOL_ERROR, "a frame that is against RFC 6455"),
-            Breach::Text => (INVALID_PAYLOAD, "text that is not UTF-8"),
+            Breach::Frame => (PROTOCOL_ERROR, refusal::broken_frame()),
+            Breach::Text => (INVALID_PAYLOAD, refusal::broken_text()),
         };
-        self.end_answered(conn, code, reason.to_owned(), now, out);
+        self.end_answered(conn, code, reason, now, out);
     }
 
     fn refuse(&mut self, conn: ConnId, refusal: Refusal, out: &mut Vec<Effect>) {
@@ -149,7 +145,7 @@ impl Relay {
     /// Answers `OK false` and counts it.
     pub(super) fn reject(&mut self, conn: ConnId, id: &str, reason: &Reason, out: &mut Vec<Effect>) {
         self.counters.rejected(reason.prefix);
-        self.send(conn, relay_msg::ok(id, false, &reason.to_string()), out);
+        self.send(conn, relay_msg::ok(id, false, reason), out);
         self.count_refusal(conn, reason.prefix, out);
     }
 
@@ -173,8 +169,7 @@ impl Relay {
         let (now, limited) = (self.now, self.config.quotas.is_some());
         let Some(state) = self.conns.get_mut(&conn).filter(|_| limited) else { return };
         if state.refusals.add(now, REFUSED_WITHIN_MS) >= MAX_REFUSALS {
-            let seconds = REFUSED_WITHIN_MS / 1000;
-            let reason = format!("{MAX_REFUSALS} refusals within {seconds} s; heed what they say and connect again");
+            let reason = refusal::too_many_refusals(MAX_REFUSALS, REFUSED_WITHIN_MS / 1000);
             self.end(conn, POLICY_VIOLATION, reason, out);
         }
     }

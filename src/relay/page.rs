@@ -21,8 +21,8 @@ use super::recent::Recent;
 use super::vanished::Vanished;
 use crate::market::privacy;
 use crate::nostr::relay_msg::Completeness;
-use crate::nostr::{EventId, Filter, Prefix, Reason};
-use crate::store::read::{self, OverBudget, StoredEvent, Text, Viewer};
+use crate::nostr::{EventId, Filter, Reason};
+use crate::store::read::{self, StoredEvent, Text, Viewer};
 use crate::store::{Rows, Statement, StoreError};
 
 /// From this limit on an answer is a page.
@@ -198,7 +198,7 @@ impl Reading {
     }
 
     /// Takes the rows of [`statements`](Self::statements); an inner error when the search was not made.
-    pub fn take(&mut self, rows: Rows) -> Result<Result<(), OverBudget>, StoreError> {
+    pub fn take(&mut self, rows: Rows) -> Result<Result<(), Reason>, StoreError> {
         let mut rows = rows.into_iter();
         // An inner error when the store would have had to read too much.
         let mut next = |count: usize| {
@@ -387,14 +387,4 @@ impl FilterPage {
 
 pub(super) fn newest_first(a: &StoredEvent, b: &StoredEvent) -> Ordering {
     b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id))
-}
-
-/// What a search that would read too much is refused with.
-pub(super) fn refused_search(OverBudget(text): OverBudget) -> Reason {
-    Reason::new(Prefix::Restricted, text)
-}
-
-/// What a client is told when the store fails.
-pub(super) fn unreadable(error: StoreError) -> Reason {
-    Reason::new(Prefix::Error, format!("stored events could not be read: {}; try again", error.cause()))
 }

@@ -8,7 +8,7 @@ use super::{ConnId, Effect, Millis, News, Relay, Ticket, commit};
 use crate::market::handler::can_be_ranked;
 use crate::market::{Part, privacy};
 use crate::nostr::deletion::{self, Target};
-use crate::nostr::{Event, EventId, KindClass, Prefix, PublicKey, Reason, kind, relay_msg};
+use crate::nostr::{Event, EventId, KindClass, PublicKey, Reason, kind, refusal, relay_msg};
 use crate::store::Rows;
 use crate::store::write::{self, Disagreement, NewEvent, Outcome};
 
@@ -17,9 +17,6 @@ use crate::store::write::{self, Disagreement, NewEvent, Outcome};
 pub(super) const DOUBT: Millis = 120_000;
 /// Milliseconds other shards have to say whether somebody listens to an ephemeral event.
 const PASSING_MAX_MS: Millis = 2000;
-/// What is said of an older version of an event that is stored.
-const NEWER: &str = "a newer version of this event is stored";
-
 /// What a shard tells the others of a commit.
 #[derive(Debug, PartialEq)]
 pub(super) enum Told {
@@ -76,7 +73,7 @@ impl Relay {
             let text = event.to_json().into();
             let new = NewEvent { event, text, came_ms: now, expires_at, deletes, part, remember_until };
             if let Some(error) = self.writer.turns_away(&new, now) {
-                return Err(commit::refusal(error));
+                return Err(commit::not_stored(error));
             }
             let rows = self.afford(conn, &new, now)?;
             self.writer.add(new, urgent, conn, self.network_use(conn).as_ref())?;
@@ -102,7 +99,7 @@ impl Relay {
             out.push(Effect::Pass { ticket, event: Arc::new(event) });
             return Ok(Admitted::Waiting);
         }
-        if listeners > 0 { Ok(Admitted::Done) } else { Err(nobody_listens()) }
+        if listeners > 0 { Ok(Admitted::Done) } else { Err(refusal::nobody_listens()) }
     }
 
     fn hand_out(&mut self, event: &Event, out: &mut Vec<Effect>) -> usize {
@@ -144,31 +141,28 @@ impl Relay {
         let Passing { conn, id, listeners, left, .. } = passing;
         match (listeners, left) {
             (1.., _) => self.accept(*conn, id, out),
-            (0, 0) => self.reject(*conn, &id.to_string(), &nobody_listens(), out),
-            (0, _) => {
-                let text = "a part of the relay did not say whether somebody listens; publish it again";
-                self.reject(*conn, &id.to_string(), &Reason::new(Prefix::Error, text), out);
-            }
+            (0, 0) => self.reject(*conn, &id.to_string(), &refusal::nobody_listens(), out),
+            (0, _) => self.reject(*conn, &id.to_string(), &refusal::unknown_listeners(), out),
         }
     }
 
     /// Answers that an event was here already.
     fn already(&mut self, conn: ConnId, id: &EventId, out: &mut Vec<Effect>) {
-        self.duplicate(conn, id, "already have this event", out);
+        self.duplicate(conn, id, &refusal::already_have(), out);
     }
 
     /// Answers for versions of an event that were not written, as a newer one came in time and is stored.
     fn absorbed(&mut self, older: Waiting, out: &mut Vec<Effect>) {
         for Waiting { new, conns, .. } in older.into_versions() {
             for conn in conns {
-                self.duplicate(conn, &new.event.id, NEWER, out);
+                self.duplicate(conn, &new.event.id, &refusal::newer_stored(), out);
             }
         }
     }
 
-    fn duplicate(&mut self, conn: ConnId, id: &EventId, why: &str, out: &mut Vec<Effect>) {
+    fn duplicate(&mut self, conn: ConnId, id: &EventId, reason: &Reason, out: &mut Vec<Effect>) {
         self.counters.duplicates += 1;
-        self.send(conn, relay_msg::ok(&id.to_string(), true, &format!("duplicate: {why}")), out);
+        self.send(conn, relay_msg::ok(&id.to_string(), true, reason), out);
     }
 
     fn accept(&mut self, conn: ConnId, id: &EventId, out: &mut Vec<Effect>) {
@@ -235,7 +229,7 @@ impl Relay {
             let id = new.event.id;
             let stored = match committed.outcomes.get(&id) {
                 Some(Outcome::Stored { seq, private, first }) => Ok((*seq, *private, *first)),
-                refused => Err(refusal(&new, refused)),
+                refused => Err(untaken(&new, refused)),
             };
             let fresh = stored.as_ref().is_ok_and(|(seq, ..)| *seq > told);
             if let (Ok((seq, private, _)), true) = (&stored, fresh) {
@@ -313,35 +307,18 @@ pub(super) fn newest(events: &[Waiting]) -> u64 {
     events.iter().map(|waiting| waiting.new.event.created_at).max().unwrap_or_default()
 }
 
-fn nobody_listens() -> Reason {
-    Reason::new(Prefix::Mute, "nobody is listening to this ephemeral event")
-}
-
 /// Why the store did not take an event.
-fn refusal(new: &NewEvent, outcome: Option<&Outcome>) -> Reason {
-    let (prefix, text) = match outcome {
-        Some(Outcome::Deleted) => (Prefix::Blocked, "this event was deleted by its author"),
-        Some(Outcome::Cancelled) => (Prefix::Blocked, "job cancelled"),
-        Some(Outcome::Disagrees(Disagreement::Customer)) => {
-            (Prefix::Invalid, "p tag is not the customer of the job the e tag names")
-        }
-        Some(Outcome::Disagrees(Disagreement::Kind)) => {
-            (Prefix::Invalid, "e tag names a job request that events of this kind do not answer")
-        }
-        Some(Outcome::Disagrees(Disagreement::Provider)) => {
-            (Prefix::Invalid, "e tag names an encrypted job request whose p tags ask other providers")
-        }
-        Some(Outcome::Disagrees(Disagreement::Feedbacks)) => {
-            (Prefix::Restricted, "a job takes three feedbacks of a key that its p tags do not ask")
-        }
-        Some(Outcome::Disagrees(Disagreement::Keys)) => {
-            (Prefix::Restricted, "a job takes answers of twenty keys that its p tags do not ask")
-        }
-        Some(Outcome::Disagrees(Disagreement::Early)) => {
-            (Prefix::Restricted, "there are many answers already to this job, whose request is not known here")
-        }
-        _ if new.part.is_some() => (Prefix::Duplicate, "this provider has already answered the job"),
-        _ => (Prefix::Duplicate, NEWER),
-    };
-    Reason::new(prefix, text)
+fn untaken(new: &NewEvent, outcome: Option<&Outcome>) -> Reason {
+    match outcome {
+        Some(Outcome::Deleted) => refusal::deleted(),
+        Some(Outcome::Cancelled) => refusal::job_cancelled(),
+        Some(Outcome::Disagrees(Disagreement::Customer)) => refusal::answer_not_the_customer(),
+        Some(Outcome::Disagrees(Disagreement::Kind)) => refusal::answer_kind(),
+        Some(Outcome::Disagrees(Disagreement::Provider)) => refusal::answer_not_asked(),
+        Some(Outcome::Disagrees(Disagreement::Feedbacks)) => refusal::unasked_feedback(),
+        Some(Outcome::Disagrees(Disagreement::Keys)) => refusal::unasked_keys(),
+        Some(Outcome::Disagrees(Disagreement::Early)) => refusal::early_answers(),
+        _ if new.part.is_some() => refusal::answered_already(),
+        _ => refusal::newer_stored(),
+    }
 }

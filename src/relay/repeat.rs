@@ -12,10 +12,10 @@ use super::asking::{Question, Waiting, no_room};
 use super::budget::{Full, Reservation, Share};
 use super::count::Counting;
 use super::missed::MAX_MISSED;
-use super::page::{Reading, unreadable};
+use super::page::Reading;
 use super::timer::Due;
 use super::{ConnId, Effect, Millis, Relay};
-use crate::nostr::{Prefix, Reason};
+use crate::nostr::refusal;
 use crate::store::StoreError;
 
 /// Milliseconds until a question is asked again: at first, and at most.
@@ -88,11 +88,6 @@ impl Repeats {
     }
 }
 
-/// Why a question that memory was lost of is not answered.
-pub(super) fn lost() -> Reason {
-    Reason::new(Prefix::Error, "the relay lost this request; send it again")
-}
-
 impl Relay {
     /// The stored events of a subscription could not be read: they are read again, unless the time is over.
     pub(super) fn repeat_stored(
@@ -107,7 +102,7 @@ impl Relay {
         let first = backlog.failed_at.is_none();
         let until = *backlog.failed_at.get_or_insert(now) + GIVE_UP_MS;
         if now >= until {
-            return self.refuse_stored(conn, subscription, &unreadable(error), out);
+            return self.refuse_stored(conn, subscription, &refusal::unreadable(error.cause()), out);
         }
         match self.wait_again(conn, REPEAT_BYTES) {
             Ok(memory) => {
@@ -131,7 +126,7 @@ impl Relay {
     ) {
         let until = *counting.failed_at.get_or_insert(now) + GIVE_UP_MS;
         if now >= until {
-            return self.refuse_count(&counting, &unreadable(error), out);
+            return self.refuse_count(&counting, &refusal::unreadable(error.cause()), out);
         }
         match self.wait_again(counting.conn, REPEAT_BYTES + counting.memory_bytes()) {
             Ok(memory) => {
@@ -176,7 +171,10 @@ impl Relay {
             std::mem::take(&mut self.repeats.waiting).into_iter().partition(|repeat| repeat.until <= now);
         self.repeats.waiting = waiting;
         if !over.is_empty() {
-            let reason = self.repeats.error.clone().map_or_else(lost, unreadable);
+            let reason = match &self.repeats.error {
+                Some(error) => refusal::unreadable(error.cause()),
+                None => refusal::lost_request(),
+            };
             for Repeat { conn, asked, .. } in over {
                 match asked {
                     Asked::Stored(subscription) => self.refuse_stored(conn, &subscription, &reason, out),
@@ -226,7 +224,7 @@ impl Relay {
         let after = backlog.filter(|backlog| backlog.lost).and_then(|backlog| backlog.after);
         reading.missed = after.zip(self.log.before).filter(|(after, upto)| after < upto);
         if reading.missed.is_some_and(|(after, upto)| upto - after > MAX_MISSED) {
-            self.refuse_stored(conn, subscription, &lost(), out);
+            self.refuse_stored(conn, subscription, &refusal::lost_request(), out);
             return None;
         }
         if !reading.asks() {

@@ -3,11 +3,10 @@
 use super::attachment::RememberedConn;
 use super::budget::Share;
 use super::conn::{Backlog, KEY_BYTES, MAX_KEYS};
-use super::repeat::lost;
 use super::subscribe::remembered;
 use super::timer::Due;
 use super::{ConnId, Effect, Level, Millis, NO_CLOSE_FRAME, Relay, attachment, unheard};
-use crate::nostr::{Event, EventId, Prefix, PublicKey, Reason, auth, relay_msg};
+use crate::nostr::{Event, EventId, PublicKey, Reason, auth, refusal, relay_msg};
 use crate::store::market::Known;
 use crate::store::{Rows, StoreError, market};
 
@@ -81,7 +80,7 @@ impl Relay {
         self.counters.auth_rejected += 1;
         let fields = [("connection", conn.to_string()), ("reason", reason.to_string())];
         self.log(Level::Debug, "authentication refused", &fields, out);
-        self.send(conn, relay_msg::ok(&id.to_string(), false, &reason.to_string()), out);
+        self.send(conn, relay_msg::ok(&id.to_string(), false, reason), out);
         self.count_refusal(conn, reason.prefix, out);
     }
 
@@ -135,9 +134,7 @@ impl Relay {
     }
 
     fn check_auth(&mut self, conn: ConnId, event: &Event, now: Millis) -> Result<(), Reason> {
-        let Some(state) = self.conns.get_mut(&conn) else {
-            return Err(Reason::new(Prefix::Error, "connection is closed"));
-        };
+        let Some(state) = self.conns.get_mut(&conn) else { return Err(refusal::connection_closed()) };
         if let Some(reason) = self.config.bans.of_key(&event.pubkey) {
             return Err(reason);
         }
@@ -145,13 +142,13 @@ impl Relay {
         let fresh = given.filter(|given| unheard::is_fresh(conn, &state.challenge, given));
         auth::check(event, fresh.unwrap_or(&state.challenge), &self.config.relays, now / 1000)?;
         if state.keys.len() >= MAX_KEYS && !state.keys.contains(&event.pubkey) {
-            return Err(Reason::new(Prefix::Restricted, format!("a connection can prove {MAX_KEYS} keys")));
+            return Err(refusal::too_many_keys(MAX_KEYS));
         }
         event.verify()?;
         match &mut state.memory {
-            Some(memory) if !state.keys.contains(&event.pubkey) => memory.grow(KEY_BYTES).map_err(|_| {
-                Reason::new(Prefix::Error, "the relay has no room for another key; try again in some seconds")
-            }),
+            Some(memory) if !state.keys.contains(&event.pubkey) => {
+                memory.grow(KEY_BYTES).map_err(|_| refusal::no_room_for_keys())
+            }
             _ => Ok(()),
         }
     }
@@ -159,8 +156,7 @@ impl Relay {
     /// Why this connection may do nothing but authenticate, if so.
     pub(super) fn locked(&self, conn: ConnId) -> Option<Reason> {
         let proven = self.conns.get(&conn).is_some_and(|state| !state.keys.is_empty());
-        (self.config.auth_required && !proven)
-            .then(|| Reason::new(Prefix::AuthRequired, "answer the AUTH challenge first (NIP-42)"))
+        (self.config.auth_required && !proven).then(refusal::auth_first)
     }
 
     /// Rebuilds everything that is held in memory: connections from what they remember, totals from
@@ -171,8 +167,7 @@ impl Relay {
             let Some(RememberedConn { conn: mut state, subs, levels, told }) = attachment::decode(&text) else {
                 let fields = [("connection", conn.to_string())];
                 self.log(Level::Warn, "what the connection remembered is unreadable, closing it", &fields, out);
-                let reason = "the relay lost this connection's state; reconnect".to_owned();
-                out.push(Effect::Close { conn, code: TRY_AGAIN, reason });
+                out.push(Effect::Close { conn, code: TRY_AGAIN, reason: refusal::lost_connection() });
                 continue;
             };
             self.log.before = self.log.before.max(told);
@@ -185,7 +180,7 @@ impl Relay {
             }
             let unread = subs.iter().any(|sub| sub.unread.is_some()) || !counting.is_empty();
             for query in counting {
-                self.send(conn, relay_msg::closed(&query, &lost()), out);
+                self.send(conn, relay_msg::closed(&query, &refusal::lost_request()), out);
             }
             for sub in subs {
                 let (text, bytes) = remembered(&sub.id, &sub.filters);
@@ -214,11 +209,9 @@ impl Relay {
 
     /// Says good-bye to everybody, and saves what was counted.
     pub(super) fn leave(&mut self, out: &mut Vec<Effect>) {
-        let reason = Reason::new(Prefix::Error, "the relay restarts; publish it again in some seconds");
-        self.refuse_waiting(&reason, out);
+        self.refuse_waiting(&refusal::restarting_unstored(), out);
         for conn in self.conns.keys().copied().collect::<Vec<_>>() {
-            let reason = Reason::new(Prefix::Error, "the relay restarts; connect again in some seconds");
-            self.send(conn, relay_msg::notice(&reason), out);
+            self.send(conn, relay_msg::notice(&refusal::restarting()), out);
             self.forget(conn);
             // After a clean close some clients do not come back.
             out.push(Effect::Close { conn, code: NO_CLOSE_FRAME, reason: String::new() });

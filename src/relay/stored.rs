@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::asking::Question;
 use super::conn::Backlog;
 use super::handlers::Handlers;
-use super::page::{Reading, refused_search};
+use super::page::Reading;
 use super::{ConnId, Effect, Millis, Relay};
 use crate::nostr::{EventId, Filter, Reason, relay_msg};
 use crate::store::read::{StoredEvent, Text, Viewer};
@@ -69,8 +69,7 @@ impl Relay {
         match result.and_then(|rows| reading.take(rows)) {
             Ok(taken) => {
                 self.repeats.succeeded();
-                if let Err(over) = taken {
-                    let reason = refused_search(over);
+                if let Err(reason) = taken {
                     return self.refuse_stored(reading.conn, &reading.subscription, &reason, out);
                 }
                 reading.teach(&mut self.handlers);

@@ -12,7 +12,7 @@ use super::conn::{LIVE_BYTES, MAX_BUFFERED, Sub};
 use super::stored::AHEAD_BYTES;
 use super::{ConnId, Effect, Millis, Relay, subs};
 use crate::market::privacy::{self, Readers};
-use crate::nostr::{Event, Filter, Prefix, Reason, relay_msg};
+use crate::nostr::{Event, Filter, refusal, relay_msg};
 
 /// Bytes a subscription takes besides its filters: its entry, its place in the index, its name twice.
 const SUB_BYTES: usize = size_of::<Sub>() * 3 / 2 + 250;
@@ -125,8 +125,7 @@ impl Relay {
                 backlog.live.push((event.id, json));
             } else {
                 self.end_subscription(conn, &subscription);
-                let reason = Reason::new(Prefix::Error, "more live events than can be kept while the stored are read");
-                self.send(conn, relay_msg::closed(&subscription, &reason), out);
+                self.send(conn, relay_msg::closed(&subscription, &refusal::too_many_live()), out);
                 self.remember(conn, out);
             }
         }

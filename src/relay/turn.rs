@@ -11,7 +11,7 @@ use super::charge::FRAME_BYTES;
 use super::quota::PATIENCE;
 use super::timer::Due;
 use super::{ConnId, Effect, Millis, Relay};
-use crate::nostr::{ClientMessage, Prefix, Reason};
+use crate::nostr::{ClientMessage, Reason, refusal};
 
 /// Bytes of messages of one connection that wait.
 const MAX_LINE: usize = 500_000;
@@ -75,9 +75,7 @@ impl Relay {
         } else if line.messages.is_empty() {
             Ok(0)
         } else {
-            let seconds = PATIENCE / 1000;
-            let why = format!("more waits for its turn than there is room for; retry in {seconds} s");
-            Err(Reason::new(Prefix::RateLimited, why))
+            Err(refusal::no_room_to_wait(PATIENCE / 1000))
         }
     }
 

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use super::class::Class;
 use super::conn::network;
 use super::{Config, Millis, TurnedAway, charge};
-use crate::nostr::{Prefix, Reason};
+use crate::nostr::refusal;
 
 /// Buckets known at the most, and left when there were more.
 const MAX_BUCKETS: usize = 4096;
@@ -55,8 +55,7 @@ impl Turnstile {
         if wait > 0 {
             let seconds = wait.div_ceil(1_000_000);
             let rate = (rate.per_second / charge::OPENING_BYTES).max(1);
-            let reason = format!("{rate} requests a second for one network; retry in {seconds} s");
-            let reason = Reason::new(Prefix::RateLimited, reason).to_string();
+            let reason = refusal::requests_too_fast(rate, seconds).to_string();
             return Err(TurnedAway { status: 429, reason, retry_after_s: Some(seconds) });
         }
         *full_at = then;

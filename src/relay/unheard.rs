@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::frames::POLICY_VIOLATION;
 use super::timer::Due;
 use super::{ConnId, Effect, Millis, Relay};
-use crate::nostr::{Event, relay_msg};
+use crate::nostr::{Event, refusal, relay_msg};
 
 /// Bytes that are sent before it is asked whether they are read; the sockets on the way hold about as much.
 const ASK_AFTER: u64 = 1 << 20;
@@ -217,7 +217,7 @@ impl Relay {
             Witness::Challenge => "answer AUTH challenges as they come",
             Witness::Message => "send a message now and then",
         };
-        self.end(conn, POLICY_VIOLATION, format!("{what} sent and none known to be read; {hint}"), out);
+        self.end(conn, POLICY_VIOLATION, refusal::unread(what, hint), out);
     }
 
     /// Sums up what may be held for all, and closes those with the most until it is within the bound.

@@ -9,16 +9,18 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::budget::{Budget, NetworkUse, Share};
+use super::budget::{Budget, Full, NetworkUse, Share};
 use super::queue::{Group, Queue, Waiting};
 use super::{ConnId, Millis, Ticket};
-use crate::nostr::{EventId, Prefix, Reason};
+use crate::nostr::{EventId, Reason, refusal};
 use crate::store::counts::Totals;
 use crate::store::write::{self, NewEvent};
 use crate::store::{ErrorKind, StoreError};
 
 /// Bytes a job whose answers go first takes: the ones that came last are known.
 const JOB_BYTES: usize = 100;
+/// Seconds after which a network whose events wait is told to try again.
+const RETRY_S: u64 = 2;
 /// Milliseconds from one failure to the next attempt: the first, and at the most.
 const FIRST_PAUSE: Millis = 100;
 const LAST_PAUSE: Millis = 10_000;
@@ -202,13 +204,10 @@ impl Writer {
         let urgent = urgent && !self.waiting.has(&author);
         let (queue, share) =
             if urgent { (&mut self.urgent, Share::Answered) } else { (&mut self.waiting, Share::Events) };
-        let memory =
-            self.budget.reserve(network, share, new.memory_bytes()).map_err(|full| match full.for_network {
-                true => {
-                    Reason::new(Prefix::RateLimited, "the store is behind with events of your network; retry in 2 s")
-                }
-                false => Reason::new(Prefix::Error, "the store is behind; try again in a few seconds"),
-            })?;
+        let behind = |full: Full| {
+            if full.for_network { refusal::store_behind_network(RETRY_S) } else { refusal::store_behind() }
+        };
+        let memory = self.budget.reserve(network, share, new.memory_bytes()).map_err(behind)?;
         let bytes = write::parameter_size(&new);
         self.ids.insert(id);
         queue.push(Waiting { new: Arc::new(new), conns: vec![conn], bytes, _memory: Some(memory), older: vec![] });

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::search::{Params, Wanted, searches};
 use super::{PRIVATE, Rows, Statement, StoreError, integer, vanish};
 use crate::market::JobProfile;
-use crate::nostr::{EventId, Filter, PublicKey};
+use crate::nostr::{EventId, Filter, PublicKey, Reason, refusal};
 
 /// Index entries one filter may look at.
 pub const MAX_ENTRIES: u64 = 20_000;
@@ -23,8 +23,9 @@ pub const MAX_ENTRIES: u64 = 20_000;
 pub const MAX_RANGES: u64 = 2_000;
 /// Stands before the reason in the row that says that a search stopped at its budget.
 pub(super) const OVER_BUDGET: &str = "!";
-/// What who asked too much may do.
-pub(super) const NARROW: &str = "narrow it by kinds, authors, tags, since or until";
+/// Follows that: which limit it is, before the name of the list.
+pub(super) const ENTRIES: &str = "entries";
+pub(super) const RANGES: &str = "ranges";
 /// Stands before a private event in the log.
 const HIDDEN: &str = "private ";
 
@@ -128,19 +129,24 @@ pub fn log(after: u64, upto: u64) -> Statement {
     }
 }
 
-/// Why a search was not made: a sentence for who asked, which names the list of the filter and the limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OverBudget(pub String);
+/// Why a search was not made, if the row says so; the reason names the list of the filter and the limit.
+fn over_budget(row: &str) -> Option<Reason> {
+    match row.strip_prefix(OVER_BUDGET)?.split_once(' ')? {
+        (ENTRIES, list) => Some(refusal::searches_too_much(list, MAX_ENTRIES)),
+        (RANGES, list) => Some(refusal::searches_too_many_ranges(list, MAX_RANGES)),
+        _ => None,
+    }
+}
 
 /// The rows of one statement as events, in their order, or why the search would read too much.
-pub fn decode(rows: Vec<String>) -> Result<Result<Vec<StoredEvent>, OverBudget>, StoreError> {
+pub fn decode(rows: Vec<String>) -> Result<Result<Vec<StoredEvent>, Reason>, StoreError> {
     #[derive(Deserialize)]
     struct Head {
         id: EventId,
         created_at: u64,
     }
-    if let Some(reason) = rows.first().and_then(|row| row.strip_prefix(OVER_BUDGET)) {
-        return Ok(Err(OverBudget(reason.to_owned())));
+    if let Some(reason) = rows.first().and_then(|row| over_budget(row)) {
+        return Ok(Err(reason));
     }
     let large = |row: &str| {
         let mut parts = row.split(' ');
@@ -171,18 +177,17 @@ pub fn decode(rows: Vec<String>) -> Result<Result<Vec<StoredEvent>, OverBudget>,
 
 /// The distinct events of [`all`]'s answers, by number, with their authors if these were asked for, or why there are
 /// too many.
-pub fn decode_counted(rows: Rows) -> Result<Result<BTreeMap<u64, Option<PublicKey>>, OverBudget>, StoreError> {
+pub fn decode_counted(rows: Rows) -> Result<Result<BTreeMap<u64, Option<PublicKey>>, Reason>, StoreError> {
     let mut distinct = BTreeMap::new();
     for row in rows.iter().flatten().flat_map(|rows| rows.lines()) {
-        if let Some(reason) = row.strip_prefix(OVER_BUDGET) {
-            return Ok(Err(OverBudget(reason.to_owned())));
+        if let Some(reason) = over_budget(row) {
+            return Ok(Err(reason));
         }
         let (number, author) = row.split_once(' ').map_or((row, None), |(number, author)| (number, Some(author)));
         let number = number.parse().map_err(|_| StoreError::new(format!("counted row: {row}")))?;
         distinct.insert(number, author.and_then(PublicKey::parse));
         if distinct.len() as u64 > MAX_ENTRIES {
-            let text = format!("this counts more than {MAX_ENTRIES} events (max_search_entries); {NARROW}");
-            return Ok(Err(OverBudget(text)));
+            return Ok(Err(refusal::counts_too_many(MAX_ENTRIES)));
         }
     }
     Ok(Ok(distinct))

@@ -8,7 +8,7 @@
 //! the rarest list is refused, and the row that says so names it.
 
 use super::item::READER;
-use super::read::{MAX_ENTRIES, MAX_RANGES, NARROW, OVER_BUDGET, Viewer};
+use super::read::{ENTRIES, MAX_ENTRIES, MAX_RANGES, OVER_BUDGET, RANGES, Viewer};
 use super::search::{self, Params, Row, Shelves, Wanted};
 use super::{Statement, key, vanish};
 use crate::nostr::{Filter, PublicKey, Values};
@@ -362,18 +362,12 @@ fn rarest(walks: &[Walk], named: Option<&[String]>, wanted: Wanted, ctes: &mut V
 
 /// Why a list is not walked, as SQL.
 fn many_ranges(name: &str) -> String {
-    format!(
-        "'{name} with these kinds would be more than {MAX_RANGES} ranges of an index (max_search_ranges); \
-         ask for fewer at a time'"
-    )
+    format!("'{RANGES} {name}'")
 }
 
 /// Why the walk along a list ended, as SQL.
 fn many_entries(name: &str) -> String {
-    format!(
-        "{name} || ' finds more than {MAX_ENTRIES} events to look at (max_search_entries), \
-         and no list of this filter finds fewer; {NARROW}'"
-    )
+    format!("'{ENTRIES} ' || {name}")
 }
 
 /// Whether the filter names the ranges of a list, and they are not too many.

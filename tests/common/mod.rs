@@ -4,6 +4,7 @@
 pub mod chance;
 pub mod d1;
 pub mod events;
+pub mod refusals;
 pub mod sqlite;
 pub mod world;
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::Database;
 use super::events::{Author, NOW};
+use super::refusals;
 use super::sqlite::Sqlite;
 
 /// What goes wrong with one run of statements.
@@ -156,7 +157,8 @@ impl World {
 
     /// A new connection from an address, if it may be opened; its challenge is left in its frames.
     pub fn open_from(&mut self, ip: &str) -> Option<ConnId> {
-        if self.relay.may_open(ip, self.now).is_err() {
+        if let Err(away) = self.relay.may_open(ip, self.now) {
+            refusals::check(&format!("HTTP {}", away.status), &away.reason);
             return None;
         }
         let conn = ConnId(self.frames.len() as u64 + 1);
@@ -237,9 +239,14 @@ impl World {
         for effect in self.relay.handle(input, self.now) {
             match effect {
                 Effect::Send { conn, text } => {
-                    self.frames.get_mut(&conn).unwrap().push(serde_json::from_str(&text).unwrap());
+                    let frame = serde_json::from_str(&text).unwrap();
+                    refusals::check_frame(&frame);
+                    self.frames.get_mut(&conn).unwrap().push(frame);
                 }
                 Effect::Close { conn, code, reason } => {
+                    if !reason.is_empty() {
+                        refusals::check(&format!("close {code}"), &reason);
+                    }
                     self.frames.get_mut(&conn).unwrap().push(json!(["(closed)", code, reason]));
                 }
                 Effect::Remember { conn, text } => {
@@ -252,6 +259,7 @@ impl World {
                     self.pending.push_back(Pending { commit: false, ticket, statements });
                 }
                 Effect::Respond { request, status, body, retry_after_s } => {
+                    refusals::check_response(status, &body, retry_after_s);
                     self.responses.insert(request, (status, body.to_string(), retry_after_s));
                 }
                 Effect::Pass { .. } | Effect::Heard { .. } => panic!("there is one shard"),

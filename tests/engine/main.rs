@@ -26,6 +26,7 @@ mod publish;
 mod questions;
 mod rates;
 mod recent;
+mod refusals;
 mod repeat;
 mod requests;
 mod retries;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::common::Database;
 use crate::common::chance::Chance;
 use crate::common::events::{Author, NOW};
+use crate::common::refusals;
 use crate::common::sqlite::Sqlite;
 use crate::common::world::config;
 
@@ -54,7 +55,9 @@ impl Shards {
         for effect in self.relays[n].handle(input, self.now) {
             match effect {
                 Effect::Send { conn, text } => {
-                    self.frames.entry((n, conn)).or_default().push(serde_json::from_str(&text).unwrap());
+                    let frame = serde_json::from_str(&text).unwrap();
+                    refusals::check_frame(&frame);
+                    self.frames.entry((n, conn)).or_default().push(frame);
                 }
                 Effect::Commit { ticket, statements, news } => self.writes.push_back((n, ticket, statements, news)),
                 Effect::Query { ticket, statements } => {

@@ -3,6 +3,7 @@
 import { finalizeEvent, generateSecretKey, getPublicKey } from "nostr-tools/pure";
 import { Relay, useWebSocketImplementation } from "nostr-tools/relay";
 import WebSocket from "ws";
+import { checkRefusal } from "./refusals.mjs";
 
 useWebSocketImplementation(WebSocket);
 
@@ -58,6 +59,7 @@ export async function rawClient(url, options) {
   socket.on("message", (data) => {
     const text = `${data}`;
     const frame = text.startsWith("[") ? JSON.parse(text) : text;
+    if (Array.isArray(frame)) checkRefusal(frame);
     const first = waiting.shift();
     if (first) first(frame);
     else frames.push(frame);

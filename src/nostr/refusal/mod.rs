@@ -113,7 +113,7 @@ impl Then {
     pub const ALL: [(Self, &'static str); 6] = [
         (Self::Wait, "send the same again after the seconds that the text names, else after some that grow"),
         (Self::Auth, "prove a key (NIP-42), then send the same again"),
-        (Self::Less, "CLOSE some of what is open, or wait for its answers, then send the same again"),
+        (Self::Less, "close some of what is open, or wait for its answers, then the same again"),
         (Self::Change, "change what is sent; the same will be refused again"),
         (Self::Never, "give up; nothing that you send helps"),
         (Self::Done, "nothing; what you want is so already, or there is nobody to want it"),

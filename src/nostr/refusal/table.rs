@@ -30,7 +30,7 @@ macro_rules! refusals {
             text: $text,
             told: $told,
             then: Then::$then,
-            means: concat!($($means),+),
+           means: concat!($($means),+),
         }),*];
     };
 }
@@ -73,7 +73,7 @@ refusals! { DUPLICATE = Duplicate;
 }
 
 refusals! { ERROR = Error;
-    /// The AUTH came after the connection had ended.
+    /// The AUTH came after the connection had ended; nobody may be left to hear this.
     connection_closed(): "connection is closed", "OK", Wait;
     /// The operator's `MAX_DATABASE_BYTES` are reached; deletion requests are still taken.
     database_limit(max): "the relay's database has reached its limit of {max} bytes; publish again later", "OK", Wait;
@@ -263,7 +263,7 @@ refusals! { RESTRICTED = Restricted;
     /// `max_filters` (NIP-11).
     too_many_filters(max): "more than {max} filters in one REQ", "CLOSED", Change;
     /// Connect once more for further keys.
-    too_many_keys(max): "a connection can prove {max} keys", "OK", Less;
+    too_many_keys(max): "a connection can prove {max} keys", "OK", Change;
     /// REQs and COUNTs of a connection that are not answered yet.
     too_many_questions(max): "more than {max} questions wait for an answer", "CLOSED", Less;
     /// `max_subscriptions` (NIP-11).

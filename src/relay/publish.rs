@@ -17,6 +17,7 @@ use crate::store::write::{self, Disagreement, NewEvent, Outcome};
 pub(super) const DOUBT: Millis = 120_000;
 /// Milliseconds other shards have to say whether somebody listens to an ephemeral event.
 const PASSING_MAX_MS: Millis = 2000;
+
 /// What a shard tells the others of a commit.
 #[derive(Debug, PartialEq)]
 pub(super) enum Told {

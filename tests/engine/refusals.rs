@@ -17,11 +17,10 @@ use crate::common::world::World;
 const INTRO: &str = "# Refusals
 
 Every way in which this relay says no, for who writes programs that talk to it. Nothing is refused silently: an EVENT or
-AUTH is answered `OK` with false, a REQ or COUNT `CLOSED`, what names no id `NOTICE`, each with `prefix: text`
-([NIP-01](https://github.com/nostr-protocol/nips/blob/master/01.md)). In the texts below `{name}` stands for what is filled
-in.
+AUTH is answered `OK` with false, a REQ or COUNT `CLOSED`, what names no id `NOTICE`, each with `prefix: text` (NIP-01). In
+the texts below `{name}` stands for what is filled in.
 
-- The **prefix** alone is enough to decide most things, and other relays have the same.
+- The **prefix** alone is enough to decide most things, and other relays have most of them, too.
 - The **code** is the stable name of one refusal. It is not sent. It is found by the text: [refusals.json](refusals.json) has
   the same table for programs, each with a `pattern` (a regular expression that fits the whole message) which fits no
   message of another code. A code is never given to something else; when a text is reworded, its pattern changes with it.

@@ -77,7 +77,15 @@ impl Relay {
             self.log.gaps.extend(searched);
             return;
         };
-        let found: Vec<StoredEvent> = found.into_iter().flatten().flatten().collect();
+        let mut found: Vec<StoredEvent> = found.into_iter().flatten().flatten().collect();
+        // What did not fit the answer is looked for in the next one.
+        let left = found.iter().find(|found| matches!(found.text, Text::Large(_))).map(|found| found.seq - 1);
+        if let Some(left) = left {
+            found.retain(|found| found.seq <= left);
+            self.log.gaps.extend(
+                searched.iter().filter(|(_, upto)| *upto > left).map(|(after, upto)| (left.max(*after), *upto)),
+            );
+        }
         if let Some(newest) = found.iter().map(|found| found.created_at).max() {
             self.recent.start_over(newest);
             self.handlers.clear();

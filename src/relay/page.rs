@@ -57,6 +57,8 @@ pub(super) struct Reading {
     /// What was live while memory was lost lies between these numbers of the log, and what of it was found.
     pub missed: Option<(u64, u64)>,
     pub found: Vec<StoredEvent>,
+    /// Whether more was live than one answer holds.
+    pub lost: bool,
     /// Keys that vanished while the store was asked.
     pub vanished: Vec<Vanished>,
 }
@@ -101,6 +103,7 @@ impl Reading {
             handlers: vec![],
             missed: None,
             found: vec![],
+            lost: false,
             vanished: vec![],
         }
     }
@@ -155,7 +158,7 @@ impl Reading {
             None if self.goes_on() => MAX_ANSWER + MAX_SECOND * EVENT_BYTES,
             None => {
                 let rows: u64 = self.pages.iter().map(|page| page.limit + 1).sum();
-                let missed = if self.missed.is_some() { MAX_ANSWER } else { 0 };
+                let missed = if self.missed.is_some() { read::MAX_LOG_BYTES } else { 0 };
                 missed + rows * EVENT_BYTES + MAX_FIRST.min(rows.saturating_mul(max_event))
             }
         };
@@ -220,6 +223,7 @@ impl Reading {
         };
         if self.missed.take().is_some() {
             self.found = next(1)?.unwrap_or_default();
+            self.lost |= self.found.iter().any(|event| matches!(event.text, Text::Large(_)));
         }
         if let Some(answer) = &mut self.answer {
             answer.fill(next(1)?.unwrap_or_default());

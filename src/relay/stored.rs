@@ -9,7 +9,7 @@ use super::conn::Backlog;
 use super::handlers::Handlers;
 use super::page::Reading;
 use super::{ConnId, Effect, Millis, Relay};
-use crate::nostr::{EventId, Filter, Reason, relay_msg};
+use crate::nostr::{EventId, Filter, Reason, refusal, relay_msg};
 use crate::store::read::{StoredEvent, Text, Viewer};
 use crate::store::{Rows, StoreError};
 
@@ -70,6 +70,10 @@ impl Relay {
             Ok(taken) => {
                 self.repeats.succeeded();
                 if let Err(reason) = taken {
+                    return self.refuse_stored(reading.conn, &reading.subscription, &reason, out);
+                }
+                if reading.lost {
+                    let reason = refusal::lost_request();
                     return self.refuse_stored(reading.conn, &reading.subscription, &reason, out);
                 }
                 reading.teach(&mut self.handlers);

@@ -55,7 +55,7 @@ impl Turnstile {
         if wait > 0 {
             let seconds = wait.div_ceil(1_000_000);
             let rate = (rate.per_second / charge::OPENING_BYTES).max(1);
-            let reason = refusal::requests_too_fast(rate, seconds).to_string();
+            let reason = refusal::too_fast(rate, "requests", "network", seconds).to_string();
             return Err(TurnedAway { status: 429, reason, retry_after_s: Some(seconds) });
         }
         *full_at = then;

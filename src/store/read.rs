@@ -26,6 +26,8 @@ pub(super) const OVER_BUDGET: &str = "!";
 /// Follows that: which limit it is, before the name of the list.
 pub(super) const ENTRIES: &str = "entries";
 pub(super) const RANGES: &str = "ranges";
+/// Bytes of texts that are read of the log at once.
+pub const MAX_LOG_BYTES: u64 = 4_000_000;
 /// Stands before a private event in the log.
 const HIDDEN: &str = "private ";
 
@@ -116,12 +118,15 @@ pub fn texts(seqs: &[u64]) -> Statement {
     }
 }
 
-/// The events after number `after` up to `upto`: what a reader of the log has missed.
+/// The events after number `after` up to `upto`: what a reader of the log has missed. Texts beyond [`MAX_LOG_BYTES`] in
+/// all are left where they are.
 pub fn log(after: u64, upto: u64) -> Statement {
     Statement {
         sql: format!(
-            "SELECT seq || iif(shelf < {PRIVATE}, ' ', ' {HIDDEN}') || json AS r \
-             FROM events AS e WHERE seq > ?1 AND seq <= ?2 AND {} ORDER BY seq",
+            "SELECT e.seq || iif(e.shelf < {PRIVATE}, ' ', ' {HIDDEN}') || CASE WHEN s.bytes > {MAX_LOG_BYTES} \
+             THEN e.id || ' ' || e.created_at || ' ' || octet_length(e.json) ELSE e.json END AS r \
+             FROM (SELECT e.seq, sum(octet_length(e.json)) OVER (ORDER BY e.seq) AS bytes FROM events AS e \
+               WHERE e.seq > ?1 AND e.seq <= ?2 AND {}) AS s CROSS JOIN events AS e ON e.seq = s.seq ORDER BY e.seq",
             vanish::stays("e"),
         )
         .into(),

@@ -396,6 +396,11 @@ impl World {
         self.answer_all();
     }
 
+    /// What a connection remembers.
+    pub fn remembered(&self, conn: ConnId) -> &str {
+        &self.attachments[&conn]
+    }
+
     /// Replaces what a connection remembers.
     pub fn corrupt(&mut self, conn: ConnId, text: &str) {
         self.attachments.insert(conn, text.to_owned());

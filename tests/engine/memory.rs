@@ -366,3 +366,24 @@ fn what_is_remembered_is_restored_within_the_budget() {
     assert!(!said.iter().any(|effect| matches!(effect, Effect::Send { .. })));
     assert_eq!(used(&mut world, "subscriptions"), 0);
 }
+
+/// What subscribers have missed is more than one answer of the store holds: it is read in pieces.
+#[test]
+fn what_was_missed_is_read_in_pieces() {
+    let mut world = World::open_relay();
+    let (reader, writer) = (world.client(), world.client());
+    world.ask(reader, json!(["REQ", "live", {"kinds": [1], "limit": 0}]));
+    let before: Vec<(ConnId, String)> =
+        [reader, writer].iter().map(|conn| (*conn, world.remembered(*conn).to_owned())).collect();
+    let large = "x".repeat(90_000);
+    for n in 0..100 {
+        assert_eq!(world.ask(writer, json!(["EVENT", Author::new(1).note(&format!("{n}{large}"))]))[0][2], true);
+    }
+    world.take(reader);
+    // As if memory had been lost before any of them was told.
+    before.iter().for_each(|(conn, text)| world.corrupt(*conn, text));
+    world.reset(true);
+    world.settle();
+    let told = world.take(reader).iter().filter(|frame| frame[0] == "EVENT").count();
+    assert_eq!(told, 100);
+}

@@ -235,9 +235,7 @@ refusals! { RATE_LIMITED = RateLimited;
     no_room_to_wait(seconds): "more waits for its turn than there is room for; retry in {seconds} s", "OK, CLOSED, NEG-ERR, NOTICE", Wait;
     /// Events from one network that wait for the database take a quarter of the memory for them at most.
     store_behind_network(seconds): "the store is behind with events of your network; retry in {seconds} s", "OK", Wait;
-    /// Over HTTP, and to connect; the header `Retry-After` has the seconds, too.
-    requests_too_fast(rate, seconds): "{rate} requests a second for one network; retry in {seconds} s", "HTTP 429", Wait;
-    /// So many `events`, `answers`, `queries` or `bytes` a second are for a guest, agent, provider, listed key or network.
+    /// So many `events`, `answers`, `queries`, `bytes` or, over HTTP, `requests` a second are for a guest, agent, provider, listed key or network.
     too_fast(rate, what, who, seconds): "{rate} {what} a second for one {who}; retry in {seconds} s", "OK, CLOSED, NEG-ERR, NOTICE, HTTP 429", Wait;
 }
 

@@ -2,11 +2,10 @@
 //! through the same functions on stable.
 #![allow(dead_code, reason = "each target uses one")]
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use nexus::market::job::NIP90;
-use nexus::nostr::Filter;
+use nexus::nostr::{Filter, Values};
 use nexus::relay::{Config, ConnId, Effect, Host, Input, Relay};
 use nexus::store::read::{self, Viewer};
 
@@ -43,7 +42,7 @@ pub fn filters(text: &str) {
     let Ok(filter) = Filter::parse(text) else { return };
     let written = filter_text(&filter);
     assert_eq!(Filter::parse(&written).as_ref(), Ok(&filter), "{written:?}");
-    let keys = BTreeSet::new();
+    let keys = Values::default();
     let viewer = Viewer { keys: &keys, profile: &NIP90, now: NOW };
     read::newest(&filter, filter.limit.unwrap_or(500), 1000, &viewer);
     read::all(&filter, true, &viewer);

@@ -3,13 +3,11 @@
 
 mod common;
 
-use std::collections::BTreeSet;
-
 use common::Database;
 use common::d1::D1;
 use common::events::{Author, NOW, new_event};
 use nexus::market::job::NIP90;
-use nexus::nostr::{Event, EventId, Filter, PublicKey, Signature, Tag};
+use nexus::nostr::{Event, EventId, Filter, PublicKey, Signature, Tag, Values};
 use nexus::store::cost;
 use nexus::store::counts::{self, Flush};
 use nexus::store::read::{self, Viewer};
@@ -99,7 +97,7 @@ fn queries(d1: &mut D1) {
         ("a page further back", format!(r#"{{"kinds":[7000],"until":{},"limit":100}}"#, NOW - EVENTS / 2), covered),
     ];
     // Who has proven a key is also looked for among what is for him alone.
-    let (nobody, proven) = (BTreeSet::new(), BTreeSet::from([customer]));
+    let (nobody, proven) = (Values::default(), Values::from([customer]));
     println!("{:<22} {:>8} {:>6} {:>7}", "shape", "returned", "read", "budget");
     for ((name, filter, per_row), keys) in shapes.iter().flat_map(|shape| [(shape, &nobody), (shape, &proven)]) {
         let viewer = Viewer { keys, profile: &NIP90, now: NOW };

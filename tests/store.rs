@@ -7,9 +7,8 @@ use common::d1::D1;
 use common::events::{Author, NOW, new_event};
 use common::sqlite::Sqlite;
 use nexus::market::job::NIP90;
-use std::collections::BTreeSet;
 
-use nexus::nostr::{Event, EventId, Filter};
+use nexus::nostr::{Event, EventId, Filter, Values};
 use nexus::store::Statement;
 use nexus::store::counts::{self, Counts, Flush, Totals};
 use nexus::store::read::{self, StoredEvent, Text, Viewer};
@@ -77,7 +76,7 @@ fn get(db: &mut dyn Database, filters: &str) -> Vec<Event> {
         .iter()
         .map(|filter| Filter::parse(filter.get()).unwrap())
         .collect();
-    let keys = BTreeSet::new();
+    let keys = Values::default();
     let viewer = Viewer { keys: &keys, profile: &NIP90, now: NOW };
     let mut found = Vec::new();
     for filter in filters.iter().filter(|filter| !filter.is_void()) {
@@ -112,7 +111,7 @@ fn bytes(db: &mut dyn Database) {
     let content = "\0\u{1}\u{1f}\u{7f}\u{2028} \"\\/\n\r\t\u{8}\u{c} ü 🙂 {\"a\": [1.0e5, null]}";
     let event = Author::new(1).sign(1, NOW, &[&["t", content], &["", "\""], &["x"]], content);
     put(db, &[&event]);
-    let keys = BTreeSet::new();
+    let keys = Values::default();
     let rows = db
         .run(&read::newest(&Filter::default(), 1, u64::MAX >> 12, &Viewer { keys: &keys, profile: &NIP90, now: NOW }))
         .unwrap();

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::job::{JobProfile, Part};
-use crate::nostr::{Event, Filter, PublicKey, gate};
+use crate::nostr::{Event, Filter, PublicKey, Values, gate};
 
 /// Those who may read an event that not everybody may.
 pub type Readers = BTreeSet<PublicKey>;
@@ -21,8 +21,8 @@ pub fn readers(event: &Event, part: Option<&Part>, encrypted: bool) -> Option<Re
 }
 
 /// Whether somebody who has proven `keys` may read what is for `readers`.
-pub fn may_read(readers: Option<&Readers>, keys: &BTreeSet<PublicKey>) -> bool {
-    readers.is_none_or(|readers| !readers.is_disjoint(keys))
+pub fn may_read(readers: Option<&Readers>, keys: &Values<PublicKey>) -> bool {
+    readers.is_none_or(|readers| keys.iter().any(|key| readers.contains(key)))
 }
 
 /// Whether some events of `kind` may be kept from some readers.
@@ -34,7 +34,7 @@ pub fn may_be_private(profile: &JobProfile, kind: u16) -> bool {
 /// only then may an answer say that it is complete (NIP-67). It is so when no kind that the filter asks for
 /// may be private, when the filter asks for events that name the viewer (`#p`: direct messages and gift wraps
 /// are for all they name, and an answer names its customer alone), or for the viewer's own, gift wraps aside.
-pub fn shows_all(profile: &JobProfile, filter: &Filter, keys: &BTreeSet<PublicKey>) -> bool {
+pub fn shows_all(profile: &JobProfile, filter: &Filter, keys: &Values<PublicKey>) -> bool {
     let is_own = |value: &String| PublicKey::parse(value).is_some_and(|key| keys.contains(&key));
     let named = filter.tags.get(&b'p').is_some_and(|values| values.iter().all(is_own));
     let own = filter.authors.as_ref().is_some_and(|authors| authors.iter().all(|author| keys.contains(author)));
@@ -51,8 +51,8 @@ mod tests {
     fn an_answer_is_known_to_be_complete_by_its_filter_and_the_proven_keys() {
         let [me, other] = [1, 2].map(|n| PublicKey::new([n; 32]));
         let (mine, job) = (me.to_string(), "ab".repeat(32));
-        let keys = BTreeSet::from([me]);
-        let shown = |filter: &str, keys: &BTreeSet<PublicKey>| {
+        let keys = Values::from([me]);
+        let shown = |filter: &str, keys: &Values<PublicKey>| {
             let filter = filter.replace("ME", &mine).replace("OTHER", &other.to_string()).replace("JOB", &job);
             shows_all(&NIP90, &Filter::parse(&filter).unwrap(), keys)
         };
@@ -72,7 +72,7 @@ mod tests {
             (r#"{"kinds":[1059],"authors":["ME"]}"#, false, false),
             (r#"{"authors":["ME"]}"#, false, false),
         ] {
-            assert_eq!((shown(filter, &BTreeSet::new()), shown(filter, &keys)), (guest, agent), "{filter}");
+            assert_eq!((shown(filter, &Values::default()), shown(filter, &keys)), (guest, agent), "{filter}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The values a filter lists (NIP-01), each once and in order, in as little memory as they take: a tree of one value
-//! takes ten times as much. Copies share them.
+//! A few values, each once and in order, as a filter lists them (NIP-01), in as little memory as they take: a tree of one
+//! value takes ten times as much. Copies share them.
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -19,6 +19,20 @@ impl<T: Ord> Values<T> {
         T: std::borrow::Borrow<Q>,
     {
         self.0.binary_search_by(|known| known.borrow().cmp(value)).is_ok()
+    }
+}
+
+impl<T: Ord + Clone> Values<T> {
+    /// The same set with one more value.
+    #[must_use]
+    pub fn with(&self, value: T) -> Self {
+        self.iter().cloned().chain([value]).collect()
+    }
+}
+
+impl<T> Default for Values<T> {
+    fn default() -> Self {
+        Self(Arc::default())
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Millis;
 use super::conn::{Backlog, Conn, Sub};
-use crate::nostr::{EventId, Filter, PublicKey};
+use crate::nostr::{EventId, Filter, PublicKey, Values};
 use crate::store::market::Known;
 
 const VERSION: u32 = 4;
@@ -25,7 +25,7 @@ struct Attachment<S> {
     /// Challenge.
     c: String,
     /// Proven keys.
-    k: BTreeSet<PublicKey>,
+    k: Values<PublicKey>,
     /// The one proven first.
     f: Option<PublicKey>,
     /// What is known of them.
@@ -81,7 +81,7 @@ pub fn encode(conn: &Conn, levels: Vec<Option<String>>, told: Option<u64>) -> St
         c: conn.challenge.clone(),
         k: conn.keys.clone(),
         f: conn.first_key,
-        p: conn.known.clone(),
+        p: conn.known.iter().copied().collect(),
         l: levels,
         q: conn.counting.clone(),
         t: told,
@@ -111,7 +111,7 @@ pub fn decode(text: &str) -> Option<RememberedConn> {
         challenge: attachment.c,
         keys: attachment.k,
         first_key: attachment.f,
-        known: attachment.p,
+        known: attachment.p.into_iter().collect(),
         counting: attachment.q,
         ..Conn::default()
     };

@@ -69,19 +69,19 @@ impl Share {
     /// Of [`PARTS`].
     const fn parts(self) -> usize {
         match self {
-            Self::Connections => 7,
-            Self::Subscriptions => 9,
+            Self::Connections => 12,
+            Self::Subscriptions => 11,
             Self::Questions => 2,
-            Self::Answers => 10,
+            Self::Answers => 8,
             Self::Backlogs => 4,
             Self::Turns => 2,
             Self::Events => 7,
-            Self::Answered => 3,
-            Self::Jobs => 2,
-            Self::Recent => 10,
+            Self::Answered => 2,
+            Self::Jobs => 1,
+            Self::Recent => 9,
             Self::Handlers => 2,
-            Self::Http => 2,
-            Self::Quotas => 4,
+            Self::Http => 1,
+            Self::Quotas => 3,
         }
     }
 
@@ -93,22 +93,16 @@ impl Share {
 
 /// Bytes in use, by share.
 #[derive(Debug, Default)]
-struct Used([Cell<usize>; Share::ALL.len()]);
+struct Used([Cell<u32>; Share::ALL.len()]);
 
 impl Used {
     fn get(&self, share: Share) -> usize {
-        self.0.get(share as usize).map_or(0, Cell::get)
+        self.0.get(share as usize).map_or(0, |used| used.get() as usize)
     }
 
-    fn add(&self, share: Share, bytes: usize) {
+    fn set(&self, share: Share, bytes: usize) {
         if let Some(used) = self.0.get(share as usize) {
-            used.set(used.get().saturating_add(bytes));
-        }
-    }
-
-    fn give_back(&self, share: Share, bytes: usize) {
-        if let Some(used) = self.0.get(share as usize) {
-            used.set(used.get().saturating_sub(bytes));
+            used.set(u32::try_from(bytes).unwrap_or(u32::MAX));
         }
     }
 }
@@ -196,8 +190,7 @@ impl Reservation {
     pub(super) fn set(&mut self, bytes: usize) {
         let (more, less) = (bytes.saturating_sub(self.bytes), self.bytes.saturating_sub(bytes));
         for used in [Some(&self.budget.used), self.network.as_ref().map(|network| &network.0)].into_iter().flatten() {
-            used.add(self.share, more);
-            used.give_back(self.share, less);
+            used.set(self.share, used.get(self.share).saturating_add(more).saturating_sub(less));
         }
         self.bytes = bytes;
     }

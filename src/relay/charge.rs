@@ -183,12 +183,12 @@ impl Relay {
     /// Who pays for a connection: `author`, when it has proven that key, else the key it proved first, else
     /// the guests of the network it comes from.
     pub(super) fn payer(&self, conn: ConnId, author: Option<&PublicKey>) -> Payer {
-        let state = self.conns.get(&conn);
+        let state = self.conns.get(&conn).map(Box::as_ref);
         let net = net(conn, state);
         let Some((state, first)) = state.and_then(|state| Some((state, state.first_key.as_ref()?))) else {
             return Payer::guests(net);
         };
-        let key = author.and_then(|author| state.keys.get(author)).unwrap_or(first);
+        let key = author.filter(|author| state.keys.contains(author)).unwrap_or(first);
         let class = self.class(state, key);
         let trusted = self.config.quotas.as_ref().is_some_and(|classes| classes.trusts(net));
         let network = Some(net).filter(|_| class != Class::Listed && !trusted);
@@ -213,7 +213,7 @@ impl Relay {
     }
 
     pub(super) fn net(&self, conn: ConnId) -> Net {
-        net(conn, self.conns.get(&conn))
+        net(conn, self.conns.get(&conn).map(Box::as_ref))
     }
 
     /// Everybody whose levels a connection is asked to remember: the guests of its network, its keys, and the network.

@@ -11,7 +11,7 @@ use super::Millis;
 use super::budget::{NetworkUse, Reservation};
 use super::turn::Line;
 use super::unheard::Unheard;
-use crate::nostr::{EventId, Filter, PublicKey};
+use crate::nostr::{EventId, Filter, PublicKey, Values};
 use crate::store::market::Known;
 
 /// Names a connection for as long as it is open, across hibernation and resets.
@@ -58,8 +58,8 @@ pub const MAX_BUFFERED: usize = 1_000_000;
 /// Bytes one such event takes besides its text.
 pub const LIVE_BYTES: usize = 80;
 /// Bytes a connection takes, its challenge, its names and its places in lists among them; and a key it has proven.
-pub const CONN_BYTES: usize = size_of::<Conn>() * 3 / 2 + 600;
-pub const KEY_BYTES: usize = 250;
+pub const CONN_BYTES: usize = size_of::<Conn>() + 420;
+pub const KEY_BYTES: usize = 400;
 
 /// One connection.
 #[derive(Debug, Default)]
@@ -83,27 +83,39 @@ pub struct Conn {
     /// What an AUTH event must repeat.
     pub challenge: String,
     /// Proven keys.
-    pub keys: BTreeSet<PublicKey>,
+    pub keys: Values<PublicKey>,
     /// The one proven first: it pays for what no other of them does.
     pub first_key: Option<PublicKey>,
     /// What the store knows of them, as far as it has said.
-    pub known: BTreeMap<PublicKey, Known>,
+    pub known: Vec<(PublicKey, Known)>,
     /// COUNTs that wait for the store.
     pub counting: BTreeSet<String>,
     /// By subscription id.
-    pub subs: BTreeMap<Rc<str>, Sub>,
+    pub subs: BTreeMap<Rc<str>, Box<Sub>>,
 }
 
 impl Conn {
     /// Notes a key that was proven; whether it is a new one.
     pub fn prove(&mut self, key: PublicKey) -> bool {
         self.first_key.get_or_insert(key);
-        self.keys.insert(key)
+        let new = !self.keys.contains(&key);
+        if new {
+            self.keys = self.keys.with(key);
+        }
+        new
     }
 
     /// What is known of a proven key.
     pub fn known(&self, key: &PublicKey) -> Known {
-        self.known.get(key).copied().unwrap_or_default()
+        self.known.iter().find(|(known, _)| known == key).map(|(_, known)| *known).unwrap_or_default()
+    }
+
+    /// What is known of a key, to be changed.
+    pub fn known_mut(&mut self, key: PublicKey) -> Option<&mut Known> {
+        if !self.known.iter().any(|(known, _)| *known == key) {
+            self.known.push((key, Known::default()));
+        }
+        self.known.iter_mut().find(|(known, _)| *known == key).map(|(_, known)| known)
     }
 
     /// The proven keys that have a live handler (NIP-89).
@@ -143,7 +155,7 @@ pub struct Sub {
     /// What all this takes.
     pub memory: Reservation,
     /// Set until the stored events are sent.
-    pub reading: Option<Backlog>,
+    pub reading: Option<Box<Backlog>>,
     /// Events that were read from the store before their commit was answered: they have been sent
     /// and must not be sent again when it is.
     pub ahead: BTreeSet<EventId>,

@@ -7,7 +7,7 @@ use super::budget::Share;
 use super::charge::Payer;
 use super::conn::{CONN_BYTES, Conn, KEY_BYTES, network};
 use super::frames::POLICY_VIOLATION;
-use super::networks::Guests;
+use super::networks::Guest;
 use super::{Api, ConnId, Effect, Level, Millis, Relay};
 use crate::nostr::{refusal, relay_msg};
 
@@ -48,12 +48,12 @@ impl Relay {
             return away(refusal::too_many_connections(max));
         }
         // Who has had the time to prove a key makes room.
-        let makes_room = |guests: &Guests| guests.first().is_some_and(|(at, _)| now.saturating_sub(*at) >= GRACE_MS);
+        let makes_room = |guest: Option<&Guest>| guest.is_some_and(|(at, _)| now.saturating_sub(*at) >= GRACE_MS);
         let guests = self.networks.guests_of(&network);
-        if guests.is_some_and(|guests| guests.len() as u64 >= max_guests && !makes_room(guests)) {
+        if guests.len() as u64 >= max_guests && !makes_room(guests.first()) {
             return away(refusal::too_many_guests(max_guests));
         }
-        if !self.has_room_for_conn() && !makes_room(self.networks.guests()) {
+        if !self.has_room_for_conn() && !makes_room(self.networks.first_guest()) {
             let reason = refusal::no_room_for_connections(RETRY_S);
             return Err(TurnedAway { status: 503, reason, retry_after_s: Some(RETRY_S) });
         }
@@ -91,7 +91,7 @@ impl Relay {
             self.end(oldest, POLICY_VIOLATION, refusal::guests_wait(GRACE_MS / 1000), out);
         }
         if !self.has_room_for_conn() {
-            match self.networks.guests().first().copied() {
+            match self.networks.first_guest().copied() {
                 Some((_, oldest)) => self.end(oldest, POLICY_VIOLATION, refusal::makes_room(), out),
                 None => {
                     let reason = refusal::no_room_for_connections(RETRY_S);
@@ -113,13 +113,13 @@ impl Relay {
         let mut memory = self.budget.nothing(None, Share::Connections);
         memory.set(CONN_BYTES + state.keys.len() * KEY_BYTES);
         state.memory = Some(memory);
-        self.conns.insert(conn, state);
+        self.conns.insert(conn, Box::new(state));
     }
 
     /// The connection that has to make room for another guest from `network`, if one has.
     fn guest_to_go(&self, network: &str) -> Option<ConnId> {
-        let guests = self.networks.guests_of(network).filter(|_| self.config.quotas.is_some())?;
-        let full = guests.len() as u64 >= self.config.limits.max_guests_per_ip;
+        let guests = self.networks.guests_of(network);
+        let full = self.config.quotas.is_some() && guests.len() as u64 >= self.config.limits.max_guests_per_ip;
         guests.first().filter(|_| full).map(|(_, conn)| *conn)
     }
 }

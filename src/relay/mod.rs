@@ -117,7 +117,7 @@ enum Purpose {
 pub struct Relay {
     config: Rc<Config>,
     host: Host,
-    conns: BTreeMap<ConnId, Conn>,
+    conns: BTreeMap<ConnId, Box<Conn>>,
     /// The memory there is.
     budget: Rc<Budget>,
     networks: Networks,

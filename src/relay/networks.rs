@@ -11,14 +11,15 @@ use super::{ConnId, Millis};
 /// Networks without connections that are kept for what they have reserved, before they are looked through.
 const FEW: usize = 64;
 
-/// Connections that have proven no key, the longest open first.
-pub(super) type Guests = BTreeSet<(Millis, ConnId)>;
+/// A connection that has proven no key, after when it was opened.
+pub(super) type Guest = (Millis, ConnId);
 
 /// One network.
 #[derive(Debug, Default)]
 struct Network {
     open: usize,
-    guests: Guests,
+    /// The longest open first.
+    guests: Vec<Guest>,
     used: Rc<NetworkUse>,
 }
 
@@ -27,7 +28,7 @@ struct Network {
 pub(super) struct Networks {
     by_name: BTreeMap<Rc<str>, Network>,
     /// Of all networks.
-    guests: Guests,
+    guests: BTreeSet<Guest>,
     /// How many networks have no connections.
     left: usize,
     /// How many of them there may be before those that have reserved nothing are forgotten.
@@ -40,14 +41,14 @@ impl Networks {
         self.by_name.get(network).map_or(0, |network| network.open)
     }
 
-    /// The guests from a network.
-    pub fn guests_of(&self, network: &str) -> Option<&Guests> {
-        self.by_name.get(network).map(|network| &network.guests)
+    /// The guests from a network, the longest open first.
+    pub fn guests_of(&self, network: &str) -> &[Guest] {
+        self.by_name.get(network).map_or(&[], |network| &network.guests)
     }
 
-    /// The guests from everywhere.
-    pub const fn guests(&self) -> &Guests {
-        &self.guests
+    /// The guest that is open for the longest.
+    pub fn first_guest(&self) -> Option<&Guest> {
+        self.guests.first()
     }
 
     /// Notes a connection; answers what its network has reserved, if it is known.
@@ -59,7 +60,10 @@ impl Networks {
         self.left -= usize::from(is_back);
         let network = self.by_name.entry(name.clone()).or_default();
         network.open += 1;
-        network.guests.extend(guest);
+        if let Some(guest) = guest {
+            let at = network.guests.partition_point(|other| *other < guest);
+            network.guests.insert(at, guest);
+        }
         Some(network.used.clone())
     }
 
@@ -68,7 +72,7 @@ impl Networks {
         let guest = (state.opened_at, conn);
         self.guests.remove(&guest);
         if let Some(network) = state.network.as_ref().and_then(|name| self.by_name.get_mut(name)) {
-            network.guests.remove(&guest);
+            network.guests.retain(|other| *other != guest);
         }
     }
 

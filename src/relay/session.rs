@@ -99,7 +99,7 @@ impl Relay {
         let mut news = false;
         for (key, found) in rows.iter().flatten().filter_map(|row| market::decode_known(row)) {
             if state.keys.contains(&key) {
-                let known = state.known.entry(key).or_default();
+                let Some(known) = state.known_mut(key) else { continue };
                 // A handler may have come since the store was asked.
                 let now_known = Known { handler: found.handler || known.handler, ..found };
                 news |= *known != now_known;
@@ -127,7 +127,7 @@ impl Relay {
         let conns: Vec<ConnId> = here.map(|(conn, _)| *conn).collect();
         for conn in conns {
             if let Some(state) = self.conns.get_mut(&conn) {
-                state.known.entry(*key).or_default().handler = true;
+                state.known_mut(*key).into_iter().for_each(|known| known.handler = true);
             }
             self.remember(conn, out);
         }
@@ -192,7 +192,7 @@ impl Relay {
                 let since = sub.unread.as_ref().map(|backlog| backlog.failed_at.unwrap_or(now));
                 if let Some(installed) = self.sub_mut(conn, &sub.id) {
                     installed.ahead = sub.ahead;
-                    installed.reading = sub.unread.map(|backlog| Backlog { failed_at: since, ..backlog });
+                    installed.reading = sub.unread.map(|backlog| Box::new(Backlog { failed_at: since, ..backlog }));
                 }
                 if let Some(since) = since {
                     self.read_again(conn, sub.id, since, out);

@@ -9,7 +9,7 @@ use super::conn::Backlog;
 use super::handlers::Handlers;
 use super::page::Reading;
 use super::{ConnId, Effect, Millis, Relay};
-use crate::nostr::{EventId, Filter, Reason, refusal, relay_msg};
+use crate::nostr::{EventId, Filter, Reason, Values, refusal, relay_msg};
 use crate::store::read::{StoredEvent, Text, Viewer};
 use crate::store::{Rows, StoreError};
 
@@ -54,7 +54,7 @@ impl Relay {
         }
         let after = self.told_upto();
         if let Some(sub) = self.sub_mut(reading.conn, &reading.subscription) {
-            sub.reading.get_or_insert_with(|| Backlog { after, ..Backlog::default() });
+            sub.reading.get_or_insert_with(|| Box::new(Backlog { after, ..Backlog::default() }));
         }
         self.ask(reading.conn, Question::Stored(Box::new(reading)), now, out);
     }
@@ -131,7 +131,7 @@ impl Relay {
 
     /// Makes something for the keys a connection has proven.
     pub(super) fn viewed<T>(&self, conn: ConnId, now: Millis, make: impl FnOnce(&Viewer) -> T) -> T {
-        let nobody = BTreeSet::new();
+        let nobody = Values::default();
         let keys = self.conns.get(&conn).map_or(&nobody, |state| &state.keys);
         make(&Viewer { keys, profile: &self.config.profile, now: now / 1000 })
     }

@@ -15,7 +15,7 @@ use crate::market::privacy::{self, Readers};
 use crate::nostr::{Event, Filter, refusal, relay_msg};
 
 /// Bytes a subscription takes besides its filters: its entry, its place in the index, its name twice.
-const SUB_BYTES: usize = size_of::<Sub>() * 3 / 2 + 250;
+const SUB_BYTES: usize = size_of::<Sub>() + 180;
 
 impl Relay {
     pub(super) fn subscribe(
@@ -76,7 +76,8 @@ impl Relay {
     ) {
         if let Some(state) = self.conns.get_mut(&conn) {
             let number = self.subs.insert(conn, &id, &filters);
-            state.subs.insert(id, Sub { filters, text, number, memory, reading: None, ahead: BTreeSet::new() });
+            let sub = Sub { filters, text, number, memory, reading: None, ahead: BTreeSet::new() };
+            state.subs.insert(id, Box::new(sub));
         }
     }
 
@@ -138,7 +139,7 @@ impl Relay {
     }
 
     pub(super) fn sub_mut(&mut self, conn: ConnId, subscription: &str) -> Option<&mut Sub> {
-        self.conns.get_mut(&conn)?.subs.get_mut(subscription)
+        self.conns.get_mut(&conn)?.subs.get_mut(subscription).map(Box::as_mut)
     }
 }
 

@@ -8,14 +8,14 @@
 //! Events that not everybody may read lie on shelves of their own, where a second search looks for
 //! those the viewer may: it is the same filter with one more tag, the reader's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::search::{Params, Wanted, searches};
 use super::{PRIVATE, Rows, Statement, StoreError, integer, vanish};
 use crate::market::JobProfile;
-use crate::nostr::{EventId, Filter, PublicKey, Reason, refusal};
+use crate::nostr::{EventId, Filter, PublicKey, Reason, Values, refusal};
 
 /// Index entries one filter may look at.
 pub const MAX_ENTRIES: u64 = 20_000;
@@ -35,7 +35,7 @@ const HIDDEN: &str = "private ";
 #[derive(Clone, Debug)]
 pub struct Viewer<'a> {
     /// Proven keys: private events are shown to those they are for.
-    pub keys: &'a BTreeSet<PublicKey>,
+    pub keys: &'a Values<PublicKey>,
     /// Says which kinds may be private.
     pub profile: &'a JobProfile,
     /// Unix seconds: what has expired is not shown.

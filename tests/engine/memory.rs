@@ -9,7 +9,7 @@ use nexus::relay::{Api, ConnId, Effect, Input};
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};
-use crate::common::world::World;
+use crate::common::world::{RELAY, World};
 
 /// The system's allocator, which counts what each thread holds.
 struct Counting;
@@ -386,4 +386,40 @@ fn what_was_missed_is_read_in_pieces() {
     world.settle();
     let told = world.take(reader).iter().filter(|frame| frame[0] == "EVENT").count();
     assert_eq!(told, 100);
+}
+
+/// Connections as agents have them, each from a network of its own: what one takes is what is counted of it.
+#[test]
+fn what_a_connection_is_counted_is_what_it_takes() {
+    const COUNT: usize = 1000;
+    // Of so many keys and subscriptions.
+    for (keys, subs) in [(0, 0), (1, 0), (1, 1), (1, 3), (16, 20)] {
+        let mut world = World::native(&[("AUTH_REQUIRED", "false")]);
+        let (empty, count) = (HELD.get(), if keys > 1 { COUNT / 10 } else { COUNT });
+        let mut frames = Vec::new();
+        for n in 0..count {
+            let (conn, ip) = (ConnId(n as u64 + 1), format!("10.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255));
+            let challenge = format!("{n:048x}");
+            for m in 0..keys {
+                let tags: [&[&str]; 2] = [&["relay", RELAY], &["challenge", &challenge]];
+                let auth = Author::numbered((n * 16 + m) as u32).sign(22242, NOW, &tags, "");
+                frames.push((conn, json!(["AUTH", auth]).to_string()));
+            }
+            for sub in 0..subs {
+                let filter = json!({"kinds": [1], "#t": [format!("of {n} {sub}")], "limit": 0});
+                frames.push((conn, json!(["REQ", format!("sub-{sub}"), filter]).to_string()));
+            }
+            drop(world.relay.handle(Input::Opened { conn, challenge, ip: Some(ip) }, world.now));
+        }
+        for (conn, text) in frames {
+            drop(world.relay.handle(Input::Received { conn, text }, world.now));
+        }
+        let taken = (HELD.get() - empty) as usize / count;
+        let gauges = world.relay.gauges();
+        let [connections, subscriptions] =
+            ["connections", "subscriptions"].map(|name| gauges.memory(name).unwrap().0 / count);
+        let counted = connections + subscriptions;
+        let what = format!("{keys} keys and {subs} subscriptions take {taken} bytes, {counted} are counted");
+        assert!(taken <= counted && counted < taken * 3 / 2, "{what}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use nexus::market::job::NIP90;
-use nexus::nostr::{Event, Filter, PublicKey};
+use nexus::nostr::{Event, Filter, PublicKey, Values};
 use nexus::relay::ConnId;
 use nexus::store::counts::Flush;
 use nexus::store::read::{self, Viewer};
@@ -43,7 +43,7 @@ fn asked(world: &mut World, conn: ConnId, filter: &Value) -> (Vec<String>, bool)
 
 /// What the store has for the viewer, newest first.
 fn stored(world: &mut World, keys: &[PublicKey], filter: &Value) -> Vec<String> {
-    let (filter, keys) = (Filter::parse(&filter.to_string()).unwrap(), keys.iter().copied().collect::<BTreeSet<_>>());
+    let (filter, keys) = (Filter::parse(&filter.to_string()).unwrap(), keys.iter().copied().collect::<Values<_>>());
     let viewer = Viewer { keys: &keys, profile: &NIP90, now: world.now / 1000 };
     let statements = read::newest(&filter, filter.limit.unwrap_or(500), 1_000_000, &viewer);
     let rows = world.db.run(&statements).unwrap();

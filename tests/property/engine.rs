@@ -1,8 +1,6 @@
 //! The second and third judge: the engine, live and stored, over SQLite.
 
-use std::collections::BTreeSet;
-
-use nexus::nostr::PublicKey;
+use nexus::nostr::{PublicKey, Values};
 use nexus::relay::{ConnId, Input};
 use serde_json::{Value, json};
 
@@ -13,7 +11,7 @@ use crate::common::world::World;
 pub struct Reader {
     pub conn: ConnId,
     /// What the connection has proven, for the library and for the model.
-    pub keys: BTreeSet<PublicKey>,
+    pub keys: Values<PublicKey>,
     pub hex: Vec<String>,
 }
 
@@ -119,6 +117,6 @@ fn reader(world: &mut World, authors: &[Author]) -> Reader {
         let event = world.auth_event(author, conn);
         assert_eq!(world.ask(conn, json!(["AUTH", event]))[0][2], true);
     }
-    let keys: BTreeSet<PublicKey> = authors.iter().map(Author::key).collect();
+    let keys: Values<PublicKey> = authors.iter().map(Author::key).collect();
     Reader { conn, hex: keys.iter().map(ToString::to_string).collect(), keys }
 }

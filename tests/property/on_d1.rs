@@ -1,9 +1,7 @@
 //! The fourth judge: the same groups and searches on Miniflare's D1, without the engine.
 
-use std::collections::BTreeSet;
-
 use nexus::market::job::NIP90;
-use nexus::nostr::{Event, EventId, Filter, PublicKey};
+use nexus::nostr::{Event, EventId, Filter, PublicKey, Values};
 use nexus::store::counts::Flush;
 use nexus::store::read::{self, StoredEvent, Text, Viewer};
 use nexus::store::write::{self, NewEvent, Outcome};
@@ -29,7 +27,7 @@ pub struct Found {
 pub struct Asked<'a> {
     pub filter: &'a Value,
     pub limit: u64,
-    pub keys: &'a BTreeSet<PublicKey>,
+    pub keys: &'a Values<PublicKey>,
     pub now: u64,
 }
 

@@ -65,7 +65,8 @@ pub(super) struct Waiting {
     pub conn: ConnId,
     pub payer: Payer,
     pub question: Question,
-    pub _memory: Reservation,
+    /// Of the questions that wait; when it goes on, of the part of the answer that is here.
+    pub memory: Reservation,
 }
 
 /// The line.
@@ -112,10 +113,10 @@ impl Relay {
             // Its part of the answer is here already.
             let mut memory = self.budget.nothing(None, Share::Answers);
             memory.set(question.held_bytes());
-            self.line.waiting.push_front(Waiting { conn, payer, question, _memory: memory });
+            self.line.waiting.push_front(Waiting { conn, payer, question, memory });
         } else {
             match self.budget.reserve(network.as_ref(), Share::Questions, question.memory_bytes()) {
-                Ok(memory) => self.line.waiting.push_back(Waiting { conn, payer, question, _memory: memory }),
+                Ok(memory) => self.line.waiting.push_back(Waiting { conn, payer, question, memory }),
                 Err(full) => return self.refuse_question(question, &no_room(full), out),
             }
         }
@@ -139,21 +140,27 @@ impl Relay {
         while self.line.asking.len() < MAX_AT_ONCE {
             let repeat = self.next_repeat(now, out);
             let again = repeat.is_some();
-            let Some(waiting) = repeat.or_else(|| self.line.next()) else { return };
+            let Some(mut waiting) = repeat.or_else(|| self.line.next()) else { return };
             let conn = waiting.conn;
             if !waiting.question.goes_on() && self.has_to_read(conn, now, out) {
                 self.line.reading.insert(conn);
                 self.line.waiting.push_front(waiting);
                 continue;
             }
-            let bytes = waiting.question.held_bytes() + waiting.question.answer_bytes(&self.config.limits);
+            let bytes = waiting.question.answer_bytes(&self.config.limits);
             let mut memory = self.budget.nothing(None, Share::Answers);
+            if waiting.question.goes_on() {
+                std::mem::swap(&mut memory, &mut waiting.memory);
+            }
             if memory.grow(bytes).is_err() {
                 if !self.line.asking.is_empty() {
+                    if waiting.question.goes_on() {
+                        waiting.memory = memory;
+                    }
                     return self.line.waiting.push_front(waiting);
                 }
                 // What takes the memory waits for this one.
-                memory.set(bytes);
+                memory.set(memory.bytes() + bytes);
             }
             let Waiting { payer, mut question, .. } = waiting;
             if let Some(reason) = self.in_debt(payer, now) {

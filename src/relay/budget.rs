@@ -1,8 +1,9 @@
 //! The memory of a relay: one budget, of which everything that clients can make grow has a named share in bytes.
 //!
 //! What is about to be kept is reserved before, and given back when what holds the [`Reservation`] is dropped. A share
-//! that is full refuses more, or, where it is a cache, its oldest goes. Of a share that one client could fill for all,
-//! one network takes [`NETWORK_PART`] at the most.
+//! that is full refuses more, or, where it is a cache, its oldest goes. Of a share that clients could fill for all, a
+//! network takes no more than a part of what is left ([`Share::of_left`]), so a few leave room, and who has nothing is
+//! the last to be refused.
 //!
 //! Bytes are what things take in memory, overhead included, reckoned with pointers of 8 bytes; Workers have shorter ones.
 
@@ -14,8 +15,6 @@ pub(super) const OBJECT_BYTES: usize = 64 << 20;
 pub(super) const NATIVE_BYTES: usize = 256 << 20;
 /// Parts a budget is divided into.
 const PARTS: usize = 64;
-/// One network takes at most such a part of a share it reserves from.
-const NETWORK_PART: usize = 4;
 
 /// Something that takes memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +84,15 @@ impl Share {
         }
     }
 
+    /// What a network has of it is at most such a part of what is left: of what clients hold for as long as they like a
+    /// fifteenth (alone a sixteenth of all), of what passes by itself a third (alone a quarter).
+    const fn of_left(self) -> usize {
+        match self {
+            Self::Connections | Self::Subscriptions => 15,
+            _ => 3,
+        }
+    }
+
     /// Its bytes of a budget.
     pub(super) const fn of(self, budget_bytes: usize) -> usize {
         budget_bytes / PARTS * self.parts()
@@ -121,7 +129,7 @@ pub(super) struct Budget {
 /// Why nothing was reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full {
-    /// Whether the part of the network is used up, and not the share.
+    /// Whether there is room for others, but not for this network.
     pub for_network: bool,
 }
 
@@ -174,13 +182,15 @@ impl Reservation {
 
     /// Reserves so many bytes more.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Full> {
-        let max = self.budget.max(self.share);
-        let fits = |used: &Used, max: usize| used.get(self.share).saturating_add(bytes) <= max;
-        if !fits(&self.budget.used, max) {
+        let used = self.budget.used(self.share).saturating_add(bytes);
+        let Some(left) = self.budget.max(self.share).checked_sub(used) else {
             return Err(Full { for_network: false });
-        }
-        if !self.network.as_ref().is_none_or(|network| fits(&network.0, max / NETWORK_PART)) {
-            return Err(Full { for_network: true });
+        };
+        if let Some(network) = &self.network {
+            let own = network.0.get(self.share);
+            if own.saturating_add(bytes) > left / self.share.of_left() {
+                return Err(Full { for_network: own > 0 });
+            }
         }
         self.set(self.bytes.saturating_add(bytes));
         Ok(())
@@ -233,16 +243,29 @@ mod tests {
     }
 
     #[test]
-    fn one_network_takes_its_part() {
+    fn a_network_takes_a_part_of_what_is_left() {
         let budget = Budget::new(PARTS * MIB);
-        let networks = [(); 5].map(|()| Rc::new(NetworkUse::default()));
-        let quarter = 2 * MIB / NETWORK_PART;
-        let mut held: Vec<Reservation> =
-            networks.iter().take(4).map(|n| budget.reserve(Some(n), Share::Turns, quarter).unwrap()).collect();
-        assert_eq!(budget.reserve(Some(&networks[4]), Share::Turns, 1).unwrap_err(), Full { for_network: false });
-        held.pop();
-        assert_eq!(budget.reserve(Some(&networks[0]), Share::Turns, 1).unwrap_err(), Full { for_network: true });
-        assert!(budget.reserve(Some(&networks[3]), Share::Turns, 1).is_ok());
-        assert!(budget.reserve(Some(&networks[0]), Share::Events, quarter).is_ok(), "of another share");
+        let all = budget.max(Share::Turns);
+        let fill = |network: &Rc<NetworkUse>, share| {
+            let mut held = budget.nothing(Some(network), share);
+            while held.grow(1000).is_ok() {}
+            held
+        };
+        let networks = [(); 20].map(|()| Rc::new(NetworkUse::default()));
+        let [first, second] = [0, 1].map(|n| fill(&networks[n], Share::Turns));
+        let part = |held: &Reservation| all as f64 / held.bytes() as f64;
+        assert!((4.0..4.1).contains(&part(&first)), "{}", part(&first));
+        assert!((5.3..5.4).contains(&part(&second)), "{}", part(&second));
+        let held: Vec<Reservation> = networks.iter().map(|network| fill(network, Share::Subscriptions)).collect();
+        let subscriptions = budget.max(Share::Subscriptions);
+        assert!((15.9..16.1).contains(&(subscriptions as f64 / held[0].bytes() as f64)));
+        assert!(budget.used(Share::Subscriptions) < subscriptions / 4 * 3, "twenty leave a quarter");
+        let full = budget.reserve(Some(&networks[0]), Share::Subscriptions, 1000).unwrap_err();
+        assert_eq!(full, Full { for_network: true });
+        let other = Rc::new(NetworkUse::default());
+        assert!(budget.reserve(Some(&other), Share::Subscriptions, 100_000).is_ok(), "who has nothing");
+        assert!(budget.reserve(Some(&networks[0]), Share::Events, 1000).is_ok(), "of another share");
+        drop((first, second, held));
+        assert_eq!(Share::ALL.map(|(share, _)| budget.used(share)), [0; 13]);
     }
 }

@@ -3,11 +3,12 @@
 
 use std::rc::Rc;
 
-use super::budget::Share;
+use super::budget::{NetworkUse, Share};
 use super::charge::Payer;
 use super::conn::{CONN_BYTES, Conn, KEY_BYTES, network};
 use super::frames::POLICY_VIOLATION;
 use super::networks::Guest;
+use super::quota::Net;
 use super::{Api, ConnId, Effect, Level, Millis, Relay};
 use crate::nostr::{refusal, relay_msg};
 
@@ -53,11 +54,21 @@ impl Relay {
         if guests.len() as u64 >= max_guests && !makes_room(guests.first()) {
             return away(refusal::too_many_guests(max_guests));
         }
-        if !self.has_room_for_conn() && !makes_room(self.networks.first_guest()) {
-            let reason = refusal::no_room_for_connections(RETRY_S);
-            return Err(TurnedAway { status: 503, reason, retry_after_s: Some(RETRY_S) });
+        match self.budget.reserve(self.limited_use(&network), Share::Connections, CONN_BYTES) {
+            Err(full) if full.for_network => away(refusal::network_connections()),
+            Err(_) if !makes_room(self.networks.first_guest()) => {
+                let reason = refusal::no_room_for_connections(RETRY_S);
+                Err(TurnedAway { status: 503, reason, retry_after_s: Some(RETRY_S) })
+            }
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// What a network has reserved, if it has to keep to a part of the memory.
+    fn limited_use(&self, network: &str) -> Option<&Rc<NetworkUse>> {
+        let net = Net::Address(network.parse().ok()?);
+        let limited = self.config.quotas.as_ref().is_some_and(|classes| !classes.trusts(net));
+        self.networks.used_by(network).filter(|_| limited)
     }
 
     /// Whether there is memory for one more connection.
@@ -110,7 +121,8 @@ impl Relay {
     /// Takes a connection in.
     pub(super) fn enter(&mut self, conn: ConnId, mut state: Conn) {
         state.used = self.networks.enter(conn, &state);
-        let mut memory = self.budget.nothing(None, Share::Connections);
+        let network = state.network.as_ref().and_then(|network| self.limited_use(network));
+        let mut memory = self.budget.nothing(network, Share::Connections);
         memory.set(CONN_BYTES + state.keys.len() * KEY_BYTES);
         state.memory = Some(memory);
         self.conns.insert(conn, Box::new(state));

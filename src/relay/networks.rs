@@ -41,6 +41,11 @@ impl Networks {
         self.by_name.get(network).map_or(0, |network| network.open)
     }
 
+    /// What the connections of a network have reserved.
+    pub fn used_by(&self, network: &str) -> Option<&Rc<NetworkUse>> {
+        self.by_name.get(network).map(|network| &network.used)
+    }
+
     /// The guests from a network, the longest open first.
     pub fn guests_of(&self, network: &str) -> &[Guest] {
         self.by_name.get(network).map_or(&[], |network| &network.guests)

@@ -206,7 +206,7 @@ impl Relay {
                     None => continue,
                 },
             };
-            return Some(Waiting { conn, payer: self.payer(conn, None), question, _memory });
+            return Some(Waiting { conn, payer: self.payer(conn, None), question, memory: _memory });
         }
         None
     }

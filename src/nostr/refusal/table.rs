@@ -229,11 +229,12 @@ refusals! { RATE_LIMITED = RateLimited;
     hour_taken(seconds): "all rows for this hour are taken (ROWS_PER_DAY); retry in {seconds} s", "OK", Wait;
     /// One network writes a tenth of an hour's rows at most.
     hour_taken_by_network(seconds): "the rows one network may have for this hour are taken (ROWS_PER_DAY); retry in {seconds} s", "OK", Wait;
-    /// Questions from one network take a quarter of the memory for them at most.
+    /// Questions from one network take a quarter of the memory for them at most, less when others have much of it.
     network_questions(seconds): "too many questions from your network wait for an answer; retry in {seconds} s", "CLOSED", Wait;
     /// What a connection sends faster than its rate waits for its turn, and there is no more room for it.
     no_room_to_wait(seconds): "more waits for its turn than there is room for; retry in {seconds} s", "OK, CLOSED, NEG-ERR, NOTICE", Wait;
-    /// Events from one network that wait for the database take a quarter of the memory for them at most.
+    /// Events from one network that wait for the database take a quarter of the memory for them at most, less when others have
+    /// much of it.
     store_behind_network(seconds): "the store is behind with events of your network; retry in {seconds} s", "OK", Wait;
     /// So many `events`, `answers`, `queries`, `bytes` or, over HTTP, `requests` a second are for a guest, agent, provider, listed key or network.
     too_fast(rate, what, who, seconds): "{rate} {what} a second for one {who}; retry in {seconds} s", "OK, CLOSED, NEG-ERR, NOTICE, HTTP 429", Wait;
@@ -246,7 +247,7 @@ refusals! { RESTRICTED = Restricted;
     early_answers(): "there are many answers already to this job, whose request is not known here", "OK", Wait;
     /// The filters of all open subscriptions of a connection together.
     filters_too_large(max): "the filters of this connection are over {max} bytes; CLOSE some", "CLOSED", Less;
-    /// The filters of one network take a quarter of the memory for them at most.
+    /// The filters of one network take a sixteenth of the memory for them at most, less when others have much of it.
     network_subscriptions(): "the subscriptions of your network take all the memory it may; CLOSE some", "CLOSED", Less;
     /// Longer than `max_message_length` (NIP-11).
     message_too_long(length, max): "message of {length} bytes is over the limit of {max}", "OK, CLOSED, NEG-ERR, NOTICE", Change;
@@ -298,6 +299,8 @@ refusals! { PLAIN;
     lost_connection(): "the relay lost this connection's state; reconnect", "close 1012", Wait;
     /// A connection that has proven no key goes when there is no memory for one more.
     makes_room(): "others wait for the memory of this connection; prove a key at once", "close 1008", Auth;
+    /// The connections of one network take a sixteenth of the memory for them at most, less when others have much of it.
+    network_connections(): "the connections of your network take all the memory they may; close some", "HTTP 429", Less;
     /// There is no memory for one more connection.
     no_room_for_connections(seconds): "the relay holds as many connections as it has memory for; connect again in {seconds} s", "HTTP 503, close 1013", Wait;
     /// `max_connections_per_ip`.

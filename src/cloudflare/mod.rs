@@ -74,7 +74,7 @@ async fn answer(request: Request, env: Env, id: RequestId) -> Result<Response> {
             Some(refused) => Ok(refused),
         },
         Route::Api(api) => match http::shared_seconds(api, config.stats_shared_seconds) {
-            0 => ask(&env, &config, &request, id).await,
+            0 => ask(&env, &config, api, &request, id).await,
             seconds => shared(&env, &config, api, &request, id, seconds).await,
         },
         Route::Page | Route::Asset => asset(env.assets(env::ASSETS)?, request).await,
@@ -95,8 +95,8 @@ fn object(env: &Env) -> Result<Stub> {
 
 /// Asks the object, which calls the request by the same name. It is asked for the whole answer, as that is shared with
 /// whoever asks next; of one to HEAD the runtime sends the headers alone.
-async fn ask(env: &Env, config: &Config, request: &Request, id: RequestId) -> Result<Response> {
-    if let Some(refused) = pass(config, Sort::Question, request)? {
+async fn ask(env: &Env, config: &Config, api: Api, request: &Request, id: RequestId) -> Result<Response> {
+    if let Some(refused) = pass(config, Sort::of(api), request)? {
         return Ok(refused);
     }
     let headers = request.headers().clone();
@@ -137,7 +137,7 @@ async fn shared(
     seconds: u64,
 ) -> Result<Response> {
     let now = Date::now().as_millis();
-    if let Some(body) = SHARED.with_borrow(|shared| shared.get(api, now, seconds * 1000)) {
+    if let Some(body) = SHARED.with_borrow_mut(|shared| shared.get_or_ask(api, now, seconds * 1000)) {
         return numbers(api, &body, seconds);
     }
     let (cache, key) = (Cache::default(), http::cache_key(&request.url()?.origin().ascii_serialization(), api));
@@ -147,7 +147,7 @@ async fn shared(
         // Not for this memory as well: it would be shared for twice as long.
         return Ok(response);
     }
-    let mut response = ask(env, config, request, id).await?;
+    let mut response = ask(env, config, api, request, id).await?;
     if response.status_code() != 200 {
         return Ok(response);
     }

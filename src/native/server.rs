@@ -145,11 +145,12 @@ thread_local! {
 /// Numbers, the same for all who ask within some seconds.
 async fn ask(context: &Context, config: &Config, api: Api, id: RequestId, ip: String) -> (Response, String) {
     let seconds = http::shared_seconds(api, config.stats_shared_seconds);
-    let known = SHARED.with_borrow(|shared| shared.get(api, now(), seconds * 1000).map(|body| body.to_string()));
+    let known =
+        SHARED.with_borrow_mut(|shared| shared.get_or_ask(api, now(), seconds * 1000).map(|body| body.to_string()));
     let body = match known.filter(|_| seconds > 0) {
         Some(body) => body,
         None => {
-            if let Some(refused) = pass(config, Sort::Question, &ip) {
+            if let Some(refused) = pass(config, Sort::of(api), &ip) {
                 return refused;
             }
             let elsewhere = elsewhere(context).await;

@@ -10,9 +10,20 @@ use super::{Api, Millis};
 const MAX_KEPT: usize = 256;
 const MAX_KEPT_BYTES: usize = Share::Http.of(OBJECT_BYTES);
 
+/// Milliseconds that an answer is given on while somebody asks for a new one.
+const ASKING: Millis = 1000;
+
 /// What was answered last to each question, as plain text.
 #[derive(Debug, Default)]
-pub struct Kept(BTreeMap<Api, (Millis, Rc<str>)>);
+pub struct Kept(BTreeMap<Api, Answer>);
+
+#[derive(Debug)]
+struct Answer {
+    at: Millis,
+    body: Rc<str>,
+    /// Whether somebody was sent to ask anew.
+    asked: bool,
+}
 
 impl Kept {
     /// Nothing yet.
@@ -22,13 +33,25 @@ impl Kept {
 
     /// The answer, when it is `fresh` milliseconds old at most.
     pub fn get(&self, api: Api, now: Millis, fresh: Millis) -> Option<Rc<str>> {
-        let (at, body) = self.0.get(&api)?;
-        (now.saturating_sub(*at) <= fresh).then(|| body.clone())
+        let answer = self.0.get(&api)?;
+        (now.saturating_sub(answer.at) <= fresh).then(|| answer.body.clone())
+    }
+
+    /// The same for many who ask at once: the first to find it too old asks anew, the others are given it on
+    /// meanwhile, for [`ASKING`] at the most.
+    pub fn get_or_ask(&mut self, api: Api, now: Millis, fresh: Millis) -> Option<Rc<str>> {
+        let answer = self.0.get_mut(&api)?;
+        let age = now.saturating_sub(answer.at);
+        if age <= fresh || age <= fresh.saturating_add(ASKING) && answer.asked {
+            return Some(answer.body.clone());
+        }
+        answer.asked = true;
+        None
     }
 
     /// Bytes of all answers.
     pub fn bytes(&self) -> usize {
-        self.0.values().map(|(_, body)| body.len()).sum()
+        self.0.values().map(|answer| answer.body.len()).sum()
     }
 
     /// Keeps an answer, for which others go: the oldest of those that can be asked for in many ways, then the oldest.
@@ -40,11 +63,11 @@ impl Kept {
         }
         let mut bytes = body.len() + self.bytes();
         while self.0.len() >= MAX_KEPT || bytes > MAX_KEPT_BYTES {
-            let oldest = self.0.iter().min_by_key(|(api, (at, _))| (api.is_shared(), *at)).map(|(api, _)| *api);
-            let Some((_, gone)) = oldest.and_then(|oldest| self.0.remove(&oldest)) else { break };
-            bytes -= gone.len();
+            let oldest = self.0.iter().min_by_key(|(api, answer)| (api.is_shared(), answer.at)).map(|(api, _)| *api);
+            let Some(gone) = oldest.and_then(|oldest| self.0.remove(&oldest)) else { break };
+            bytes -= gone.body.len();
         }
-        self.0.insert(api, (now, body));
+        self.0.insert(api, Answer { at: now, body, asked: false });
     }
 }
 
@@ -61,6 +84,20 @@ mod tests {
         assert_eq!(kept.get(Api::Stats, 3001, 2000), None);
         kept.keep(Api::Stats, "b".into(), 3001);
         assert_eq!(kept.get(Api::Stats, 3001, 2000).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn one_of_many_asks_anew() {
+        let mut kept = Kept::new();
+        assert_eq!(kept.get_or_ask(Api::Stats, 0, 2000), None);
+        kept.keep(Api::Stats, "a".into(), 0);
+        let mut given = |now| kept.get_or_ask(Api::Stats, now, 2000).is_some();
+        assert_eq!([2000, 2001, 2002, 3000].map(&mut given), [true, false, true, true]);
+        // It was not answered: all ask.
+        assert_eq!([3001, 3002].map(&mut given), [false, false]);
+        kept.keep(Api::Stats, "b".into(), 4000);
+        let mut given = |now| kept.get_or_ask(Api::Stats, now, 2000).is_some();
+        assert_eq!([6000, 6001, 6002].map(&mut given), [true, false, true]);
     }
 
     #[test]

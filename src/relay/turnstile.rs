@@ -1,4 +1,4 @@
-//! How many HTTP requests of a network reach the engine, questions and connections each for themselves. A host counts
+//! How many HTTP requests of a network reach the engine, each sort for itself. A host counts
 //! here whatever it cannot answer from its own memory, before it asks the engine: so a flood ends where it is cheapest.
 //!
 //! Each costs what a connection does, at the rate of guests; no other bucket pays. A network is known by the moment its
@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::class::Class;
 use super::conn::network;
-use super::{Config, Millis, TurnedAway, charge};
+use super::{Api, Config, Millis, TurnedAway, charge};
 use crate::nostr::refusal;
 
 /// Buckets known at the most, and left when there were more.
@@ -19,7 +19,9 @@ const KEPT_BUCKETS: usize = 3072;
 /// What a request is for; each sort of a network has a bucket of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sort {
-    /// An answer.
+    /// An answer that everybody shares.
+    Shared,
+    /// An answer to what can be asked in many ways.
     Question,
     /// A WebSocket.
     Socket,
@@ -30,6 +32,13 @@ pub enum Sort {
 pub struct Turnstile {
     /// Microseconds of Unix time at which each will be full.
     full_at: BTreeMap<(Sort, IpAddr), u64>,
+}
+
+impl Sort {
+    /// Of a question.
+    pub const fn of(api: Api) -> Self {
+        if api.is_shared() { Self::Shared } else { Self::Question }
+    }
 }
 
 impl Turnstile {

@@ -45,6 +45,8 @@ const hands = {
         met.sent += 1;
         socket.send(Buffer.isBuffer(message) || typeof message === "string" ? message : JSON.stringify(message));
       },
+      /** Reads from now on. */
+      read: () => socket.resume(),
       /** Waits for its end, and some milliseconds at the most. */
       end: (ms) => Promise.race([closed, sleep(ms)]),
       close: () => (self.closing = true) && socket.close(),

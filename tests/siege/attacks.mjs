@@ -121,12 +121,18 @@ export const ATTACKS = [
       const [speaker, ...listeners] = hands.authors(33);
       await hands.ready();
       const voice = await hands.connect({ prove: [speaker] });
+      const ears = [];
       for (const listener of listeners) {
         const ear = await hands.connect({ prove: [listener], deaf: true });
         ear.send(["REQ", "all", { kinds: [20_001] }]);
+        ears.push(ear);
         await sleep(50);
       }
-      await hands.pace(1, (n) => voice.send(["EVENT", speaker.sign({ kind: 20_001, content: `${n}${"x".repeat(60_000)}` })]));
+      // In the end they read, and so learn whether they were closed.
+      await hands.pace(1, (n) => {
+        if (n > hands.seconds * 0.6) ears.forEach((ear) => ear.read());
+        else voice.send(["EVENT", speaker.sign({ kind: 20_001, content: `${n}${"x".repeat(60_000)}` })]);
+      });
     },
   },
   {

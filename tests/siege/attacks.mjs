@@ -136,14 +136,14 @@ export const ATTACKS = [
     },
   },
   {
-    // Of five requests two are for kinds that nobody has asked for before: some five times what goes on to the relay.
+    // Of five requests two are for kinds that nobody has asked for before: twice what goes on to the relay.
     name: "an address asks over HTTP, and for ever new kinds",
     must: "refused",
     short: true,
     run: async (hands) => {
       await hands.ready();
       const paths = [["GET", "/health"], ["HEAD", "/api/stats"], ["GET", "/api/handlers?k=$"], ["HEAD", "/api/handlers?k=$"], ["GET", "/metrics"]];
-      await hands.pace(200, (n) => {
+      await hands.pace(80, (n) => {
         const [method, path] = paths[n % paths.length];
         void hands.ask(method, path.replace("$", 1000 + n));
       });

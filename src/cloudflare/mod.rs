@@ -18,7 +18,7 @@ use worker::{
 };
 
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
-use crate::relay::{Api, Config, ConfigError, Kept, RequestId, Sort, Turnstile};
+use crate::relay::{Api, Config, ConfigError, HttpRate, Kept, RequestId, Sort};
 
 /// The one object of this shard.
 const OBJECT_NAME: &str = "nexus";
@@ -110,7 +110,7 @@ async fn ask(env: &Env, config: &Config, api: Api, request: &Request, id: Reques
 fn pass(config: &Config, sort: Sort, request: &Request) -> Result<Option<Response>> {
     let ip = request.headers().get("cf-connecting-ip")?;
     let now = Date::now().as_millis();
-    let passed = TURNSTILE.with_borrow_mut(|turnstile| turnstile.pass(config, sort, ip.as_deref(), now));
+    let passed = HTTP_RATE.with_borrow_mut(|http_rate| http_rate.pass(config, sort, ip.as_deref(), now));
     passed.err().map(|away| retry(refuse(away.status, &away.reason)?, away.retry_after_s)).transpose()
 }
 
@@ -118,7 +118,7 @@ thread_local! {
     /// What the Worker is deployed with.
     static CONFIG: OnceCell<Rc<Config>> = const { OnceCell::new() };
     /// Who has asked this isolate for what only the object knows.
-    static TURNSTILE: RefCell<Turnstile> = const { RefCell::new(Turnstile::new()) };
+    static HTTP_RATE: RefCell<HttpRate> = const { RefCell::new(HttpRate::new()) };
     /// Answers of the last seconds, in the memory of this isolate. Text alone: a request's own objects may
     /// not be used by another.
     static SHARED: RefCell<Kept> = const { RefCell::new(Kept::new()) };

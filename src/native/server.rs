@@ -16,7 +16,7 @@ use super::proxy::Proxies;
 use super::shard::{self, Message, Shard, now};
 use super::{hud, log, socket};
 use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
-use crate::relay::{Api, Config, Gauges, Kept, MAX_FRAME_BYTES, RequestId, Sort, Turnstile};
+use crate::relay::{Api, Config, Gauges, HttpRate, Kept, MAX_FRAME_BYTES, RequestId, Sort};
 
 /// Bytes of the buffers of a connection, each way: most connections wait most of the time.
 const BUFFER: usize = 4096;
@@ -130,14 +130,14 @@ async fn open(context: Context, ip: String, request: Request) -> (Response, Stri
 
 /// Counts a request that the shard is to be asked: the answer, if it is one too many.
 fn pass(config: &Config, sort: Sort, ip: &str) -> Option<(Response, String)> {
-    let away = TURNSTILE.with_borrow_mut(|turnstile| turnstile.pass(config, sort, Some(ip), now())).err()?;
+    let away = HTTP_RATE.with_borrow_mut(|http_rate| http_rate.pass(config, sort, Some(ip), now())).err()?;
     let (response, error) = refuse(away.status, &away.reason);
     Some((retry(response, away.retry_after_s), error))
 }
 
 thread_local! {
     /// Who has asked this shard for what is not kept here.
-    static TURNSTILE: RefCell<Turnstile> = const { RefCell::new(Turnstile::new()) };
+    static HTTP_RATE: RefCell<HttpRate> = const { RefCell::new(HttpRate::new()) };
     /// Answers of the last seconds, of this shard.
     static SHARED: RefCell<Kept> = const { RefCell::new(Kept::new()) };
 }

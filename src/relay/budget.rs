@@ -85,10 +85,10 @@ impl Share {
     }
 
     /// What a network has of it is at most such a part of what is left: of what clients hold for as long as they like a
-    /// fifteenth (alone a sixteenth of all), of what passes by itself a third (alone a quarter).
+    /// ninth (alone a tenth of all), of what passes by itself a third (alone a quarter).
     const fn of_left(self) -> usize {
         match self {
-            Self::Connections | Self::Subscriptions => 15,
+            Self::Connections | Self::Subscriptions => 9,
             _ => 3,
         }
     }
@@ -258,8 +258,8 @@ mod tests {
         assert!((5.3..5.4).contains(&part(&second)), "{}", part(&second));
         let held: Vec<Reservation> = networks.iter().map(|network| fill(network, Share::Subscriptions)).collect();
         let subscriptions = budget.max(Share::Subscriptions);
-        assert!((15.9..16.1).contains(&(subscriptions as f64 / held[0].bytes() as f64)));
-        assert!(budget.used(Share::Subscriptions) < subscriptions / 4 * 3, "twenty leave a quarter");
+        assert!((9.9..10.1).contains(&(subscriptions as f64 / held[0].bytes() as f64)));
+        assert!(budget.used(Share::Subscriptions) < subscriptions / 10 * 9, "twenty leave a tenth");
         let full = budget.reserve(Some(&networks[0]), Share::Subscriptions, 1000).unwrap_err();
         assert_eq!(full, Full { for_network: true });
         let other = Rc::new(NetworkUse::default());

@@ -11,6 +11,7 @@ use super::quota::{Account, Holder, Net, PATIENCE};
 use super::{ConnId, Effect, Millis, Relay, conn};
 use crate::market::reputation;
 use crate::nostr::{ClientMessage, Event, KindClass, PublicKey, Reason, kind, refusal};
+use crate::store::cost;
 
 /// Milli-tokens of one event, AUTH or question.
 const ONE: u64 = 1000;
@@ -252,14 +253,15 @@ fn net(conn: ConnId, state: Option<&conn::Conn>) -> Net {
 
 /// Milli-tokens of an event.
 fn of_event(event: &Event) -> u64 {
-    let tags = event.tags.iter().filter(|tag| tag.indexed().is_some()).count() as u64;
-    let indexed = tags + reputation::votes_max(event);
-    match event.class() {
-        KindClass::Ephemeral => EPHEMERAL,
-        // A deletion writes what it deletes, too.
-        _ if event.kind == kind::DELETION => ONE + 2 * indexed * ONE / ROWS,
-        _ => ONE + indexed.saturating_sub(ROWS) * ONE / ROWS,
+    if event.class() == KindClass::Ephemeral {
+        return EPHEMERAL;
     }
+    let tags = event.tags.iter().filter_map(|tag| tag.indexed());
+    let indexed = tags.clone().count() as u64 + reputation::votes_max(event);
+    // A deletion writes what it deletes, too.
+    let targets =
+        tags.filter(|(letter, _)| event.kind == kind::DELETION && matches!(letter, b'e' | b'a')).count() as u64;
+    ONE + (indexed.saturating_sub(ROWS) + targets * cost::TARGET) * ONE / ROWS
 }
 
 /// Milli-tokens of a frame of so many bytes.

@@ -17,7 +17,7 @@ const ANSWER: u64 = 5;
 /// Of removing an event when it has expired or was replaced.
 const REMOVAL: u64 = 4;
 /// Of what a deletion request names: what keeps it out, and the removal of an event with some tags.
-const TARGET: u64 = 16;
+pub const TARGET: u64 = 16;
 
 /// Rows that storing `new` writes at most, and those of its removal, if it will be removed by itself or by a newer
 /// version. Once in the life of a customer, when it becomes known, there are a few more.

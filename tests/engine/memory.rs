@@ -103,11 +103,13 @@ fn one_network_takes_a_part_of_a_share_unless_its_key_is_listed() {
     let key = listed.key().to_string();
     let mut world = World::new(&[&rates[..], &settings, &[("LISTED_KEYS", &key)]].concat());
     let fill = |world: &mut World, ip: &str, author: &Author| {
-        for subs in 0..100 {
+        for n in 0..100 {
             let conn = world.open_from(ip).unwrap();
             world.prove(author, conn);
-            if let Some(reason) = (0..3).find_map(|n| closed(&hear(world, conn, large_req(&n.to_string(), 1)))) {
-                return (subs, reason);
+            for m in 0..3 {
+                if let Some(reason) = closed(&hear(world, conn, large_req(&m.to_string(), 1))) {
+                    return (3 * n + m, reason);
+                }
             }
         }
         panic!("no end");
@@ -115,10 +117,10 @@ fn one_network_takes_a_part_of_a_share_unless_its_key_is_listed() {
     let (first, reason) = fill(&mut world, "192.0.2.1", &Author::new(1));
     assert_eq!(reason, "restricted: the subscriptions of your network take all the memory it may; CLOSE some");
     let (used, max) = share(&world.http_text(Api::Metrics), "subscriptions");
-    assert!(used <= max / 16 && used > max / 20, "{used} of {max}");
+    assert!(used <= max / 10 && used > max / 12, "{used} of {max}");
     let (second, _) = fill(&mut world, "192.0.2.2", &Author::new(2));
     assert!(
-        second < first && second > first * 3 / 4,
+        second <= first && second > first * 3 / 4,
         "another network has a part of what is left: {second} after {first}"
     );
     let (_, reason) = fill(&mut world, "192.0.2.3", &listed);

@@ -286,3 +286,29 @@ fn the_key_proven_first_pays_for_what_no_proven_author_does() {
         assert_eq!(refused, [0, 3, 0], "memory lost: {memory_lost}");
     }
 }
+
+/// What a deletion request names is deleted, which is as much to write as storing it.
+#[test]
+fn a_deletion_pays_for_what_it_names() {
+    let mut world =
+        World::new(&[("RATE_LIMITS", "on"), ("RATE_AGENT", "events 1/100 queries 20/200 bytes 26214400/83886080")]);
+    let alice = Author::new(1);
+    let conn = world.agent(&alice);
+    let left = |world: &mut World, author: &Author, conn| {
+        (0..200)
+            .take_while(|n| {
+                let frames = world.ask(conn, json!(["EVENT", author.note(&n.to_string())]));
+                frames.iter().all(|frame| frame[2] == true)
+            })
+            .count()
+    };
+    let ids: Vec<String> = (0..50).map(|n| format!("{n:064x}")).collect();
+    let tags: Vec<[&str; 2]> = ids.iter().map(|id| ["e", id.as_str()]).collect();
+    let tags: Vec<&[&str]> = tags.iter().map(<[&str; 2]>::as_slice).collect();
+    assert_eq!(world.ask(conn, json!(["EVENT", alice.sign(5, NOW, &tags, "")]))[0][2], true);
+    let after = left(&mut world, &alice, conn);
+    let bob = Author::new(2);
+    let conn = world.agent(&bob);
+    let all = left(&mut world, &bob, conn);
+    assert_eq!(all - after, 85, "of {all}: itself, 4 for its tags beyond ten and 80 for what it names");
+}

@@ -247,7 +247,7 @@ refusals! { RESTRICTED = Restricted;
     early_answers(): "there are many answers already to this job, whose request is not known here", "OK", Wait;
     /// The filters of all open subscriptions of a connection together.
     filters_too_large(max): "the filters of this connection are over {max} bytes; CLOSE some", "CLOSED", Less;
-    /// The filters of one network take a sixteenth of the memory for them at most, less when others have much of it.
+    /// The filters of one network take a tenth of the memory for them at most, less when others have much of it.
     network_subscriptions(): "the subscriptions of your network take all the memory it may; CLOSE some", "CLOSED", Less;
     /// Longer than `max_message_length` (NIP-11).
     message_too_long(length, max): "message of {length} bytes is over the limit of {max}", "OK, CLOSED, NEG-ERR, NOTICE", Change;
@@ -299,7 +299,7 @@ refusals! { PLAIN;
     lost_connection(): "the relay lost this connection's state; reconnect", "close 1012", Wait;
     /// A connection that has proven no key goes when there is no memory for one more.
     makes_room(): "others wait for the memory of this connection; prove a key at once", "close 1008", Auth;
-    /// The connections of one network take a sixteenth of the memory for them at most, less when others have much of it.
+    /// The connections of one network take a tenth of the memory for them at most, less when others have much of it.
     network_connections(): "the connections of your network take all the memory they may; close some", "HTTP 429", Less;
     /// There is no memory for one more connection.
     no_room_for_connections(seconds): "the relay holds as many connections as it has memory for; connect again in {seconds} s", "HTTP 503, close 1013", Wait;

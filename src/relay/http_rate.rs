@@ -29,7 +29,7 @@ pub enum Sort {
 
 /// The buckets of all networks.
 #[derive(Debug, Default)]
-pub struct Turnstile {
+pub struct HttpRate {
     /// Microseconds of Unix time at which each will be full.
     full_at: BTreeMap<(Sort, IpAddr), u64>,
 }
@@ -41,7 +41,7 @@ impl Sort {
     }
 }
 
-impl Turnstile {
+impl HttpRate {
     /// Nobody has asked yet.
     pub const fn new() -> Self {
         Self { full_at: BTreeMap::new() }
@@ -104,22 +104,22 @@ mod tests {
     }
 
     /// How many questions of an address pass at a time.
-    fn passed(turnstile: &mut Turnstile, config: &Config, ip: &str, now: Millis) -> usize {
-        (0..10_000).take_while(|_| turnstile.pass(config, Sort::Question, Some(ip), now).is_ok()).count()
+    fn passed(http_rate: &mut HttpRate, config: &Config, ip: &str, now: Millis) -> usize {
+        (0..10_000).take_while(|_| http_rate.pass(config, Sort::Question, Some(ip), now).is_ok()).count()
     }
 
     #[test]
     fn a_burst_and_then_the_rate_of_a_network() {
-        let (mut turnstile, config) = (Turnstile::new(), config("on", "65536/1048576"));
-        assert_eq!(passed(&mut turnstile, &config, "192.0.2.1", NOW), 256);
-        let later: usize = (1..=10_000).map(|ms| passed(&mut turnstile, &config, "192.0.2.1", NOW + ms)).sum();
+        let (mut http_rate, config) = (HttpRate::new(), config("on", "65536/1048576"));
+        assert_eq!(passed(&mut http_rate, &config, "192.0.2.1", NOW), 256);
+        let later: usize = (1..=10_000).map(|ms| passed(&mut http_rate, &config, "192.0.2.1", NOW + ms)).sum();
         assert_eq!(later, 160);
-        assert_eq!(passed(&mut turnstile, &config, "192.0.2.2", NOW), 256, "another network");
-        assert!(turnstile.pass(&config, Sort::Socket, Some("192.0.2.1"), NOW + 10_000).is_ok(), "another sort");
-        assert_eq!(passed(&mut turnstile, &config, "2001:db8::1", NOW), 256);
-        assert_eq!(passed(&mut turnstile, &config, "2001:db8::2:1", NOW), 0, "the same /64");
+        assert_eq!(passed(&mut http_rate, &config, "192.0.2.2", NOW), 256, "another network");
+        assert!(http_rate.pass(&config, Sort::Socket, Some("192.0.2.1"), NOW + 10_000).is_ok(), "another sort");
+        assert_eq!(passed(&mut http_rate, &config, "2001:db8::1", NOW), 256);
+        assert_eq!(passed(&mut http_rate, &config, "2001:db8::2:1", NOW), 0, "the same /64");
         assert_eq!(
-            passed(&mut turnstile, &config, "192.0.2.1", NOW + 1_000_000),
+            passed(&mut http_rate, &config, "192.0.2.1", NOW + 1_000_000),
             256,
             "no more than the burst is saved up"
         );
@@ -127,45 +127,45 @@ mod tests {
 
     #[test]
     fn the_seconds_to_wait_are_true() {
-        let (mut turnstile, config) = (Turnstile::new(), config("on", "1000/5000"));
-        assert_eq!(passed(&mut turnstile, &config, "192.0.2.1", NOW), 1);
-        let away = turnstile.pass(&config, Sort::Question, Some("192.0.2.1"), NOW).unwrap_err();
+        let (mut http_rate, config) = (HttpRate::new(), config("on", "1000/5000"));
+        assert_eq!(passed(&mut http_rate, &config, "192.0.2.1", NOW), 1);
+        let away = http_rate.pass(&config, Sort::Question, Some("192.0.2.1"), NOW).unwrap_err();
         assert_eq!((away.status, away.retry_after_s), (429, Some(4)));
         assert_eq!(away.reason, "rate-limited: 1 requests a second for one network; retry in 4 s");
-        assert_eq!(passed(&mut turnstile, &config, "192.0.2.1", NOW + 3000), 0);
-        assert_eq!(passed(&mut turnstile, &config, "192.0.2.1", NOW + 4000), 1);
+        assert_eq!(passed(&mut http_rate, &config, "192.0.2.1", NOW + 3000), 0);
+        assert_eq!(passed(&mut http_rate, &config, "192.0.2.1", NOW + 4000), 1);
     }
 
     #[test]
     fn who_has_no_address_and_who_asks_a_relay_without_limits_passes() {
-        let mut turnstile = Turnstile::new();
+        let mut http_rate = HttpRate::new();
         let (on, off) = (config("on", "1/1"), config("off", "1/1"));
         for _ in 0..1000 {
-            assert!(turnstile.pass(&on, Sort::Question, None, NOW).is_ok());
-            assert!(turnstile.pass(&off, Sort::Question, Some("192.0.2.1"), NOW).is_ok());
+            assert!(http_rate.pass(&on, Sort::Question, None, NOW).is_ok());
+            assert!(http_rate.pass(&off, Sort::Question, Some("192.0.2.1"), NOW).is_ok());
         }
-        assert_eq!(passed(&mut turnstile, &on, "192.0.2.1", NOW), 1, "a burst is one request at the least");
+        assert_eq!(passed(&mut http_rate, &on, "192.0.2.1", NOW), 1, "a burst is one request at the least");
     }
 
     #[test]
     fn a_clock_that_goes_back_locks_nobody_out() {
-        let (mut turnstile, config) = (Turnstile::new(), config("on", "4096/40960"));
-        assert_eq!(passed(&mut turnstile, &config, "192.0.2.1", NOW), 10);
-        assert_eq!(passed(&mut turnstile, &config, "192.0.2.1", NOW - 9_000_000), 0);
-        assert_eq!(passed(&mut turnstile, &config, "192.0.2.1", NOW - 8_995_000), 5);
-        assert_eq!(passed(&mut turnstile, &config, "192.0.2.1", 0), 0);
-        assert_eq!(passed(&mut turnstile, &config, "192.0.2.1", NOW), 10);
+        let (mut http_rate, config) = (HttpRate::new(), config("on", "4096/40960"));
+        assert_eq!(passed(&mut http_rate, &config, "192.0.2.1", NOW), 10);
+        assert_eq!(passed(&mut http_rate, &config, "192.0.2.1", NOW - 9_000_000), 0);
+        assert_eq!(passed(&mut http_rate, &config, "192.0.2.1", NOW - 8_995_000), 5);
+        assert_eq!(passed(&mut http_rate, &config, "192.0.2.1", 0), 0);
+        assert_eq!(passed(&mut http_rate, &config, "192.0.2.1", NOW), 10);
     }
 
     #[test]
     fn memory_is_bounded_and_those_who_owe_most_are_kept() {
-        let (mut turnstile, config) = (Turnstile::new(), config("on", "4096/409600"));
-        assert_eq!(passed(&mut turnstile, &config, "192.0.2.1", NOW), 100);
+        let (mut http_rate, config) = (HttpRate::new(), config("on", "4096/409600"));
+        assert_eq!(passed(&mut http_rate, &config, "192.0.2.1", NOW), 100);
         for n in 0..100_000_u32 {
             let ip = std::net::Ipv4Addr::from(n + 0x0a00_0000).to_string();
-            assert!(turnstile.pass(&config, Sort::Question, Some(&ip), NOW).is_ok());
-            assert!(turnstile.full_at.len() <= MAX_BUCKETS);
+            assert!(http_rate.pass(&config, Sort::Question, Some(&ip), NOW).is_ok());
+            assert!(http_rate.full_at.len() <= MAX_BUCKETS);
         }
-        assert_eq!(passed(&mut turnstile, &config, "192.0.2.1", NOW), 0);
+        assert_eq!(passed(&mut http_rate, &config, "192.0.2.1", NOW), 0);
     }
 }

@@ -3,10 +3,8 @@
 
 use worker::{Result, SqlStorage, WebSocket};
 
-use crate::relay::ConnId;
+use crate::relay::{ConnId, MAX_ATTACHED};
 
-/// An attachment holds 16,384 bytes serialized, a few of which are not text.
-const MAX_ATTACHED: usize = 16_000;
 /// Says that the text is in the table. No attachment text is this.
 const SPILLED: &str = "@";
 

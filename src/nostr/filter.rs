@@ -13,6 +13,37 @@ const LIST: usize = 32;
 const TEXT: usize = 48;
 const TREE: usize = 320;
 
+/// The tags of an event that filters ask for, in order: however many there are, one is found in a few steps.
+#[derive(Debug)]
+pub struct SortedTags<'e>(Vec<(u8, &'e str)>);
+
+impl<'e> SortedTags<'e> {
+    /// Those of an event.
+    pub fn of(event: &'e Event) -> Self {
+        let mut tags: Vec<(u8, &str)> = event.tags.iter().filter_map(|tag| tag.indexed()).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        Self(tags)
+    }
+
+    /// Each once.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, &'e str)> {
+        self.0.iter().copied()
+    }
+
+    /// Whether a tag of this letter has one of the values.
+    fn have_one_of(&self, letter: u8, values: &Values<String>) -> bool {
+        let from = self.0.partition_point(|(l, _)| *l < letter);
+        let of_letter = self.0.get(from..).unwrap_or_default();
+        let of_letter = of_letter.get(..of_letter.partition_point(|(l, _)| *l == letter)).unwrap_or_default();
+        if values.len() < of_letter.len() {
+            values.iter().any(|value| of_letter.binary_search_by(|(_, own)| (*own).cmp(value)).is_ok())
+        } else {
+            of_letter.iter().any(|(_, value)| values.contains(*value))
+        }
+    }
+}
+
 /// Conditions that must all hold; `None` means the condition was not given. An empty list was
 /// given and can be met by nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,18 +78,24 @@ impl Filter {
 
     /// Whether every condition holds for `event`; `limit` is not one.
     pub fn matches(&self, event: &Event) -> bool {
+        self.matches_but_tags(event)
+            && self.tags.iter().all(|(letter, values)| {
+                let tags = event.tags.iter().filter_map(|tag| tag.indexed());
+                tags.filter(|(l, _)| l == letter).any(|(_, value)| values.contains(value))
+            })
+    }
+
+    /// The same, for many filters and one event, whose `tags` are put in order before.
+    pub fn matches_sorted(&self, event: &Event, tags: &SortedTags) -> bool {
+        self.matches_but_tags(event) && self.tags.iter().all(|(letter, values)| tags.have_one_of(*letter, values))
+    }
+
+    fn matches_but_tags(&self, event: &Event) -> bool {
         self.ids.as_ref().is_none_or(|ids| ids.contains(&event.id))
             && self.authors.as_ref().is_none_or(|authors| authors.contains(&event.pubkey))
             && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind))
             && self.since.is_none_or(|since| event.created_at >= since)
             && self.until.is_none_or(|until| event.created_at <= until)
-            && self.tags.iter().all(|(letter, values)| {
-                event
-                    .tags
-                    .iter()
-                    .filter_map(|tag| tag.indexed())
-                    .any(|(l, value)| l == *letter && values.contains(value))
-            })
     }
 
     /// Whether some condition can never hold, so that nothing, stored or live, can match.

@@ -15,7 +15,7 @@ impl Relay {
     /// Checks an event; `known` is one that was verified before, `now` is in Unix seconds. Answers when it
     /// expires, if it does.
     pub(super) fn admit_event(
-        &self,
+        &mut self,
         conn: ConnId,
         event: &Event,
         known: bool,
@@ -27,8 +27,9 @@ impl Relay {
         self.worked_for(event)?;
         self.own_if_protected(conn, event)?;
         vanishes_from_here(event, &self.config)?;
-        if !known {
-            event.verify()?;
+        if !known && let Err(reason) = event.verify() {
+            self.pay_forged(conn, event, self.now);
+            return Err(reason);
         }
         Ok(expires_at)
     }
@@ -136,7 +137,14 @@ impl Relay {
         if held + text.get().len() > MAX_REMEMBERED {
             return Err(refusal::filters_too_large(MAX_REMEMBERED));
         }
-        match self.budget.reserve(self.network_use(conn).as_ref(), Share::Subscriptions, bytes) {
+        let network = self.network_use(conn);
+        // One connection leaves its neighbours as much as it has.
+        let own: usize = subs.into_iter().flat_map(|subs| subs.values()).map(|sub| sub.memory.bytes()).sum();
+        let left = self.budget.left(network.as_ref(), Share::Subscriptions);
+        if network.is_some() && bytes <= left && own + bytes > left {
+            return Err(refusal::network_subscriptions());
+        }
+        match self.budget.reserve(network.as_ref(), Share::Subscriptions, bytes) {
             Ok(memory) => Ok((text, memory)),
             Err(full) if full.for_network => Err(refusal::network_subscriptions()),
             Err(_) => Err(refusal::no_room_for_subscriptions()),

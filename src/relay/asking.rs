@@ -1,4 +1,5 @@
-//! Questions on their way to the store: one of a connection at a time, a few of all, the rest in line.
+//! Questions on their way to the store: one of a connection at a time, a few of all, the rest in line, where networks
+//! take turns.
 //!
 //! So what is being answered takes bounded memory, and who asks much waits for himself alone. What waits is the
 //! question alone: its statements are made when the store is asked.
@@ -9,6 +10,7 @@ use super::budget::{Full, Reservation, Share};
 use super::charge::Payer;
 use super::count::Counting;
 use super::page::Reading;
+use super::quota::Net;
 use super::{ConnId, Effect, Limits, Millis, Purpose, Relay};
 use crate::nostr::{Reason, refusal};
 
@@ -63,6 +65,8 @@ impl Question {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub conn: ConnId,
+    /// Where that comes from.
+    pub net: Net,
     pub payer: Payer,
     pub question: Question,
     /// Of the questions that wait; when it goes on, of the part of the answer that is here.
@@ -72,7 +76,12 @@ pub(super) struct Waiting {
 /// The line.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    waiting: VecDeque<Waiting>,
+    /// Those of which a part is answered; they go before all others.
+    going_on: VecDeque<Waiting>,
+    /// By network, in the order they came.
+    waiting: BTreeMap<Net, VecDeque<Waiting>>,
+    /// Networks with questions in line, each once; the next one first.
+    turns: VecDeque<Net>,
     /// Connections whose question the store is being asked, and whether it was asked that before.
     asking: BTreeMap<ConnId, bool>,
     /// Connections that have to read what they were sent before they ask more.
@@ -90,33 +99,83 @@ impl Line {
         self.asking.values().filter(|again| **again).count()
     }
 
-    /// Takes the next question whose connection is free.
+    /// Takes the next question whose connection is free, of the next network that has one.
     fn next(&mut self) -> Option<Waiting> {
-        let free = |conn: &ConnId| !self.is_asking(*conn) && !self.reading.contains(conn);
-        let at = self.waiting.iter().position(|waiting| free(&waiting.conn))?;
-        self.waiting.remove(at)
+        if let Some(next) = self.going_on.pop_front() {
+            return Some(next);
+        }
+        let free =
+            |waiting: &Waiting| !self.asking.contains_key(&waiting.conn) && !self.reading.contains(&waiting.conn);
+        let next = self.turns.iter().enumerate().find_map(|(turn, net)| {
+            let at = self.waiting.get(net)?.iter().position(free)?;
+            Some((turn, at))
+        });
+        let (turn, at) = next?;
+        let net = self.turns.remove(turn)?;
+        let own = self.waiting.get_mut(&net)?;
+        let next = own.remove(at);
+        if own.is_empty() {
+            self.waiting.remove(&net);
+        } else {
+            self.turns.push_back(net);
+        }
+        next
+    }
+
+    /// Puts a question behind the others of its network.
+    fn push_back(&mut self, waiting: Waiting) {
+        let own = self.waiting.entry(waiting.net).or_default();
+        if own.is_empty() {
+            self.turns.push_back(waiting.net);
+        }
+        own.push_back(waiting);
+    }
+
+    /// Puts a question back that could not be asked, so that it is the next one.
+    fn put_back(&mut self, waiting: Waiting) {
+        if waiting.question.goes_on() {
+            return self.going_on.push_front(waiting);
+        }
+        self.turns.retain(|net| *net != waiting.net);
+        self.turns.push_front(waiting.net);
+        self.waiting.entry(waiting.net).or_default().push_front(waiting);
+    }
+
+    /// How many questions of a connection wait.
+    fn of(&self, net: Net, conn: ConnId) -> usize {
+        let own = self.waiting.get(&net).into_iter().flatten();
+        own.filter(|waiting| waiting.conn == conn).count()
+    }
+
+    /// Drops questions.
+    fn retain(&mut self, stays: impl Fn(&Waiting) -> bool) {
+        self.going_on.retain(&stays);
+        self.waiting.retain(|_, own| {
+            own.retain(&stays);
+            !own.is_empty()
+        });
+        self.turns.retain(|net| self.waiting.contains_key(net));
     }
 }
 
 impl Relay {
     /// Why this connection may ask no more for now, if so.
     pub(super) fn too_many_questions(&self, conn: ConnId) -> Option<Reason> {
-        let own = self.line.waiting.iter().filter(|waiting| waiting.conn == conn).count() + self.repeats.of(conn);
+        let own = self.line.of(self.net(conn), conn) + self.repeats.of(conn);
         (own >= MAX_IN_LINE).then(|| refusal::too_many_questions(MAX_IN_LINE))
     }
 
     /// Puts a question in line, or at its head when it goes on with one that was just answered.
     pub(super) fn ask(&mut self, conn: ConnId, question: Question, now: Millis, out: &mut Vec<Effect>) {
-        let payer = self.payer(conn, None);
-        let network = self.network_use(conn);
+        let (net, payer, network) = (self.net(conn), self.payer(conn, None), self.network_use(conn));
         if question.goes_on() {
             // Its part of the answer is here already.
             let mut memory = self.budget.nothing(None, Share::Answers);
             memory.set(question.held_bytes());
-            self.line.waiting.push_front(Waiting { conn, payer, question, memory });
+            self.line.going_on.push_back(Waiting { conn, net, payer, question, memory });
         } else {
             match self.budget.reserve(network.as_ref(), Share::Questions, question.memory_bytes()) {
-                Ok(memory) => self.line.waiting.push_back(Waiting { conn, payer, question, memory }),
+                Ok(memory) => self.line.push_back(Waiting { conn, net, payer, question, memory }),
                 Err(full) => return self.refuse_question(question, &no_room(full), out),
             }
         }
@@ -144,7 +203,7 @@ impl Relay {
             let conn = waiting.conn;
             if !waiting.question.goes_on() && self.has_to_read(conn, now, out) {
                 self.line.reading.insert(conn);
-                self.line.waiting.push_front(waiting);
+                self.line.put_back(waiting);
                 continue;
             }
             let bytes = waiting.question.answer_bytes(&self.config.limits);
@@ -157,7 +216,7 @@ impl Relay {
                     if waiting.question.goes_on() {
                         waiting.memory = memory;
                     }
-                    return self.line.waiting.push_front(waiting);
+                    return self.line.put_back(waiting);
                 }
                 // What takes the memory waits for this one.
                 memory.set(memory.bytes() + bytes);
@@ -191,14 +250,13 @@ impl Relay {
             Purpose::Answer(_, _, question, _) => question.as_mut(),
             _ => None,
         });
-        let waiting = self.line.waiting.iter_mut().map(|waiting| &mut waiting.question);
-        asked.chain(waiting.filter(|question| question.goes_on()))
+        asked.chain(self.line.going_on.iter_mut().map(|waiting| &mut waiting.question))
     }
 
     /// Drops what a subscription still asks; what the store is working on is answered to nobody.
     pub(super) fn drop_question(&mut self, conn: ConnId, subscription: &str) {
         let same = |question: &Question| matches!(question, Question::Stored(reading) if reading.conn == conn && &*reading.subscription == subscription);
-        self.line.waiting.retain(|waiting| !same(&waiting.question));
+        self.line.retain(|waiting| !same(&waiting.question));
         self.repeats.drop_subscription(conn, subscription);
         for (purpose, _) in self.queries.values_mut() {
             if let Purpose::Answer(_, _, question, _) = purpose {
@@ -210,7 +268,7 @@ impl Relay {
     /// Drops all that a connection asks.
     pub(super) fn drop_questions(&mut self, conn: ConnId) {
         self.line.reading.remove(&conn);
-        self.line.waiting.retain(|waiting| waiting.conn != conn);
+        self.line.retain(|waiting| waiting.conn != conn);
         self.repeats.drop_connection(conn);
         for (purpose, _) in self.queries.values_mut() {
             if let Purpose::Answer(who, _, question, _) = purpose

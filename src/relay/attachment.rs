@@ -12,6 +12,12 @@ use crate::nostr::{EventId, Filter, PublicKey, Values};
 use crate::store::market::Known;
 
 const VERSION: u32 = 4;
+/// Bytes of text that a socket's attachment holds.
+pub const MAX_ATTACHED: usize = 16_000;
+/// Bytes of it that are not filters, at the most.
+const OTHER_BYTES: usize = 4_000;
+/// In place of a text that is out of date; [`decode`] knows nothing by it.
+pub const OUTDATED: &str = "outdated";
 
 /// A connection as text, with its subscriptions.
 #[derive(Serialize, Deserialize)]
@@ -88,6 +94,14 @@ pub fn encode(conn: &Conn, levels: Vec<Option<String>>, told: Option<u64>) -> St
         s: conn.subs.iter().map(|(id, sub)| (&**id, unread(sub), &*sub.text, &sub.ahead)).collect(),
     };
     serde_json::to_string(&attachment).unwrap_or_default()
+}
+
+impl Conn {
+    /// Whether what it is remembered by may not fit an attachment.
+    pub fn is_large(&self) -> bool {
+        let bytes = |(id, sub): (&Rc<str>, &Box<Sub>)| id.len() + sub.text.get().len() + 70 * sub.ahead.len() + 40;
+        self.subs.iter().map(bytes).sum::<usize>() > MAX_ATTACHED - OTHER_BYTES
+    }
 }
 
 /// Reads back what [`encode`] wrote; `None` for anything else, such as another version's text.

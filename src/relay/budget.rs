@@ -10,6 +10,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use super::Millis;
+
 /// Bytes of the budget in a Durable Object, half of what objects of an isolate have together, and of each native shard.
 pub(super) const OBJECT_BYTES: usize = 64 << 20;
 pub(super) const NATIVE_BYTES: usize = 256 << 20;
@@ -115,9 +117,39 @@ impl Used {
     }
 }
 
-/// What the connections of one network have reserved.
+/// What the connections of one network have reserved, and what they were sent live lately.
 #[derive(Debug, Default)]
-pub struct NetworkUse(Used);
+pub struct NetworkUse {
+    used: Used,
+    pub(super) live: Cell<Level>,
+}
+
+/// Bytes that were sent lately: what is sent adds to them, and they fall by a rate. Those of the last second, too.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Level {
+    bytes: u64,
+    at: Millis,
+    in_second: u64,
+}
+
+impl Level {
+    /// With so many bytes more, after it has fallen by so many a second until now.
+    pub(super) fn with(self, bytes: u64, per_second: u64, now: Millis) -> Self {
+        let fallen = now.saturating_sub(self.at).saturating_mul(per_second) / 1000;
+        let in_second = if self.at / 1000 == now / 1000 { self.in_second } else { 0 };
+        let level = self.bytes.saturating_sub(fallen).saturating_add(bytes);
+        Self { bytes: level, at: now.max(self.at), in_second: in_second.saturating_add(bytes) }
+    }
+
+    pub(super) const fn bytes(self) -> u64 {
+        self.bytes
+    }
+
+    /// Those of the second of the last change.
+    pub(super) const fn in_second(self) -> u64 {
+        self.in_second
+    }
+}
 
 /// The budget.
 #[derive(Debug)]
@@ -160,6 +192,15 @@ impl Budget {
         reservation.grow(bytes).map(|()| reservation)
     }
 
+    /// Bytes of a share that a network may reserve yet, or everybody when none is given.
+    pub fn left(&self, network: Option<&Rc<NetworkUse>>, share: Share) -> usize {
+        let left = self.max(share).saturating_sub(self.used(share));
+        // Of what it takes less is left.
+        network.map_or(left, |network| {
+            (left.saturating_sub(share.of_left() * network.used.get(share))) / (share.of_left() + 1)
+        })
+    }
+
     /// A reservation of nothing yet.
     pub fn nothing(self: &Rc<Self>, network: Option<&Rc<NetworkUse>>, share: Share) -> Reservation {
         Reservation { budget: self.clone(), network: network.cloned(), share, bytes: 0 }
@@ -187,7 +228,7 @@ impl Reservation {
             return Err(Full { for_network: false });
         };
         if let Some(network) = &self.network {
-            let own = network.0.get(self.share);
+            let own = network.used.get(self.share);
             if own.saturating_add(bytes) > left / self.share.of_left() {
                 return Err(Full { for_network: own > 0 });
             }
@@ -199,7 +240,8 @@ impl Reservation {
     /// Makes it so many bytes, whether there is room or not: of what is there already.
     pub(super) fn set(&mut self, bytes: usize) {
         let (more, less) = (bytes.saturating_sub(self.bytes), self.bytes.saturating_sub(bytes));
-        for used in [Some(&self.budget.used), self.network.as_ref().map(|network| &network.0)].into_iter().flatten() {
+        for used in [Some(&self.budget.used), self.network.as_ref().map(|network| &network.used)].into_iter().flatten()
+        {
             used.set(self.share, used.get(self.share).saturating_add(more).saturating_sub(less));
         }
         self.bytes = bytes;

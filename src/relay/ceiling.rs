@@ -71,6 +71,11 @@ impl NetworkRows {
     }
 }
 
+/// What is let out of a day's rows until now.
+const fn let_out(day: u64, now: Millis) -> u64 {
+    day.saturating_mul(now / HOUR_MS % HOURS + 1) / HOURS
+}
+
 impl Relay {
     /// Whether the rows of `new` may be taken, and how many they are.
     pub(super) fn afford(&self, conn: ConnId, new: &NewEvent, now: Millis) -> Result<u64, Reason> {
@@ -98,8 +103,7 @@ impl Relay {
             Holder::Key(key) if dealt(key) => DEALT,
             _ => EVERYBODY,
         };
-        let let_out = day.saturating_mul(hour % HOURS + 1) / HOURS;
-        if self.spent_today() + rows > let_out.saturating_mul(part) / 100 {
+        if self.spent_today() + rows > let_out(day, now).saturating_mul(part) / 100 {
             return Err(refusal::hour_taken(seconds));
         }
         Ok(rows)
@@ -114,6 +118,22 @@ impl Relay {
         if let Some(network) = self.conns.get(&conn).and_then(|state| state.network.as_deref()) {
             self.network_rows.take(self.now / HOUR_MS, network, rows);
         }
+    }
+
+    /// Takes rows of what nobody is told of, if everybody may have as many.
+    pub(super) fn spend_unasked(&mut self, network: Option<&str>, rows: u64) -> bool {
+        if let Some(day) = self.config.rows_per_day {
+            let (hour, let_out) = (self.now / HOUR_MS, let_out(day, self.now));
+            let taken = network.map_or(0, |network| self.network_rows.taken(hour, network));
+            if taken + rows > day / HOURS / NETWORK_PART
+                || self.spent_today() + rows > let_out.saturating_mul(EVERYBODY) / 100
+            {
+                return false;
+            }
+            network.into_iter().for_each(|network| self.network_rows.take(hour, network, rows));
+        }
+        self.counters.spend(rows);
+        true
     }
 
     /// Rows taken from today's allowance.

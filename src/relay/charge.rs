@@ -137,6 +137,12 @@ impl Relay {
         Err((reason, ready.and_then(Result::err).unwrap_or(1)))
     }
 
+    /// Takes what it costs to find out that an event is not signed by its author, if the event has cost less.
+    pub(super) fn pay_forged(&mut self, conn: ConnId, event: &Event, now: Millis) {
+        let payer = self.payer(conn, Some(&event.pubkey));
+        self.debit(payer, Lane::Events, ONE.saturating_sub(of_event(event)), now);
+    }
+
     /// Takes what answering a question has cost, once it is known.
     pub(super) fn pay_rows(&mut self, payer: Payer, rows: u64, now: Millis) {
         self.debit(payer, Lane::Queries, rows.saturating_mul(ROW), now);
@@ -253,15 +259,17 @@ fn net(conn: ConnId, state: Option<&conn::Conn>) -> Net {
 
 /// Milli-tokens of an event.
 fn of_event(event: &Event) -> u64 {
-    if event.class() == KindClass::Ephemeral {
-        return EPHEMERAL;
-    }
     let tags = event.tags.iter().filter_map(|tag| tag.indexed());
     let indexed = tags.clone().count() as u64 + reputation::votes_max(event);
     // A deletion writes what it deletes, too.
     let targets =
         tags.filter(|(letter, _)| event.kind == kind::DELETION && matches!(letter, b'e' | b'a')).count() as u64;
-    ONE + (indexed.saturating_sub(ROWS) + targets * cost::TARGET) * ONE / ROWS
+    let more = indexed.saturating_sub(ROWS) + targets * cost::TARGET;
+    match event.class() {
+        // Its tags are looked up, and not written.
+        KindClass::Ephemeral => EPHEMERAL + more * EPHEMERAL / ROWS,
+        _ => ONE + more * ONE / ROWS,
+    }
 }
 
 /// Milli-tokens of a frame of so many bytes.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use super::Millis;
-use super::budget::{NetworkUse, Reservation};
+use super::budget::{Level, NetworkUse, Reservation};
 use super::turn::Line;
 use super::unheard::Unheard;
 use crate::nostr::{EventId, Filter, PublicKey, Values};
@@ -88,6 +88,10 @@ pub struct Conn {
     pub first_key: Option<PublicKey>,
     /// What the store knows of them, as far as it has said.
     pub known: Vec<(PublicKey, Known)>,
+    /// Whether what the host remembers of it is out of date.
+    pub outdated: bool,
+    /// What it was sent live lately.
+    pub live: Level,
     /// COUNTs that wait for the store.
     pub counting: BTreeSet<String>,
     /// By subscription id.

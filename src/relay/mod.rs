@@ -61,6 +61,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use api::{Api, RequestId, Requests};
+pub use attachment::MAX_ATTACHED;
 pub use ban::{Bans, Range};
 pub use config::{Config, ConfigError, Limits, SETTINGS, Setting};
 pub use conn::{ConnId, network};

@@ -206,7 +206,8 @@ impl Relay {
                     None => continue,
                 },
             };
-            return Some(Waiting { conn, payer: self.payer(conn, None), question, memory: _memory });
+            let (net, payer) = (self.net(conn), self.payer(conn, None));
+            return Some(Waiting { conn, net, payer, question, memory: _memory });
         }
         None
     }

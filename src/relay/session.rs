@@ -13,6 +13,8 @@ use crate::store::{Rows, StoreError, market};
 /// WebSocket close code for "try again later" (RFC 6455 registry).
 const TRY_AGAIN: u16 = 1012;
 
+/// Milliseconds after which what does not fit an attachment is kept.
+const REMEMBER_AFTER_MS: Millis = 10_000;
 /// Milliseconds after which the store is asked again what it knows of keys, when it gave no answer.
 const KNOWN_RETRY_MS: Millis = 30_000;
 
@@ -22,11 +24,13 @@ impl Relay {
         self.log(Level::Debug, "closed", &[("connection", conn.to_string())], out);
         let providers: Vec<PublicKey> =
             self.conns.get(&conn).into_iter().flat_map(|state| state.handlers().copied()).collect();
+        let network = self.conns.get(&conn).and_then(|state| state.network.clone());
         self.forget(conn);
         let elsewhere = |key: &PublicKey| self.conns.values().any(|state| state.keys.contains(key));
         let gone: Vec<&PublicKey> = providers.iter().filter(|key| !elsewhere(key)).collect();
-        if !gone.is_empty() {
-            let statements = vec![market::seen(gone, now / 1000)];
+        let gone: Vec<PublicKey> = gone.into_iter().copied().collect();
+        if !gone.is_empty() && self.spend_unasked(network.as_deref(), gone.len() as u64) {
+            let statements = vec![market::seen(&gone, now / 1000)];
             let ticket = self.next_ticket();
             out.push(Effect::Commit { ticket, statements, news: None });
         }
@@ -220,9 +224,29 @@ impl Relay {
     }
 
     /// Has the host keep what is known of a connection, where memory does not last.
-    pub(super) fn remember(&self, conn: ConnId, out: &mut Vec<Effect>) {
+    ///
+    /// What a socket's attachment holds is kept at once. More is rows of the object's own database, and each is billed:
+    /// it is kept in a while, with all that has changed by then. Until then the attachment says that it is out of date,
+    /// so if memory is lost meanwhile the connection is closed.
+    pub(super) fn remember(&mut self, conn: ConnId, out: &mut Vec<Effect>) {
         if self.host.lasting {
             return;
+        }
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        if state.is_large() {
+            if !std::mem::replace(&mut state.outdated, true) {
+                out.push(Effect::Remember { conn, text: attachment::OUTDATED.to_owned() });
+                self.do_at(Due::Remember(conn), self.now + REMEMBER_AFTER_MS, out);
+            }
+            return;
+        }
+        self.remember_now(conn, out);
+    }
+
+    /// Has the host keep it at once.
+    pub(super) fn remember_now(&mut self, conn: ConnId, out: &mut Vec<Effect>) {
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.outdated = false;
         }
         if let Some(state) = self.conns.get(&conn) {
             let levels = self.holders(conn).iter().map(|holder| self.quotas.saved(holder, self.now)).collect();

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use slab::Slab;
 
 use super::ConnId;
+use crate::nostr::filter::SortedTags;
 use crate::nostr::{Event, Filter};
 
 /// Bytes an entry takes in the index.
@@ -80,12 +81,13 @@ impl SubIndex {
     /// The subscriptions `event` is for, each once.
     pub fn matching(&self, event: &Event) -> Vec<(ConnId, Rc<str>)> {
         let mut found: Vec<(ConnId, Rc<str>)> = Vec::new();
-        for key in keys_of_event(event) {
+        let tags = SortedTags::of(event);
+        for key in keys_of_event(event, &tags) {
             let first = Entry { key, since: 0, sub: 0, at: 0 };
             let last = Entry { key, since: event.created_at, sub: u32::MAX, at: u16::MAX };
             for entry in self.entries.range(first..=last) {
                 let Some(sub) = self.subs.get(entry.sub as usize) else { continue };
-                if sub.filters.get(usize::from(entry.at)).is_some_and(|filter| filter.matches(event)) {
+                if sub.filters.get(usize::from(entry.at)).is_some_and(|filter| filter.matches_sorted(event, &tags)) {
                     found.push((sub.conn, sub.id.clone()));
                 }
             }
@@ -123,9 +125,9 @@ fn keys_of_filter(filter: &Filter) -> Vec<Key<'_>> {
     }
 }
 
-fn keys_of_event(event: &Event) -> BTreeSet<u64> {
-    let tags = event.tags.iter().filter_map(|tag| tag.indexed());
-    tags.map(|(letter, value)| Key::Tag(letter, value))
+fn keys_of_event(event: &Event, tags: &SortedTags) -> BTreeSet<u64> {
+    tags.iter()
+        .map(|(letter, value)| Key::Tag(letter, value))
         .chain([Key::Id(event.id.as_bytes()), Key::Author(event.pubkey.as_bytes()), Key::Kind(event.kind), Key::Any])
         .map(|key| key.number())
         .collect()

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::budget::{Reservation, Share};
+use super::budget::{Level, Reservation, Share};
 use super::conn::{LIVE_BYTES, MAX_BUFFERED, Sub};
+use super::frames::POLICY_VIOLATION;
 use super::stored::AHEAD_BYTES;
 use super::{ConnId, Effect, Millis, Relay, subs};
 use crate::market::privacy::{self, Readers};
@@ -93,15 +94,14 @@ impl Relay {
         let mut kept: Option<Rc<str>> = None;
         // Many give their subscriptions the same id, as their software does.
         let mut frames: BTreeMap<Rc<str>, Arc<str>> = BTreeMap::new();
-        let mut count = 0;
+        let (mut count, mut over, now) = (0, Vec::new(), self.now);
+        let rate = self.config.quotas.as_ref().map(|classes| classes.network.bytes);
         for (conn, subscription) in self.subs.matching(event) {
-            if !self.conns.get(&conn).is_some_and(|state| privacy::may_read(readers, &state.keys)) {
-                continue;
-            }
-            count += 1;
-            let Some(sub) = self.conns.get_mut(&conn).and_then(|state| state.subs.get_mut(&subscription)) else {
+            let Some(state) = self.conns.get_mut(&conn).filter(|state| privacy::may_read(readers, &state.keys)) else {
                 continue;
             };
+            count += 1;
+            let Some(sub) = state.subs.get_mut(&subscription) else { continue };
             if sub.ahead.remove(&event.id) {
                 sub.memory.set(sub.memory.bytes().saturating_sub(AHEAD_BYTES));
                 continue;
@@ -109,6 +109,16 @@ impl Relay {
             let Some(backlog) = &mut sub.reading else {
                 let frame = || relay_msg::event(&subscription, json).into();
                 let frame = frames.entry(subscription.clone()).or_insert_with(frame).clone();
+                if let Some(rate) = rate
+                    && let Some(network) = &state.used
+                {
+                    let with = |level: Level| level.with(frame.len() as u64, rate.per_second, now);
+                    state.live = with(state.live);
+                    network.live.set(with(network.live.get()));
+                    if network.live.get().bytes() > rate.burst {
+                        over.push(conn);
+                    }
+                }
                 self.counters.events_sent += 1;
                 self.send(conn, frame, out);
                 continue;
@@ -130,7 +140,25 @@ impl Relay {
                 self.remember(conn, out);
             }
         }
+        self.end_flooded(over, out);
         count
+    }
+
+    /// Ends connections of networks that are sent more live events than their rate: those that were sent more than half
+    /// of the average in this second.
+    fn end_flooded(&mut self, mut over: Vec<ConnId>, out: &mut Vec<Effect>) {
+        over.dedup();
+        for conn in over {
+            let Some(rate) = self.config.quotas.as_ref().map(|classes| classes.network.bytes.per_second) else {
+                return;
+            };
+            let Some(state) = self.conns.get(&conn) else { continue };
+            let (Some(network), Some(name)) = (self.network_use(conn), &state.network) else { continue };
+            let average = network.live.get().in_second() / self.networks.open(name).max(1) as u64;
+            if state.live.in_second() >= average / 2 {
+                self.end(conn, POLICY_VIOLATION, refusal::live_too_fast(rate), out);
+            }
+        }
     }
 
     pub(super) fn send_event(&mut self, conn: ConnId, subscription: &str, json: &str, out: &mut Vec<Effect>) {

@@ -24,6 +24,8 @@ pub(super) enum Due {
     Counts,
     /// Messages of some connections have their turn.
     Turns,
+    /// What a connection is remembered by is kept.
+    Remember(ConnId),
 }
 
 /// When what is to be done, and the time the host was asked for.
@@ -65,6 +67,7 @@ impl Relay {
                 Due::Commit => self.commit_again(now, out),
                 Due::Counts => self.save_now(now, out),
                 Due::Turns => self.take_turns(now, out),
+                Due::Remember(conn) => self.remember_now(conn, out),
             }
         }
         self.set_timer(out);

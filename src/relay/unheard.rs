@@ -149,7 +149,7 @@ impl Relay {
         for conn in to_ask {
             self.ask_whether_read(conn, witness, ASK_AFTER, out);
         }
-        if witness == Witness::Challenge && self.held.sent > LOOK_AFTER {
+        if self.config.quotas.is_some() && self.held.sent > LOOK_AFTER {
             self.bound_networks(max, out);
         }
         if witness == Witness::Challenge && self.held.bytes > self.held.sum_at.max(MAX_HELD) {
@@ -207,7 +207,7 @@ impl Relay {
             self.end_unheard(conn, format!("{max} bytes to this network"), out);
         }
         for conn in to_ask {
-            self.ask_whether_read(conn, Witness::Challenge, ASK_SOON, out);
+            self.ask_whether_read(conn, self.witness(), ASK_SOON, out);
         }
     }
 

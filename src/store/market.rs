@@ -222,7 +222,7 @@ pub fn decode_known(row: &str) -> Option<(PublicKey, Known)> {
     }
 }
 
-/// Notes that providers were here at `now` (Unix seconds).
+/// Notes that providers were here at `now` (Unix seconds), each once a minute at the most.
 pub fn seen<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64) -> Statement {
     let keys: Vec<&PublicKey> = keys.into_iter().collect();
     Statement {

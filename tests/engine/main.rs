@@ -5,6 +5,7 @@ mod common;
 
 mod abuse;
 mod api;
+mod attacked;
 mod auth;
 mod bad_input;
 mod ban;

@@ -117,7 +117,7 @@ fn one_network_takes_a_part_of_a_share_unless_its_key_is_listed() {
     let (first, reason) = fill(&mut world, "192.0.2.1", &Author::new(1));
     assert_eq!(reason, "restricted: the subscriptions of your network take all the memory it may; CLOSE some");
     let (used, max) = share(&world.http_text(Api::Metrics), "subscriptions");
-    assert!(used <= max / 10 && used > max / 12, "{used} of {max}");
+    assert!(used <= max / 10 && used > max / 20, "{used} of {max}");
     let (second, _) = fill(&mut world, "192.0.2.2", &Author::new(2));
     assert!(
         second <= first && second > first * 3 / 4,
@@ -364,6 +364,8 @@ fn what_is_remembered_is_restored_within_the_budget() {
     world.settle();
     let before = used(&mut world, "subscriptions");
     assert!(before > 32_000, "{before}");
+    // More than an attachment holds is kept in a while.
+    world.pass(11);
     world.reset(true);
     world.settle();
     assert_eq!(used(&mut world, "subscriptions"), before);

@@ -79,8 +79,8 @@ export async function rawClient(url, options) {
 }
 
 /** A bare socket that has proven the key of `who`. */
-export async function rawAgent(relay, who = author()) {
-  const client = await rawClient(relay.ws);
+export async function rawAgent(relay, who = author(), options) {
+  const client = await rawClient(relay.ws, options);
   const [, challenge] = await client.next();
   const event = who.sign({ kind: 22242, tags: [["relay", "wss://nexus.example"], ["challenge", challenge]] });
   client.send(["AUTH", event]);

@@ -295,6 +295,8 @@ refusals! { PLAIN;
     guests_wait(seconds): "others behind this address wait to prove their keys; prove yours within {seconds} s", "close 1008", Auth;
     /// Not a refusal: the customer has deleted the request of a job that this key has answered.
     job_withdrawn(job): "cancelled: job {job} was cancelled by its customer", "NOTICE", Done;
+    /// The live events of its subscriptions are more than a network is sent.
+    live_too_fast(rate): "more than {rate} bytes a second of live events for this network; subscribe to less", "close 1008", Less;
     /// What the relay knew of the connection is gone.
     lost_connection(): "the relay lost this connection's state; reconnect", "close 1012", Wait;
     /// A connection that has proven no key goes when there is no memory for one more.

@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -31,6 +32,8 @@ use crate::relay::{Config, Host, Input, Level};
 
 /// How long a client may take to agree on TLS, and to say what it wants.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a connection may ask over HTTP, and be answered, before it has to come anew.
+const HTTP_LIFETIME: Duration = Duration::from_secs(30);
 /// How long the end may take, whatever is queued.
 const GOOD_BYE: Duration = Duration::from_secs(10);
 /// How much of it the store has to answer; what it has not answered by then is not acknowledged.
@@ -238,6 +241,10 @@ async fn http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, rout
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
     let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // What goes wrong here is the client's.
-    let _ = connection.with_upgrades().await;
+    let mut connection = pin!(connection.with_upgrades());
+    // What goes wrong here is the client's. A WebSocket is somebody else's when it is one.
+    if timeout(HTTP_LIFETIME, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(HANDSHAKE, connection).await;
+    }
 }

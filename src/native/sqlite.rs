@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Row, ToSql, params_from_iter};
+use rusqlite::{Connection, OpenFlags, Row, StatementStatus, ToSql, params_from_iter};
 
 use crate::store::schema::{MIGRATIONS, Schema};
 use crate::store::{Answer, Param, Rows, Statement, StoreError};
@@ -15,6 +15,8 @@ const MOVE: &str = "It was left as it is. To move its events: `nexus export > ev
      file in storage.path (STORAGE_PATH), then `nexus import events.jsonl`";
 /// Statements that stay prepared: there are some for each sort of group, and for each shape of filter.
 pub const PREPARED: usize = 500;
+/// Steps of SQLite for a row that is looked at, about.
+const STEPS: u64 = 20;
 /// KiB of pages in memory, a connection.
 const CACHE: i64 = 64_000;
 
@@ -84,7 +86,7 @@ pub fn migrate(db: &mut Connection) -> Result<usize, StoreError> {
 fn version(db: &Connection) -> Result<usize, StoreError> {
     let version = pragma::<u32>(db, "user_version")? as usize;
     let application: i32 = pragma(db, "application_id")?;
-    let found = rows(db, &[Schema::read()]).map_err(said)?;
+    let (found, _) = run(db, &[Schema::read()]).map_err(said)?;
     let found = Schema::decode(found.first().map(Vec::as_slice).unwrap_or_default());
     if version > MIGRATIONS.len() {
         return Err(StoreError::new(format!(
@@ -120,8 +122,8 @@ pub fn write(db: &mut Connection, all: &[&[Statement]]) -> Vec<Result<Answer, St
 fn write_together(db: &mut Connection, all: &[&[Statement]]) -> rusqlite::Result<Vec<Answer>> {
     let size = size(db);
     let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let answer = |rows| Answer { size, ..Answer::from(rows) };
-    let answers: rusqlite::Result<Vec<Answer>> = all.iter().map(|list| rows(&transaction, list).map(answer)).collect();
+    let answer = |(rows, looked_at)| Answer { size, looked_at, ..Answer::from(rows) };
+    let answers: rusqlite::Result<Vec<Answer>> = all.iter().map(|list| run(&transaction, list).map(answer)).collect();
     let answers = answers?;
     transaction.commit()?;
     Ok(answers)
@@ -130,13 +132,15 @@ fn write_together(db: &mut Connection, all: &[&[Statement]]) -> rusqlite::Result
 /// Runs statements that read, all on the same state.
 pub fn read(db: &mut Connection, statements: &[Statement]) -> Result<Answer, StoreError> {
     let transaction = db.transaction().map_err(said)?;
-    let rows = rows(&transaction, statements).map_err(said)?;
+    let (rows, looked_at) = run(&transaction, statements).map_err(said)?;
     transaction.finish().map_err(said)?;
-    Ok(Answer::from(rows))
+    Ok(Answer { looked_at, ..Answer::from(rows) })
 }
 
-fn rows(db: &Connection, statements: &[Statement]) -> rusqlite::Result<Rows> {
-    let run = |statement: &Statement| {
+/// The rows of statements, and about how many they have looked at.
+fn run(db: &Connection, statements: &[Statement]) -> rusqlite::Result<(Rows, u64)> {
+    let mut steps = 0;
+    let mut run = |statement: &Statement| {
         let mut prepared = db.prepare_cached(&statement.sql)?;
         let params = statement.params.iter().map(|param| match param {
             Param::Text(text) => text as &dyn ToSql,
@@ -146,9 +150,12 @@ fn rows(db: &Connection, statements: &[Statement]) -> rusqlite::Result<Rows> {
             prepared.execute(params_from_iter(params))?;
             return Ok(Vec::new());
         }
-        prepared.query_map(params_from_iter(params), |row| row.get("r"))?.collect()
+        let rows = prepared.query_map(params_from_iter(params), |row| row.get("r"))?.collect();
+        steps += u64::try_from(prepared.reset_status(StatementStatus::VmStep)).unwrap_or_default();
+        rows
     };
-    statements.iter().map(run).collect()
+    let rows = statements.iter().map(&mut run).collect::<rusqlite::Result<Rows>>()?;
+    Ok((rows, steps / STEPS))
 }
 
 /// How much of the log is moved into the file.

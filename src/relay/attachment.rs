@@ -99,8 +99,8 @@ pub fn encode(conn: &Conn, levels: Vec<Option<String>>, told: Option<u64>) -> St
 impl Conn {
     /// Whether what it is remembered by may not fit an attachment.
     pub fn is_large(&self) -> bool {
-        let bytes = |(id, sub): (&Rc<str>, &Box<Sub>)| id.len() + sub.text.get().len() + 70 * sub.ahead.len() + 40;
-        self.subs.iter().map(bytes).sum::<usize>() > MAX_ATTACHED - OTHER_BYTES
+        let bytes = |id: &str, sub: &Sub| id.len() + sub.text.get().len() + 70 * sub.ahead.len() + 40;
+        self.subs.iter().map(|(id, sub)| bytes(id, sub)).sum::<usize>() > MAX_ATTACHED - OTHER_BYTES
     }
 }
 

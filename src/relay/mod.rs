@@ -73,7 +73,7 @@ pub use kept::Kept;
 pub use log::Level;
 pub use seam::{Breach, Effect, Host, Input, Millis, NO_CLOSE_FRAME, News, Ticket};
 
-use crate::store::{Answer, Bill, Rows, Statement, StoreError};
+use crate::store::{Answer, Rows, Statement, StoreError};
 use api::Desk;
 use asking::{Line, Question};
 use budget::{Budget, Reservation};
@@ -266,7 +266,7 @@ impl Relay {
 
     fn answered(&mut self, ticket: Ticket, result: Result<Answer, StoreError>, now: Millis, out: &mut Vec<Effect>) {
         let Some((purpose, asked)) = self.queries.remove(&ticket) else { return };
-        let bill = result.as_ref().map_or(Bill::default(), |answer| answer.bill);
+        let read = result.as_ref().map_or(0, |answer| answer.bill.read.max(answer.looked_at));
         let result = result.map(|answer| answer.rows);
         self.counters.storage.answered(now.saturating_sub(asked), result.as_ref().err());
         if let Err(error) = &result {
@@ -281,7 +281,7 @@ impl Relay {
         match purpose {
             Purpose::Answer(conn, payer, question, memory) => {
                 self.asked(conn);
-                self.pay_rows(payer, bill.read, now);
+                self.pay_rows(payer, read, now);
                 match question {
                     Some(Question::Stored(reading)) => self.stored_answered(*reading, result, now, out),
                     Some(Question::Count(counting)) => self.count_answered(counting, result, now, out),
@@ -300,7 +300,7 @@ impl Relay {
             Purpose::Missed => self.found_missed(result, now, out),
             Purpose::Landed => self.landed_after_all(result, now, out),
             Purpose::Known(conn) => self.keys_known(conn, result, now, out),
-            Purpose::Api(api, upto) => self.api_answered((api, upto, asked), bill.read, result, now, out),
+            Purpose::Api(api, upto) => self.api_answered((api, upto, asked), read, result, now, out),
         }
     }
 

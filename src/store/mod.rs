@@ -86,6 +86,8 @@ pub struct Answer {
     pub rows: Rows,
     /// What the database meters, where it does.
     pub bill: Bill,
+    /// About how many rows were looked at, where the database does not meter them.
+    pub looked_at: u64,
     /// Bytes of the whole database after the statements, where it tells.
     pub size: Option<u64>,
 }

@@ -57,7 +57,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "MAX_UNHEARD_BYTES",
         "33554432",
-        "bytes sent to a connection, on Workers also to all of a network, and not known to be read before one is closed",
+        "bytes sent to a connection, or to all of a network together, and not known to be read before one is closed",
     ),
     setting("MAX_SUBSCRIPTIONS", "32", "open subscriptions of one connection"),
     setting("MAX_FILTERS", "16", "filters in one REQ"),

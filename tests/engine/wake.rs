@@ -171,3 +171,24 @@ fn an_idle_relay_that_has_nothing_to_remove_sets_no_alarm() {
     world.settle();
     assert_eq!(world.alarm.map(|at| at / 1000), Some(month / 1000));
 }
+
+/// What does not fit a socket's attachment is kept in a while; until then a loss of memory closes the connection.
+#[test]
+fn many_filters_are_remembered_in_a_while() {
+    for (seconds, lives) in [(0, false), (9, false), (11, true)] {
+        let mut world = World::open_relay();
+        let (reader, writer) = (world.client(), world.client());
+        let ids: Vec<String> = (0..1000).map(|n| format!("{n:064x}")).collect();
+        world.ask(reader, json!(["REQ", "large", {"ids": ids, "limit": 0}]));
+        world.ask(reader, json!(["REQ", "small", {"kinds": [1], "limit": 0}]));
+        world.pass(seconds);
+        world.reset(true);
+        world.settle();
+        let note = Author::new(1).note("hello");
+        assert_eq!(world.ask(writer, json!(["EVENT", note]))[0][2], true);
+        let heard = world.take(reader);
+        let closed = json!(["(closed)", 1012, "the relay lost this connection's state; reconnect"]);
+        let expected = if lives { json!(["EVENT", "small", note]) } else { closed };
+        assert_eq!(heard, [expected], "after {seconds} s");
+    }
+}

@@ -58,7 +58,7 @@ pub const MAX_BUFFERED: usize = 1_000_000;
 /// Bytes one such event takes besides its text.
 pub const LIVE_BYTES: usize = 80;
 /// Bytes a connection takes, its challenge, its names and its places in lists among them; and a key it has proven.
-pub const CONN_BYTES: usize = size_of::<Conn>() + 420;
+pub const CONN_BYTES: usize = size_of::<Conn>() + 450;
 pub const KEY_BYTES: usize = 400;
 
 /// One connection.

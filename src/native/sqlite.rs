@@ -122,7 +122,7 @@ pub fn write(db: &mut Connection, all: &[&[Statement]]) -> Vec<Result<Answer, St
 fn write_together(db: &mut Connection, all: &[&[Statement]]) -> rusqlite::Result<Vec<Answer>> {
     let size = size(db);
     let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let answer = |(rows, looked_at)| Answer { size, looked_at, ..Answer::from(rows) };
+    let answer = |(rows, _)| Answer { size, ..Answer::from(rows) };
     let answers: rusqlite::Result<Vec<Answer>> = all.iter().map(|list| run(&transaction, list).map(answer)).collect();
     let answers = answers?;
     transaction.commit()?;

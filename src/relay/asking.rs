@@ -167,19 +167,23 @@ impl Relay {
 
     /// Puts a question in line, or at its head when it goes on with one that was just answered.
     pub(super) fn ask(&mut self, conn: ConnId, question: Question, now: Millis, out: &mut Vec<Effect>) {
-        let (net, payer, network) = (self.net(conn), self.payer(conn, None), self.network_use(conn));
+        let (net, payer) = (self.net(conn), self.payer(conn, None));
         if question.goes_on() {
             // Its part of the answer is here already.
-            let mut memory = self.budget.nothing(None, Share::Answers);
-            memory.set(question.held_bytes());
+            let memory = self.budget.hold(None, Share::Answers, question.held_bytes());
             self.line.going_on.push_back(Waiting { conn, net, payer, question, memory });
         } else {
-            match self.budget.reserve(network.as_ref(), Share::Questions, question.memory_bytes()) {
+            match self.reserve_question(conn, question.memory_bytes()) {
                 Ok(memory) => self.line.push_back(Waiting { conn, net, payer, question, memory }),
                 Err(full) => return self.refuse_question(question, &no_room(full), out),
             }
         }
         self.ask_next(now, out);
+    }
+
+    /// Reserves what a question of `conn` takes while it waits.
+    pub(super) fn reserve_question(&self, conn: ConnId, bytes: usize) -> Result<Reservation, Full> {
+        self.budget.reserve(self.network_use(conn).as_ref(), Share::Questions, bytes)
     }
 
     /// The store has answered a question of `conn`.

@@ -3,6 +3,8 @@
 //! One token is 1000 milli-tokens, so a rate of one token a second is one milli-token a millisecond
 //! and nothing is ever rounded.
 
+use std::collections::BTreeMap;
+
 use super::Millis;
 use super::class::{Lane, Rate, Rates, milli};
 
@@ -88,5 +90,22 @@ impl Buckets {
         }
         self.at = self.at.max(other.at);
         self.full_at = self.full_at.max(other.full_at);
+    }
+}
+
+/// Forgets the buckets that are full by `now`, as nobody need know them, and of more than `most` those that are full
+/// soonest.
+pub(super) fn forget_full<K: Ord, B>(buckets: &mut BTreeMap<K, B>, most: usize, now: u64, full_at: impl Fn(&B) -> u64) {
+    buckets.retain(|_, bucket| full_at(bucket) > now);
+    let mut excess = buckets.len().saturating_sub(most);
+    if excess > 0 {
+        let mut times: Vec<u64> = buckets.values().map(&full_at).collect();
+        times.sort_unstable();
+        let last = times.get(excess - 1).copied().unwrap_or_default();
+        buckets.retain(|_, bucket| {
+            let goes = excess > 0 && full_at(bucket) <= last;
+            excess -= usize::from(goes);
+            !goes
+        });
     }
 }

@@ -201,6 +201,13 @@ impl Budget {
         })
     }
 
+    /// Bytes that are there already, so they are counted whether there is room or not.
+    pub fn hold(self: &Rc<Self>, network: Option<&Rc<NetworkUse>>, share: Share, bytes: usize) -> Reservation {
+        let mut reservation = self.nothing(network, share);
+        reservation.set(bytes);
+        reservation
+    }
+
     /// A reservation of nothing yet.
     pub fn nothing(self: &Rc<Self>, network: Option<&Rc<NetworkUse>>, share: Share) -> Reservation {
         Reservation { budget: self.clone(), network: network.cloned(), share, bytes: 0 }
@@ -235,6 +242,11 @@ impl Reservation {
         }
         self.set(self.bytes.saturating_add(bytes));
         Ok(())
+    }
+
+    /// Gives so many bytes back.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        self.set(self.bytes.saturating_sub(bytes));
     }
 
     /// Makes it so many bytes, whether there is room or not: of what is there already.

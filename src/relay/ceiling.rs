@@ -71,11 +71,6 @@ impl NetworkRows {
     }
 }
 
-/// What is let out of a day's rows until now.
-const fn let_out(day: u64, now: Millis) -> u64 {
-    day.saturating_mul(now / HOUR_MS % HOURS + 1) / HOURS
-}
-
 impl Relay {
     /// Whether the rows of `new` may be taken, and how many they are.
     pub(super) fn afford(&self, conn: ConnId, new: &NewEvent, now: Millis) -> Result<u64, Reason> {
@@ -91,49 +86,50 @@ impl Relay {
         {
             return Err(refusal::database_limit(max));
         }
-        let Some(day) = self.config.rows_per_day else { return Ok(rows) };
-        let (hour, seconds) = (now / HOUR_MS, (HOUR_MS - now % HOUR_MS).div_ceil(1000));
-        let network = self.conns.get(&conn).and_then(|state| state.network.as_deref());
-        if network.is_some_and(|it| self.network_rows.taken(hour, it) + rows > day / HOURS / NETWORK_PART) {
-            return Err(refusal::hour_taken_by_network(seconds));
-        }
         let dealt = |key: &PublicKey| self.conns.get(&conn).is_some_and(|state| state.known(key).dealt);
         let part = match &holder {
             _ if deletes => 100,
             Holder::Key(key) if dealt(key) => DEALT,
             _ => EVERYBODY,
         };
-        if self.spent_today() + rows > let_out(day, now).saturating_mul(part) / 100 {
+        let network = self.conns.get(&conn).and_then(|state| state.network.as_deref());
+        self.within_hour(network, rows, part, now).map(|()| rows)
+    }
+
+    /// Whether rows are left of this hour, for a network and for who may have so many hundredths of what is let out.
+    fn within_hour(&self, network: Option<&str>, rows: u64, part: u64, now: Millis) -> Result<(), Reason> {
+        let Some(day) = self.config.rows_per_day else { return Ok(()) };
+        let (hour, seconds) = (now / HOUR_MS, (HOUR_MS - now % HOUR_MS).div_ceil(1000));
+        if network.is_some_and(|it| self.network_rows.taken(hour, it) + rows > day / HOURS / NETWORK_PART) {
+            return Err(refusal::hour_taken_by_network(seconds));
+        }
+        let let_out = day.saturating_mul(hour % HOURS + 1) / HOURS;
+        if self.spent_today() + rows > let_out.saturating_mul(part) / 100 {
             return Err(refusal::hour_taken(seconds));
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// Takes rows that could be afforded.
     pub(super) fn spend(&mut self, conn: ConnId, rows: u64) {
-        self.counters.spend(rows);
-        if self.config.rows_per_day.is_none() {
-            return;
-        }
-        if let Some(network) = self.conns.get(&conn).and_then(|state| state.network.as_deref()) {
-            self.network_rows.take(self.now / HOUR_MS, network, rows);
-        }
+        let network = self.conns.get(&conn).and_then(|state| state.network.clone());
+        self.take_rows(network.as_deref(), rows);
     }
 
     /// Takes rows of what nobody is told of, if everybody may have as many.
     pub(super) fn spend_unasked(&mut self, network: Option<&str>, rows: u64) -> bool {
-        if let Some(day) = self.config.rows_per_day {
-            let (hour, let_out) = (self.now / HOUR_MS, let_out(day, self.now));
-            let taken = network.map_or(0, |network| self.network_rows.taken(hour, network));
-            if taken + rows > day / HOURS / NETWORK_PART
-                || self.spent_today() + rows > let_out.saturating_mul(EVERYBODY) / 100
-            {
-                return false;
-            }
-            network.into_iter().for_each(|network| self.network_rows.take(hour, network, rows));
+        let may = self.within_hour(network, rows, EVERYBODY, self.now).is_ok();
+        if may {
+            self.take_rows(network, rows);
         }
+        may
+    }
+
+    fn take_rows(&mut self, network: Option<&str>, rows: u64) {
         self.counters.spend(rows);
-        true
+        if let Some(network) = network.filter(|_| self.config.rows_per_day.is_some()) {
+            self.network_rows.take(self.now / HOUR_MS, network, rows);
+        }
     }
 
     /// Rows taken from today's allowance.

@@ -197,9 +197,13 @@ impl Relay {
         };
         let key = author.filter(|author| state.keys.contains(author)).unwrap_or(first);
         let class = self.class(state, key);
-        let trusted = self.config.quotas.as_ref().is_some_and(|classes| classes.trusts(net));
-        let network = Some(net).filter(|_| class != Class::Listed && !trusted);
+        let network = Some(net).filter(|_| class != Class::Listed && !self.trusts(net));
         Payer { holder: Holder::Key(*key), class, network }
+    }
+
+    /// Whether the operator has named a network as one that need not keep to the bounds of one.
+    pub(super) fn trusts(&self, net: Net) -> bool {
+        self.config.quotas.as_ref().is_some_and(|classes| classes.trusts(net))
     }
 
     /// What the network of a connection has reserved, if it has to keep to its part of the memory.

@@ -67,8 +67,7 @@ impl Relay {
     /// What a network has reserved, if it has to keep to a part of the memory.
     fn limited_use(&self, network: &str) -> Option<&Rc<NetworkUse>> {
         let net = Net::Address(network.parse().ok()?);
-        let limited = self.config.quotas.as_ref().is_some_and(|classes| !classes.trusts(net));
-        self.networks.used_by(network).filter(|_| limited)
+        self.networks.used_by(network).filter(|_| self.config.quotas.is_some() && !self.trusts(net))
     }
 
     /// Whether there is memory for one more connection.
@@ -122,9 +121,8 @@ impl Relay {
     pub(super) fn enter(&mut self, conn: ConnId, mut state: Conn) {
         state.used = self.networks.enter(conn, &state);
         let network = state.network.as_ref().and_then(|network| self.limited_use(network));
-        let mut memory = self.budget.nothing(network, Share::Connections);
-        memory.set(CONN_BYTES + state.keys.len() * KEY_BYTES);
-        state.memory = Some(memory);
+        let bytes = CONN_BYTES + state.keys.len() * KEY_BYTES;
+        state.memory = Some(self.budget.hold(network, Share::Connections, bytes));
         self.conns.insert(conn, Box::new(state));
     }
 

@@ -107,7 +107,7 @@ impl Handlers {
         }
         let answer = Answer { filter: filter.clone(), events: events.to_vec(), authors, bytes };
         let old = self.answers.insert(key, answer).map_or(0, |old| old.bytes);
-        self.memory.set(self.memory.bytes().saturating_sub(old));
+        self.memory.shrink(old);
     }
 
     /// Something was stored.
@@ -128,7 +128,7 @@ impl Handlers {
             gone += if stays { 0 } else { answer.bytes };
             stays
         });
-        self.memory.set(self.memory.bytes().saturating_sub(gone));
+        self.memory.shrink(gone);
     }
 
     /// Something may have changed that is not known.

@@ -1,5 +1,5 @@
-//! How many HTTP requests of a network reach the engine, each sort for itself. A host counts
-//! here whatever it cannot answer from its own memory, before it asks the engine: so a flood ends where it is cheapest.
+//! How many HTTP requests of a network reach the engine, each sort for itself. A host counts here whatever it cannot
+//! answer from its own memory, before it asks the engine: so a flood ends where it is cheapest.
 //!
 //! Each costs what a connection does, at the rate of guests; no other bucket pays. A network is known by the moment its
 //! bucket will be full, and forgotten then.
@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::bucket::forget_full;
 use super::class::Class;
 use super::conn::network;
 use super::{Api, Config, Millis, TurnedAway, charge};
@@ -76,13 +77,7 @@ impl HttpRate {
         if self.full_at.len() < MAX_BUCKETS {
             return;
         }
-        self.full_at.retain(|_, at| *at > now);
-        let excess = self.full_at.len().saturating_sub(KEPT_BUCKETS);
-        let mut times: Vec<u64> = self.full_at.values().copied().collect();
-        times.sort_unstable();
-        if let Some(last) = excess.checked_sub(1).and_then(|at| times.get(at).copied()) {
-            self.full_at.retain(|_, at| *at > last);
-        }
+        forget_full(&mut self.full_at, KEPT_BUCKETS, now, |at| *at);
     }
 }
 

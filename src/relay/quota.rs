@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::bucket::Buckets;
+use super::bucket::{Buckets, forget_full};
 use super::budget::{Budget, Share};
 use super::class::{Lane, Rate, Rates};
 use super::share::Shares;
@@ -204,18 +204,7 @@ impl Quotas {
         if self.holders.len() < self.purge_at {
             return;
         }
-        self.holders.retain(|_, buckets| buckets.full_at > now);
-        let mut excess = self.holders.len().saturating_sub(self.max / 4 * 3);
-        if excess > 0 {
-            let mut times: Vec<Millis> = self.holders.values().map(|buckets| buckets.full_at).collect();
-            times.sort_unstable();
-            let last = times.get(excess - 1).copied().unwrap_or_default();
-            self.holders.retain(|_, buckets| {
-                let goes = excess > 0 && buckets.full_at <= last;
-                excess -= usize::from(goes);
-                !goes
-            });
-        }
+        forget_full(&mut self.holders, self.max / 4 * 3, now, |buckets| buckets.full_at);
         self.purge_at = self.holders.len().saturating_mul(2).clamp(FEW_HOLDERS, self.max.max(FEW_HOLDERS));
     }
 }

@@ -153,7 +153,7 @@ impl Recent {
     }
 
     fn unlist(&mut self, seq: u64, held: &Held) {
-        self.memory.set(self.memory.bytes().saturating_sub(held.new.memory_bytes()));
+        self.memory.shrink(held.new.memory_bytes());
         self.ids.remove(&held.new.event.id);
         if let Some(part) = &held.new.part
             && let Some(numbers) = self.jobs.get_mut(&part.job)

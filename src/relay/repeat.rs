@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::asking::{Question, Waiting, no_room};
-use super::budget::{Full, Reservation, Share};
+use super::budget::{Reservation, Share};
 use super::count::Counting;
 use super::missed::MAX_MISSED;
 use super::page::Reading;
@@ -45,7 +45,7 @@ struct Repeat {
     until: Millis,
     asked: Asked,
     /// What it takes while it waits.
-    _memory: Reservation,
+    memory: Reservation,
 }
 
 #[derive(Debug)]
@@ -104,10 +104,10 @@ impl Relay {
         if now >= until {
             return self.refuse_stored(conn, subscription, &refusal::unreadable(error.cause()), out);
         }
-        match self.wait_again(conn, REPEAT_BYTES) {
+        match self.reserve_question(conn, REPEAT_BYTES) {
             Ok(memory) => {
                 let asked = Asked::Stored(subscription.clone());
-                self.repeat(Repeat { conn, until, asked, _memory: memory }, error, now, out);
+                self.repeat(Repeat { conn, until, asked, memory }, error, now, out);
             }
             Err(full) => return self.refuse_stored(conn, subscription, &no_room(full), out),
         }
@@ -128,17 +128,13 @@ impl Relay {
         if now >= until {
             return self.refuse_count(&counting, &refusal::unreadable(error.cause()), out);
         }
-        match self.wait_again(counting.conn, REPEAT_BYTES + counting.memory_bytes()) {
+        match self.reserve_question(counting.conn, REPEAT_BYTES + counting.memory_bytes()) {
             Ok(memory) => {
-                let repeat = Repeat { conn: counting.conn, until, asked: Asked::Count(counting), _memory: memory };
+                let repeat = Repeat { conn: counting.conn, until, asked: Asked::Count(counting), memory };
                 self.repeat(repeat, error, now, out);
             }
             Err(full) => self.refuse_count(&counting, &no_room(full), out),
         }
-    }
-
-    fn wait_again(&self, conn: ConnId, bytes: usize) -> Result<Reservation, Full> {
-        self.budget.reserve(self.network_use(conn).as_ref(), Share::Questions, bytes)
     }
 
     fn repeat(&mut self, repeat: Repeat, error: StoreError, now: Millis, out: &mut Vec<Effect>) {
@@ -151,9 +147,8 @@ impl Relay {
     pub(super) fn read_again(&mut self, conn: ConnId, subscription: Rc<str>, since: Millis, out: &mut Vec<Effect>) {
         let until = since + GIVE_UP_MS;
         // It waited before memory was lost.
-        let mut memory = self.budget.nothing(self.network_use(conn).as_ref(), Share::Questions);
-        memory.set(REPEAT_BYTES);
-        self.repeats.waiting.push_back(Repeat { conn, until, asked: Asked::Stored(subscription), _memory: memory });
+        let memory = self.budget.hold(self.network_use(conn).as_ref(), Share::Questions, REPEAT_BYTES);
+        self.repeats.waiting.push_back(Repeat { conn, until, asked: Asked::Stored(subscription), memory });
         self.do_at(Due::Repeat, until, out);
     }
 
@@ -198,7 +193,7 @@ impl Relay {
     pub(super) fn next_repeat(&mut self, now: Millis, out: &mut Vec<Effect>) -> Option<Waiting> {
         while now >= self.repeats.not_before && self.writer.is_known() && self.line.repeats() < MAX_REPEATS {
             let at = self.repeats.waiting.iter().position(|repeat| !self.line.is_asking(repeat.conn))?;
-            let Repeat { conn, asked, _memory, .. } = self.repeats.waiting.remove(at)?;
+            let Repeat { conn, asked, memory, .. } = self.repeats.waiting.remove(at)?;
             let question = match asked {
                 Asked::Count(counting) => Question::Count(counting),
                 Asked::Stored(subscription) => match self.repeated(conn, &subscription, now, out) {
@@ -207,7 +202,7 @@ impl Relay {
                 },
             };
             let (net, payer) = (self.net(conn), self.payer(conn, None));
-            return Some(Waiting { conn, net, payer, question, memory: _memory });
+            return Some(Waiting { conn, net, payer, question, memory });
         }
         None
     }

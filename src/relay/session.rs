@@ -189,8 +189,7 @@ impl Relay {
             for sub in subs {
                 let (text, bytes) = remembered(&sub.id, &sub.filters);
                 // It is there already.
-                let mut memory = self.budget.nothing(self.network_use(conn).as_ref(), Share::Subscriptions);
-                memory.set(bytes);
+                let memory = self.budget.hold(self.network_use(conn).as_ref(), Share::Subscriptions, bytes);
                 self.install(conn, sub.id.clone(), sub.filters, text, memory);
                 // What ended the memory may have been this very answer: so it has its time, too.
                 let since = sub.unread.as_ref().map(|backlog| backlog.failed_at.unwrap_or(now));

@@ -101,7 +101,7 @@ impl Relay {
         let ahead: BTreeSet<EventId> = events.iter().filter(untold).map(|event| event.id).collect();
         let (mut backlog, mut filters) = (None, None);
         if let Some(sub) = self.sub_mut(conn, &subscription) {
-            sub.memory.set(sub.memory.bytes().saturating_sub(sub.ahead.len() * AHEAD_BYTES));
+            sub.memory.shrink(sub.ahead.len() * AHEAD_BYTES);
             sub.ahead = ahead;
             sub.memory.set(sub.memory.bytes() + sub.ahead.len() * AHEAD_BYTES);
             backlog = sub.reading.take();

@@ -103,7 +103,7 @@ impl Relay {
             count += 1;
             let Some(sub) = state.subs.get_mut(&subscription) else { continue };
             if sub.ahead.remove(&event.id) {
-                sub.memory.set(sub.memory.bytes().saturating_sub(AHEAD_BYTES));
+                sub.memory.shrink(AHEAD_BYTES);
                 continue;
             }
             let Some(backlog) = &mut sub.reading else {

@@ -52,7 +52,7 @@ impl Line {
     /// Counts what waits less so many bytes.
     fn shrink(&mut self, bytes: usize) {
         if let Some(memory) = &mut self.memory {
-            memory.set(memory.bytes().saturating_sub(bytes));
+            memory.shrink(bytes);
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Who reads what it is sent. What a client does not read stays in the host's memory, so what is not known to be
-//! read is bounded: of one connection, of one network on Workers, of all together, and who is over [`ASK_AFTER`] waits
+//! read is bounded: of one connection, of one network, on Workers of all together, and who is over [`ASK_AFTER`] waits
 //! with its questions.
 //!
 //! A native host sees what it has written to a socket, and tells ([`Effect::Mark`]). On Workers nobody sees it: there
@@ -183,8 +183,7 @@ impl Relay {
         self.held.sent = 0;
         let mut networks: BTreeMap<&str, Vec<(u64, ConnId)>> = BTreeMap::new();
         for (conn, state) in self.conns.iter().filter(|(_, state)| state.unheard.bytes > 0) {
-            let trusted = self.config.quotas.as_ref().is_some_and(|classes| classes.trusts(self.net(*conn)));
-            if let Some(network) = state.network.as_deref().filter(|_| !trusted) {
+            if let Some(network) = state.network.as_deref().filter(|_| !self.trusts(self.net(*conn))) {
                 networks.entry(network).or_default().push((state.unheard.bytes, *conn));
             }
         }

@@ -54,7 +54,7 @@ impl Relay {
             let gone = backlog.live.extract_if(.., |(_, json)| vanished.takes_text(json));
             let bytes: usize = gone.map(|(_, json)| json.len() + LIVE_BYTES).sum();
             if let Some(memory) = &mut backlog.memory {
-                memory.set(memory.bytes().saturating_sub(bytes));
+                memory.shrink(bytes);
             }
         }
     }

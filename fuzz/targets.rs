@@ -4,20 +4,22 @@
 
 use std::rc::Rc;
 
+use nexus::gateway::{Config, ConnId};
 use nexus::market::job::NIP90;
+use nexus::node::Node;
 use nexus::nostr::{Filter, Values};
-use nexus::relay::{Config, ConnId, Effect, Host, Input, Relay};
+use nexus::seam::{Effect, Host, Input};
 use nexus::store::read::{self, Viewer};
 
 const NOW: u64 = 1_800_000_000;
 
-fn relay() -> Relay {
+fn relay() -> Node {
     let config = Config::read(|key| match key {
         "RELAY_URL" => Some("wss://nexus.example".to_owned()),
         "AUTH_REQUIRED" => Some("false".to_owned()),
         _ => None,
     });
-    Relay::new(Rc::new(config.expect("the settings parse")), Host::OBJECT, NOW * 1000)
+    Node::new(Rc::new(config.expect("the settings parse")), Host::OBJECT, NOW * 1000)
 }
 
 /// A client's frame: it is answered, or makes the store be asked; only CLOSE needs no answer.

@@ -115,6 +115,8 @@ CREATE TABLE votes (
 
 CREATE TABLE totals (
   one      INTEGER PRIMARY KEY CHECK (one = 1),
+  version  INTEGER NOT NULL,      -- how many writes the log has had; a write that finds another one sets NULL, and fails
+  writer   TEXT NOT NULL,         -- the last of them: see store::log
   last_seq INTEGER NOT NULL,
   stored   INTEGER NOT NULL,
   flush    TEXT NOT NULL,         -- JSON: by shard, the number of the last counters its engine handed over
@@ -135,4 +137,4 @@ CREATE TABLE history (
   results TEXT    NOT NULL        -- JSON object: histogram of the times to results
 );
 
-INSERT INTO totals VALUES (1, 0, 0, '{}', 0, 0, 0, 0, 0, '{}');
+INSERT INTO totals VALUES (1, 0, '', 0, 0, '{}', 0, 0, 0, 0, 0, '{}');

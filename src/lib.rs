@@ -1,7 +1,8 @@
 //! Nexus: a Nostr relay for a market in which software agents buy and sell compute.
 //!
-//! Rooms, each of which knows only those below it: `cloudflare` and `native` (the hosts), then `relay` (the
-//! engine) over `store` (every SQL text), `market` (job rules) and `nostr` (the protocol).
+//! Rooms, each of which knows only those below it: `cloudflare` and `native` (the hosts), `node` (what an object or a
+//! thread runs), then `gateway` (the clients) and `partition` (a database), which know each other by [`message`]s alone;
+//! the partition over `store` (every SQL text), both over `market` (job rules) and `nostr` (the protocol).
 //! ARCHITECTURE.md says what each one owns and what it must never do.
 
 // One panic takes every relay object of its isolate with it: nothing here may, whatever the input.
@@ -17,9 +18,17 @@
 )]
 #![deny(clippy::await_holding_refcell_ref, clippy::dbg_macro, missing_docs, unsafe_code)]
 
+mod budget;
+mod calendar;
+pub mod gateway;
+mod interest;
+pub mod log;
 pub mod market;
+pub mod message;
+pub mod node;
 pub mod nostr;
-pub mod relay;
+mod partition;
+pub mod seam;
 pub mod store;
 
 #[cfg(all(target_arch = "wasm32", feature = "cloudflare"))]

@@ -10,9 +10,12 @@ use nexus::market::job::NIP90;
 use nexus::nostr::{Event, EventId, Filter, PublicKey, Signature, Tag, Values};
 use nexus::store::cost;
 use nexus::store::counts::{self, Flush};
+use nexus::store::log::{self, Write, WriteName};
 use nexus::store::read::{self, Viewer};
+use nexus::store::restore::{self, Deletion};
+use nexus::store::sweep::{self, Sweep};
 use nexus::store::write::{self, NewEvent};
-use nexus::store::{Bill, sweep};
+use nexus::store::{Bill, Statement, market};
 use sha2::{Digest, Sha256};
 
 const EVENTS: u64 = 100_000;
@@ -67,7 +70,7 @@ fn filled() -> D1 {
     let mut d1 = D1::start();
     for start in (0..EVENTS).step_by(usize::try_from(GROUP).unwrap()) {
         let group: Vec<NewEvent> = (start..start + GROUP).map(|n| new(&event(n))).collect();
-        d1.run(&write::statements(&group, &Flush::default(), false)).unwrap();
+        d1.run(&write::statements(&group, &Flush::default(), false, None)).unwrap();
     }
     d1
 }
@@ -158,18 +161,18 @@ fn writes(d1: &mut D1) {
     ];
     println!("{:<22} {:>7} {:>6} {:>7}", "event", "written", "read", "budget");
     for (name, event, budget) in cases {
-        let Bill { read, written } = d1.bill(&write::statements(&[new(&event)], &Flush::default(), false));
+        let Bill { read, written } = d1.bill(&write::statements(&[new(&event)], &Flush::default(), false, None));
         println!("{name:<22} {written:>7} {read:>6} {budget:>7}");
         assert!(written <= budget, "{name}: {written} rows written");
         assert!(read <= 250, "{name}: {read} rows read");
         let reckoned = cost::rows(&new(&event));
         assert!(written <= reckoned, "{name}: reckoned at {reckoned} rows, {written} written");
     }
-    let known = d1.bill(&write::statements(&[new(&result(&Author::new(4)))], &Flush::default(), false));
+    let known = d1.bill(&write::statements(&[new(&result(&Author::new(4)))], &Flush::default(), false, None));
     println!("{:<22} {:>7} {:>6} {:>7}", "a customer is known", known.written, known.read, 25);
     assert!(known.written <= 25 && known.read <= 250, "{known:?}");
     let flush = Flush { number: 1, counts: [("x error".to_owned(), 3)].into(), ..Flush::default() };
-    let counts = d1.bill(&counts::save(&flush));
+    let counts = d1.bill(&counts::save(&flush, None));
     println!("{:<22} {:>7} {:>6} {:>7}", "counts alone", counts.written, counts.read, 1);
     assert!(counts.written <= 1 && counts.read <= 80, "{counts:?}");
     let request = |n: u64| {
@@ -177,7 +180,7 @@ fn writes(d1: &mut D1) {
         let tags: &[&[&str]] = &[&["i", &n, "text"], &["p", &p], &["t", "bitcoin"], &["x", "1"], &["bid", "1000"]];
         new(&buyer.sign(5050, NOW, tags, &"x".repeat(200)))
     };
-    let group = d1.bill(&write::statements(&(0..64).map(request).collect::<Vec<_>>(), &Flush::default(), false));
+    let group = d1.bill(&write::statements(&(0..64).map(request).collect::<Vec<_>>(), &Flush::default(), false, None));
     println!("{:<22} {:>7} {:>6} {:>7}", "64 requests", group.written, group.read, 64 * 11 + 1);
     assert!(group.written <= 64 * 11 + 1, "{group:?}");
 }
@@ -186,7 +189,7 @@ fn writes(d1: &mut D1) {
 fn removals(d1: &mut D1) {
     let found = sweep::decode(&d1.run(&sweep::find(NOW + 86_400 - EVENTS + 1000)).unwrap()).unwrap();
     let looking = d1.bill(&sweep::find(NOW + 86_400 - EVENTS + 1000));
-    let removing = d1.bill(&sweep::remove(&found));
+    let removing = d1.bill(&sweep::remove(&found, None));
     let events = found.seqs.len() as u64;
     println!("{:<22} {:>7} {:>6} {:>7}", "looking for expired", looking.written, looking.read, 1000);
     println!("{events:<4} {:<17} {:>7} {:>6} {:>7}", "removed", removing.written, removing.read, events * 12);
@@ -208,4 +211,63 @@ fn budgets_hold_on_a_hundred_thousand_events() {
     queries(&mut d1);
     writes(&mut d1);
     removals(&mut d1);
+}
+
+type MakeWrite = Box<dyn Fn(Option<&Write>) -> Vec<Statement>>;
+
+/// Writes of every sort, one after the other, each with a version or without.
+fn one_by_one() -> Vec<(&'static str, MakeWrite)> {
+    let (buyer, provider) = (Author::new(1), Author::new(2));
+    let request = buyer.sign(5050, NOW, &[&["i", "q", "text"], &["t", "x"]], "");
+    let handler = |time| provider.sign(31990, time, &[&["d", "a"], &["k", "5050"]], "");
+    let cancel = buyer.sign(5, NOW, &[&["e", &request.id.to_string()]], "");
+    let deletion = Deletion { key: format!("{} {}", buyer.key(), "ab".repeat(32)), until: NOW };
+    let seen = provider.key();
+    let flush = |number| Flush { number, counts: [("x accepted".to_owned(), 3)].into(), ..Flush::default() };
+    let group = |events: Vec<Event>, number| -> MakeWrite {
+        let events: Vec<NewEvent> = events.iter().map(new).collect();
+        Box::new(move |write| write::statements(&events, &flush(number), false, write))
+    };
+    let remove = |seqs: &'static [u64]| -> MakeWrite {
+        Box::new(move |write| sweep::remove(&Sweep { seqs: seqs.to_vec(), ..Sweep::default() }, write))
+    };
+    let exported: Vec<NewEvent> = vec![new(&buyer.note("exported"))];
+    vec![
+        ("a request", group(vec![request.clone()], 1)),
+        ("the same again", group(vec![request.clone()], 2)),
+        ("two answers", group(vec![provider.answer(7000, &request, &[]), provider.answer(6050, &request, &[])], 3)),
+        ("a handler", group(vec![handler(NOW)], 4)),
+        ("a newer handler", group(vec![handler(NOW + 1)], 5)),
+        ("a cancel", group(vec![cancel], 6)),
+        ("64 requests", group((0..64).map(|n: u64| buyer.sign(5050, NOW, &[&["i", &n.to_string()]], "")).collect(), 7)),
+        ("counts alone", Box::new(move |write| counts::save(&flush(8), write))),
+        ("counts that are there", Box::new(move |write| counts::save(&flush(8), write))),
+        ("seen", Box::new(move |write| market::seen(&[seen], NOW + 100, write))),
+        ("seen again", Box::new(move |write| market::seen(&[seen], NOW + 110, write))),
+        ("answers are removed", remove(&[2, 3])),
+        ("a request is removed", remove(&[7])),
+        ("an import of events", Box::new(move |write| write::restore(&exported, write))),
+        ("an import of deletions", Box::new(move |write| restore::deletions(&[&deletion], write))),
+    ]
+}
+
+/// That the log is its writer's is checked and noted at no row.
+#[test]
+fn a_version_costs_nothing() {
+    let (mut plain, mut versioned) = (D1::start(), D1::start());
+    println!("{:<22} {:>7} {:>6} {:>7} {:>6}", "write", "written", "read", "plain", "read");
+    let version = Statement { sql: "SELECT cast(version AS TEXT) AS r FROM totals".into(), params: vec![] };
+    for (number, (name, write)) in (0..).zip(one_by_one()) {
+        let expected = versioned.run(std::slice::from_ref(&version)).unwrap()[0][0].parse().unwrap();
+        let this = Write { expected, name: WriteName { incarnation: u64::MAX, number } };
+        let (before, after) = (plain.bill(&write(None)), versioned.bill(&write(Some(&this))));
+        println!("{name:<22} {:>7} {:>6} {:>7} {:>6}", after.written, after.read, before.written, before.read);
+        assert_eq!(after.written, before.written, "{name}");
+        // Who knows the totals does not read them before a group, so they are looked at once either way.
+        let reads_totals = write(None).first() == Some(&log::position());
+        assert!(after.read <= before.read + u64::from(!reads_totals), "{name}");
+        if matches!(name, "the same again" | "seen again" | "counts that are there") {
+            assert_eq!(after.written, 0, "{name}");
+        }
+    }
 }

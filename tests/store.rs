@@ -1,6 +1,10 @@
 //! The store suite: the same cases on SQLite and on Miniflare's D1, with the same answers.
 
 mod common;
+#[path = "store/fates.rs"]
+mod fates;
+#[path = "store/log.rs"]
+mod log;
 
 use common::Database;
 use common::d1::D1;
@@ -34,7 +38,12 @@ const CASES: &[Case] = &[
     ("jobs move forward and are counted once, whatever order their events come in", jobs),
     ("a group says which events it removed and hid, and which requests nobody has answered", changes),
     ("a statement that fails leaves nothing of its group", atomic),
-    ("the log after a number", log),
+    ("a NULL where none may be leaves nothing of a batch, as its first statement and as its last", not_null),
+    ("the log after a number", log_after),
+    ("a write that finds another version changes nothing, whatever it writes", log::other_versions),
+    ("a write that comes twice is made once", log::twice),
+    ("of two writers at one version one writes", log::two_writers),
+    ("what became of a group can be asked afterwards", fates::fates),
 ];
 
 #[test]
@@ -53,7 +62,7 @@ fn suite(db: &mut dyn Database) {
         let clear = ["events", "tags", "jobs", "providers", "dealings", "votes", "deletions", "vanishing"]
             .map(|table| sql(&format!("DELETE FROM {table}")));
         let zero = sql(
-            "UPDATE totals SET last_seq = 0, stored = 0, flush = '{}', newest = 0, since_ms = 0, early = 0, day = 0, spent = 0, counts = '{}'",
+            "UPDATE totals SET version = 0, writer = '', last_seq = 0, stored = 0, flush = '{}', newest = 0, since_ms = 0, early = 0, day = 0, spent = 0, counts = '{}'",
         );
         db.run(&[clear.to_vec(), vec![zero]].concat()).unwrap();
         case(db);
@@ -67,7 +76,7 @@ fn sql(text: &str) -> Statement {
 fn put(db: &mut dyn Database, events: &[&Event]) -> Committed {
     let group: Vec<NewEvent> = events.iter().map(|event| new_event(event)).collect();
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
-    write::decode(&ids, &db.run(&write::statements(&group, &Flush::default(), true)).unwrap(), 0).unwrap()
+    write::decode(&ids, &db.run(&write::statements(&group, &Flush::default(), true, None)).unwrap(), 0, None).unwrap()
 }
 
 fn get(db: &mut dyn Database, filters: &str) -> Vec<Event> {
@@ -405,7 +414,7 @@ fn changes(db: &mut dyn Database) {
 
 fn atomic(db: &mut dyn Database) {
     let event = Author::new(1).sign(1, NOW, &[&["t", "x"]], "a");
-    let mut statements = write::statements(&[new_event(&event)], &Flush::default(), true);
+    let mut statements = write::statements(&[new_event(&event)], &Flush::default(), true, None);
     statements.push(sql("INSERT INTO nowhere VALUES (1)"));
     let error = db.run(&statements).unwrap_err();
     assert!(error.message.contains("nowhere"), "{error}");
@@ -413,7 +422,38 @@ fn atomic(db: &mut dyn Database) {
     assert!(contents(db, "[{}]").is_empty());
 }
 
-fn log(db: &mut dyn Database) {
+/// Every row of every table as JSON, with the table's name before it.
+fn dump(db: &mut dyn Database) -> Vec<String> {
+    let tables = "SELECT t.name || '|' || group_concat(c.name) AS r FROM sqlite_schema AS t \
+                  CROSS JOIN pragma_table_info(t.name) AS c WHERE t.type = 'table' AND t.name NOT GLOB '_cf_*' \
+                  AND t.name NOT GLOB 'sqlite_*' GROUP BY t.name";
+    let tables = db.run(&[sql(tables)]).unwrap().concat();
+    assert!(tables.len() >= 9, "{tables:?}");
+    let rows = |table: &String| {
+        let (name, columns) = table.split_once('|').unwrap();
+        sql(&format!("SELECT '{name} ' || json_array({columns}) AS r FROM {name} ORDER BY 1"))
+    };
+    db.run(&tables.iter().map(rows).collect::<Vec<_>>()).unwrap().concat()
+}
+
+fn not_null(db: &mut dyn Database) {
+    let (author, job) = (Author::new(1), Author::new(2).sign(5050, NOW, &[], "ask"));
+    put(db, &[&author.note("a")]);
+    let before = dump(db);
+    assert!(before.iter().any(|row| row.starts_with("events ")), "{before:?}");
+    let group = [author.note("b"), author.answer(6050, &job, &[]), job].map(|event| new_event(&event));
+    let group = write::statements(&group, &Flush::default(), true, None);
+    let null = vec![sql("UPDATE totals SET last_seq = NULL WHERE last_seq <> 7")];
+    for batch in [[null.clone(), group.clone()].concat(), [group.clone(), null].concat()] {
+        let error = db.run(&batch).unwrap_err();
+        assert!(error.message.contains("NOT NULL constraint failed: totals.last_seq"), "{error}");
+        assert_eq!(dump(db), before);
+    }
+    db.run(&group).unwrap();
+    assert_ne!(dump(db), before);
+}
+
+fn log_after(db: &mut dyn Database) {
     let author = Author::new(1);
     let events: Vec<Event> = (0..4u64).map(|n| author.sign(1, NOW - n, &[], &n.to_string())).collect();
     put(db, &events.iter().collect::<Vec<_>>());

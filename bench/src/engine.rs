@@ -5,8 +5,10 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Instant;
 
+use nexus::gateway::{Config, ConnId};
+use nexus::node::Node;
 use nexus::nostr::Event;
-use nexus::relay::{Config, ConnId, Effect, Host, Input, Relay};
+use nexus::seam::{Effect, Host, Input};
 use nexus::store::{Param, Statement, counts};
 
 use crate::Error;
@@ -76,7 +78,7 @@ fn inside(frame: &str) -> &str {
 
 /// The engine with a client that publishes, one that is subscribed to it, and others.
 struct World {
-    relay: Relay,
+    relay: Node,
     seq: u64,
     now: u64,
 }
@@ -91,7 +93,7 @@ impl World {
         };
         let config = Config::read(settings).map_err(|error| error.to_string())?;
         let at = now() * 1000;
-        let mut world = Self { relay: Relay::new(Rc::new(config), Host::OBJECT, at), seq: 0, now: at };
+        let mut world = Self { relay: Node::new(Rc::new(config), Host::OBJECT, at), seq: 0, now: at };
         world.handle(Input::Woke { conns: Vec::new() })?;
         let matching = format!(r##"["REQ","live",{{"kinds":[20050],"#p":["{}"]}}]"##, hex::encode(hash("matched")));
         for conn in 0..=filters.div_ceil(EACH) as u64 + 1 {
@@ -162,7 +164,7 @@ impl World {
 
     fn totals(&self) -> String {
         format!(
-            r#"{{"last_seq":{0},"stored":{0},"flush":{{"shard 0":{0}}},"newest":0,"early":0,"day":0,"spent":0}}"#,
+            r#"{{"version":0,"writer":"","last_seq":{0},"stored":{0},"flush":{{"shard 0":{0}}},"newest":0,"early":0,"day":0,"spent":0}}"#,
             self.seq
         )
     }

@@ -60,7 +60,7 @@ pub fn run(file: &Path, events: u64) -> Result<(), Error> {
     for from in (0..events).step_by(GROUP as usize) {
         let group: Vec<NewEvent> = (from..events.min(from + GROUP)).map(|n| new(event(n, events))).collect();
         db.execute_batch("BEGIN")?;
-        for statement in write::statements(&group, &Flush::default(), false) {
+        for statement in write::statements(&group, &Flush::default(), false, None) {
             execute(&db, &statement)?;
         }
         db.execute_batch("COMMIT")?;

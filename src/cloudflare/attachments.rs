@@ -3,7 +3,7 @@
 
 use worker::{Result, SqlStorage, WebSocket};
 
-use crate::relay::{ConnId, MAX_ATTACHED};
+use crate::gateway::{ConnId, MAX_ATTACHED};
 
 /// Says that the text is in the table. No attachment text is this.
 const SPILLED: &str = "@";

@@ -4,7 +4,7 @@ use worker::Env;
 use worker::js_sys::Reflect;
 use worker::wasm_bindgen::JsValue;
 
-use crate::relay::{Config, ConfigError};
+use crate::gateway::{Config, ConfigError};
 
 /// The D1 database.
 pub const DATABASE: &str = "DB";

@@ -8,7 +8,8 @@ use worker::js_sys::{ArrayBuffer, JsString, Uint8Array};
 use worker::wasm_bindgen::{self, JsCast, JsValue};
 use worker::{WebSocket, web_sys};
 
-use crate::relay::{ConnId, Input, MAX_FRAME_BYTES};
+use crate::gateway::{ConnId, MAX_FRAME_BYTES};
+use crate::seam::Input;
 
 #[wasm_bindgen]
 extern "C" {

@@ -17,10 +17,10 @@ use worker::{
     event,
 };
 
-use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
-use crate::relay::{Api, Config, ConfigError, HttpRate, Kept, RequestId, Sort};
+use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
+use crate::gateway::{Api, Config, ConfigError, HttpRate, Kept, RequestId, Sort};
 
-/// The one object of this shard.
+/// The one object there is.
 const OBJECT_NAME: &str = "nexus";
 
 /// Names a request at Cloudflare.

@@ -20,8 +20,12 @@ use worker::{
 
 use super::frame::{self, Frame};
 use super::{RAY, attachments, d1, env, json, refuse, retry, route};
-use crate::relay::http::Route;
-use crate::relay::{Api, ConnId, Effect, Host, Input, Level, Relay, RequestId, Requests, http, log};
+use crate::gateway::http::Route;
+use crate::gateway::{Api, ConnId, RequestId, Requests, http};
+use crate::log;
+use crate::log::Level;
+use crate::node::Node;
+use crate::seam::{Effect, Host, Input};
 use crate::store::{Answer, Statement, StoreError};
 
 /// A Durable Object holds 32,768 sockets; accepting one more is an exception in the runtime.
@@ -44,7 +48,7 @@ struct Core {
     state: State,
     sql: SqlStorage,
     db: D1Database,
-    relay: RefCell<Relay>,
+    relay: RefCell<Node>,
     sockets: RefCell<BTreeMap<ConnId, WebSocket>>,
     requests: RefCell<Requests<Asker>>,
     /// When the engine's timer comes.
@@ -136,7 +140,7 @@ impl Core {
         if let Ok(pair) = WebSocketRequestResponsePair::new("ping", "pong") {
             state.set_websocket_auto_response(&pair);
         }
-        let relay = RefCell::new(Relay::new(Rc::new(config), Host::OBJECT, now()));
+        let relay = RefCell::new(Node::new(Rc::new(config), Host::OBJECT, now()));
         let (sockets, requests, timer) = Default::default();
         let core = Rc::new(Self { state, sql, db, relay, sockets, requests, timer });
         let mut conns = Vec::new();
@@ -250,8 +254,8 @@ impl Core {
                     }
                 });
             }
-            // There is one shard, and nobody sees what a client has been written.
-            Effect::Pass { .. } | Effect::Heard { .. } | Effect::Mark { .. } => {}
+            // Nobody sees what a client has been written.
+            Effect::Mark { .. } => {}
             Effect::Yield => {
                 let core = self.clone();
                 spawn_local(async move {

@@ -14,8 +14,6 @@ use rusqlite::Connection;
 use super::sqlite::{self, Move};
 use crate::store::{Answer, Statement, StoreError};
 
-/// Lists of statements that are written in one transaction at the most: there is one of each shard.
-const TOGETHER: usize = 64;
 /// How often the log is looked at, and from how many pages on it is moved; from where on nobody may read or write
 /// meanwhile.
 const MOVE_EVERY: Duration = Duration::from_millis(250);
@@ -122,17 +120,11 @@ pub fn lock(path: &Path) -> Result<File, StoreError> {
 }
 
 fn writes(mut db: Connection, work: &Receiver<Work>, rest: &AtomicBool) {
-    while let Ok(first) = work.recv() {
+    while let Ok(Work { statements, done }) = work.recv() {
         if rest.swap(false, Ordering::Relaxed) {
             sqlite::move_log(&db, Move::Free);
         }
-        let mut all = vec![first];
-        all.extend(work.try_iter().take(TOGETHER - 1));
-        let lists: Vec<&[Statement]> = all.iter().map(|work| work.statements.as_slice()).collect();
-        let answers = sqlite::write(&mut db, &lists);
-        for (work, answer) in all.into_iter().zip(answers) {
-            (work.done)(answer);
-        }
+        done(sqlite::write(&mut db, &statements));
     }
     // Leaves one file behind; if not, the next one to open it goes on with both.
     sqlite::move_log(&db, Move::All);

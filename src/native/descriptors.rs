@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::linger::Lingering;
 use super::{Failed, log};
-use crate::relay::Level;
+use crate::log::Level;
 
 /// Descriptors that no connection takes, and how many of them connections have that are told that there is no room.
 const RESERVED: usize = 64;

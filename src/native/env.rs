@@ -1,5 +1,5 @@
 //! Settings from `nexus.toml` and the environment. The engine's own are those of
-//! [`SETTINGS`](crate::relay::SETTINGS), each under a name in the file; the environment has the last word.
+//! [`SETTINGS`](crate::gateway::SETTINGS), each under a name in the file; the environment has the last word.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use axum::http::HeaderName;
 use toml::de::{DeTable, DeValue};
 
 use super::proxy::Proxies;
-use crate::relay::{Config, Range, SETTINGS, Setting};
+use crate::gateway::{Config, Range, SETTINGS, Setting};
 
 /// What only this host has to know.
 const OWN: &[Setting] = &[

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::shard::now;
+use super::gateway::now;
 use super::{Failed, log, sqlite};
 use crate::nostr::{Event, Filter};
 use crate::store::restore::{self, Remembered};

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::database::lock;
 use super::env::Settings;
-use super::shard::now;
+use super::gateway::now;
 use super::{Failed, log, sqlite};
+use crate::gateway::Config;
 use crate::market::rules;
 use crate::nostr::{Event, EventId, KindClass, PublicKey, deletion};
-use crate::relay::Config;
 use crate::store::restore::{self, Deletion, Job, Remembered};
 use crate::store::write::{self, NewEvent, Outcome};
 use crate::store::{MAX_INTEGER, Rows, Statement, StoreError};
@@ -186,7 +186,7 @@ impl Import<'_> {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        self.commit(&restore::jobs(&[]))?;
+        self.commit(&restore::jobs(&[], None))?;
         if lines.len() > 1 {
             return lines.drain(..).try_for_each(|line| self.write(vec![line]));
         }
@@ -195,8 +195,7 @@ impl Import<'_> {
     }
 
     fn commit(&mut self, statements: &[Statement]) -> Result<Rows, StoreError> {
-        let answer = sqlite::write(&mut self.db, &[statements]).pop();
-        answer.unwrap_or_else(|| Err(StoreError::new("there was no answer"))).map(|answer| answer.rows)
+        sqlite::write(&mut self.db, statements).map(|answer| answer.rows)
     }
 
     /// Counts what became of a group.
@@ -208,7 +207,7 @@ impl Import<'_> {
             return Ok(());
         }
         let ids: Vec<EventId> = events.iter().map(|(_, id)| *id).collect();
-        let committed = write::decode(&ids, rows, 0)?;
+        let committed = write::decode(&ids, rows, 0, None)?;
         for (number, id) in events {
             match committed.outcomes.get(&id) {
                 Some(Outcome::Stored { seq, .. }) if *seq > committed.before.last_seq => self.tally.stored += 1,
@@ -242,11 +241,11 @@ fn statements(lines: &[(u64, Line)]) -> Vec<Statement> {
         }
     }
     if !events.is_empty() {
-        write::restore(&events)
+        write::restore(&events, None)
     } else if !deletions.is_empty() {
-        restore::deletions(&deletions)
+        restore::deletions(&deletions, None)
     } else {
-        restore::jobs(&jobs)
+        restore::jobs(&jobs, None)
     }
 }
 

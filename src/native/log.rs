@@ -14,7 +14,8 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::relay::{Level, log};
+use crate::log;
+use crate::log::Level;
 
 /// Whether lines are for people.
 static TEXT: AtomicBool = AtomicBool::new(false);

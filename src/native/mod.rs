@@ -1,23 +1,24 @@
 //! The native host: one process that serves a relay from SQLite. Translates and performs; decides nothing.
 //!
-//! Each shard is an engine on a thread of its own ([`shard`]) with the connections it was dealt ([`serve`],
-//! [`server`], [`socket`]). The database ([`database`], [`sqlite`]) has one thread that writes and some that
-//! read; what is written all shards are told in the order of its numbers.
+//! Each gateway is on a thread of its own ([`gateway`]) with the connections it was dealt ([`serve`], [`server`],
+//! [`socket`]), and they have one partition, on its own thread ([`partition`]). The database ([`database`], [`sqlite`])
+//! has one thread that writes and some that read.
 
 pub mod cli;
 mod database;
 mod descriptors;
 mod env;
 mod export;
+mod gateway;
 mod hud;
 mod import;
 mod linger;
 mod log;
 mod outbox;
+mod partition;
 mod proxy;
 mod serve;
 mod server;
-mod shard;
 mod socket;
 pub mod sqlite;
 mod tls;

@@ -15,7 +15,7 @@ const MAX_WAITING_BYTES: usize = 1 << 20;
 pub enum Order {
     /// Send a text.
     Send(Arc<str>),
-    /// Tell the shard when all before it is written.
+    /// Tell the gateway when all before it is written.
     Mark,
     /// Ask whether somebody is there.
     Ask,

@@ -1,4 +1,4 @@
-//! Serving: the database, the shards' threads, the socket that accepts, and what signals ask for.
+//! Serving: the database, the threads of the partition and the gateways, the socket that accepts, and what signals ask for.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
@@ -24,11 +24,15 @@ use tokio_rustls::TlsAcceptor;
 use super::database::Database;
 use super::descriptors::{self, Descriptors};
 use super::env::Settings;
+use super::gateway::{self, GatewayThread, Message};
 use super::linger::Lingering;
+use super::partition::{self, PartitionThread};
 use super::server::{Context, Peer};
-use super::shard::{self, Message, Shard};
 use super::{Failed, log, server, tls};
-use crate::relay::{Config, Host, Input, Level};
+use crate::gateway::Config;
+use crate::log::Level;
+use crate::message::GatewayId;
+use crate::seam::Input;
 
 /// How long a client may take to agree on TLS, and to say what it wants.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -45,7 +49,7 @@ const BREATH: Duration = Duration::from_secs(1);
 /// Threads that read.
 const READERS: usize = 8;
 
-/// A connection on its way to its shard, its place among those that are open, and what it agrees on TLS by, if it
+/// A connection on its way to its gateway, its place among those that are open, and what it agrees on TLS by, if it
 /// is to.
 type Dealt = (std::net::TcpStream, SocketAddr, OwnedSemaphorePermit, Option<TlsAcceptor>);
 
@@ -59,54 +63,77 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
     let database = Database::open(&settings.path, cores.min(READERS))?;
     let current: Current = Arc::new(RwLock::new(Arc::new(settings.config.clone())));
-    let (shards, inboxes): (Vec<Shard>, Vec<_>) = (0..settings.shards).map(|_| shard::way()).unzip();
-    let shards: Arc<[Shard]> = shards.into();
+    let (gateways, inboxes): (Vec<GatewayThread>, Vec<_>) = (0..settings.shards).map(|_| gateway::way()).unzip();
+    let gateways: Arc<[GatewayThread]> = gateways.into();
+    let partition = start_partition(&settings.config, &gateways, &database)?;
     let (mut deals, mut threads): (Vec<UnboundedSender<Dealt>>, Vec<JoinHandle<()>>) = Default::default();
-    for (own, (inbox, n)) in shards.iter().zip(inboxes.into_iter().zip(0..)) {
+    for (own, (inbox, n)) in gateways.iter().zip(inboxes.into_iter().zip(0..)) {
         let (deal, dealt) = unbounded_channel();
         let (alive, mut gone) = channel(1);
         let context = Context {
-            shard: own.clone(),
-            shards: shards.clone(),
+            gateway: own.clone(),
+            gateways: gateways.clone(),
             config: current.clone(),
             proxies: settings.proxies.clone(),
             silence: settings.silence,
             alive: alive.downgrade(),
         };
-        let host = Host { shard: n, shards: settings.shards, lasting: true };
-        let (config, shards, database) = (settings.config.clone(), shards.clone(), database.clone());
+        let (config, partition, alone) = (settings.config.clone(), partition.clone(), settings.shards == 1);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let work = move || {
             runtime.block_on(async move {
                 tokio::spawn(accept(dealt, context, alive));
-                shard::run(config, host, shards, database, inbox).await;
+                gateway::run(config, GatewayId(n), alone, partition, inbox).await;
                 // Nobody sends here: it ends with the last connection.
                 let _ = timeout(LAST_WORDS, gone.recv()).await;
             });
         };
         deals.push(deal);
-        threads.push(thread::Builder::new().name(format!("shard {n}")).spawn(work)?);
+        threads.push(thread::Builder::new().name(format!("gateway {n}")).spawn(work)?);
     }
     let ended = Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let ended = listen(settings, tls, files_max, &deals, &current, &shards, reload).await;
+        let ended = listen(settings, tls, files_max, &deals, &current, (&gateways, &partition), reload).await;
         end_in_time();
         drop(deals);
-        let left = shards.iter().map(|shard| {
-            let (done, left) = oneshot::channel();
-            shard.tell(Message::Leave(done, LAST_ANSWERS));
-            timeout(GOOD_BYE, left)
-        });
-        join_all(left).await;
+        // What clients have said is stored before they are told good-bye.
+        ask_all(&gateways, Message::Close).await;
+        let (left, has_left) = oneshot::channel();
+        partition.leave(left, LAST_ANSWERS);
+        let _ = timeout(GOOD_BYE, has_left).await;
+        ask_all(&gateways, Message::Leave).await;
         ended
     });
     for thread in threads {
         // One that panicked has ended the process.
         let _ = thread.join();
     }
-    drop(shards);
+    drop((gateways, partition));
     database.close();
     log::say(Level::Info, "ended", &[]);
     ended
+}
+
+/// Starts the thread of the partition.
+fn start_partition(
+    config: &Config,
+    gateways: &Arc<[GatewayThread]>,
+    database: &Database,
+) -> Result<PartitionThread, Failed> {
+    let (way, inbox) = partition::way();
+    let (config, own, gateways, database) = (config.clone(), way.clone(), gateways.clone(), database.clone());
+    let work = move || partition::run(&config, &own, &inbox, gateways, database);
+    thread::Builder::new().name("partition".to_owned()).spawn(work)?;
+    Ok(way)
+}
+
+/// Tells all gateways something, and waits until each has done it.
+async fn ask_all(gateways: &[GatewayThread], message: impl Fn(oneshot::Sender<()>) -> Message) {
+    let done = gateways.iter().map(|gateway| {
+        let (done, is_done) = oneshot::channel();
+        gateway.tell(message(done));
+        timeout(GOOD_BYE, is_done)
+    });
+    join_all(done).await;
 }
 
 /// Ends the process when the time to end is over, whatever is queued, or at once at a second signal. What was
@@ -129,14 +156,14 @@ fn end_in_time() {
     });
 }
 
-/// Deals connections to the shards until a signal ends it.
+/// Deals connections to the gateways until a signal ends it.
 async fn listen(
     settings: &Settings,
     mut tls: Option<TlsAcceptor>,
     files_max: u64,
     deals: &[UnboundedSender<Dealt>],
     current: &Current,
-    shards: &[Shard],
+    (gateways, partition): (&[GatewayThread], &PartitionThread),
     reload: impl Fn() -> Result<Settings, Vec<String>>,
 ) -> Result<(), Failed> {
     let bind = settings.bind;
@@ -165,7 +192,7 @@ async fn listen(
                     let Ok(stream) = ready(stream) else { continue };
                     dealt += 1;
                     let limited = current.read().map_or(true, |config| config.quotas.is_some());
-                    // Whoever is behind one address is counted by one shard, so that its limits are exact; all that
+                    // Whoever is behind one address is counted by one gateway, so that its limits are exact; all that
                     // comes through a proxy has one address.
                     let proxied = settings.proxies.as_ref().is_some_and(|proxies| proxies.trust(peer.ip()));
                     let n = if limited && !proxied { hash(peer) } else { dealt };
@@ -186,9 +213,10 @@ async fn listen(
                     if let Ok(mut config) = current.write() {
                         *config = Arc::new(settings.config.clone());
                     }
-                    for shard in shards {
+                    partition.configure(settings.config.clone());
+                    for gateway in gateways {
                         let config = Box::new(settings.config.clone());
-                        shard.tell(Message::Input(Input::Configured { config }));
+                        gateway.tell(Message::Input(Input::Configured { config }));
                     }
                     log::say(Level::Info, "settings were read again", &[]);
                 }
@@ -213,11 +241,11 @@ fn ready(stream: TcpStream) -> std::io::Result<std::net::TcpStream> {
 
 fn hash(peer: SocketAddr) -> usize {
     let mut hasher = DefaultHasher::new();
-    crate::relay::network(&peer.ip().to_string()).hash(&mut hasher);
+    crate::gateway::network(&peer.ip().to_string()).hash(&mut hasher);
     hasher.finish() as usize
 }
 
-/// Serves the connections that a shard is dealt; `_alive` is held until there are no more.
+/// Serves the connections that a gateway is dealt; `_alive` is held until there are no more.
 async fn accept(mut dealt: UnboundedReceiver<Dealt>, context: Context, _alive: Sender<()>) {
     let router = Router::new().fallback(server::answer).with_state(context);
     while let Some((stream, peer, place, tls)) = dealt.recv().await {

@@ -1,4 +1,4 @@
-//! HTTP: what needs no state is answered here, WebSockets and `/api/` go to the shard the connection was
+//! HTTP: what needs no state is answered here, WebSockets and `/api/` go to the gateway the connection was
 //! dealt to.
 
 use std::cell::RefCell;
@@ -12,11 +12,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{mpsc, oneshot};
 
+use super::gateway::{self, GatewayThread, Message, now};
 use super::proxy::Proxies;
-use super::shard::{self, Message, Shard, now};
 use super::{hud, log, socket};
-use crate::relay::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
-use crate::relay::{Api, Config, Gauges, HttpRate, Kept, MAX_FRAME_BYTES, RequestId, Sort};
+use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
+use crate::gateway::{Api, Config, Gauges, HttpRate, Kept, MAX_FRAME_BYTES, RequestId, Sort};
 
 /// Bytes of the buffers of a connection, each way: most connections wait most of the time.
 const BUFFER: usize = 4096;
@@ -25,8 +25,8 @@ const BUFFER: usize = 4096;
 #[derive(Clone)]
 pub struct Context {
     /// The one that serves this connection, and all.
-    pub shard: Shard,
-    pub shards: Arc<[Shard]>,
+    pub gateway: GatewayThread,
+    pub gateways: Arc<[GatewayThread]>,
     pub config: Arc<RwLock<Arc<Config>>>,
     /// Whose word about a client's address is taken.
     pub proxies: Option<Proxies>,
@@ -98,7 +98,7 @@ fn list(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 
 async fn open(context: Context, ip: String, request: Request) -> (Response, String) {
     let (answer, may) = oneshot::channel();
-    context.shard.tell(Message::MayOpen(ip.clone(), answer));
+    context.gateway.tell(Message::MayOpen(ip.clone(), answer));
     match may.await {
         Ok(Ok(())) => {}
         Ok(Err(away)) => {
@@ -119,16 +119,16 @@ async fn open(context: Context, ip: String, request: Request) -> (Response, Stri
         Ok(upgrade) => upgrade,
         Err(rejection) => return refuse(rejection.status().as_u16(), &rejection.body_text()),
     };
-    let (shard, silence, alive) = (context.shard, context.silence, context.alive.upgrade());
+    let (gateway, silence, alive) = (context.gateway, context.silence, context.alive.upgrade());
     let upgrade =
         upgrade.protocols([http::SUBPROTOCOL]).max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
     fine(upgrade.read_buffer_size(BUFFER).write_buffer_size(BUFFER).on_upgrade(move |socket| async move {
-        socket::serve(socket, shard, Some(ip), silence).await;
+        socket::serve(socket, gateway, Some(ip), silence).await;
         drop(alive);
     }))
 }
 
-/// Counts a request that the shard is to be asked: the answer, if it is one too many.
+/// Counts a request that the gateway is to be asked: the answer, if it is one too many.
 fn pass(config: &Config, sort: Sort, ip: &str) -> Option<(Response, String)> {
     let away = HTTP_RATE.with_borrow_mut(|http_rate| http_rate.pass(config, sort, Some(ip), now())).err()?;
     let (response, error) = refuse(away.status, &away.reason);
@@ -136,9 +136,9 @@ fn pass(config: &Config, sort: Sort, ip: &str) -> Option<(Response, String)> {
 }
 
 thread_local! {
-    /// Who has asked this shard for what is not kept here.
+    /// Who has asked this gateway for what is not kept here.
     static HTTP_RATE: RefCell<HttpRate> = const { RefCell::new(HttpRate::new()) };
-    /// Answers of the last seconds, of this shard.
+    /// Answers of the last seconds, of this gateway.
     static SHARED: RefCell<Kept> = const { RefCell::new(Kept::new()) };
 }
 
@@ -155,8 +155,8 @@ async fn ask(context: &Context, config: &Config, api: Api, id: RequestId, ip: St
             }
             let elsewhere = elsewhere(context).await;
             let (answer, told) = oneshot::channel();
-            context.shard.tell(Message::Ask(api, id, Some(ip), elsewhere, answer));
-            let Ok(shard::Response { status, body, retry_after_s }) = told.await else {
+            context.gateway.tell(Message::Ask(api, id, Some(ip), elsewhere, answer));
+            let Ok(gateway::Response { status, body, retry_after_s }) = told.await else {
                 return refuse(503, "the relay restarts");
             };
             if status != 200 {
@@ -176,12 +176,12 @@ async fn ask(context: &Context, config: &Config, api: Api, id: RequestId, ip: St
     (response, error)
 }
 
-/// What the other shards know.
+/// What the other gateways know.
 async fn elsewhere(context: &Context) -> Vec<Gauges> {
     let mut all = Vec::new();
-    for shard in context.shards.iter().filter(|shard| !shard.is(&context.shard)) {
+    for gateway in context.gateways.iter().filter(|gateway| !gateway.is(&context.gateway)) {
         let (answer, told) = oneshot::channel();
-        shard.tell(Message::Gauges(answer));
+        gateway.tell(Message::Gauges(answer));
         all.extend(told.await);
     }
     all

@@ -1,4 +1,4 @@
-//! One WebSocket: what it says goes to its shard, what its shard orders is sent.
+//! One WebSocket: what it says goes to its gateway, what its gateway orders is sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,10 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::time::timeout;
 use tungstenite::error::{CapacityError, Error, ProtocolError};
 
+use super::gateway::{GatewayThread, Message};
 use super::outbox::{Order, Outbox, Queue, outbox};
-use super::shard::{Message, Shard};
-use crate::relay::{Breach, ConnId, Input, NO_CLOSE_FRAME};
+use crate::gateway::ConnId;
+use crate::seam::{Breach, Input, NO_CLOSE_FRAME};
 
 /// How long a client may take to receive what is sent at once.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,7 +23,7 @@ const GOOD_BYE: Duration = Duration::from_secs(2);
 const AT_ONCE: usize = 256;
 
 /// Serves a connection until it ends. A client that is silent for `silence` is pinged, and has as long to answer.
-pub async fn serve(socket: WebSocket, shard: Shard, ip: Option<String>, silence: Duration) {
+pub async fn serve(socket: WebSocket, gateway: GatewayThread, ip: Option<String>, silence: Duration) {
     let mut random = [0; 24];
     // Without random numbers there are no challenges, so there is no connection.
     if getrandom::fill(&mut random).is_err() {
@@ -31,24 +32,30 @@ pub async fn serve(socket: WebSocket, shard: Shard, ip: Option<String>, silence:
     let (conn, challenge) = ConnId::fresh(random);
     let (orders, to_send) = outbox();
     let (sink, mut stream) = socket.split();
-    shard.hand(Message::Opened { conn, challenge, ip, orders: orders.clone() }).await;
-    let own = shard.clone();
+    gateway.hand(Message::Opened { conn, challenge, ip, orders: orders.clone() }).await;
+    let own = gateway.clone();
     let taken = move || own.tell(Message::Input(Input::Taken { conn }));
     let sending = tokio::spawn(send(sink, to_send, taken));
     tokio::select! {
-        () = receive(&mut stream, silence, conn, &shard, &orders) => {}
+        () = receive(&mut stream, silence, conn, &gateway, &orders) => {}
         // What is not taken, or was ordered to end, is not listened to.
         () = orders.closed() => {}
     }
-    shard.hand(Message::Input(Input::Closed { conn })).await;
+    gateway.hand(Message::Input(Input::Closed { conn })).await;
     drop(orders);
-    // Sends what the shard has ordered so far, and hears the client out: who closes on what was not read
+    // Sends what the gateway has ordered so far, and hears the client out: who closes on what was not read
     // takes back what is on its way.
     let _ = timeout(PATIENCE, sending).await;
     let _ = timeout(GOOD_BYE, async { while let Some(Ok(_)) = stream.next().await {} }).await;
 }
 
-async fn receive(stream: &mut SplitStream<WebSocket>, silence: Duration, conn: ConnId, shard: &Shard, orders: &Outbox) {
+async fn receive(
+    stream: &mut SplitStream<WebSocket>,
+    silence: Duration,
+    conn: ConnId,
+    gateway: &GatewayThread,
+    orders: &Outbox,
+) {
     let mut asked = false;
     loop {
         // Who does not take the answers asks for no more of them.
@@ -67,7 +74,7 @@ async fn receive(stream: &mut SplitStream<WebSocket>, silence: Duration, conn: C
             Ok(Some(Err(error))) => {
                 // What comes after it cannot be found: the connection is ended, and told why.
                 if let Some(input) = unreadable(conn, &error)
-                    && shard.hand(Message::Input(input)).await
+                    && gateway.hand(Message::Input(input)).await
                 {
                     orders.closed().await;
                 }
@@ -82,7 +89,7 @@ async fn receive(stream: &mut SplitStream<WebSocket>, silence: Duration, conn: C
             }
         };
         asked = false;
-        if !shard.hand(Message::Input(input)).await {
+        if !gateway.hand(Message::Input(input)).await {
             return;
         }
     }

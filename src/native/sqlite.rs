@@ -110,23 +110,13 @@ fn said(error: rusqlite::Error) -> StoreError {
     StoreError::of_sqlite(error.sqlite_error().map(|error| error.extended_code), error.to_string())
 }
 
-/// Runs all lists as one transaction; if one fails, each as one of its own.
-pub fn write(db: &mut Connection, all: &[&[Statement]]) -> Vec<Result<Answer, StoreError>> {
-    match write_together(db, all) {
-        Ok(answers) => answers.into_iter().map(Ok).collect(),
-        Err(error) if all.len() < 2 => vec![Err(said(error))],
-        Err(_) => all.iter().flat_map(|list| write(db, &[list])).collect(),
-    }
-}
-
-fn write_together(db: &mut Connection, all: &[&[Statement]]) -> rusqlite::Result<Vec<Answer>> {
+/// Runs statements as one transaction that writes.
+pub fn write(db: &mut Connection, statements: &[Statement]) -> Result<Answer, StoreError> {
     let size = size(db);
-    let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let answer = |(rows, _)| Answer { size, ..Answer::from(rows) };
-    let answers: rusqlite::Result<Vec<Answer>> = all.iter().map(|list| run(&transaction, list).map(answer)).collect();
-    let answers = answers?;
-    transaction.commit()?;
-    Ok(answers)
+    let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(said)?;
+    let (rows, _) = run(&transaction, statements).map_err(said)?;
+    transaction.commit().map_err(said)?;
+    Ok(Answer { size, ..Answer::from(rows) })
 }
 
 /// Runs statements that read, all on the same state.

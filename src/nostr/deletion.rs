@@ -55,3 +55,30 @@ fn address(text: &str) -> Option<(PublicKey, Target)> {
     let (kind, key, d) = (parts.next()?, parts.next()?, parts.next()?);
     Some((PublicKey::parse(key)?, Target::Address { kind: tag::number(kind)?, d: d.to_owned() }))
 }
+
+/// A key that vanished (NIP-62), and up to when (Unix seconds) what concerns it goes.
+#[derive(Clone, Debug)]
+pub struct Vanished {
+    key: PublicKey,
+    name: String,
+    until: u64,
+}
+
+impl Vanished {
+    /// What a request to vanish says.
+    pub fn by(request: &Event) -> Self {
+        Self { key: request.pubkey, name: request.pubkey.to_string(), until: request.created_at }
+    }
+
+    /// Whether an event goes: it is the key's own, but no request to vanish, or a gift wrap (NIP-59) for it.
+    pub fn takes(&self, event: &Event) -> bool {
+        let own = event.pubkey == self.key && event.kind != kind::VANISH;
+        let wrap = event.kind == kind::GIFT_WRAP && event.tag_values("p").any(|p| p == self.name);
+        event.created_at <= self.until && (own || wrap)
+    }
+
+    /// The same of an event's canonical text.
+    pub fn takes_text(&self, json: &str) -> bool {
+        json.contains(&self.name) && Event::parse(json).is_ok_and(|event| self.takes(&event))
+    }
+}

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::log::{self, Write, WriteName};
 use super::{MAX_INTEGER, Rows, Statement, StoreError, json};
 use crate::market::histogram::BOUNDS_MS;
 
@@ -18,6 +19,10 @@ const MAX_KEYS: usize = 300;
 /// What the database knows about itself, kept in one row so that reading it costs one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
+    /// How many writes the log has had.
+    pub version: u64,
+    /// The last of them.
+    pub writer: Option<WriteName>,
     /// The highest number given to an event.
     pub last_seq: u64,
     /// Events ever stored.
@@ -66,21 +71,25 @@ pub struct Counts {
 }
 
 /// Reads [`Totals`] as one row.
-pub const READ_TOTALS: &str = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', json(flush), \
+pub(super) const READ_TOTALS: &str = "SELECT json_object('version', version, 'writer', writer, 'last_seq', last_seq, \
+     'stored', stored, 'flush', json(flush), \
      'newest', newest, 'early', early, 'day', day, 'spent', spent) AS r FROM totals";
 /// Reads [`Totals`] and [`Counts`] as one row.
-pub(super) const READ_COUNTS: &str = "SELECT json_object('last_seq', last_seq, 'stored', stored, 'flush', json(flush), \
+pub(super) const READ_COUNTS: &str = "SELECT json_object('version', version, 'writer', writer, 'last_seq', last_seq, \
+     'stored', stored, 'flush', json(flush), \
      'newest', newest, 'early', early, 'day', day, 'spent', spent, 'since_ms', since_ms, 'counts', json(counts)) AS r FROM totals";
 
 /// Reads [`Totals`]; see [`decode_totals`].
 pub fn read_totals() -> Vec<Statement> {
-    vec![Statement::new(READ_TOTALS, vec![])]
+    vec![log::position()]
 }
 
 /// Decodes the answer to [`read_totals`] for a shard.
 pub fn decode_totals(rows: &Rows, shard: u32) -> Result<Totals, StoreError> {
     #[derive(Deserialize)]
     struct Row {
+        version: u64,
+        writer: String,
         last_seq: u64,
         stored: u64,
         flush: BTreeMap<String, u64>,
@@ -89,10 +98,11 @@ pub fn decode_totals(rows: &Rows, shard: u32) -> Result<Totals, StoreError> {
         day: u64,
         spent: u64,
     }
-    let Row { last_seq, stored, flush, newest, early, day, spent } =
+    let Row { version, writer, last_seq, stored, flush, newest, early, day, spent } =
         decode(rows.first().and_then(|rows| rows.first()))?;
     let flush = flush.get(&key(shard)).copied().unwrap_or_default();
-    Ok(Totals { last_seq, stored, flush, newest, early, day, spent })
+    let writer = WriteName::parse(&writer);
+    Ok(Totals { version, writer, last_seq, stored, flush, newest, early, day, spent })
 }
 
 /// What a shard is called among the flushes.
@@ -142,7 +152,8 @@ pub fn plus(deltas: &str) -> String {
 const FLUSHED: &str = "'$.\"shard ' || (?1->>'$.shard') || '\"'";
 const NEW_FLUSH: &str = "coalesce(totals.flush->>('shard ' || (?1->>'$.shard')), 0) < ?1->>'$.number'";
 
-/// Counts a group whose events are `fresh`; ?1 is a [`Flush`], `moved` selects how it has moved jobs. `answers` says whether some answer jobs.
+/// Counts a group whose events are `fresh`; ?1 is a [`Flush`], ?2 the write's name, `moved` selects how it has moved
+/// jobs. `answers` says whether some answer jobs.
 pub fn count_group(fresh: &str, moved: Option<&str>, answers: bool) -> String {
     let stored = format!(
         "SELECT 'e ' || e.kind AS k, 'e *' AS other, count(*) AS n FROM {fresh} GROUP BY e.kind \
@@ -162,23 +173,25 @@ pub fn count_group(fresh: &str, moved: Option<&str>, answers: bool) -> String {
         "early".to_owned()
     };
     format!(
-        "UPDATE totals SET counts = {counts}, stored = stored + (SELECT count(*) FROM {fresh}), \
+        "UPDATE totals SET {}, counts = {counts}, stored = stored + (SELECT count(*) FROM {fresh}), \
          last_seq = (SELECT max(e.seq) FROM {fresh}), flush = iif({NEW_FLUSH}, json_set(flush, {FLUSHED}, ?1->>'$.number'), flush), early = {early}, \
          spent = iif({NEW_FLUSH}, iif(?1->>'$.day' > day, 0, spent) + ?1->>'$.spent', spent), \
          day = iif({NEW_FLUSH}, max(day, ?1->>'$.day'), day), newest = max(newest, (SELECT max(e.created_at) FROM {fresh})), \
          since_ms = CASE since_ms WHEN 0 THEN (SELECT min(e.came_ms) FROM {fresh}) ELSE since_ms END \
-         WHERE EXISTS (SELECT 1 FROM {fresh})"
+         WHERE EXISTS (SELECT 1 FROM {fresh})",
+        log::COUNT_WRITE
     )
 }
 
 /// Adds `flush` to the totals by itself, and reads [`Totals`] and [`Counts`] after it.
-pub fn save(flush: &Flush) -> Vec<Statement> {
+pub fn save(flush: &Flush, write: Option<&Write>) -> Vec<Statement> {
     let counts = plus("SELECT key AS k, key AS other, value AS n FROM json_each(?1, '$.counts')");
     let sql = format!(
-        "UPDATE totals SET counts = {counts}, flush = json_set(flush, {FLUSHED}, ?1->>'$.number'), \
-         spent = iif(?1->>'$.day' > day, 0, spent) + ?1->>'$.spent', day = max(day, ?1->>'$.day') WHERE {NEW_FLUSH}"
+        "UPDATE totals SET {}, counts = {counts}, flush = json_set(flush, {FLUSHED}, ?1->>'$.number'), \
+         spent = iif(?1->>'$.day' > day, 0, spent) + ?1->>'$.spent', day = max(day, ?1->>'$.day') WHERE {NEW_FLUSH}",
+        log::COUNT_WRITE
     );
-    vec![Statement::new(sql, vec![json(flush)]), read_counts()]
+    log::guarded(write, vec![Statement::new(sql, vec![json(flush), log::name(write)]), read_counts()])
 }
 
 /// Decodes what [`save`] answers, for a shard: the totals, and the row of the counts.

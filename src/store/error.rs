@@ -87,6 +87,11 @@ impl StoreError {
         Self { kind: known.map_or(ErrorKind::Other, |(_, kind)| kind), message: message.into() }
     }
 
+    /// Whether a write has found that the log is another writer's: see [`log`](super::log). Nothing has changed then.
+    pub fn is_fenced(&self) -> bool {
+        self.message.contains("NOT NULL constraint failed: totals.version")
+    }
+
     /// There was no answer in time.
     pub fn timed_out() -> Self {
         Self { message: "the database did not answer in time".to_owned(), kind: ErrorKind::TimedOut }
@@ -141,6 +146,14 @@ mod tests {
             let error = StoreError::of_d1(text);
             assert_eq!((error.kind, error.to_string().as_str()), (kind, text));
         }
+    }
+
+    #[test]
+    fn who_is_fenced_is_told_by_either() {
+        let text = "NOT NULL constraint failed: totals.version";
+        assert!(StoreError::of_d1(format!("{text}: SQLITE_CONSTRAINT_NOTNULL")).is_fenced());
+        assert!(StoreError::of_sqlite(Some(1299), text).is_fenced());
+        assert!(!StoreError::of_sqlite(Some(1299), "NOT NULL constraint failed: totals.last_seq").is_fenced());
     }
 
     #[test]

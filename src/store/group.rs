@@ -50,11 +50,13 @@ pub enum Of {
     AnswersTexts,
     /// Both lists.
     Both,
+    /// The list of others, and the last number before the group.
+    OthersBefore,
     /// The ids of the job requests.
     Requests,
-    /// What the engine has counted.
+    /// What the engine has counted, and the write's name.
     Flush,
-    /// That, and the list of others.
+    /// These, and the list of others.
     FlushOthers,
 }
 
@@ -68,6 +70,23 @@ thread_local! {
 /// The statements for groups of a shape.
 pub fn plan(shape: Shape) -> Plan {
     PLANS.with_borrow_mut(|plans| plans.entry(shape).or_insert_with(|| write(shape).into()).clone())
+}
+
+/// The statements that say what groups of a shape have done.
+pub fn fates(shape: Shape) -> Vec<(Arc<str>, Of)> {
+    let mut list: Vec<(Arc<str>, Of)> = Vec::new();
+    if shape.deletes {
+        let cancelled = jobs::cancelled_by_group(&requests());
+        list.push((format!("{LISTED}{cancelled}").into(), Of::OthersBefore));
+    }
+    list.extend(said(shape));
+    list
+}
+
+/// What is asked last of a group: what became of its events, and the counts.
+fn said(shape: Shape) -> [(Arc<str>, Of); 2] {
+    let outcomes = outcomes(shape.requests, shape.answers && !shape.restores);
+    [(outcomes.into(), Of::Both), (counts::READ_COUNTS.into(), Of::Nothing)]
 }
 
 /// The first list as `g`, with every item taken apart once.
@@ -220,7 +239,7 @@ pub fn deletions() -> Vec<String> {
 fn write(shape: Shape) -> Vec<(Arc<str>, Of)> {
     let listed = |sql: String| (Arc::from(format!("{LISTED}{sql}")), Of::Others);
     let plain = |sql: String| (Arc::from(sql), Of::Nothing);
-    let mut list: Vec<(Arc<str>, Of)> = vec![plain(counts::READ_TOTALS.to_owned())];
+    let mut list: Vec<(Arc<str>, Of)> = Vec::new();
     // Who vanishes takes his deletion requests with him, so these come second and only if they stand.
     if shape.vanishes {
         list.push(listed(remember("g.v->>'$.v'")));
@@ -274,7 +293,6 @@ fn write(shape: Shape) -> Vec<(Arc<str>, Of)> {
     if shape.deletes || shape.requests && shape.early {
         list.push(plain(jobs::forget("0")));
     }
-    list.push((Arc::from(outcomes(shape.requests, shape.answers && !shape.restores)), Of::Both));
-    list.push(plain(counts::READ_COUNTS.to_owned()));
+    list.extend(said(shape));
     list
 }

@@ -225,13 +225,25 @@ pub fn cancel(requests: &str) -> String {
 
 /// Those who answered the jobs that deletion requests of the group are about to cancel: `cancelled JOB PUBKEY`.
 pub fn cancelled(requests: &str) -> String {
+    answerers(requests, &format!("j.state < {}", State::Cancelled.rank()), "true")
+}
+
+/// The same after the group; ?2 is `totals.last_seq` before it. Who has deleted his answers in the group is not among them.
+pub fn cancelled_by_group(requests: &str) -> String {
+    let cancelled = State::Cancelled.rank();
+    // Each group marks anew the jobs that its deletion requests name.
+    let by_group = format!("j.state = {cancelled} AND j.was % 100 < {cancelled}");
+    answerers(requests, &by_group, "e.seq <= ?2")
+}
+
+/// Those whose answers `e` to the customers' jobs `j` that deletion requests name are held.
+fn answerers(requests: &str, job: &str, answer: &str) -> String {
     format!(
         "SELECT DISTINCT 'cancelled ' || id || ' ' || pubkey AS r FROM (SELECT j.id, e.pubkey \
          FROM {requests} CROSS JOIN json_each(g.v, '$.i') AS i CROSS JOIN jobs AS j ON j.id = i.value \
-           AND j.customer = g.v->>'$.pubkey' AND j.state < {cancelled} \
+           AND j.customer = g.v->>'$.pubkey' AND {job} \
          CROSS JOIN tags AS t ON t.tag = 'e=' || j.id \
-         CROSS JOIN events AS e ON e.seq = t.seq AND e.job = j.id AND e.id <> j.id LIMIT {MAX_TOLD})",
-        cancelled = State::Cancelled.rank(),
+         CROSS JOIN events AS e ON e.seq = t.seq AND e.job = j.id AND e.id <> j.id AND {answer} LIMIT {MAX_TOLD})"
     )
 }
 
@@ -273,9 +285,9 @@ pub fn count_unasked(fresh: &str) -> String {
 }
 
 /// The jobs this group has moved, as counts leave and come: those of its `fresh` events, and when it
-/// `deletes` those that ?2, the list of others, may have cancelled.
+/// `deletes` those that ?3, the list of others, may have cancelled.
 pub fn moved(fresh: &str, deletes: bool) -> String {
-    let cancelled = "UNION SELECT i.value FROM json_each(?2) AS g CROSS JOIN json_each(g.value, '$.i') AS i";
+    let cancelled = "UNION SELECT i.value FROM json_each(?3) AS g CROSS JOIN json_each(g.value, '$.i') AS i";
     let cancelled = if deletes { cancelled } else { "" };
     let first = |at: &str, flag: &str| {
         format!("CASE WHEN j.{at} IS NOT NULL AND (j.was < 0 OR NOT {flag}) THEN max(0, j.{at} - j.asked_ms) END")

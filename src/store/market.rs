@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::dealings::ACTIVE_SLOT;
+use super::log::{self, Write};
 use super::{Param, Rows, Statement, StoreError, integer, json, key, vanish, votes};
 use crate::market::dealing::Dealing;
 use crate::market::handler::Record;
@@ -222,10 +223,10 @@ pub fn decode_known(row: &str) -> Option<(PublicKey, Known)> {
     }
 }
 
-/// Notes that providers were here at `now` (Unix seconds), each once a minute at the most.
-pub fn seen<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64) -> Statement {
+/// Notes that providers were here at `now` (Unix seconds), each once a minute at the most. Leaves the totals as they are.
+pub fn seen<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64, write: Option<&Write>) -> Vec<Statement> {
     let keys: Vec<&PublicKey> = keys.into_iter().collect();
-    Statement {
+    let seen = Statement {
         sql: format!(
             "INSERT INTO providers (pubkey, results, errors, seen, active) \
              SELECT v.value, 0, 0, ?2, 0 FROM json_each(?1) AS v WHERE EXISTS (SELECT 1 FROM events AS e \
@@ -235,7 +236,8 @@ pub fn seen<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64) -> Stat
         )
         .into(),
         params: vec![json(&keys), integer(now)],
-    }
+    };
+    log::guarded(write, vec![seen])
 }
 
 /// Which providers have answered a job within the hour before `now` (Unix seconds), to five minutes; decode

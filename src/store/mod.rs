@@ -14,6 +14,7 @@ pub mod history;
 mod item;
 pub mod jobs;
 pub mod key;
+pub mod log;
 pub mod market;
 pub mod read;
 pub mod restore;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::log::{self, Write};
 use super::{MAX_INTEGER, Param, Statement, counts, group, integer, jobs, json, vanish};
 use crate::market::{JobProfile, State};
 use crate::nostr::{EventId, PublicKey};
@@ -104,7 +105,7 @@ pub fn read_jobs(after: &str, limit: u64) -> Statement {
 }
 
 /// The statements that remember jobs. Answers that are there already become theirs.
-pub fn jobs(list: &[&Job]) -> Vec<Statement> {
+pub fn jobs(list: &[&Job], write: Option<&Write>) -> Vec<Statement> {
     let ids: Vec<&EventId> = list.iter().map(|job| &job.id).collect();
     let (list, ids) = (json(&list), json(&ids));
     let of = |sql: String, param: &Param| Statement::new(sql, vec![param.clone()]);
@@ -113,31 +114,29 @@ pub fn jobs(list: &[&Job]) -> Vec<Statement> {
         group::Of::Nothing => Statement::new(sql, vec![]),
         _ => of(sql, &ids),
     }));
-    statements.extend(counted("SELECT value AS job FROM json_each(?1)", &ids));
-    statements
+    statements.extend(counted("SELECT value AS job FROM json_each(?1)", &ids, write));
+    log::guarded(write, statements)
 }
 
 /// The statements that remember deletions and remove what they keep out, vanishing keys excepted: that is the
 /// sweep's. One whose key is none of the four sorts only remembers it.
-pub fn deletions(list: &[&Deletion]) -> Vec<Statement> {
+pub fn deletions(list: &[&Deletion], write: Option<&Write>) -> Vec<Statement> {
     let list = json(&list.iter().map(|deletion| item(deletion)).collect::<Vec<_>>());
     let of = |sql: String| Statement::new(sql, vec![list.clone()]);
     let cancelled = "SELECT i.value AS job FROM json_each(?1) AS g CROSS JOIN json_each(g.value, '$.i') AS i";
     let mut statements: Vec<Statement> = group::deletions().into_iter().map(of).collect();
-    statements.extend(counted(cancelled, &list));
+    statements.extend(counted(cancelled, &list, write));
     statements.push(Statement::new(jobs::forget("0"), vec![]));
-    statements
+    log::guarded(write, statements)
 }
 
 /// Counts jobs that were moved outside a group, those that `selected` has as `job`; the next group is not to take
 /// them for its own.
-fn counted(selected: &str, param: &Param) -> [Statement; 2] {
+fn counted(selected: &str, param: &Param, write: Option<&Write>) -> [Statement; 2] {
     let moved = jobs::moved(&format!("({selected}) AS e"), false);
-    [
-        format!("UPDATE totals SET counts = {}", counts::plus(&moved)),
-        format!("UPDATE jobs SET batch = -1 WHERE id IN ({selected})"),
-    ]
-    .map(|sql| Statement::new(sql, vec![param.clone()]))
+    let count = format!("UPDATE totals SET {}, counts = {}", log::COUNT_WRITE, counts::plus(&moved));
+    let leave = format!("UPDATE jobs SET batch = -1 WHERE id IN ({selected})");
+    [Statement::new(count, vec![param.clone(), log::name(write)]), Statement::new(leave, vec![param.clone()])]
 }
 
 /// What a group knows of a deletion request; see [`item`](super::item::Item).

@@ -1,6 +1,7 @@
 //! Removing what may no longer be kept, in bounded steps: events that have expired (NIP-40, retention)
 //! and those of keys that asked to vanish (NIP-62). A step finds some, the next removes them.
 
+use super::log::{self, Write};
 use super::{PRIVATE, Param, Rows, Statement, StoreError, counts, integer, jobs, json};
 use crate::market::State;
 use crate::nostr::kind;
@@ -128,7 +129,7 @@ pub fn decode(rows: &Rows) -> Result<Sweep, StoreError> {
 /// Removes what was found with all that belongs to it; a job that loses its request unanswered has
 /// expired, one whose customer vanishes is not remembered. What is answered last is the row of
 /// [`counts::read_counts`].
-pub fn remove(found: &Sweep) -> Vec<Statement> {
+pub fn remove(found: &Sweep, write: Option<&Write>) -> Vec<Statement> {
     let list = |list: Param| move |sql: String| Statement { sql: sql.into(), params: vec![list.clone()] };
     let (with_seqs, with_vanished) = (list(json(&found.seqs)), list(json(&found.vanished)));
     let listed = "SELECT value FROM json_each(?1)";
@@ -141,7 +142,14 @@ pub fn remove(found: &Sweep) -> Vec<Statement> {
          UNION ALL SELECT 'j ' || kind || ' {name}', 'j * {name}', 1 FROM jobs WHERE id IN ({unanswered})"
     );
     let mut statements = vec![
-        with_seqs(format!("UPDATE totals SET counts = {} WHERE EXISTS ({unanswered})", counts::plus(&deltas))),
+        Statement::new(
+            format!(
+                "UPDATE totals SET {}, counts = {} WHERE EXISTS ({unanswered})",
+                log::COUNT_WRITE,
+                counts::plus(&deltas)
+            ),
+            vec![json(&found.seqs), log::name(write)],
+        ),
         with_seqs(format!("UPDATE jobs SET state = {expired} WHERE id IN ({unanswered})")),
         with_seqs(format!(
             "UPDATE jobs SET until = 0 WHERE id IN ({requests}) AND customer IN (SELECT pubkey FROM vanishing)"
@@ -158,5 +166,5 @@ pub fn remove(found: &Sweep) -> Vec<Statement> {
         "DELETE FROM vanishing WHERE (pubkey, until) IN (SELECT value->>0, value->>1 FROM json_each(?1))".to_owned(),
     ));
     statements.push(counts::read_counts());
-    statements
+    log::guarded(write, statements)
 }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use super::counts::{Flush, Totals, decode_totals};
 use super::group::{self, Of, Shape};
 use super::item::{Item, item};
-use super::{Param, Rows, Statement, StoreError, json, json_text};
+use super::log::{self, Write};
+use super::{Param, Rows, Statement, StoreError, integer, json, json_text};
 use crate::market::Part;
 use crate::nostr::deletion::Target;
 use crate::nostr::{Event, EventId, PublicKey};
@@ -125,47 +126,89 @@ pub fn parameter_size(new: &NewEvent) -> usize {
 }
 
 /// The statements that store `group` atomically, and add `flush` to the totals; `early` says whether
-/// answers may be here whose request is among the group ([`Totals::early`]). Decode their answer with
-/// [`decode`].
-pub fn statements(group: &[impl Borrow<NewEvent>], flush: &Flush, early: bool) -> Vec<Statement> {
-    listed(group, flush, Shape { early, ..Shape::default() })
+/// answers may be here whose request is among the group ([`Totals::early`]). A group of which nothing is stored leaves
+/// the totals as they are. Decode their answer with [`decode`].
+pub fn statements(
+    group: &[impl Borrow<NewEvent>],
+    flush: &Flush,
+    early: bool,
+    write: Option<&Write>,
+) -> Vec<Statement> {
+    as_write(&Listed::new(group, Shape { early, ..Shape::default() }), flush, write)
 }
 
 /// The same for a group that was taken once already, as an export has it: nothing counts as too much of it.
-pub fn restore(group: &[impl Borrow<NewEvent>]) -> Vec<Statement> {
-    listed(group, &Flush::default(), Shape { early: true, restores: true, ..Shape::default() })
+pub fn restore(group: &[impl Borrow<NewEvent>], write: Option<&Write>) -> Vec<Statement> {
+    let known = Shape { early: true, restores: true, ..Shape::default() };
+    as_write(&Listed::new(group, known), &Flush::default(), write)
 }
 
-fn listed(group: &[impl Borrow<NewEvent>], flush: &Flush, known: Shape) -> Vec<Statement> {
-    let is_answer = |(_, new): &(usize, &NewEvent)| new.part.as_ref().is_some_and(Part::is_answer);
-    let numbered = group.iter().enumerate().map(|(at, new)| (at + 1, new.borrow()));
-    let (answers, others): (Vec<_>, Vec<_>) = numbered.partition(is_answer);
-    let requests: Vec<EventId> = others.iter().filter_map(|(_, new)| Some(new.part.as_ref()?.job)).collect();
-    let mut shape = Shape {
-        others: !others.is_empty(),
-        requests: !requests.is_empty(),
-        early: known.early && !requests.is_empty(),
-        answers: !answers.is_empty(),
-        ..known
-    };
-    let (others, others_texts) = list(&others, |item| {
-        shape.labels |= item.l.is_some();
-        shape.deletes |= !item.v && !item.t.is_empty();
-        shape.vanishes |= item.v;
-        shape.replaces |= item.is_replaceable();
-    });
-    let (answers, answers_texts) = list(&answers, |_| {});
-    let params = |of: Of| match of {
-        Of::Nothing => vec![],
-        Of::Others => vec![others.clone()],
-        Of::OthersTexts => vec![others.clone(), others_texts.clone()],
-        Of::AnswersTexts => vec![answers.clone(), answers_texts.clone()],
-        Of::Both => vec![others.clone(), answers.clone()],
-        Of::Requests => vec![json(&requests)],
-        Of::Flush => vec![json(flush)],
-        Of::FlushOthers => vec![json(flush), others.clone()],
-    };
-    group::plan(shape).iter().map(|(sql, of)| Statement { sql: sql.clone(), params: params(*of) }).collect()
+fn as_write(group: &Listed, flush: &Flush, write: Option<&Write>) -> Vec<Statement> {
+    let mut statements = group.fill(&group::plan(group.shape), flush, write, 0);
+    // Who has the log knows the totals; else they are read before the group.
+    if write.is_none() {
+        statements.insert(0, log::position());
+    }
+    log::guarded(write, statements)
+}
+
+/// What [`statements`] of `group` have said, asked afterwards: for a write whose answer was lost, and that has
+/// [landed](log::Landing::Landed). `before` are the totals before it. Decode with [`decode`]. What the group
+/// removed and hid and who is more active by it is not told, and of those who answered a job that it cancelled none who
+/// deletes his answers in it.
+pub fn fates(group: &[impl Borrow<NewEvent>], before: &Totals) -> Vec<Statement> {
+    let group = Listed::new(group, Shape::default());
+    group.fill(&group::fates(group.shape), &Flush::default(), None, before.last_seq)
+}
+
+/// A group as the parameters that its statements share.
+struct Listed {
+    shape: Shape,
+    others: Param,
+    others_texts: Param,
+    answers: Param,
+    answers_texts: Param,
+    requests: Vec<EventId>,
+}
+
+impl Listed {
+    fn new(group: &[impl Borrow<NewEvent>], known: Shape) -> Self {
+        let is_answer = |(_, new): &(usize, &NewEvent)| new.part.as_ref().is_some_and(Part::is_answer);
+        let numbered = group.iter().enumerate().map(|(at, new)| (at + 1, new.borrow()));
+        let (answers, others): (Vec<_>, Vec<_>) = numbered.partition(is_answer);
+        let requests: Vec<EventId> = others.iter().filter_map(|(_, new)| Some(new.part.as_ref()?.job)).collect();
+        let mut shape = Shape {
+            others: !others.is_empty(),
+            requests: !requests.is_empty(),
+            early: known.early && !requests.is_empty(),
+            answers: !answers.is_empty(),
+            ..known
+        };
+        let (others, others_texts) = list(&others, |item| {
+            shape.labels |= item.l.is_some();
+            shape.deletes |= !item.v && !item.t.is_empty();
+            shape.vanishes |= item.v;
+            shape.replaces |= item.is_replaceable();
+        });
+        let (answers, answers_texts) = list(&answers, |_| {});
+        Self { shape, others, others_texts, answers, answers_texts, requests }
+    }
+
+    /// The statements with their parameters.
+    fn fill(&self, plan: &[(Arc<str>, Of)], flush: &Flush, write: Option<&Write>, before: u64) -> Vec<Statement> {
+        let params = |of: Of| match of {
+            Of::Nothing => vec![],
+            Of::Others => vec![self.others.clone()],
+            Of::OthersTexts => vec![self.others.clone(), self.others_texts.clone()],
+            Of::OthersBefore => vec![self.others.clone(), integer(before)],
+            Of::AnswersTexts => vec![self.answers.clone(), self.answers_texts.clone()],
+            Of::Both => vec![self.others.clone(), self.answers.clone()],
+            Of::Requests => vec![json(&self.requests)],
+            Of::Flush => vec![json(flush), log::name(write)],
+            Of::FlushOthers => vec![json(flush), log::name(write), self.others.clone()],
+        };
+        plan.iter().map(|(sql, of)| Statement { sql: sql.clone(), params: params(*of) }).collect()
+    }
 }
 
 /// Events, each with its number, as a list of items and one of texts; each item is shown first.
@@ -183,10 +226,14 @@ fn list(events: &[(usize, &NewEvent)], mut show: impl FnMut(&Item)) -> (Param, P
     (Param::Text(items.into()), Param::Text(texts.into()))
 }
 
-/// What the answer to [`statements`] says of the events with `ids`, for a shard.
-pub fn decode(ids: &[EventId], rows: &Rows, shard: u32) -> Result<Committed, StoreError> {
-    let before = decode_totals(rows, shard)?;
-    let [_, between @ .., stored, totals] = rows.as_slice() else {
+/// What the answer to [`statements`] says of the events with `ids`, for a shard; `before` are the totals before the
+/// group, where a [`Write`] says that they are known.
+pub fn decode(ids: &[EventId], rows: &Rows, shard: u32, before: Option<Totals>) -> Result<Committed, StoreError> {
+    let (before, rows) = match before {
+        Some(before) => (before, rows.as_slice()),
+        None => (decode_totals(rows, shard)?, rows.get(1..).unwrap_or_default()),
+    };
+    let [between @ .., stored, totals] = rows else {
         return Err(StoreError::new("the commit was answered with too few results"));
     };
     let counts = totals.first().cloned().unwrap_or_default();

@@ -1,9 +1,11 @@
-//! What the Rust tests share: signed events, databases that run statements, a world around the engine.
+//! What the Rust tests share: signed events, databases that run statements, hosts of the engine and a world around it.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub mod chance;
 pub mod d1;
 pub mod events;
+pub mod gateways;
+pub mod host;
 pub mod refusals;
 pub mod sqlite;
 pub mod world;

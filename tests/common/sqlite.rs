@@ -20,6 +20,6 @@ impl Sqlite {
 
 impl Database for Sqlite {
     fn run(&mut self, statements: &[Statement]) -> Result<Rows, StoreError> {
-        sqlite::write(&mut self.0, &[statements]).remove(0).map(|answer| answer.rows)
+        sqlite::write(&mut self.0, statements).map(|answer| answer.rows)
     }
 }

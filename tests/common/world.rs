@@ -2,75 +2,70 @@
 //! store wait in a queue until a test lets them happen, so a test decides what overtakes what.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
+use std::sync::Arc;
 
+use nexus::gateway::{Api, Config, ConnId, RequestId};
 use nexus::nostr::Event;
-use nexus::relay::{Api, Config, ConnId, Effect, Host, Input, Relay, RequestId, Ticket};
-use nexus::store::{Answer, Bill, Statement, StoreError, counts};
+use nexus::seam::{Host, Input};
+use nexus::store::Statement;
 use serde_json::{Value, json};
 
-use super::Database;
-use super::events::{Author, NOW};
+use super::events::Author;
+pub use super::host::Fault;
+use super::host::{Clients, Response, TestHost};
 use super::refusals;
 use super::sqlite::Sqlite;
-
-/// What goes wrong with one run of statements.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fault {
-    /// Nothing is written and an error reported.
-    Fails,
-    /// All is written and an error reported.
-    LandsAndFails,
-}
 
 /// How often a group is written before its events have waited for too long.
 pub const ATTEMPTS: usize = 8;
 const LONGEST_PAUSE_MS: u64 = 10_000;
 
-/// Statements on their way.
-struct Pending {
-    commit: bool,
-    ticket: Ticket,
-    statements: Vec<Statement>,
-}
-
 pub struct World {
-    pub relay: Relay,
-    pub db: Sqlite,
-    pub now: u64,
+    pub host: TestHost<Frames>,
     /// Applied to the next commits, in order.
     pub faults: VecDeque<Fault>,
     /// Applied to every run.
     pub broken: bool,
-    /// What a store that fails says.
-    pub error: StoreError,
-    /// What the database charges for each run.
-    pub bill: Bill,
     /// Runs that wrote, or were to.
     pub commits: u64,
-    pub log: Vec<String>,
-    /// Whether [`Effect::Yield`] is left to the test; else nothing arrives meanwhile.
-    pub busy: bool,
-    /// Connections of which the relay wants to know when they have been written all before.
-    pub marks: Vec<ConnId>,
-    /// What the database says of its size.
-    pub size: Option<u64>,
-    /// When the engine wants to be woken, in milliseconds.
-    pub alarm: Option<u64>,
-    /// When it has something to do as long as its memory lasts, in milliseconds.
-    pub timer: Option<u64>,
     /// Whether the store has failed since it last wrote a group.
     failed: bool,
-    config: Rc<Config>,
-    pending: VecDeque<Pending>,
-    frames: BTreeMap<ConnId, Vec<Value>>,
-    attachments: BTreeMap<ConnId, String>,
     requests: u64,
-    responses: BTreeMap<RequestId, Response>,
 }
 
-/// What a request over HTTP was answered: status, body, and the seconds after which to ask again.
-type Response = (u16, String, Option<u64>);
+/// What each client was sent and has not taken.
+type Frames = BTreeMap<ConnId, Vec<Value>>;
+
+impl Clients for Frames {
+    fn hear(&mut self, conn: ConnId, text: Arc<str>) {
+        let frame = serde_json::from_str(&text).unwrap();
+        refusals::check_frame(&frame);
+        self.get_mut(&conn).unwrap().push(frame);
+    }
+
+    fn end(&mut self, conn: ConnId, code: u16, reason: String) {
+        if !reason.is_empty() {
+            refusals::check(&format!("close {code}"), &reason);
+        }
+        self.get_mut(&conn).unwrap().push(json!(["(closed)", code, reason]));
+    }
+}
+
+impl Deref for World {
+    type Target = TestHost<Frames>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.host
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.host
+    }
+}
 
 pub const RELAY: &str = "wss://nexus.example";
 
@@ -101,70 +96,54 @@ impl World {
 
     /// A relay with a configuration that settings cannot make.
     pub fn with(config: Config) -> Self {
-        let config = Rc::new(config);
+        Self::on(Host::OBJECT, config)
+    }
+
+    /// A relay on a host that sees what clients have been written.
+    pub fn native(changes: &[(&str, &str)]) -> Self {
+        Self::on(Host::PROCESS, config(changes))
+    }
+
+    fn on(place: Host, config: Config) -> Self {
         let mut world = Self {
-            relay: Relay::new(config.clone(), Host::OBJECT, NOW * 1000),
-            db: Sqlite::new(),
-            now: NOW * 1000,
+            host: TestHost::new(config, place, Sqlite::new()),
             faults: VecDeque::new(),
             broken: false,
-            error: StoreError::new("disk on fire"),
-            bill: Bill::default(),
             commits: 0,
-            log: Vec::new(),
-            busy: false,
-            marks: Vec::new(),
-            size: None,
-            alarm: None,
-            timer: None,
             failed: false,
-            config,
-            pending: VecDeque::new(),
-            frames: BTreeMap::new(),
-            attachments: BTreeMap::new(),
             requests: 0,
-            responses: BTreeMap::new(),
         };
-        world.input(Input::Woke { conns: vec![] });
+        world.wake();
         world.settle();
         world
     }
 
     /// A relay that woke so many seconds ago, in place of the one there is; before anybody connects.
     pub fn awake_for(&mut self, seconds: u64) {
-        self.relay = Relay::new(self.config.clone(), Host::OBJECT, self.now - seconds * 1000);
-        self.input(Input::Woke { conns: vec![] });
+        self.relay = self.engine(self.now - seconds * 1000);
+        self.wake();
         self.settle();
-    }
-
-    /// A relay on a host that sees what clients have been written; before anybody connects.
-    pub fn native(changes: &[(&str, &str)]) -> Self {
-        let mut world = Self::new(changes);
-        let host = Host { shard: 0, shards: 1, lasting: true };
-        world.relay = Relay::new(world.config.clone(), host, world.now);
-        world.input(Input::Woke { conns: vec![] });
-        world.settle();
-        world
     }
 
     /// A new connection; its AUTH challenge is left in its frames.
     pub fn open(&mut self) -> ConnId {
-        let conn = ConnId(self.frames.len() as u64 + 1);
-        self.frames.insert(conn, Vec::new());
-        self.input(Input::Opened { conn, challenge: challenge(conn), ip: None });
-        conn
+        self.opened(None)
     }
 
     /// A new connection from an address, if it may be opened; its challenge is left in its frames.
     pub fn open_from(&mut self, ip: &str) -> Option<ConnId> {
-        if let Err(away) = self.relay.may_open(ip, self.now) {
+        if let Err(away) = self.may_open(ip) {
             refusals::check(&format!("HTTP {}", away.status), &away.reason);
             return None;
         }
-        let conn = ConnId(self.frames.len() as u64 + 1);
-        self.frames.insert(conn, Vec::new());
-        self.input(Input::Opened { conn, challenge: challenge(conn), ip: Some(ip.to_owned()) });
-        Some(conn)
+        Some(self.opened(Some(ip.to_owned())))
+    }
+
+    fn opened(&mut self, ip: Option<String>) -> ConnId {
+        let conn = ConnId(self.clients.len() as u64 + 1);
+        self.clients.insert(conn, Vec::new());
+        self.input(Input::Opened { conn, challenge: challenge(conn), ip });
+        conn
     }
 
     /// A new connection without its challenge.
@@ -227,87 +206,39 @@ impl World {
 
     /// How many frames there are to be taken.
     pub fn frames(&self, conn: ConnId) -> usize {
-        self.frames.get(&conn).map_or(0, Vec::len)
+        self.clients.get(&conn).map_or(0, Vec::len)
     }
 
     /// The frames a client has received since it was last asked for.
     pub fn take(&mut self, conn: ConnId) -> Vec<Value> {
-        std::mem::take(self.frames.get_mut(&conn).unwrap())
-    }
-
-    pub fn input(&mut self, input: Input) {
-        for effect in self.relay.handle(input, self.now) {
-            match effect {
-                Effect::Send { conn, text } => {
-                    let frame = serde_json::from_str(&text).unwrap();
-                    refusals::check_frame(&frame);
-                    self.frames.get_mut(&conn).unwrap().push(frame);
-                }
-                Effect::Close { conn, code, reason } => {
-                    if !reason.is_empty() {
-                        refusals::check(&format!("close {code}"), &reason);
-                    }
-                    self.frames.get_mut(&conn).unwrap().push(json!(["(closed)", code, reason]));
-                }
-                Effect::Remember { conn, text } => {
-                    self.attachments.insert(conn, text);
-                }
-                Effect::Commit { ticket, statements, .. } => {
-                    self.pending.push_back(Pending { commit: true, ticket, statements });
-                }
-                Effect::Query { ticket, statements } => {
-                    self.pending.push_back(Pending { commit: false, ticket, statements });
-                }
-                Effect::Respond { request, status, body, retry_after_s } => {
-                    refusals::check_response(status, &body, retry_after_s);
-                    self.responses.insert(request, (status, body.to_string(), retry_after_s));
-                }
-                Effect::Pass { .. } | Effect::Heard { .. } => panic!("there is one shard"),
-                Effect::Mark { conn } => self.marks.push(conn),
-                Effect::WakeAt { at } => self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at))),
-                Effect::TimerAt { at } => self.timer = Some(self.timer.map_or(at, |timer| timer.min(at))),
-                Effect::Yield if self.busy => {}
-                Effect::Yield => self.input(Input::Yielded),
-                Effect::Log { line, .. } => self.log.push(line),
-            }
-        }
+        std::mem::take(self.clients.get_mut(&conn).unwrap())
     }
 
     /// How many runs of statements wait: (commits, queries).
     pub fn waiting(&self) -> (usize, usize) {
-        let commits = self.pending.iter().filter(|pending| pending.commit).count();
-        (commits, self.pending.len() - commits)
+        let commits = self.runs.iter().filter(|run| run.commit).count();
+        (commits, self.runs.len() - commits)
     }
 
     /// The statements of the oldest commit that waits.
     pub fn next_commit(&self) -> Option<&[Statement]> {
-        self.pending.iter().find(|pending| pending.commit).map(|pending| pending.statements.as_slice())
+        self.runs.iter().find(|run| run.commit).map(|run| run.statements.as_slice())
     }
 
     /// Runs the oldest commit (or query) without answering it yet.
     pub fn run_oldest(&mut self, commit: bool) -> Option<Input> {
-        let at = self.pending.iter().position(|pending| pending.commit == commit)?;
-        self.run_at(at)
+        self.runs.iter().position(|run| run.commit == commit).map(|at| self.run_at(at))
     }
 
-    fn run_at(&mut self, at: usize) -> Option<Input> {
-        let Pending { commit, ticket, statements } = self.pending.remove(at)?;
+    fn run_at(&mut self, at: usize) -> Input {
+        let (commit, totals) = (self.runs[at].commit, self.runs[at].reads_totals());
         let fault = if commit { self.faults.pop_front() } else { None };
-        let failed = Err(self.error.clone());
         self.commits += u64::from(commit);
-        let result = match fault {
-            Some(Fault::Fails) => failed,
-            _ if self.broken => failed,
-            Some(Fault::LandsAndFails) => self.db.run(&statements).and(failed),
-            None => self.db.run(&statements),
-        };
-        let (size, bill) = (self.size, self.bill);
-        // Neither a removal nor counts alone begin like this.
-        let totals = statements.first() == counts::read_totals().first();
-        self.failed = result.is_err() && (commit || totals) || self.failed && !(commit && totals);
-        let result = result.map(|rows| Answer { size, bill, ..Answer::from(rows) });
+        let fault = if self.broken { Some(Fault::Fails) } else { fault };
+        let worked = self.end(at, fault);
+        self.failed = !worked && (commit || totals) || self.failed && !(commit && totals);
         self.now += 1;
-        Some(if commit { Input::Committed { ticket, result } } else { Input::Answered { ticket, result } })
+        self.runs.remove(at).answer.unwrap()
     }
 
     /// Runs and answers all commits, and no query, until nobody waits for a store that failed.
@@ -334,28 +265,21 @@ impl World {
 
     /// The same, without letting time pass for a store that failed.
     pub fn answer_all(&mut self) {
-        while let Some(commit) = self.pending.front().map(|pending| pending.commit) {
-            if let Some(answer) = self.run_oldest(commit) {
-                self.input(answer);
-            }
+        while !self.runs.is_empty() {
+            let answer = self.run_at(0);
+            self.input(answer);
         }
     }
 
     /// After a failure, lets the pause pass until the store is asked again; says whether there is one.
     pub fn retry(&mut self) -> bool {
         let soon = self.now + LONGEST_PAUSE_MS;
-        let Some(at) = self.timer.take_if(|at| self.failed && *at <= soon) else { return false };
-        self.now = self.now.max(at);
-        self.input(Input::Timer);
-        true
+        self.failed && self.timer_comes(soon)
     }
 
     /// Lets time pass until the timer comes, and nothing else happen.
     pub fn pass_until_timer(&mut self) {
-        if let Some(at) = self.timer.take() {
-            self.now = self.now.max(at);
-            self.input(Input::Timer);
-        }
+        self.timer_comes(u64::MAX);
     }
 
     /// A deploy with other settings: memory is lost, connections are not.
@@ -368,24 +292,14 @@ impl World {
     /// Memory is lost; sockets and what they remember are not. Statements on their way happen when
     /// `landed`, but their answers never arrive.
     pub fn reset(&mut self, landed: bool) {
-        for pending in std::mem::take(&mut self.pending) {
-            if landed {
-                self.db.run(&pending.statements).unwrap();
-            }
-        }
-        self.timer = None;
-        self.relay = Relay::new(self.config.clone(), Host::OBJECT, self.now);
-        let conns = self.attachments.iter().map(|(conn, text)| (*conn, text.clone())).collect();
-        self.input(Input::Woke { conns });
+        self.host.reset(|_| (!landed).then_some(Fault::Fails));
     }
 
     /// Lets time pass; the timer comes whenever it was set for, the alarm rings if it was set for then.
     /// Everything is let happen.
     pub fn pass(&mut self, seconds: u64) {
         let end = self.now + seconds * 1000;
-        while let Some(at) = self.timer.take_if(|at| *at <= end) {
-            self.now = self.now.max(at);
-            self.input(Input::Timer);
+        while self.timer_comes(end) {
             self.answer_all();
         }
         self.now = self.now.max(end);
@@ -408,7 +322,8 @@ impl World {
 
     /// Lets the store answer what was asked last, and nothing else.
     fn answer_last(&mut self) {
-        if let Some(answer) = self.pending.len().checked_sub(1).and_then(|at| self.run_at(at)) {
+        if let Some(at) = self.runs.len().checked_sub(1) {
+            let answer = self.run_at(at);
             self.input(answer);
         }
     }

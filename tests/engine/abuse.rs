@@ -1,7 +1,8 @@
 //! What somebody who speaks the protocol might try against the market, and what must not come of it.
 
+use nexus::gateway::Api;
 use nexus::nostr::Event;
-use nexus::relay::{Api, Effect, Input, RequestId};
+use nexus::seam::Input;
 use nexus::store::{Bill, Param};
 use serde_json::json;
 
@@ -10,7 +11,7 @@ use crate::common::world::{ATTEMPTS, Fault, World};
 
 const LIMITS: [(&str, &str); 1] = [("RATE_LIMITS", "on")];
 
-fn put(world: &mut World, conn: nexus::relay::ConnId, event: &Event) -> String {
+fn put(world: &mut World, conn: nexus::gateway::ConnId, event: &Event) -> String {
     let frames = world.ask(conn, json!(["EVENT", event]));
     frames.iter().find(|frames| frames[0] == "OK").unwrap()[3].as_str().unwrap().to_owned()
 }
@@ -31,11 +32,8 @@ fn one_key_neither_hides_other_handlers_nor_fills_the_memory() {
     }
     world.settle();
     let body = world.http(Api::Handlers(5050)).1.to_string();
-    let again = world.relay.handle(
-        Input::Requested { request: RequestId(9000), api: Api::Handlers(5050), ip: None, elsewhere: vec![] },
-        world.now,
-    );
-    assert!(matches!(again[0], Effect::Respond { .. }));
+    let again = world.request(Api::Handlers(5050), None);
+    assert!(world.response(again).is_some());
     assert!(body.contains("honest") && body.len() < 1_000_000, "{} bytes", body.len());
 }
 

@@ -1,6 +1,6 @@
 //! What the relay answers over HTTP: handlers of a kind in their order, and counts that survive.
 
-use nexus::relay::{Api, RequestId};
+use nexus::gateway::{Api, RequestId};
 use nexus::store::history::Step;
 use serde_json::{Value, json};
 

@@ -1,9 +1,11 @@
 //! What strangers try, by the settings as they are when untouched: what one of them holds, others still have.
 
-use nexus::relay::{ConnId, Effect, Input};
+use nexus::gateway::ConnId;
+use nexus::seam::Input;
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};
+use crate::common::host;
 use crate::common::world::World;
 
 /// A relay with its limits, and one on a host that sees what is written.
@@ -158,7 +160,7 @@ fn two_networks_do_not_take_all_connections() {
     }
     let memory = world.relay.gauges().memory("connections");
     world.pass(7200);
-    let away = world.relay.may_open("198.51.100.7", world.now);
+    let away = world.may_open("198.51.100.7");
     assert!(away.is_ok(), "{away:?} after {seconds} s, {} connections of two networks hold {memory:?}", held.len());
 }
 
@@ -190,14 +192,6 @@ fn a_question_waits_behind_one_of_each_network_at_the_most() {
 
 /// What a host is to remember and a socket's attachment (16,384 bytes) does not hold is rows of the object's own
 /// database, which are billed like D1's.
-fn large(effects: &[Effect]) -> Vec<usize> {
-    let length = |effect: &Effect| match effect {
-        Effect::Remember { text, .. } => Some(text.len()).filter(|length| *length > 16_000),
-        _ => None,
-    };
-    effects.iter().filter_map(length).collect()
-}
-
 #[test]
 fn what_a_connection_is_remembered_by_is_not_written_with_each_message() {
     let mut world = limited();
@@ -206,16 +200,16 @@ fn what_a_connection_is_remembered_by_is_not_written_with_each_message() {
     for n in 0..3 {
         world.ask(conn, json!(["REQ", n.to_string(), {"ids": ids, "limit": 0}]));
     }
-    let mut written = Vec::new();
+    world.remembered_bytes.clear();
     // For a minute, as fast as it may.
     for n in 0..1200 {
         world.now += 50;
         for message in [json!(["REQ", "s", {"kinds": [n], "limit": 0}]), json!(["CLOSE", "s"])] {
-            let input = Input::Received { conn, text: message.to_string() };
-            written.extend(large(&world.relay.handle(input, world.now)));
+            world.say(conn, message);
         }
     }
-    let bytes: usize = written.iter().sum();
+    let written: Vec<&usize> = world.remembered_bytes.iter().filter(|length| **length > 16_000).collect();
+    let bytes: usize = written.iter().copied().sum();
     assert!(written.len() <= 120, "{} writes of {bytes} bytes in a minute, by one key", written.len());
 }
 
@@ -407,11 +401,9 @@ fn what_an_event_makes_the_relay_send_is_paid() {
         let event = Author::new(1).sign(20_000, NOW, &[], &n.to_string());
         let text = json!(["EVENT", event]).to_string();
         paid += text.len() + 512;
-        for effect in world.relay.handle(Input::Received { conn: writer, text }, world.now) {
-            if let Effect::Send { text, .. } = effect {
-                sent += text.len();
-                taken += usize::from(text.starts_with("[\"OK\"") && text.contains("true"));
-            }
+        for text in host::sent(&world.effects(Input::Received { conn: writer, text })) {
+            sent += text.len();
+            taken += usize::from(text.starts_with("[\"OK\"") && text.contains("true"));
         }
     }
     let took = began.elapsed();
@@ -448,15 +440,9 @@ fn filters_of_many_letters_do_not_make_one_event_last() {
         let text = json!(["EVENT", event]).to_string();
         let length = text.len();
         let began = std::time::Instant::now();
-        let effects = world.relay.handle(Input::Received { conn: writer, text }, world.now);
+        let effects = world.effects(Input::Received { conn: writer, text });
         let took = began.elapsed();
-        let said: Vec<String> = effects
-            .iter()
-            .filter_map(|effect| match effect {
-                Effect::Send { text, .. } => Some(text.to_string()),
-                _ => None,
-            })
-            .collect();
+        let said: Vec<String> = host::sent(&effects).map(str::to_owned).collect();
         (took, length, said)
     };
     let tag = |letter: char, value: &str| vec![letter.to_string(), value.to_owned()];

@@ -285,7 +285,7 @@ fn nul_in_content_is_an_ordinary_event() {
 fn binary_frames() {
     let mut world = World::open_relay();
     let conn = world.client();
-    world.input(nexus::relay::Input::ReceivedBinary { conn, length: 3 });
+    world.input(nexus::seam::Input::ReceivedBinary { conn, length: 3 });
     assert_eq!(world.take(conn), [notice("invalid: binary frames are not part of the protocol; send text")]);
 }
 

@@ -1,6 +1,7 @@
 //! Who is blocked by the operator.
 
-use nexus::relay::{ConnId, Input};
+use nexus::gateway::ConnId;
+use nexus::seam::Input;
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};
@@ -56,12 +57,12 @@ fn a_blocked_network_is_turned_away_at_the_door() {
     ] {
         let mut world = World::new(&[("BLOCKED_NETWORKS", networks)]);
         for ip in blocked {
-            let away = world.relay.may_open(ip, world.now).unwrap_err();
+            let away = world.may_open(ip).unwrap_err();
             let reason = "blocked: the operator of this relay has blocked this network";
             assert_eq!((away.status, away.reason.as_str()), (403, reason), "{ip} of {networks}");
         }
         for ip in free {
-            assert!(world.relay.may_open(ip, world.now).is_ok(), "{ip} of {networks}");
+            assert!(world.may_open(ip).is_ok(), "{ip} of {networks}");
         }
     }
 }

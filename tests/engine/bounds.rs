@@ -1,7 +1,8 @@
 //! What one client can make the relay hold or do is bounded, and a bound that is met is said.
 
+use nexus::gateway::{ConnId, TurnedAway};
 use nexus::nostr::Event;
-use nexus::relay::{ConnId, Input, TurnedAway};
+use nexus::seam::Input;
 use nexus::store::{Param, StoreError};
 use serde_json::{Value, json};
 

@@ -12,7 +12,7 @@ fn world(more: &[(&str, &str)]) -> World {
     World::new(&[&settings, more].concat())
 }
 
-fn agent_from(world: &mut World, author: &Author, ip: &str) -> nexus::relay::ConnId {
+fn agent_from(world: &mut World, author: &Author, ip: &str) -> nexus::gateway::ConnId {
     let conn = world.open_from(ip).unwrap();
     assert_eq!(world.prove(author, conn)[2], true);
     conn

@@ -1,6 +1,6 @@
 //! What the engine counts is saved when no group takes it along: before the object sleeps, at the end, seldom.
 
-use nexus::relay::Input;
+use nexus::seam::Input;
 use nexus::store::Bill;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! Deletion (NIP-09) and vanishing (NIP-62): own events only, in any order, for good.
 
+use nexus::gateway::ConnId;
 use nexus::nostr::Event;
-use nexus::relay::ConnId;
 use serde_json::{Value, json};
 
 use crate::common::chance::Chance;

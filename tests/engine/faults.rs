@@ -1,6 +1,6 @@
 //! A store that fails, lands and reports failure, answers late, twice or not at all.
 
-use nexus::relay::Input;
+use nexus::seam::Input;
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};

@@ -1,6 +1,7 @@
 //! Frames: what each costs whatever is in it, and which connections end for what they send.
 
-use nexus::relay::{Breach, ConnId, Input, MAX_FRAME_BYTES};
+use nexus::gateway::{ConnId, MAX_FRAME_BYTES};
+use nexus::seam::{Breach, Input};
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};

@@ -1,8 +1,8 @@
 //! Jobs (NIP-90): what is refused and why, how a job moves, who reads what of it.
 
+use nexus::gateway::{Config, ConnId};
 use nexus::market::JobProfile;
 use nexus::nostr::Event;
-use nexus::relay::{Config, ConnId};
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};

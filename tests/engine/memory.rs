@@ -5,7 +5,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use nexus::relay::{Api, ConnId, Effect, Input};
+use nexus::gateway::{Api, ConnId};
+use nexus::seam::Input;
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};
@@ -136,14 +137,14 @@ fn connections_have_a_share_and_guests_make_room() {
         open += 1;
     }
     assert!(open > 3000, "{open}");
-    let away = world.relay.may_open("192.0.2.1", world.now).unwrap_err();
+    let away = world.may_open("192.0.2.1").unwrap_err();
     assert_eq!((away.status, away.retry_after_s), (503, Some(10)));
     let (used, max) = share(&world.http_text(Api::Metrics), "connections");
     assert!(used <= max, "{used} of {max}");
     // A host that does not ask.
-    let opened = Input::Opened { conn: ConnId(99_999), challenge: "c".to_owned(), ip: None };
-    let effects = world.relay.handle(opened, world.now);
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Close { .. })));
+    let opened = world.open();
+    let mut others = (1..opened.0).map(ConnId);
+    assert!(others.any(|conn| world.take(conn).iter().any(|frame| frame[0] == "(closed)")));
     assert_eq!(world.http(Api::Stats).1["connections"]["open"], open, "the oldest guest went");
     // Those who had the time to prove a key make room.
     world.pass(31);
@@ -265,9 +266,8 @@ fn what_is_counted_is_what_is_taken() {
         assert!(used <= max && used > max / 10 * 8, "{name}: {used} of {max}");
     }
     drop(gauges);
-    let World { relay, .. } = world;
     let before = HELD.get();
-    drop(relay);
+    drop(world.host.relay);
     let taken = (before - HELD.get()) as usize;
     assert!(taken <= BUDGET, "{taken} bytes are taken");
     assert!(taken <= counted && counted <= 3 * taken, "{taken} bytes are taken, {counted} counted");
@@ -277,7 +277,7 @@ fn what_is_counted_is_what_is_taken() {
 fn time(world: &mut World, conn: ConnId, messages: &[String]) -> Duration {
     let began = Instant::now();
     for text in messages {
-        drop(world.relay.handle(Input::Received { conn, text: text.clone() }, world.now));
+        drop(world.effects(Input::Received { conn, text: text.clone() }));
     }
     began.elapsed()
 }
@@ -316,9 +316,9 @@ fn opening_does_not_look_at_all_connections() {
         let mut world = World::native(&[("RATE_LIMITS", "on")]);
         let open = |world: &mut World, n: u64| {
             let ip = format!("10.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255);
-            assert!(world.relay.may_open(&ip, world.now).is_ok());
+            assert!(world.may_open(&ip).is_ok());
             let input = Input::Opened { conn: ConnId(n + 1), challenge: n.to_string(), ip: Some(ip) };
-            drop(world.relay.handle(input, world.now));
+            drop(world.effects(input));
         };
         (0..others).for_each(|n| open(&mut world, n));
         let mut next = others;
@@ -369,8 +369,9 @@ fn what_is_remembered_is_restored_within_the_budget() {
     world.reset(true);
     world.settle();
     assert_eq!(used(&mut world, "subscriptions"), before);
-    let said = world.relay.handle(Input::Closed { conn }, world.now);
-    assert!(!said.iter().any(|effect| matches!(effect, Effect::Send { .. })));
+    world.take(conn);
+    world.close(conn);
+    assert_eq!(world.frames(conn), 0);
     assert_eq!(used(&mut world, "subscriptions"), 0);
 }
 
@@ -416,10 +417,10 @@ fn what_a_connection_is_counted_is_what_it_takes() {
                 let filter = json!({"kinds": [1], "#t": [format!("of {n} {sub}")], "limit": 0});
                 frames.push((conn, json!(["REQ", format!("sub-{sub}"), filter]).to_string()));
             }
-            drop(world.relay.handle(Input::Opened { conn, challenge, ip: Some(ip) }, world.now));
+            drop(world.effects(Input::Opened { conn, challenge, ip: Some(ip) }));
         }
         for (conn, text) in frames {
-            drop(world.relay.handle(Input::Received { conn, text }, world.now));
+            drop(world.effects(Input::Received { conn, text }));
         }
         let taken = (HELD.get() - empty) as usize / count;
         let gauges = world.relay.gauges();

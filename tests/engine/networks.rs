@@ -1,6 +1,6 @@
 //! All keys behind one address together: what they may do, and that none of them starves the others.
 
-use nexus::relay::ConnId;
+use nexus::gateway::ConnId;
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};

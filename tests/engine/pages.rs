@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use nexus::relay::ConnId;
+use nexus::gateway::ConnId;
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};

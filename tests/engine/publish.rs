@@ -1,7 +1,7 @@
 //! EVENT: what is admitted, stored and passed on.
 
 use nexus::nostr::Event;
-use nexus::relay::Input;
+use nexus::seam::Input;
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};

@@ -9,7 +9,7 @@ use crate::common::events::{Author, NOW};
 use crate::common::world::{World, config};
 
 /// A relay whose database is filled by SQL, faster than by publishing.
-fn filled(sql: &str) -> (World, nexus::relay::ConnId) {
+fn filled(sql: &str) -> (World, nexus::gateway::ConnId) {
     let mut world = World::open_relay();
     let conn = world.client();
     world.db.0.execute_batch(sql).unwrap();

@@ -18,7 +18,7 @@ fn note(author: &Author, n: usize) -> Value {
 /// What becomes of `count` events now: how many are taken, how many wait, and why the others are refused.
 fn burst(
     world: &mut World,
-    conns: &[nexus::relay::ConnId],
+    conns: &[nexus::gateway::ConnId],
     author: &Author,
     from: usize,
     count: usize,
@@ -83,7 +83,7 @@ fn a_thousand_keys_behind_one_address_prove_themselves_at_its_pace() {
     assert!(world.open_from("192.0.2.1").is_none());
     assert!(world.open_from("192.0.2.2").is_some());
     // Each key has a quota of its own.
-    let (last, conn) = (Author::numbered(999), nexus::relay::ConnId(1000));
+    let (last, conn) = (Author::numbered(999), nexus::gateway::ConnId(1000));
     let taken = burst(&mut world, &[conn], &last, 0, 300).0;
     assert!((200..=210).contains(&taken), "{taken}");
 }
@@ -139,7 +139,7 @@ fn bytes_are_limited_before_anything_is_parsed() {
 }
 
 /// A job of another customer each time, which `provider` answers on `conn`.
-fn serve(world: &mut World, conn: nexus::relay::ConnId, provider: &Author, customer: u8) -> nexus::nostr::Event {
+fn serve(world: &mut World, conn: nexus::gateway::ConnId, provider: &Author, customer: u8) -> nexus::nostr::Event {
     let buyer = Author::new(customer);
     let asking = world.agent(&buyer);
     let request = buyer.sign(5050, NOW, &[], "");

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use nexus::gateway::ConnId;
 use nexus::market::job::NIP90;
 use nexus::nostr::{Event, Filter, PublicKey, Values};
-use nexus::relay::ConnId;
 use nexus::store::counts::Flush;
 use nexus::store::read::{self, Viewer};
 use nexus::store::write;
@@ -277,7 +277,7 @@ fn while_a_commit_may_land_the_store_is_asked_for_handlers() {
     assert!(put(&mut world, conn, &handler).starts_with("error: "));
     assert_eq!(asked(&mut world, conn, &wanted), (vec![], true));
     // It lands, and nobody is told.
-    world.db.run(&write::statements(&[new_event(&handler)], &Flush::default(), false)).unwrap();
+    world.db.run(&write::statements(&[new_event(&handler)], &Flush::default(), false, None)).unwrap();
     for of_store in [true, true] {
         assert_eq!(asked(&mut world, conn, &wanted), (vec![handler.id.to_string()], of_store));
     }

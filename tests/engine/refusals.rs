@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
+use nexus::gateway::ConnId;
 use nexus::nostr::Event;
 use nexus::nostr::refusal::{ALL, Entry, Then};
-use nexus::relay::ConnId;
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};

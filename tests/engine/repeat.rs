@@ -1,6 +1,7 @@
 //! Reads that the store fails are repeated: CLOSED comes when the time is over, EOSE when it was read.
 
-use nexus::relay::{ConnId, Input};
+use nexus::gateway::ConnId;
+use nexus::seam::Input;
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};

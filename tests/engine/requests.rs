@@ -1,7 +1,7 @@
 //! A crowd that asks over HTTP: the store is asked little, clients wait for one question at the most, and who asks
 //! for what nobody else does pays for it.
 
-use nexus::relay::{Api, RequestId};
+use nexus::gateway::{Api, RequestId};
 use nexus::store::history::Step;
 use serde_json::{Value, json};
 

@@ -1,8 +1,9 @@
 //! A store that fails for a while: it is asked again after pauses that grow, nobody waits for too long, and what
 //! will not pass soon is told apart.
 
+use nexus::gateway::Api;
 use nexus::nostr::Event;
-use nexus::relay::{Api, Input};
+use nexus::seam::Input;
 use nexus::store::{ErrorKind, StoreError};
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! Settings: one table, errors that name the key, and NIP-11 that tells the truth.
 
-use nexus::relay::{Config, SETTINGS, Setting};
+use nexus::gateway::{Config, SETTINGS, Setting};
 
 use crate::common::world::config;
 

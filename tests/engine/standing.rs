@@ -1,7 +1,7 @@
 //! Who is listed before whom (NIP-89), and that nobody can buy or take away a place with keys that cost nothing.
 
+use nexus::gateway::{Api, ConnId};
 use nexus::nostr::Event;
-use nexus::relay::{Api, ConnId};
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};

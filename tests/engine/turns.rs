@@ -1,7 +1,7 @@
 //! What a proven key sends faster than its rate waits for its turn, in order and not for long.
 
+use nexus::gateway::ConnId;
 use nexus::nostr::Event;
-use nexus::relay::ConnId;
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};

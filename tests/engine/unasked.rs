@@ -183,7 +183,7 @@ fn feedback_of_the_customer_moves_nothing() {
 
 #[test]
 fn a_handler_without_d_or_k_is_stored_and_not_ranked() {
-    use nexus::relay::Api;
+    use nexus::gateway::Api;
     let mut market = Market::new();
     let (bare, nameless, named) = (market.buyer.clone(), market.provider.clone(), Author::new(3));
     let k: &[&str] = &["k", "5050"];

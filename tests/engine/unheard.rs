@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use nexus::relay::{ConnId, Input};
+use nexus::gateway::ConnId;
+use nexus::seam::Input;
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};

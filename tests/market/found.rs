@@ -1,7 +1,8 @@
 //! What the market's tests have found, each by the shortest way there.
 
+use nexus::gateway::{Api, RequestId};
 use nexus::nostr::{Event, EventId};
-use nexus::relay::{Api, Input, RequestId};
+use nexus::seam::Input;
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
+use nexus::gateway::{Api, ConnId};
 use nexus::nostr::EventId;
-use nexus::relay::{Api, ConnId, Input};
+use nexus::seam::Input;
 use nexus::store::Param;
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! Whole jobs in every order of arrival, one by one and in groups: all end in the same rows, are served
 //! to the same readers and count the same.
 
+use nexus::gateway::ConnId;
 use nexus::nostr::{Event, EventId};
-use nexus::relay::ConnId;
 use serde_json::{Value, json};
 
 use crate::common::chance::Chance;

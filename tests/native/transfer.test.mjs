@@ -91,7 +91,8 @@ test("a file of 0.1 is left by the commands that its refusal names", { timeout: 
   const db = new DatabaseSync(path);
   // Neither is the deletion's event there any more.
   db.exec(`DELETE FROM events WHERE kind = 5;
-    ALTER TABLE totals DROP COLUMN day; ALTER TABLE totals DROP COLUMN spent; ALTER TABLE jobs DROP COLUMN unasked; ALTER TABLE vanishing DROP COLUMN shelf`);
+    ALTER TABLE totals DROP COLUMN day; ALTER TABLE totals DROP COLUMN spent; ALTER TABLE totals DROP COLUMN version;
+    ALTER TABLE totals DROP COLUMN writer; ALTER TABLE jobs DROP COLUMN unasked; ALTER TABLE vanishing DROP COLUMN shelf`);
   db.close();
   const refused = nexus([], { env }).err;
   const [, way, back] = /`nexus (export) > events\.jsonl`, then name another file in storage\.path \(STORAGE_PATH\), then `nexus (import) events\.jsonl`/.exec(refused);

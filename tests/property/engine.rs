@@ -1,7 +1,8 @@
 //! The second and third judge: the engine, live and stored, over SQLite.
 
+use nexus::gateway::ConnId;
 use nexus::nostr::{PublicKey, Values};
-use nexus::relay::{ConnId, Input};
+use nexus::seam::Input;
 use serde_json::{Value, json};
 
 use crate::common::events::Author;

@@ -45,8 +45,8 @@ pub fn clear(d1: &mut D1) {
 pub fn take(d1: &mut D1, group: &[&Event]) -> Vec<Fate> {
     let new: Vec<NewEvent> = group.iter().map(|event| new_event(event)).collect();
     let ids: Vec<EventId> = group.iter().map(|event| event.id).collect();
-    let rows = d1.run(&write::statements(&new, &Flush::default(), true)).unwrap();
-    let committed = write::decode(&ids, &rows, 0).unwrap();
+    let rows = d1.run(&write::statements(&new, &Flush::default(), true, None)).unwrap();
+    let committed = write::decode(&ids, &rows, 0, None).unwrap();
     let fate = |id: &EventId| match committed.outcomes[id] {
         Outcome::Stored { seq, .. } if seq > committed.before.last_seq => Fate::Stored,
         Outcome::Stored { .. } => Fate::Known,
@@ -63,7 +63,7 @@ pub fn sweep(d1: &mut D1, now: u64) {
         if found.is_empty() {
             return;
         }
-        d1.run(&sweep::remove(&found)).unwrap();
+        d1.run(&sweep::remove(&found, None)).unwrap();
     }
 }
 

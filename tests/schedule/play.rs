@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nexus::relay::{ConnId, Input};
+use nexus::gateway::ConnId;
+use nexus::seam::Input;
 use nexus::store::write;
 
+use crate::common::host::Fault;
 use crate::common::sqlite::Sqlite;
 use crate::common::world::challenge;
-use crate::host::{Ending, Errand, Host, Sent};
+use crate::host::{Errand, Host};
 use crate::pool::{Ev, MAX_CONNS, Pool};
 use crate::record::{Record, Tally};
 use crate::rng::Rng;
@@ -89,7 +91,7 @@ pub fn run(seed: u64, pool: &Pool, db: Sqlite, traced: bool) -> (Result<Tally, S
     let record = Record::new(pool);
     let mut run = Run { pool, rng, plan, host, record, trace: traced.then(Vec::new), asked: 0 };
     let result = run.play();
-    (result.map(|()| run.record.tally), run.trace.unwrap_or_default(), run.host.db)
+    (result.map(|()| run.record.tally), run.trace.unwrap_or_default(), run.host.host.db)
 }
 
 impl Run<'_> {
@@ -113,7 +115,7 @@ impl Run<'_> {
         self.host.now += self.rng.below(3) as u64;
         let open = self.open_conns();
         let Plan { resets, sleeps, store, clients, .. } = self.plan;
-        let quiet = self.host.jobs.is_empty();
+        let quiet = self.host.runs.is_empty();
         let weights = [
             if open.len() < clients && self.record.clients.len() < MAX_CONNS - 1 { 20 } else { 0 },
             if open.is_empty() { 0 } else { 60 },
@@ -137,8 +139,8 @@ impl Run<'_> {
                 self.client_acts(conn)
             }
             Some(2) => {
-                let job = self.rng.below(self.host.jobs.len());
-                let slow = self.plan.slow == self.host.jobs[job].errand;
+                let job = self.rng.below(self.host.runs.len());
+                let slow = self.plan.slow == self.host.errand(job);
                 if slow && self.rng.percent(85) { Ok(()) } else { self.job(job) }
             }
             Some(3) => {
@@ -234,14 +236,14 @@ impl Run<'_> {
 
     /// Statements end, or their answer is delivered, or both.
     fn job(&mut self, job: usize) -> Result<(), String> {
-        if self.host.jobs[job].answer.is_none() {
-            let errand = self.host.jobs[job].errand;
-            let ending = match self.rng.percent(self.plan.fault(errand)) {
-                false => Ending::Works,
+        if self.host.runs[job].answer.is_none() {
+            let errand = self.host.errand(job);
+            let fault = match self.rng.percent(self.plan.fault(errand)) {
+                false => None,
                 true if errand == Errand::Commit => self.fault(),
-                true => Ending::Fails,
+                true => Some(Fault::Fails),
             };
-            self.end(job, ending);
+            self.end(job, fault);
             if self.rng.percent(50) {
                 return Ok(());
             }
@@ -249,26 +251,26 @@ impl Run<'_> {
         self.deliver(job)
     }
 
-    fn fault(&mut self) -> Ending {
-        *self.rng.pick(&[Ending::Fails, Ending::LandsAndFails, Ending::FailsAndLandsLate])
+    fn fault(&mut self) -> Option<Fault> {
+        Some(*self.rng.pick(&[Fault::Fails, Fault::LandsAndFails, Fault::FailsAndLandsLate]))
     }
 
-    fn end(&mut self, job: usize, ending: Ending) {
-        let errand = self.host.jobs[job].errand;
-        self.host.end(job, ending);
-        self.note(|_| format!("{errand:?} {job} of those on their way: {ending:?}"));
+    fn end(&mut self, job: usize, fault: Option<Fault>) {
+        let errand = self.host.errand(job);
+        self.host.end(job, fault);
+        self.note(|_| format!("{errand:?} {job} of those on their way: {fault:?}"));
         self.record.ran(self.host.stored(self.pool));
     }
 
     fn deliver(&mut self, job: usize) -> Result<(), String> {
         self.note(|_| format!("answer of {job}"));
-        let job_of = &self.host.jobs[job];
-        if let (Errand::Commit, Some(Input::Committed { result: Ok(answer), .. })) = (job_of.errand, &job_of.answer) {
-            let group = write::decode(&[], &answer.rows, 0).map_err(|e| e.to_string())?;
+        let answer = &self.host.runs[job].answer;
+        if let (Errand::Commit, Some(Input::Committed { result: Ok(answer), .. })) = (self.host.errand(job), answer) {
+            let group = write::decode(&[], &answer.rows, 0, None).map_err(|e| e.to_string())?;
             self.record.answered(group.outcomes.keys());
         }
-        let sent = self.host.deliver(job);
-        self.heard(&sent)
+        self.host.deliver(job);
+        self.heard()
     }
 
     fn land(&mut self, late: usize) {
@@ -286,11 +288,11 @@ impl Run<'_> {
             .map_err(|why| format!("before: {why}"))?;
         self.record.forgets();
         let rng = &mut self.rng;
-        let endings = [Ending::Works, Ending::Fails, Ending::FailsAndLandsLate];
+        let faults = [None, Some(Fault::Fails), Some(Fault::FailsAndLandsLate)];
         let twin = self.host.twin();
-        let sent = self.host.reset(|| *rng.pick(&endings));
+        self.host.reset(|| *rng.pick(&faults));
         self.record.ran(self.host.stored(self.pool));
-        self.heard(&sent)?;
+        self.heard()?;
         wake::check(&wake::held(twin, &self.host), &self.record, self.plan.locked)
             .map_err(|why| format!("after: {why}"))
     }
@@ -298,9 +300,9 @@ impl Run<'_> {
     /// Everything on its way arrives, oldest first, and what waits for its time happens.
     fn settle(&mut self) -> Result<(), String> {
         loop {
-            while !self.host.jobs.is_empty() {
-                if self.host.jobs[0].answer.is_none() {
-                    self.end(0, Ending::Works);
+            while !self.host.runs.is_empty() {
+                if self.host.runs[0].answer.is_none() {
+                    self.end(0, None);
                 }
                 self.deliver(0)?;
             }
@@ -313,8 +315,8 @@ impl Run<'_> {
 
     fn time_comes(&mut self, late: u64) -> Result<(), String> {
         self.note(|_| format!("the timer comes, {late} ms late"));
-        let sent = self.host.time_comes(late);
-        self.heard(&sent)
+        self.host.time_comes(late);
+        self.heard()
     }
 
     /// The store works again; what failed lands now or never; one more group is committed, with which
@@ -350,15 +352,16 @@ impl Run<'_> {
     }
 
     fn input(&mut self, input: Input) -> Result<(), String> {
-        let sent = self.host.input(input);
-        self.heard(&sent)
+        self.host.input(input);
+        self.heard()
     }
 
-    fn heard(&mut self, sent: &[Sent]) -> Result<(), String> {
-        for (conn, text) in sent {
+    fn heard(&mut self) -> Result<(), String> {
+        let sent = self.host.sent();
+        for (conn, text) in &sent {
             self.note(|pool| format!("    {} hears {}", conn.0, pool.readable(text.as_deref().unwrap_or("close"))));
         }
-        self.record.heard(sent, self.host.now)
+        self.record.heard(&sent, self.host.now)
     }
 
     fn note(&mut self, line: impl FnOnce(&Pool) -> String) {

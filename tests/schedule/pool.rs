@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use nexus::gateway::ConnId;
 use nexus::nostr::{Event, Filter, KindClass};
-use nexus::relay::ConnId;
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};

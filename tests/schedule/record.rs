@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nexus::gateway::ConnId;
 use nexus::nostr::{Event, EventId, Filter, PublicKey};
-use nexus::relay::ConnId;
 use serde_json::Value;
 use serde_json::value::RawValue;
 

@@ -3,10 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nexus::gateway::ConnId;
+use nexus::node::Node;
 use nexus::nostr::{Filter, PublicKey};
-use nexus::relay::{ConnId, Effect, Input, Relay};
+use nexus::seam::Input;
 use serde_json::Value;
 
+use crate::common::host::remembered;
 use crate::host::Host;
 use crate::record::Record;
 
@@ -21,14 +24,10 @@ pub struct Held {
 }
 
 /// What `relay` holds of its connections; `None` of one that may ask nothing, having no keys.
-pub fn held(mut relay: Relay, host: &Host) -> BTreeMap<ConnId, Option<Held>> {
-    let ask = |relay: &mut Relay, conn: ConnId| {
+pub fn held(mut relay: Node, host: &Host) -> BTreeMap<ConnId, Option<Held>> {
+    let ask = |relay: &mut Node, conn: ConnId| {
         let text = format!(r#"["REQ","{PROBE}",{{"ids":[]}}]"#);
-        let effects = relay.handle(Input::Received { conn, text }, host.now);
-        effects.into_iter().find_map(|effect| match effect {
-            Effect::Remember { text, .. } => Some(read(&text)),
-            _ => None,
-        })
+        remembered(&relay.handle(Input::Received { conn, text }, host.now)).map(read)
     };
     host.attachments.keys().map(|conn| (*conn, ask(&mut relay, *conn))).collect()
 }

@@ -80,7 +80,7 @@ pub extern "C" fn group(from: u32, size: u32) -> u32 {
         Param::Integer(number) => serde_json::Value::from(*number),
     };
     let statement = |s: &Statement| (s.sql.to_string(), s.params.iter().map(param).collect::<Vec<_>>());
-    let list: Vec<_> = write::statements(&group, &Flush::default(), false).iter().map(statement).collect();
+    let list: Vec<_> = write::statements(&group, &Flush::default(), false, None).iter().map(statement).collect();
     TEXT.set(serde_json::to_string(&list).expect("strings"));
     TEXT.with_borrow(|text| text.len() as u32)
 }

@@ -99,8 +99,6 @@ refusals! { ERROR = Error;
     store_behind(): "the store is behind; try again in a few seconds", "OK", Wait;
     /// The subscription has ended: ask again, with a smaller `limit` or fewer kinds.
     too_many_live(): "more live events than can be kept while the stored are read", "CLOSED", Wait;
-    /// Whether somebody got the ephemeral event is not known.
-    unknown_listeners(): "a part of the relay did not say whether somebody listens; publish it again", "OK", Wait;
     /// The database has failed for as long as a question waits.
     unreadable(cause): "stored events could not be read: {cause}; try again", "CLOSED", Wait;
 }

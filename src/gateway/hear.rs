@@ -1,0 +1,86 @@
+//! What the partition tells: each message goes to who waits for it.
+
+use super::{ConnId, Gateway};
+use crate::market::handler::can_be_ranked;
+use crate::message::{Outcome, Part, Push, ToGateway, Verdict};
+use crate::nostr::deletion::Target;
+use crate::nostr::{EventId, Reason, kind, relay_msg};
+use crate::seam::{Effect, Millis};
+
+impl Gateway {
+    /// Takes what the partition tells.
+    pub(crate) fn hear(&mut self, message: ToGateway, now: Millis, out: &mut Vec<Effect>) {
+        self.now = now;
+        match message {
+            ToGateway::Position(Ok(upto)) => {
+                self.advance(upto);
+                self.ask_next(now, out);
+            }
+            ToGateway::Position(Err(error)) => self.position_failed(error, now, out),
+            ToGateway::Verdict(outcome) => self.decided(outcome, out),
+            ToGateway::Push(push) => self.pushed(push, out),
+            ToGateway::Ephemeral(event) => {
+                self.hand_out(&event, out);
+            }
+            ToGateway::Answer { ticket, answer, rows_read, from_memory } => {
+                self.counters.from_memory += u64::from(from_memory);
+                self.answered(ticket, answer, rows_read, now, out);
+            }
+            ToGateway::Later { ticket, bytes } => self.put_in_line(ticket, bytes, now, out),
+            ToGateway::Known { ticket, known } => self.keys_known(ticket, known, now, out),
+            ToGateway::Facts { ticket, facts, rows_read, gauges } => {
+                self.desk.partition = *gauges;
+                self.facts_told(ticket, facts, rows_read, now, out);
+            }
+        }
+    }
+
+    /// A group was stored: answers the authors and tells the subscribers, in the order the events were numbered.
+    fn pushed(&mut self, push: Push, out: &mut Vec<Effect>) {
+        let events = || {
+            push.parts.iter().filter_map(|part| match part {
+                Part::Event((new, _)) => Some(new),
+                Part::Outcome(_) | Part::Cancelled(..) => None,
+            })
+        };
+        for new in events().filter(|new| new.deletes.contains(&Target::Everything)) {
+            self.vanish(&new.event);
+        }
+        for part in push.parts {
+            match part {
+                Part::Event((new, readers)) => {
+                    self.fan_out(&new.event, readers.as_ref(), &new.text, out);
+                    if new.part.is_none() && new.event.kind == kind::HANDLER && can_be_ranked(&new.event) {
+                        self.provides(&new.event.pubkey);
+                    }
+                }
+                Part::Outcome(outcome) => self.decided(outcome, out),
+                Part::Cancelled(job, key) => {
+                    // A subscription to kind 5 would say so, too, but not everybody has one.
+                    for (conn, _) in self.conns.iter().filter(|(_, state)| state.keys.contains(&key)) {
+                        self.send(*conn, relay_msg::cancelled(&job), out);
+                    }
+                }
+            }
+        }
+        self.advance(push.upto);
+    }
+
+    /// Answers an event.
+    fn decided(&mut self, Outcome { to, id, verdict }: Outcome, out: &mut Vec<Effect>) {
+        let conn = ConnId(to.0);
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.unanswered = state.unanswered.saturating_sub(1);
+        }
+        match verdict {
+            Verdict::Stored => self.accept(conn, &id, out),
+            Verdict::Duplicate(reason) => self.duplicate(conn, &id, &reason, out),
+            Verdict::Refused(reason) => self.reject(conn, &id.to_string(), &reason, out),
+        }
+    }
+
+    fn duplicate(&mut self, conn: ConnId, id: &EventId, reason: &Reason, out: &mut Vec<Effect>) {
+        self.counters.duplicates += 1;
+        self.send(conn, relay_msg::ok(&id.to_string(), true, reason), out);
+    }
+}

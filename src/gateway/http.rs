@@ -1,0 +1,233 @@
+//! Which HTTP request gets which answer; both hosts route by this.
+
+use super::{Api, Level, RequestId, accept, log};
+use crate::message::Step;
+
+/// The three headers NIP-11 asks for, sent with every answer.
+pub const CORS: [(&str, &str); 3] = [
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Headers", "*"),
+    ("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS"),
+];
+
+/// Sent with the HUD page and its files: nothing is loaded from or sent to elsewhere.
+pub const PAGE_HEADERS: [(&str, &str); 4] = [
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-cache"),
+];
+
+/// The media type of the information document (NIP-11).
+pub const DOCUMENT_TYPE: &str = "application/nostr+json";
+
+/// The media type of Prometheus' text format.
+pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The media type of the HUD page.
+const PAGE_TYPE: &str = "text/html";
+
+/// The subprotocol that is granted to a WebSocket which asks for it.
+pub const SUBPROTOCOL: &str = "nostr";
+
+/// Seconds for which `/health` is shared at the most.
+const MAX_HEALTH_SHARED: u64 = 2;
+
+/// Whether a list of subprotocols, the header `Sec-WebSocket-Protocol`, asks for [`SUBPROTOCOL`].
+pub fn asks_for_subprotocol(asked: &str) -> bool {
+    asked.split(',').any(|asked| asked.trim() == SUBPROTOCOL)
+}
+
+/// Headers that go with whatever is answered under a path.
+pub fn headers_of(path: &str) -> &'static [(&'static str, &'static str)] {
+    // A document, a page or a refusal, by what the client accepts.
+    if path == "/" { &[("Vary", "Accept")] } else { &[] }
+}
+
+/// Under which URL the answer to one of the few questions that everybody asks is shared: what else the request has in
+/// its own changes nothing.
+pub fn cache_key(origin: &str, api: Api) -> Option<String> {
+    let path = match api {
+        Api::Stats => "/api/stats".to_owned(),
+        Api::Metrics => "/metrics".to_owned(),
+        Api::Handlers(_) => return None,
+        Api::History(step) => format!("/api/history?step={}", step.name()),
+        Api::Health => "/health".to_owned(),
+    };
+    Some(origin.to_owned() + &path)
+}
+
+/// Seconds of which an answer with 200 is the same for all, where `STATS_SHARED_SECONDS` are so many; 0 where none is
+/// shared. Whether the relay is up is asked by what has to know it soon.
+pub fn shared_seconds(api: Api, seconds: u64) -> u64 {
+    if api == Api::Health { seconds.min(MAX_HEALTH_SHARED) } else { seconds }
+}
+
+/// The media type of an answer with this status.
+pub fn content_type(api: Api, status: u16) -> &'static str {
+    if api == Api::Metrics && status == 200 { METRICS_TYPE } else { "application/json" }
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// A WebSocket into the relay.
+    Socket,
+    /// The NIP-11 document.
+    Document,
+    /// The HUD page.
+    Page,
+    /// A file of the HUD; 404 when there is none of that name.
+    Asset,
+    /// What the engine answers.
+    Api(Api),
+    /// A CORS preflight: headers and no body.
+    Preflight,
+    /// An error status and what to say with it.
+    Refuse(u16, &'static str),
+}
+
+/// No such path.
+pub const NOT_FOUND: Route = Route::Refuse(404, "not found; the relay is at /, its numbers at /api/stats");
+
+/// What is said with 404 where the list of handlers is turned off.
+pub const UNLISTED: &str = "this relay does not list handlers (HANDLERS_API)";
+
+/// The header that goes with an error of this status, if one does.
+pub const fn error_header(status: u16) -> Option<(&'static str, &'static str)> {
+    match status {
+        405 => Some(("Allow", "GET, HEAD, OPTIONS")),
+        426 => Some(("Upgrade", "websocket")),
+        _ => None,
+    }
+}
+
+/// The line of the log for a request that failed.
+pub fn failed(id: RequestId, path: String, status: u16, error: String) -> String {
+    let fields = [("request", id.to_string()), ("path", path), ("status", status.to_string()), ("error", error)];
+    log::line(Level::Error, "request failed", &fields)
+}
+
+/// Routes a request; `query` is what follows the `?`, `upgrade` and `accept` are the headers of that name, all their
+/// lines as one list. The document and the page are for who names them; who accepts anything is told what there is.
+///
+/// The WebSocket is at `/` alone: NIP-01 has a relay accept a single endpoint when other paths would
+/// change nothing.
+pub fn route(method: &str, path: &str, query: &str, upgrade: Option<&str>, accept: Option<&str>) -> Route {
+    if method == "OPTIONS" {
+        return Route::Preflight;
+    }
+    let reads = matches!(method, "GET" | "HEAD");
+    let accepted = |media_type| accept.and_then(|accept| accept::accepted(accept, media_type));
+    let protocols = upgrade.unwrap_or_default().split(',');
+    let upgrades = protocols.into_iter().any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"));
+    match path {
+        "/" | "/api/stats" | "/api/handlers" | "/api/history" | "/metrics" | "/health" if !reads => {
+            Route::Refuse(405, "method not allowed; use GET")
+        }
+        "/" if upgrades => Route::Socket,
+        "/" => match (accepted(DOCUMENT_TYPE), accepted(PAGE_TYPE)) {
+            // A program that takes any JSON does not mean it.
+            (Some((true, document)), page) if page.is_none_or(|(_, page)| document >= page) => Route::Document,
+            (_, Some(_)) => Route::Page,
+            _ => Route::Refuse(
+                426,
+                "this is a Nostr relay: connect a WebSocket, or ask for application/nostr+json (NIP-11) or text/html",
+            ),
+        },
+        "/api/stats" => Route::Api(Api::Stats),
+        "/api/handlers" => {
+            let kind = query.split('&').find_map(|pair| pair.strip_prefix("k=")?.parse().ok());
+            let wrong = Route::Refuse(400, "k must be the kind of job, as in /api/handlers?k=5050");
+            kind.map_or(wrong, |kind| Route::Api(Api::Handlers(kind)))
+        }
+        "/api/history" => {
+            let step = query.split('&').find_map(|pair| Step::named(pair.strip_prefix("step=")?));
+            let wrong = Route::Refuse(400, "step must be minute or hour, as in /api/history?step=hour");
+            step.map_or(wrong, |step| Route::Api(Api::History(step)))
+        }
+        "/metrics" => Route::Api(Api::Metrics),
+        "/health" => Route::Api(Api::Health),
+        _ if reads && !upgrades => Route::Asset,
+        _ => NOT_FOUND,
+    }
+}
+
+/// The error in a body of [`error_body`]; of another, its beginning.
+pub fn error_of(body: &str) -> String {
+    let json: Option<serde_json::Value> = serde_json::from_str(body).ok();
+    let error = json.as_ref().and_then(|json| json.get("error")?.as_str());
+    error.unwrap_or(body).chars().take(300).collect()
+}
+
+/// The JSON body of an error.
+pub fn error_body(error: &str) -> String {
+    serde_json::json!({ "error": error }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_serves_sockets_documents_and_people() {
+        assert_eq!(route("GET", "/", "", Some("WebSocket"), None), Route::Socket);
+        assert_eq!(route("GET", "/", "", None, Some("application/nostr+json")), Route::Document);
+        assert_eq!(route("GET", "/", "", None, Some("text/html,application/xhtml+xml,*/*;q=0.8")), Route::Page);
+        assert!(matches!(route("GET", "/", "", None, Some("*/*")), Route::Refuse(426, _)));
+        assert!(matches!(route("GET", "/", "", Some("h2c"), None), Route::Refuse(426, _)));
+        assert_eq!(route("GET", "/", "", Some("h2c, WebSocket"), None), Route::Socket);
+        assert!(matches!(route("POST", "/", "", None, None), Route::Refuse(405, _)));
+    }
+
+    #[test]
+    fn the_document_is_for_who_prefers_it_to_the_page() {
+        for (accept, expected) in [
+            ("application/nostr+json;q=0.9, text/html", Route::Page),
+            ("application/nostr+json, text/html", Route::Document),
+            ("text/html;q=0.2, application/nostr+json;q=0.3", Route::Document),
+            ("application/nostr+json;q=0, text/*", Route::Page),
+            ("application/nostr+json;q=0.1, */*", Route::Document),
+            ("*/*;q=0.1, Application/Nostr+JSON", Route::Document),
+        ] {
+            assert_eq!(route("GET", "/", "", None, Some(accept)), expected, "{accept}");
+        }
+        let not_named = ["application/*", "application/json", "application/nostr+jsonx", ""];
+        for accept in not_named.into_iter().chain(["application/nostr+json;q=0"]) {
+            assert!(matches!(route("GET", "/", "", None, Some(accept)), Route::Refuse(426, _)), "{accept}");
+        }
+    }
+
+    #[test]
+    fn other_paths() {
+        assert_eq!(route("OPTIONS", "/anything", "", None, None), Route::Preflight);
+        assert_eq!(route("GET", "/api/stats", "", None, None), Route::Api(Api::Stats));
+        assert_eq!(route("GET", "/api/handlers", "x=1&k=5050", None, None), Route::Api(Api::Handlers(5050)));
+        assert!(matches!(route("GET", "/api/handlers", "k=65536", None, None), Route::Refuse(400, _)));
+        assert!(matches!(route("DELETE", "/api/stats", "", None, None), Route::Refuse(405, _)));
+        assert_eq!(route("GET", "/hud.js", "", None, None), Route::Asset);
+        assert_eq!(route("POST", "/nowhere", "", None, None), NOT_FOUND);
+        assert_eq!(route("GET", "/nowhere", "", Some("websocket"), None), NOT_FOUND);
+    }
+
+    #[test]
+    fn the_error_of_a_body_is_found_again() {
+        assert_eq!(error_of(&error_body("no \"such\" table")), "no \"such\" table");
+        assert_eq!(error_of(&"x".repeat(1000)).len(), 300);
+    }
+
+    #[test]
+    fn what_is_shared_under_a_url_is_the_answer_to_it() {
+        let history = [Step::Minute, Step::Hour].map(Api::History);
+        assert_eq!(cache_key("", Api::Handlers(5050)), None);
+        for api in [Api::Stats, Api::Metrics, Api::Health].into_iter().chain(history) {
+            let key = cache_key("", api).unwrap();
+            let (path, query) = key.split_once('?').unwrap_or((&key, ""));
+            assert_eq!(route("GET", path, query, None, None), Route::Api(api));
+        }
+    }
+}

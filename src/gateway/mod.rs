@@ -1,0 +1,222 @@
+//! A gateway: the clients of a node.
+//!
+//! Owns connections, authentication, admission, quotas, subscriptions and their index, the order in which questions are
+//! asked, and what clients are sent. What is stored it asks its partition, by messages. Knows no SQL and no database. It
+//! never awaits, reads a clock, makes random numbers or knows which host performs its effects.
+
+mod accept;
+mod admit;
+mod api;
+mod asking;
+mod attachment;
+mod ban;
+mod bucket;
+mod charge;
+mod class;
+mod config;
+mod conn;
+mod count;
+mod counters;
+mod door;
+mod ending;
+mod frames;
+mod gauges;
+mod hear;
+pub mod http;
+mod http_rate;
+mod keeper;
+mod kept;
+mod metrics;
+mod networks;
+mod publish;
+mod quota;
+mod repeat;
+mod report;
+mod session;
+mod share;
+mod stored;
+mod subs;
+mod subscribe;
+mod timer;
+mod turn;
+mod unheard;
+mod vanished;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub use api::{Api, RequestId, Requests};
+pub use attachment::MAX_ATTACHED;
+pub use ban::{Bans, Range};
+pub use config::{Config, ConfigError, Limits, SETTINGS, Setting};
+pub use conn::{ConnId, MAX_REMEMBERED, network};
+pub use door::TurnedAway;
+pub use frames::MAX_FRAME_BYTES;
+pub use gauges::Gauges;
+pub use http_rate::{HttpRate, Sort};
+pub use kept::Kept;
+
+use crate::budget::Budget;
+use crate::log::{self, Level};
+use crate::message::{Interest, ToPartition};
+use crate::seam::{Effect, Host, Input, Millis, Ticket};
+use api::Desk;
+use asking::Line;
+use conn::Conn;
+use counters::Counters;
+use ending::Ending;
+use keeper::Position;
+use networks::Networks;
+use quota::Quotas;
+use repeat::Repeats;
+use subs::SubIndex;
+use timer::Timer;
+use turn::Turns;
+use unheard::Held;
+
+/// One gateway.
+pub struct Gateway {
+    config: Rc<Config>,
+    host: Host,
+    /// Whether the partition has no other gateway.
+    alone: bool,
+    conns: BTreeMap<ConnId, Box<Conn>>,
+    /// The memory there is.
+    budget: Rc<Budget>,
+    /// What the partition is to be told.
+    messages: Vec<ToPartition>,
+    networks: Networks,
+    subs: SubIndex,
+    line: Line,
+    /// Questions that the store failed to answer.
+    repeats: Repeats,
+    held: Held,
+    last_ticket: u64,
+    position: Position,
+    quotas: Quotas,
+    desk: Desk,
+    /// Connections whose keys the partition was asked of.
+    asked_of: BTreeMap<Ticket, ConnId>,
+    /// Connections that end when their events were answered.
+    ending: BTreeMap<ConnId, Ending>,
+    timer: Timer,
+    /// Messages that wait for their turn.
+    turns: Turns,
+    /// Connections that what they are remembered by has changed of.
+    changed: BTreeSet<ConnId>,
+    /// The time of the input that is being handled.
+    now: Millis,
+    counters: Counters,
+}
+
+impl Gateway {
+    /// A gateway without clients; `now` begins its uptime, and `alone` says that the partition has no other.
+    pub(crate) fn new(config: Rc<Config>, host: Host, alone: bool, budget: &Rc<Budget>, now: Millis) -> Self {
+        let mut subs = SubIndex::default();
+        let mut messages = Vec::new();
+        if alone {
+            messages.push(ToPartition::Interest(Interest::Everything));
+        } else {
+            subs.watch();
+        }
+        Self {
+            config,
+            host,
+            alone,
+            conns: BTreeMap::new(),
+            messages,
+            networks: Networks::default(),
+            subs,
+            line: Line::default(),
+            repeats: Repeats::default(),
+            held: Held::default(),
+            last_ticket: 0,
+            position: Position::default(),
+            quotas: Quotas::new(budget),
+            desk: Desk::default(),
+            asked_of: BTreeMap::new(),
+            ending: BTreeMap::new(),
+            timer: Timer::default(),
+            turns: Turns::default(),
+            changed: BTreeSet::new(),
+            now,
+            counters: Counters::new(now),
+            budget: budget.clone(),
+        }
+    }
+
+    /// An input begins.
+    pub(crate) fn begin(&mut self, now: Millis) {
+        self.now = now;
+        self.held.counted = 0;
+    }
+
+    /// Takes what a client did, or what the host says.
+    pub(crate) fn take(&mut self, input: Input, now: Millis, out: &mut Vec<Effect>) {
+        self.now = now;
+        match input {
+            Input::Opened { conn, challenge, ip } => self.opened(conn, challenge, ip.as_deref(), now, out),
+            Input::Received { conn, text } => self.received(conn, &text, now, out),
+            Input::ReceivedBinary { conn, length } => self.received_binary(conn, length, now, out),
+            Input::Unread { conn, length } => self.unread(conn, length, now, out),
+            Input::Broken { conn, breach } => self.broken(conn, breach, now, out),
+            Input::Taken { conn } => self.has_read(conn, now, out),
+            Input::Closed { conn } => self.closed(conn, out),
+            Input::Requested { request, api, ip, elsewhere } => {
+                self.requested(request, api, ip.as_deref(), elsewhere, now, out);
+            }
+            Input::Configured { config } => {
+                self.config = Rc::new(*config);
+                self.end_blocked(out);
+            }
+            Input::Leaving => self.leave(out),
+            Input::Timer => self.timed(now, out),
+            Input::Woke { conns } => self.woke(conns, now, out),
+            // These are the partition's.
+            Input::Committed { .. } | Input::Answered { .. } | Input::Alarm | Input::Yielded => {}
+        }
+    }
+
+    /// What the partition is to be told, in order.
+    pub(crate) fn take_messages(&mut self) -> Vec<ToPartition> {
+        let mut messages = std::mem::take(&mut self.messages);
+        let (came, went) = self.subs.take_changed();
+        if !came.is_empty() || !went.is_empty() {
+            // What is asked after it must not be answered before it is known.
+            messages.insert(0, ToPartition::Interest(Interest::Keys { came, went }));
+        }
+        messages
+    }
+
+    /// Everything of an input was handled.
+    pub(crate) fn finish(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.end_whose_events_are_answered(now, out);
+        self.replace_keeper();
+        self.count_sent(out);
+        self.keep_changed(out);
+        if !self.counters.untold.is_empty() {
+            let counts = std::mem::take(&mut self.counters.untold);
+            self.tell(ToPartition::Counted(counts));
+        }
+    }
+
+    fn tell(&mut self, message: ToPartition) {
+        self.messages.push(message);
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        Ticket(self.last_ticket)
+    }
+
+    fn send(&self, conn: ConnId, text: impl Into<Arc<str>>, out: &mut Vec<Effect>) {
+        if self.conns.contains_key(&conn) {
+            out.push(Effect::Send { conn, text: text.into() });
+        }
+    }
+
+    fn log(&self, level: Level, what: &str, fields: &[(&str, String)], out: &mut Vec<Effect>) {
+        log::write(self.config.log_level, level, what, fields, out);
+    }
+}

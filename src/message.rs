@@ -1,0 +1,420 @@
+//! What gateways and partitions tell each other. A gateway has the clients, a partition has a database; neither knows
+//! the other's room, and both know this file.
+//!
+//! Between the two messages keep their order. What is moved here within a thread could be sent to another one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::market::privacy::Readers;
+use crate::nostr::relay_msg::Completeness;
+use crate::nostr::{Event, EventId, Filter, PublicKey, Reason, Values};
+use crate::seam::{Millis, Network, Ticket};
+pub use crate::store::counts::Counts;
+pub use crate::store::history::{Point, Step};
+pub use crate::store::market::{Found, Known};
+pub use crate::store::read::{StoredEvent, Text};
+pub use crate::store::write::NewEvent;
+pub use crate::store::{ErrorKind, StoreError};
+
+/// One of the gateways of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GatewayId(pub u32);
+
+impl GatewayId {
+    /// The lowest and the highest there may be.
+    pub(crate) const FIRST: Self = Self(0);
+    pub(crate) const LAST: Self = Self(u32::MAX);
+}
+
+/// What a gateway cares for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// All there is, as it may be because nobody else is told of anything.
+    Everything,
+    /// What stands under [keys](crate::interest).
+    Keys {
+        /// Those that came.
+        came: Vec<u64>,
+        /// Those that went.
+        went: Vec<u64>,
+    },
+}
+
+/// Who waits for the OK of an event, by its gateway's own name for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Publisher(pub u64);
+
+impl fmt::Display for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What a gateway tells a partition.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToPartition {
+    /// It woke, and clients had been told of everything up to this number, as far as any of them remembers; answered with
+    /// [`ToGateway::Position`].
+    Woke(Option<u64>),
+    /// What it cares for, before anything that is asked after that.
+    Interest(Interest),
+    /// An ephemeral event for other gateways.
+    Ephemeral {
+        /// Who waits for its OK, if that depends on the others: answered with [`ToGateway::Verdict`].
+        from: Option<Publisher>,
+        /// What.
+        event: Arc<Event>,
+    },
+    /// An event to be stored; answered with [`ToGateway::Verdict`].
+    Publish(Box<Publish>),
+    /// A question; answered with [`ToGateway::Answer`], or first with [`ToGateway::Later`].
+    Read {
+        /// To answer with.
+        ticket: Ticket,
+        /// What.
+        question: Question,
+        /// When the database is asked.
+        when: When,
+    },
+    /// The database is asked a question that was to be asked later.
+    Go(Ticket),
+    /// Nobody wants the answer to a question any more.
+    Drop(Ticket),
+    /// What is known of keys; answered with [`ToGateway::Known`].
+    WhoIs {
+        /// To answer with.
+        ticket: Ticket,
+        /// Which.
+        keys: Vec<PublicKey>,
+    },
+    /// Providers are not connected any more.
+    Left {
+        /// Their keys.
+        keys: Vec<PublicKey>,
+        /// Who pays.
+        network: Option<Network>,
+    },
+    /// What was counted, by key, to be saved.
+    Counted(BTreeMap<String, u64>),
+    /// Something that is asked over HTTP; answered with [`ToGateway::Facts`].
+    Ask {
+        /// To answer with.
+        ticket: Ticket,
+        /// What.
+        asked: Asked,
+        /// Whether the database is asked when it is not known without.
+        database: bool,
+    },
+    /// How far the log is; answered with [`ToGateway::Position`].
+    Position,
+}
+
+/// An event on its way to the database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Publish {
+    /// Who waits for the OK.
+    pub from: Publisher,
+    /// What.
+    pub new: NewEvent,
+    /// Where it comes from.
+    pub network: Option<Network>,
+    /// Whether that network has to keep to its part of the memory.
+    pub is_limited: bool,
+    /// Which rows it may take.
+    pub allowance: Allowance,
+}
+
+/// Which part of the rows that may be written in a day somebody may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// All there are, and more.
+    Listed,
+    /// What is kept for keys that have dealt, too.
+    Dealt,
+    /// What is for everybody.
+    Everybody,
+}
+
+/// A question of a client's, with the keys it has proven.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// The newest events that filters match, as a REQ asks for them.
+    Stored {
+        /// Each with the number of events that are asked for at most.
+        filters: Arc<[Filter]>,
+        /// That number where a filter has none, and the largest there is.
+        limits: (u64, u64),
+        /// Bytes of the longest event.
+        event_bytes_max: u64,
+        /// Proven keys.
+        keys: Values<PublicKey>,
+        /// The numbers, above the first up to the second, of which what was live has to be found, too.
+        missed: Option<(u64, u64)>,
+    },
+    /// How many events filters match (NIP-45).
+    Count {
+        /// Which.
+        filters: Arc<[Filter]>,
+        /// Proven keys.
+        keys: Values<PublicKey>,
+    },
+}
+
+/// When a database is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// When [`ToPartition::Go`] says so, if what is in memory is not the whole answer.
+    Known,
+    /// When [`ToPartition::Go`] says so.
+    Later,
+    /// Now.
+    Now,
+}
+
+/// Numbers of the log that are read to find what was stored while memory was lost: more than one group takes, and what
+/// one answer can hold.
+pub const MISSED_MAX: u64 = 1000;
+
+/// What a partition tells a gateway.
+#[derive(Clone, Debug)]
+pub enum ToGateway {
+    /// How far the log is, or why that is not known.
+    Position(Result<u64, StoreError>),
+    /// What became of an event.
+    Verdict(Outcome),
+    /// A group was stored.
+    Push(Push),
+    /// An ephemeral event of another gateway's.
+    Ephemeral(Arc<Event>),
+    /// Answers [`ToPartition::Read`].
+    Answer {
+        /// Of the question.
+        ticket: Ticket,
+        /// The answer; an inner error when it is refused.
+        answer: Result<Result<Answer, Reason>, StoreError>,
+        /// Rows that were read for it.
+        rows_read: u64,
+        /// Whether the database was not asked.
+        from_memory: bool,
+    },
+    /// The database has to be asked a question.
+    Later {
+        /// Of the question.
+        ticket: Ticket,
+        /// Bytes the question takes while it waits.
+        bytes: usize,
+    },
+    /// Answers [`ToPartition::WhoIs`].
+    Known {
+        /// Of the question.
+        ticket: Ticket,
+        /// Keys of which something is known.
+        known: Result<Vec<(PublicKey, Known)>, StoreError>,
+    },
+    /// Answers [`ToPartition::Ask`].
+    Facts {
+        /// Of the question.
+        ticket: Ticket,
+        /// None when the database would have to be asked.
+        facts: Option<Result<Facts, StoreError>>,
+        /// Rows that were read for it.
+        rows_read: u64,
+        /// What the partition knows beside its database.
+        gauges: Box<PartitionGauges>,
+    },
+}
+
+/// What became of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Who waits for the OK.
+    pub to: Publisher,
+    /// Of the event.
+    pub id: EventId,
+    /// What.
+    pub verdict: Verdict,
+}
+
+/// What is said of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// It is stored.
+    Stored,
+    /// It need not be stored.
+    Duplicate(Reason),
+    /// It is not stored.
+    Refused(Reason),
+}
+
+/// What was stored, and what follows from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Push {
+    /// The number up to which the gateway had been told of everything before.
+    pub after: u64,
+    /// The number up to which the gateway has been told of everything then.
+    pub upto: u64,
+    /// In order.
+    pub parts: Vec<Part>,
+}
+
+/// A part of what is pushed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    /// An event that was stored.
+    Event(Stored),
+    /// What became of one of the gateway's own.
+    Outcome(Outcome),
+    /// A customer has cancelled a job that this key has answered.
+    Cancelled(EventId, PublicKey),
+}
+
+/// An event that was stored, and who may read it; `None` is everybody.
+pub type Stored = (Arc<NewEvent>, Option<Readers>);
+
+/// The answer to a question.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// To [`Question::Stored`].
+    Stored(Page),
+    /// To [`Question::Count`]: how many, and the registers in hexadecimal digits where NIP-45 has them.
+    Count(u64, Option<String>),
+}
+
+impl Answer {
+    /// The stored events it is; to anything else nothing.
+    pub fn stored(self) -> Page {
+        match self {
+            Self::Stored(page) => page,
+            Self::Count(..) => {
+                Page { events: vec![], completeness: Completeness::Unknown, untold: vec![], missed: vec![] }
+            }
+        }
+    }
+}
+
+/// The stored events of a subscription.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// Newest first.
+    pub events: Vec<StoredEvent>,
+    /// What EOSE says of them.
+    pub completeness: Completeness,
+    /// Those of them that the gateway will be told of yet.
+    pub untold: Vec<EventId>,
+    /// What was live while memory was lost.
+    pub missed: Vec<Stored>,
+}
+
+/// What is asked over HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// What was counted.
+    Counts,
+    /// Handlers of a kind, those of these keys among them whatever others publish.
+    Handlers(u16, Vec<PublicKey>),
+    /// Snapshots of the counts.
+    History(Step),
+    /// Whether the database answers and has the schema that this version needs.
+    Health,
+}
+
+/// What is known of that.
+#[derive(Clone, Debug)]
+pub enum Facts {
+    /// What was counted, and how many providers are active.
+    Counts(Box<Counts>, u64),
+    /// Handlers of a kind.
+    Handlers(Vec<Found>),
+    /// Snapshots of the counts.
+    History(Vec<Point>),
+    /// It does.
+    Healthy,
+}
+
+/// What a partition knows beside its database.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PartitionGauges {
+    /// How the database has answered.
+    pub storage: Storage,
+    /// Counted and not saved, by key.
+    pub unsaved: BTreeMap<String, u64>,
+    /// Handed over under a number, and not known to be saved.
+    pub flushing: Option<(u64, BTreeMap<String, u64>)>,
+    /// Rows that may be taken in a day, and those taken today.
+    pub rows_per_day: Option<u64>,
+    /// Rows taken today.
+    pub rows_today: u64,
+    /// Bytes in use and at the most of the shares of memory that are the partition's.
+    pub memory: BTreeMap<&'static str, (usize, usize)>,
+}
+
+impl PartitionGauges {
+    /// What is not among the counts of the store, when the last flush among them has this number.
+    pub fn not_among(&self, flush: u64) -> impl Iterator<Item = (&String, u64)> {
+        let missing = self.flushing.iter().filter(move |(number, _)| *number > flush);
+        missing.flat_map(|(_, counts)| counts).chain(&self.unsaved).map(|(key, n)| (key, *n))
+    }
+}
+
+/// The keys under which a partition counts the rows that its database has read and written in a month (YYYYMM).
+pub fn metered_keys(month: u64) -> [String; 2] {
+    [format!("read {month}"), format!("written {month}")]
+}
+
+/// How a database has answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Storage {
+    /// Groups.
+    pub commits: Latency,
+    /// Everything else.
+    pub queries: Latency,
+    /// What was wrong when it failed.
+    pub failures: BTreeMap<ErrorKind, u64>,
+    /// Bytes of the database as it last told.
+    pub bytes: Option<u64>,
+}
+
+impl Storage {
+    /// A group was answered after so many milliseconds.
+    pub fn committed(&mut self, took: Millis, error: Option<&StoreError>) {
+        self.commits.add(took, error.is_none());
+        self.failed(error);
+    }
+
+    /// A query was answered after so many milliseconds.
+    pub fn answered(&mut self, took: Millis, error: Option<&StoreError>) {
+        self.queries.add(took, error.is_none());
+        self.failed(error);
+    }
+
+    /// It has failed, if so.
+    pub fn failed(&mut self, error: Option<&StoreError>) {
+        if let Some(error) = error {
+            *self.failures.entry(error.kind).or_default() += 1;
+        }
+    }
+}
+
+/// Answers of one sort; milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Latency {
+    count: u64,
+    failed: u64,
+    last_ms: Millis,
+    max_ms: Millis,
+    total_ms: Millis,
+}
+
+impl Latency {
+    fn add(&mut self, took: Millis, succeeded: bool) {
+        self.count += 1;
+        self.failed += u64::from(!succeeded);
+        self.last_ms = took;
+        self.max_ms = self.max_ms.max(took);
+        self.total_ms += took;
+    }
+}

@@ -1,0 +1,222 @@
+//! A gateway on a thread of its own, and the loop that gives it what happens and performs what it says.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::sync::oneshot;
+
+use super::log;
+use super::outbox::{Order, Outbox};
+use super::partition::PartitionThread;
+use crate::gateway::{Api, Config, ConnId, Gauges, RequestId, Requests, TurnedAway};
+use crate::message::{GatewayId, ToGateway};
+use crate::node::GatewayNode;
+use crate::seam::{Effect, Host, Input};
+
+/// Messages of clients that wait for the engine; who sends more waits himself.
+const MAX_WAITING: usize = 256;
+/// Inputs that are taken before the engine's effects are looked at again.
+const AT_ONCE: usize = 256;
+
+/// What a gateway is told from inside the process.
+#[derive(Debug)]
+pub enum Message {
+    /// A client connected; what is to be sent to it goes there.
+    Opened { conn: ConnId, challenge: String, ip: Option<String>, orders: Outbox },
+    /// Something for the engine alone.
+    Input(Input),
+    /// Whether one more connection of this address may be opened.
+    MayOpen(String, oneshot::Sender<Result<(), TurnedAway>>),
+    /// What the engine is asked over HTTP, by whom if the address is known, with what the other gateways know.
+    Ask(Api, RequestId, Option<String>, Vec<Gauges>, oneshot::Sender<Response>),
+    /// What the gateway knows beside its partition.
+    Gauges(oneshot::Sender<Gauges>),
+    /// What the partition tells.
+    Told(Vec<ToGateway>),
+    /// Hear no client any more, and say when what they had said was handed on.
+    Close(oneshot::Sender<()>),
+    /// Say good-bye to everybody, and say when that is done.
+    Leave(oneshot::Sender<()>),
+}
+
+/// What the engine answers over HTTP.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub body: String,
+    /// Seconds after which to ask again.
+    pub retry_after_s: Option<u64>,
+}
+
+/// How a gateway is reached, from any thread.
+#[derive(Clone)]
+pub struct GatewayThread {
+    messages: UnboundedSender<Message>,
+    clients: Sender<Message>,
+}
+
+impl GatewayThread {
+    /// Tells it something; one that has ended needs to know no more.
+    pub fn tell(&self, message: Message) {
+        let _ = self.messages.send(message);
+    }
+
+    /// Whether both are ways to the same gateway.
+    pub fn is(&self, other: &Self) -> bool {
+        self.messages.same_channel(&other.messages)
+    }
+
+    /// Tells it what a client does, in order; waits while it has too much to hear. Answers whether it still
+    /// listens to clients.
+    pub async fn hand(&self, message: Message) -> bool {
+        self.clients.send(message).await.is_ok()
+    }
+}
+
+/// The receiving ends of a [`GatewayThread`].
+pub struct Inbox {
+    messages: UnboundedReceiver<Message>,
+    clients: Receiver<Message>,
+}
+
+/// A way to a gateway that is to be run.
+pub fn way() -> (GatewayThread, Inbox) {
+    let (messages, told) = unbounded_channel();
+    let (clients, handed) = channel(MAX_WAITING);
+    (GatewayThread { messages, clients }, Inbox { messages: told, clients: handed })
+}
+
+/// The state of the loop.
+struct Core {
+    node: GatewayNode,
+    id: GatewayId,
+    partition: PartitionThread,
+    conns: BTreeMap<ConnId, Outbox>,
+    requests: Requests<oneshot::Sender<Response>>,
+    /// When the gateway wants to be woken, Unix milliseconds.
+    timer: Option<u64>,
+    /// Whether clients are heard.
+    open: bool,
+    /// Whom to tell that the gateway has left.
+    left: Option<oneshot::Sender<()>>,
+}
+
+/// Runs a gateway until it has left; `alone` says that the partition has no other.
+pub async fn run(config: Config, id: GatewayId, alone: bool, partition: PartitionThread, mut inbox: Inbox) {
+    let node = GatewayNode::new(Rc::new(config), Host::PROCESS, alone, now());
+    let (conns, requests) = Default::default();
+    let mut core = Core { node, id, partition, conns, requests, timer: None, open: true, left: None };
+    core.handle(Input::Woke { conns: vec![] });
+    core.hand_on();
+    let (mut messages, mut of_clients) = (Vec::new(), Vec::new());
+    loop {
+        let timer = core.timer.map(|at| Duration::from_millis(at.saturating_sub(now())));
+        tokio::select! {
+            biased;
+            _ = inbox.messages.recv_many(&mut messages, AT_ONCE) => {}
+            _ = inbox.clients.recv_many(&mut of_clients, AT_ONCE), if core.open => {}
+            () = tokio::time::sleep(timer.unwrap_or_default()), if timer.is_some() => {
+                core.timer = None;
+                core.handle(Input::Timer);
+            }
+        }
+        messages.drain(..).chain(of_clients.drain(..)).for_each(|message| core.take(message));
+        core.hand_on();
+        if let Some(left) = core.left.take() {
+            let _ = left.send(());
+            return;
+        }
+    }
+}
+
+impl Core {
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Opened { conn, challenge, ip, orders } => {
+                self.conns.insert(conn, orders);
+                self.handle(Input::Opened { conn, challenge, ip });
+            }
+            Message::Input(input) => {
+                if let Input::Closed { conn } = input {
+                    self.conns.remove(&conn);
+                }
+                self.handle(input);
+            }
+            Message::Told(messages) => {
+                let effects = self.node.hear(messages, now());
+                effects.into_iter().for_each(|effect| self.perform(effect));
+            }
+            Message::MayOpen(ip, answer) => drop(answer.send(self.node.may_open(&ip, now()))),
+            Message::Ask(api, given, ip, elsewhere, answer) => {
+                let request = self.requests.wait(given, answer);
+                self.handle(Input::Requested { request, api, ip, elsewhere });
+            }
+            Message::Gauges(answer) => drop(answer.send(self.node.gauges())),
+            Message::Close(closed) => {
+                self.open = false;
+                self.hand_on();
+                let _ = closed.send(());
+            }
+            Message::Leave(left) => {
+                self.handle(Input::Leaving);
+                self.left = Some(left);
+            }
+        }
+    }
+
+    /// Hands on what the partition is to be told.
+    fn hand_on(&mut self) {
+        let messages = self.node.take_messages();
+        if !messages.is_empty() {
+            self.partition.tell(self.id, messages);
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        for effect in self.node.handle(input, now()) {
+            self.perform(effect);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            // A connection that has ended has told so, or will.
+            Effect::Send { conn, text } => {
+                if let Some(orders) = self.conns.get(&conn) {
+                    orders.put(Order::Send(text));
+                }
+            }
+            Effect::Mark { conn } => {
+                if let Some(orders) = self.conns.get(&conn) {
+                    orders.put(Order::Mark);
+                }
+            }
+            Effect::Close { conn, code, reason } => {
+                if let Some(orders) = self.conns.remove(&conn) {
+                    orders.put(Order::Close(code, reason));
+                }
+            }
+            // Memory lasts as long as connections do, and the others are a partition's.
+            Effect::Remember { .. }
+            | Effect::Commit { .. }
+            | Effect::Query { .. }
+            | Effect::Yield
+            | Effect::WakeAt { .. } => {}
+            Effect::TimerAt { at } => self.timer = Some(self.timer.map_or(at, |timer| timer.min(at))),
+            Effect::Respond { request, status, body, retry_after_s } => {
+                if let Some(answer) = self.requests.take(request) {
+                    // Fails when whoever asked is gone.
+                    let _ = answer.send(Response { status, body: body.to_string(), retry_after_s });
+                }
+            }
+            Effect::Log { line, .. } => log::write(&line),
+        }
+    }
+}
+
+/// Unix milliseconds.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
+}

@@ -1,0 +1,257 @@
+//! Nodes: what one object or thread runs, a gateway, a partition or both, and the messages between them.
+//!
+//! Each takes what happened and the time, and returns what to do about it, at once and without waiting. It decides
+//! nothing: what one half tells the other is moved, or handed to the host for another thread.
+//!
+//! The contract with a host: perform the effects in order; feed every answer back as an input, once or late or never;
+//! deliver messages in their order; feed [`Input::Woke`] first after any loss of memory.
+
+use std::rc::Rc;
+
+use crate::budget::Budget;
+use crate::gateway::{Config, Gateway, Gauges, TurnedAway};
+use crate::message::{GatewayId, PartitionGauges, ToGateway, ToPartition};
+use crate::partition::{Partition, Settings};
+use crate::seam::{Effect, Host, Input, Millis};
+
+/// A gateway by itself; its partition is elsewhere.
+pub struct GatewayNode {
+    gateway: Gateway,
+    timer: Timer,
+}
+
+impl GatewayNode {
+    /// A gateway that knows nothing yet; `now` begins its uptime, and `alone` says that its partition has no other.
+    pub fn new(config: Rc<Config>, host: Host, alone: bool, now: Millis) -> Self {
+        let budget = Budget::new(host.memory_bytes());
+        Self { gateway: Gateway::new(config, host, alone, &budget, now), timer: Timer::default() }
+    }
+
+    /// Takes one input; returns what the host must now do, in order. What the partition is to be told is
+    /// [taken](Self::take_messages) afterwards.
+    pub fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
+        if matches!(input, Input::Timer) {
+            self.timer.came();
+        }
+        self.gateway.begin(now);
+        let mut out = Vec::new();
+        self.gateway.take(input, now, &mut out);
+        self.finish(out, now)
+    }
+
+    /// Takes what the partition tells; returns what the host must now do, in order.
+    pub fn hear(&mut self, messages: impl IntoIterator<Item = ToGateway>, now: Millis) -> Vec<Effect> {
+        self.gateway.begin(now);
+        let mut out = Vec::new();
+        for message in messages {
+            self.gateway.hear(message, now, &mut out);
+        }
+        self.finish(out, now)
+    }
+
+    fn finish(&mut self, mut out: Vec<Effect>, now: Millis) -> Vec<Effect> {
+        self.gateway.finish(now, &mut out);
+        self.timer.merge(&mut out);
+        out
+    }
+
+    /// What the partition is to be told, in order.
+    pub fn take_messages(&mut self) -> Vec<ToPartition> {
+        self.gateway.take_messages()
+    }
+
+    /// Whether one more connection from this address may be opened; a host asks before it accepts one.
+    pub fn may_open(&mut self, ip: &str, now: Millis) -> Result<(), TurnedAway> {
+        self.gateway.may_open(ip, now)
+    }
+
+    /// What it knows beside its partition.
+    pub fn gauges(&self) -> Gauges {
+        self.gateway.gauges(&PartitionGauges::default())
+    }
+}
+
+/// A partition by itself; its gateways are elsewhere.
+pub struct PartitionNode {
+    partition: Partition,
+    timer: Timer,
+}
+
+impl PartitionNode {
+    /// A partition that knows nothing yet.
+    pub fn new(config: &Config, host: Host, now: Millis) -> Self {
+        let budget = Budget::new(host.memory_bytes());
+        Self { partition: Partition::new(settings(config), host, &budget, now), timer: Timer::default() }
+    }
+
+    /// Takes one input; returns what the host must now do, in order. What gateways are to be told is
+    /// [taken](Self::take_messages) afterwards.
+    pub fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
+        if matches!(input, Input::Timer) {
+            self.timer.came();
+        }
+        let mut out = Vec::new();
+        take(&mut self.partition, input, now, &mut out);
+        self.finish(out, now)
+    }
+
+    /// Takes what a gateway tells; returns what the host must now do, in order.
+    pub fn hear(
+        &mut self,
+        from: GatewayId,
+        messages: impl IntoIterator<Item = ToPartition>,
+        now: Millis,
+    ) -> Vec<Effect> {
+        let mut out = Vec::new();
+        for message in messages {
+            self.partition.hear(from, message, now, &mut out);
+        }
+        self.finish(out, now)
+    }
+
+    fn finish(&mut self, mut out: Vec<Effect>, now: Millis) -> Vec<Effect> {
+        self.partition.finish(now, &mut out);
+        self.timer.merge(&mut out);
+        out
+    }
+
+    /// What gateways are to be told, each in order.
+    pub fn take_messages(&mut self) -> Vec<(GatewayId, ToGateway)> {
+        self.partition.take_messages()
+    }
+}
+
+/// A gateway and the partition that has no other: what one says the other hears within the same input.
+pub struct Node {
+    gateway: Gateway,
+    partition: Partition,
+    timer: Timer,
+}
+
+/// The gateway of a [`Node`].
+const OWN: GatewayId = GatewayId(0);
+
+impl Node {
+    /// A node that knows nothing yet; `now` begins its uptime.
+    pub fn new(config: Rc<Config>, host: Host, now: Millis) -> Self {
+        let budget = Budget::new(host.memory_bytes());
+        Self {
+            partition: Partition::new(settings(&config), host, &budget, now),
+            gateway: Gateway::new(config, host, true, &budget, now),
+            timer: Timer::default(),
+        }
+    }
+
+    /// Takes one input; returns what the host must now do, in order.
+    pub fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
+        if matches!(input, Input::Timer) {
+            self.timer.came();
+        }
+        let mut out = Vec::new();
+        self.gateway.begin(now);
+        let leaves = matches!(input, Input::Leaving);
+        if let Some(input) = take(&mut self.partition, input, now, &mut out) {
+            if leaves {
+                self.exchange(now, &mut out);
+            }
+            self.gateway.take(input, now, &mut out);
+        }
+        self.exchange(now, &mut out);
+        self.timer.merge(&mut out);
+        out
+    }
+
+    /// Moves what the halves tell each other until there is nothing more.
+    fn exchange(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        loop {
+            let to_partition = self.gateway.take_messages();
+            let mut quiet = to_partition.is_empty();
+            for message in to_partition {
+                self.partition.hear(OWN, message, now, out);
+            }
+            for (_, message) in self.partition.take_messages() {
+                quiet = false;
+                self.gateway.hear(message, now, out);
+            }
+            if quiet {
+                self.gateway.finish(now, out);
+                let last = self.gateway.take_messages();
+                if last.is_empty() {
+                    break;
+                }
+                last.into_iter().for_each(|message| self.partition.hear(OWN, message, now, out));
+            }
+        }
+        self.partition.finish(now, out);
+    }
+
+    /// Whether one more connection from this address may be opened; a host asks before it accepts one.
+    pub fn may_open(&mut self, ip: &str, now: Millis) -> Result<(), TurnedAway> {
+        self.gateway.may_open(ip, now)
+    }
+
+    /// What it knows beside the store.
+    pub fn gauges(&self) -> Gauges {
+        self.gateway.gauges(&self.partition.gauges())
+    }
+}
+
+/// Gives a partition what is for it; what a gateway has to know is given back.
+fn take(partition: &mut Partition, input: Input, now: Millis, out: &mut Vec<Effect>) -> Option<Input> {
+    match input {
+        Input::Committed { ticket, result } => partition.commit_answered(ticket, result, now, out),
+        Input::Answered { ticket, result } => partition.query_answered(ticket, result, now, out),
+        Input::Alarm => partition.alarmed(now, out),
+        Input::Yielded => partition.yielded(now, out),
+        Input::Timer => {
+            partition.timed(now, out);
+            return Some(input);
+        }
+        Input::Configured { ref config } => {
+            partition.configure(settings(config));
+            return Some(input);
+        }
+        Input::Leaving => {
+            partition.leave(now, out);
+            return Some(input);
+        }
+        input => return Some(input),
+    }
+    None
+}
+
+/// The time a host was asked for, which has one for all that a node has to do later.
+#[derive(Debug, Default)]
+struct Timer(Option<Millis>);
+
+impl Timer {
+    /// The time has come.
+    const fn came(&mut self) {
+        self.0 = None;
+    }
+
+    /// Leaves one effect of those that ask for a time, and that only when it is earlier than what was asked for.
+    fn merge(&mut self, out: &mut Vec<Effect>) {
+        let asked = out.iter().filter_map(|effect| match effect {
+            Effect::TimerAt { at } => Some(*at),
+            _ => None,
+        });
+        let earliest = asked.min().filter(|at| self.0.is_none_or(|set| *at < set));
+        out.retain(|effect| !matches!(effect, Effect::TimerAt { .. }));
+        if let Some(at) = earliest {
+            self.0 = Some(at);
+            out.push(Effect::TimerAt { at });
+        }
+    }
+}
+
+/// What a partition has to know of the settings.
+fn settings(config: &Config) -> Settings {
+    Settings {
+        profile: config.profile.clone(),
+        relays: config.relays.clone(),
+        log_level: config.log_level,
+        rows_per_day: config.rows_per_day,
+        max_database_bytes: config.max_database_bytes,
+    }
+}

@@ -1,0 +1,200 @@
+//! What is asked over HTTP of the partition: the counts, handlers of a kind, the history, whether the database is there.
+//! Each write tells what it changes of the counts and of who is active, so both are asked for once.
+
+use super::{Asker, Partition, Purpose};
+use crate::log::Level;
+use crate::message::{Asked, Facts, ToGateway};
+use crate::nostr::PublicKey;
+use crate::seam::{Effect, Millis, Network};
+use crate::store::counts;
+use crate::store::history;
+use crate::store::market::{self, Active};
+use crate::store::schema::{self, Schema};
+use crate::store::{Rows, Statement, StoreError, sweep};
+use std::collections::BTreeMap;
+
+/// Milliseconds for which counts are believed while something may have landed that nobody was told of.
+const DOUBTFUL_FRESH: Millis = 60_000;
+
+/// What the store has told, and what it is being asked.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// How often the store has been written to.
+    writes: u64,
+    /// The row of [`counts::read_counts`] as of the last write, or as it was asked for.
+    counts: Option<String>,
+    active: Active,
+    /// When both were asked for last: since then each write tells what it changes.
+    asked_at: Option<Millis>,
+    /// Whether the database was seen to have the schema that is needed.
+    schema_fits: bool,
+    /// What the database is being asked.
+    asked: BTreeMap<Asker, Asked>,
+}
+
+impl Known {
+    /// A write to the store has told its counts and who is more active now, each with a slot; without
+    /// counts nothing is known.
+    pub fn written(&mut self, counts: Option<String>, active: Vec<(PublicKey, u64)>) {
+        self.writes += 1;
+        self.counts = counts;
+        active.into_iter().for_each(|(key, slot)| self.active.note(key, slot));
+    }
+
+    /// A key has vanished.
+    pub fn vanished(&mut self, key: &PublicKey) {
+        self.active.remove(key);
+    }
+}
+
+impl Partition {
+    /// Answers from memory; if that is not enough, and it may be, the database is asked.
+    pub(super) fn asked(&mut self, asker: Asker, asked: Asked, database: bool, now: Millis, out: &mut Vec<Effect>) {
+        let known = self.fact(&asked, now);
+        if known.is_some() || !database {
+            return self.tell_facts(asker, known.map(Ok), 0);
+        }
+        let statements = self.statements_for(&asked, now);
+        self.facts.asked.insert(asker, asked);
+        self.query(Purpose::Ask(asker, self.facts.writes), statements, now, out);
+    }
+
+    fn tell_facts(&mut self, asker: Asker, facts: Option<Result<Facts, StoreError>>, rows_read: u64) {
+        let gauges = Box::new(self.gauges());
+        self.tell(asker.0, ToGateway::Facts { ticket: asker.1, facts, rows_read, gauges });
+    }
+
+    /// What is known of it without the database.
+    fn fact(&mut self, asked: &Asked, now: Millis) -> Option<Facts> {
+        match asked {
+            Asked::Counts => {
+                let at = self.facts.asked_at.filter(|_| self.facts.counts.is_some())?;
+                self.is_believed(at, now).then(|| self.counts(now))?
+            }
+            Asked::Handlers(kind, _) => {
+                let at = self.handlers.announced_at().filter(|_| self.handlers.has_none(*kind))?;
+                self.is_believed(at, now).then(|| Facts::Handlers(Vec::new()))
+            }
+            Asked::History(_) | Asked::Health => None,
+        }
+    }
+
+    fn counts(&mut self, now: Millis) -> Option<Facts> {
+        let counts = counts::decode_counts(self.facts.counts.as_ref()).ok()?;
+        Some(Facts::Counts(Box::new(counts), self.facts.active.count(now / 1000)))
+    }
+
+    fn statements_for(&self, asked: &Asked, now: Millis) -> Vec<Statement> {
+        let seconds = now / 1000;
+        match asked {
+            Asked::Counts => vec![counts::read_counts(), market::active(seconds)],
+            Asked::History(step) => history::read(*step, seconds),
+            Asked::Handlers(kind, online) => {
+                let mut statements = market::handlers(*kind, online.iter(), seconds);
+                if !self.handlers.announced_at().is_some_and(|at| self.is_believed(at, now)) {
+                    statements.push(market::announced());
+                }
+                statements
+            }
+            Asked::Health if self.facts.schema_fits => counts::read_totals(),
+            Asked::Health => vec![Schema::read()],
+        }
+    }
+
+    /// The database has answered what was asked at a time, when it had been written to so often.
+    pub(super) fn ask_answered(
+        &mut self,
+        asker: Asker,
+        writes: u64,
+        asked_at: Millis,
+        rows_read: u64,
+        result: Result<Rows, StoreError>,
+        now: Millis,
+    ) {
+        let Some(asked) = self.facts.asked.remove(&asker) else { return };
+        let facts = result.and_then(|rows| self.learn(&asked, writes, asked_at, rows, now));
+        self.tell_facts(asker, Some(facts), rows_read);
+    }
+
+    fn learn(
+        &mut self,
+        asked: &Asked,
+        writes: u64,
+        asked_at: Millis,
+        mut rows: Rows,
+        now: Millis,
+    ) -> Result<Facts, StoreError> {
+        match asked {
+            Asked::Counts => {
+                let [counts, active] = rows.as_slice() else {
+                    return Err(StoreError::new("the counts were answered with another number of results"));
+                };
+                counts::decode_counts(counts.first())?;
+                // What a write since has told is later.
+                if self.facts.counts.is_none() || writes == self.facts.writes {
+                    self.facts.counts = counts.first().cloned();
+                }
+                self.facts.active.add(active, now / 1000);
+                self.facts.asked_at = Some(now);
+                self.counts(now).ok_or_else(|| StoreError::new("the counts cannot be read"))
+            }
+            Asked::Handlers(..) => {
+                for announced in rows.drain(1.min(rows.len())..) {
+                    let (kinds, all) = market::decode_announced(&announced);
+                    self.handlers.learn_announced(kinds, all, asked_at);
+                }
+                market::decode_handlers(&rows).map(Facts::Handlers)
+            }
+            Asked::Health => {
+                // It may have been seen to fit since this was asked.
+                if !self.facts.schema_fits {
+                    schema::check(rows.first().map(Vec::as_slice).unwrap_or_default())?;
+                    // Where memory lasts the schema may change under it.
+                    self.facts.schema_fits = !self.host.lasting;
+                }
+                Ok(Facts::Healthy)
+            }
+            Asked::History(_) => history::decode(&rows).map(Facts::History),
+        }
+    }
+
+    /// Whether what the store said at a time, and what was told since, is the whole truth, or nearly.
+    fn is_believed(&self, at: Millis, now: Millis) -> bool {
+        at >= self.doubt_until || now.saturating_sub(at) <= DOUBTFUL_FRESH
+    }
+
+    /// The statements that are asked on waking: where memory does not last nobody has looked at the schema before.
+    pub(super) fn waking_statements(&self) -> Vec<Statement> {
+        let looks = !self.host.lasting && !self.facts.schema_fits;
+        counts::read_totals().into_iter().chain([sweep::due()]).chain(looks.then(Schema::read)).collect()
+    }
+
+    /// Takes up what the database has, if it was asked for that after the totals; a difference is logged.
+    pub(super) fn note_schema(&mut self, rows: &Rows, out: &mut Vec<Effect>) {
+        let Some(found) = rows.get(2) else { return };
+        match schema::check(found) {
+            Ok(()) => self.facts.schema_fits = true,
+            Err(error) => {
+                self.log(Level::Error, "the database cannot be relied on", &[("error", error.to_string())], out);
+            }
+        }
+    }
+
+    /// Asks what is known of keys.
+    pub(super) fn who_is(&mut self, asker: Asker, keys: &[PublicKey], now: Millis, out: &mut Vec<Effect>) {
+        self.query(Purpose::WhoIs(asker), vec![market::known_of(keys, now / 1000)], now, out);
+    }
+
+    pub(super) fn known(&mut self, asker: Asker, result: Result<Rows, StoreError>) {
+        let known = result.map(|rows| rows.iter().flatten().filter_map(|row| market::decode_known(row)).collect());
+        self.tell(asker.0, ToGateway::Known { ticket: asker.1, known });
+    }
+
+    /// Notes when providers were last here, if somebody pays for it.
+    pub(super) fn left(&mut self, keys: &[PublicKey], network: Option<Network>, now: Millis, out: &mut Vec<Effect>) {
+        if self.spend_unasked(network, keys.len() as u64) {
+            let ticket = self.next_ticket();
+            out.push(Effect::Commit { ticket, statements: market::seen(keys, now / 1000, None) });
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The gateways of a partition: which events each may care for, and how far it has been told.
+//!
+//! A gateway says under which [keys](crate::interest) its subscriptions stand, or that it cares for everything. What it may
+//! care for is pushed; whether it does is the gateway's to decide.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Partition;
+use crate::interest;
+use crate::market::handler::can_be_ranked;
+use crate::message::{GatewayId, Interest, NewEvent, Outcome, Part, Publisher, Push, Stored, ToGateway, Verdict};
+use crate::nostr::deletion::Target;
+use crate::nostr::filter::SortedTags;
+use crate::nostr::{Event, EventId, PublicKey, kind, refusal};
+use crate::seam::{Effect, Millis};
+
+/// Keys of one gateway above which it is taken to care for everything.
+const MAX_KEYS: usize = 1_000_000;
+/// Numbers of which a gateway is told in one push although it cares for none of them.
+const QUIET: u64 = 100;
+
+/// One gateway.
+#[derive(Debug, Default)]
+struct Gateway {
+    /// Up to which number it was told of everything it may care for.
+    told: u64,
+    /// How many keys it has.
+    keys: usize,
+    everything: bool,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Gateways {
+    known: BTreeMap<GatewayId, Gateway>,
+    interest: BTreeSet<(u64, GatewayId)>,
+}
+
+impl Gateways {
+    /// A gateway is there.
+    pub fn meet(&mut self, id: GatewayId) {
+        self.known.entry(id).or_default();
+    }
+
+    /// Takes what a gateway cares for from now on, and for what no longer.
+    pub fn note(&mut self, id: GatewayId, interest: Interest) {
+        let gateway = self.known.entry(id).or_default();
+        match interest {
+            Interest::Everything => gateway.everything = true,
+            Interest::Keys { .. } if gateway.everything => {}
+            Interest::Keys { came, went } => {
+                for key in went {
+                    gateway.keys -= usize::from(self.interest.remove(&(key, id)));
+                }
+                for key in came {
+                    gateway.keys += usize::from(self.interest.insert((key, id)));
+                }
+                if gateway.keys > MAX_KEYS {
+                    (gateway.everything, gateway.keys) = (true, 0);
+                    self.interest.retain(|(_, of)| *of != id);
+                }
+            }
+        }
+    }
+
+    /// The gateways that may care for what stands under one of these keys.
+    fn caring(&self, keys: impl IntoIterator<Item = u64>) -> BTreeSet<GatewayId> {
+        let of_key = |key| self.interest.range((key, GatewayId::FIRST)..=(key, GatewayId::LAST)).map(|(_, id)| *id);
+        let everything = self.known.iter().filter(|(_, gateway)| gateway.everything).map(|(id, _)| *id);
+        if self.interest.is_empty() {
+            return everything.collect();
+        }
+        keys.into_iter().flat_map(of_key).chain(everything).collect()
+    }
+
+    fn of_event(&self, new: &NewEvent) -> BTreeSet<GatewayId> {
+        if new.deletes.contains(&Target::Everything) {
+            return self.known.keys().copied().collect();
+        }
+        if self.interest.is_empty() {
+            return self.caring([]);
+        }
+        let rankable = new.part.is_none() && new.event.kind == kind::HANDLER && can_be_ranked(&new.event);
+        let author = rankable.then(|| interest::of_proven(&new.event.pubkey));
+        self.caring(interest::of_event(&new.event, &SortedTags::of(&new.event)).into_iter().chain(author))
+    }
+}
+
+/// What is to be pushed, by gateway.
+#[derive(Debug, Default)]
+pub(super) struct Pushes(BTreeMap<GatewayId, Vec<Part>>);
+
+impl Pushes {
+    /// Adds an event for all who may care.
+    pub fn event(&mut self, gateways: &Gateways, stored: Stored) {
+        for id in gateways.of_event(&stored.0) {
+            self.0.entry(id).or_default().push(Part::Event(stored.clone()));
+        }
+    }
+
+    /// Adds what became of an event, for who waits for it.
+    pub fn outcome(&mut self, (gateway, to): (GatewayId, Publisher), id: EventId, verdict: Verdict) {
+        self.0.entry(gateway).or_default().push(Part::Outcome(Outcome { to, id, verdict }));
+    }
+
+    /// Adds that a job was cancelled which a key has answered.
+    pub fn cancelled(&mut self, gateways: &Gateways, job: EventId, key: PublicKey) {
+        for id in gateways.caring([interest::of_proven(&key)]) {
+            self.0.entry(id).or_default().push(Part::Cancelled(job, key));
+        }
+    }
+}
+
+impl Partition {
+    /// Tells each gateway what there is for it, and that it has been told of everything up to a number.
+    pub(super) fn push(&mut self, Pushes(mut parts): Pushes, upto: u64) {
+        let mut messages = Vec::new();
+        for (id, gateway) in &mut self.gateways.known {
+            let parts = parts.remove(id).unwrap_or_default();
+            let after = gateway.told;
+            if !parts.is_empty() || gateway.everything || upto > after + QUIET {
+                gateway.told = upto;
+                messages.push((*id, ToGateway::Push(Push { after, upto, parts })));
+            }
+        }
+        self.messages.extend(messages);
+    }
+
+    /// Tells a gateway how far the log is, at once if that is known.
+    pub(super) fn position_asked(&mut self, from: GatewayId, now: Millis, out: &mut Vec<Effect>) {
+        if !self.writer.is_known() {
+            return self.ask_totals(now, out);
+        }
+        let upto = self.writer.told();
+        if let Some(gateway) = self.gateways.known.get_mut(&from) {
+            gateway.told = upto;
+        }
+        self.tell(from, ToGateway::Position(Ok(upto)));
+    }
+
+    /// Tells all gateways how far the log is.
+    pub(super) fn tell_position(&mut self, upto: u64) {
+        for (id, gateway) in &mut self.gateways.known {
+            gateway.told = upto;
+            self.messages.push((*id, ToGateway::Position(Ok(upto))));
+        }
+    }
+
+    /// Tells all gateways something.
+    pub(super) fn tell_all(&mut self, message: &ToGateway) {
+        self.messages.extend(self.gateways.known.keys().map(|id| (*id, message.clone())));
+    }
+
+    /// Passes an ephemeral event on to the other gateways that may care; who waits for its OK is told whether there are
+    /// any.
+    pub(super) fn pass(&mut self, from: GatewayId, publisher: Option<Publisher>, event: &std::sync::Arc<Event>) {
+        let mut caring = self.gateways.caring(interest::of_event(event, &SortedTags::of(event)));
+        caring.remove(&from);
+        if let Some(to) = publisher {
+            let verdict = if caring.is_empty() { Verdict::Refused(refusal::nobody_listens()) } else { Verdict::Stored };
+            self.tell(from, ToGateway::Verdict(Outcome { to, id: event.id, verdict }));
+        }
+        self.messages.extend(caring.into_iter().map(|id| (id, ToGateway::Ephemeral(event.clone()))));
+    }
+}

@@ -1,0 +1,305 @@
+//! A partition: one database, and what is kept of it in memory.
+//!
+//! Owns the groups of events on their way to the database, the window of recent events, what is known of handlers, the
+//! reading of what gateways ask, what is removed, what was counted, and the ceiling of rows. Takes what gateways tell it
+//! and what the database answers, and says what to do next. Knows no connection, no session and no socket, and executes
+//! nothing.
+
+mod ceiling;
+mod commit;
+mod counters;
+mod facts;
+mod gateways;
+mod handlers;
+mod landed;
+mod missed;
+mod networks;
+mod page;
+mod publish;
+mod queue;
+mod reads;
+mod recent;
+mod sweep;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::budget::{Budget, Share};
+use crate::log::{self, Level};
+use crate::market::JobProfile;
+use crate::message::{GatewayId, PartitionGauges, ToGateway, ToPartition};
+use crate::nostr::auth::Authority;
+use crate::seam::{Effect, Host, Millis, Ticket};
+use crate::store::{Answer, Rows, Statement, StoreError};
+use ceiling::NetworkRows;
+use counters::Counters;
+use facts::Known;
+use gateways::Gateways;
+use handlers::Handlers;
+use missed::Log;
+use networks::Networks;
+use reads::Reads;
+use recent::Recent;
+use writer::Writer;
+
+/// The name under which counts are handed over.
+const SHARD: u32 = 0;
+
+/// Who has asked: a gateway, by its own name for the question.
+type Asker = (GatewayId, Ticket);
+
+/// What a query was made for.
+enum Purpose {
+    /// To answer a gateway's question.
+    Read(Asker),
+    /// What a sweep finds to remove.
+    Sweep,
+    /// The totals, before the first group.
+    Totals,
+    /// Events that landed although their commit was reported as failed.
+    Missed,
+    /// Whether a commit that was reported as failed landed.
+    Landed,
+    /// What is known of keys.
+    WhoIs(Asker),
+    /// To answer over HTTP; how often the store had been written to when it was asked.
+    Ask(Asker, u64),
+}
+
+/// The shares of memory that a partition reserves of, and that of what networks have taken.
+const OWN_SHARES: [Share; 7] =
+    [Share::Answers, Share::Events, Share::Answered, Share::Jobs, Share::Recent, Share::Handlers, Share::Quotas];
+
+/// What a partition has to know of the settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub profile: JobProfile,
+    pub relays: Vec<Authority>,
+    pub log_level: Level,
+    pub rows_per_day: Option<u64>,
+    pub max_database_bytes: Option<u64>,
+}
+
+/// One partition.
+pub struct Partition {
+    settings: Settings,
+    host: Host,
+    budget: Rc<Budget>,
+    /// What gateways are to be told.
+    messages: Vec<(GatewayId, ToGateway)>,
+    gateways: Gateways,
+    writer: Writer,
+    log: Log,
+    recent: Recent,
+    handlers: Handlers,
+    reads: Reads,
+    networks: Networks,
+    network_rows: NetworkRows,
+    facts: Known,
+    queries: BTreeMap<Ticket, (Purpose, Millis)>,
+    last_ticket: u64,
+    /// The earliest alarm asked for since it woke.
+    alarm: Option<Millis>,
+    /// When the store is asked again that has failed, and when what was counted is saved.
+    commit_due: Option<Millis>,
+    save_due: Option<Millis>,
+    /// Until when the totals are in doubt: after memory was lost, too, a commit may land yet.
+    doubt_until: Millis,
+    /// Whether the host was asked to yield before the next group.
+    yielding: bool,
+    /// The minute of the last snapshot.
+    last_snapshot: Option<u64>,
+    /// The time of the input that is being handled.
+    now: Millis,
+    /// Whether a sweep is being done.
+    sweeping: bool,
+    /// The removal in flight: its ticket, whether more is to be removed, when the next event expires.
+    removing: Option<(Ticket, bool, Option<u64>)>,
+    counters: Counters,
+    /// The counts on their way to the store by themselves: their ticket, since when.
+    saving: Option<(Ticket, Millis)>,
+    /// When counts were last sent by themselves.
+    saved_at: Option<Millis>,
+}
+
+impl Partition {
+    /// A partition that knows nothing yet.
+    pub fn new(settings: Settings, host: Host, budget: &Rc<Budget>, now: Millis) -> Self {
+        Self {
+            settings,
+            host,
+            messages: Vec::new(),
+            gateways: Gateways::default(),
+            writer: Writer::new(budget),
+            log: Log::default(),
+            recent: Recent::new(budget),
+            handlers: Handlers::new(budget),
+            reads: Reads::default(),
+            networks: Networks::default(),
+            network_rows: NetworkRows::new(budget),
+            facts: Known::default(),
+            queries: BTreeMap::new(),
+            last_ticket: 0,
+            alarm: None,
+            commit_due: None,
+            save_due: None,
+            doubt_until: now + host.doubt(),
+            yielding: false,
+            last_snapshot: None,
+            now,
+            sweeping: false,
+            removing: None,
+            counters: Counters::default(),
+            saving: None,
+            saved_at: None,
+            budget: budget.clone(),
+        }
+    }
+
+    /// Takes other settings.
+    pub fn configure(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// What gateways are to be told, in order.
+    pub fn take_messages(&mut self) -> Vec<(GatewayId, ToGateway)> {
+        std::mem::take(&mut self.messages)
+    }
+
+    fn tell(&mut self, gateway: GatewayId, message: ToGateway) {
+        self.messages.push((gateway, message));
+    }
+
+    /// Takes what a gateway tells.
+    pub fn hear(&mut self, from: GatewayId, message: ToPartition, now: Millis, out: &mut Vec<Effect>) {
+        self.now = now;
+        self.gateways.meet(from);
+        match message {
+            ToPartition::Woke(told) => {
+                self.log.before = self.log.before.max(told);
+                self.position_asked(from, now, out);
+            }
+            ToPartition::Interest(interest) => self.gateways.note(from, interest),
+            ToPartition::Ephemeral { from: publisher, event } => self.pass(from, publisher, &event),
+            ToPartition::Publish(publish) => self.publish(from, *publish, now, out),
+            ToPartition::Read { ticket, question, when } => self.read((from, ticket), question, when, now, out),
+            ToPartition::Go(ticket) => self.go((from, ticket), now, out),
+            ToPartition::Drop(ticket) => self.reads.drop((from, ticket)),
+            ToPartition::WhoIs { ticket, keys } => self.who_is((from, ticket), &keys, now, out),
+            ToPartition::Left { keys, network } => self.left(&keys, network, now, out),
+            ToPartition::Counted(counts) => self.counters.counted(counts),
+            ToPartition::Ask { ticket, asked, database } => self.asked((from, ticket), asked, database, now, out),
+            ToPartition::Position => self.position_asked(from, now, out),
+        }
+    }
+
+    /// Takes the answer to [`Effect::Commit`].
+    pub fn commit_answered(
+        &mut self,
+        ticket: Ticket,
+        result: Result<Answer, StoreError>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        self.now = now;
+        let own = self.saving.is_some_and(|(saving, _)| saving == ticket);
+        let result = result.map(|answer| self.metered(answer, own, now).rows);
+        self.committed(ticket, result, now, out);
+    }
+
+    /// Takes the answer to [`Effect::Query`].
+    pub fn query_answered(
+        &mut self,
+        ticket: Ticket,
+        result: Result<Answer, StoreError>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        self.now = now;
+        let own = matches!(self.queries.get(&ticket), Some((Purpose::Totals, _)));
+        let result = result.map(|answer| self.metered(answer, own, now));
+        let Some((purpose, asked_at)) = self.queries.remove(&ticket) else { return };
+        let rows_read = result.as_ref().map_or(0, |answer| answer.bill.read.max(answer.looked_at));
+        let result = result.map(|answer| answer.rows);
+        self.counters.storage.answered(now.saturating_sub(asked_at), result.as_ref().err());
+        let own = matches!(purpose, Purpose::Sweep | Purpose::Totals | Purpose::Missed | Purpose::Landed);
+        if let (Err(error), true) = (&result, own) {
+            self.log_failed(error, out);
+        }
+        match purpose {
+            Purpose::Read(asker) => self.read_answered(asker, rows_read, result, now, out),
+            Purpose::Sweep => self.sweep_found(result, now, out),
+            Purpose::Totals => {
+                self.note_schema(result.as_ref().unwrap_or(&Rows::new()), out);
+                self.totals_answered(result, now, out);
+            }
+            Purpose::Missed => self.found_missed(result, now, out),
+            Purpose::Landed => self.landed_after_all(result, now, out),
+            Purpose::WhoIs(asker) => self.known(asker, result),
+            Purpose::Ask(of, writes) => self.ask_answered(of, writes, asked_at, rows_read, result, now),
+        }
+    }
+
+    /// Time has passed: does what is due.
+    pub fn timed(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.now = now;
+        if self.commit_due.take_if(|at| *at <= now).is_some() {
+            self.commit_again(now, out);
+        }
+        if self.save_due.take_if(|at| *at <= now).is_some() {
+            self.save_now(now, out);
+        }
+        self.commit_due.into_iter().chain(self.save_due).for_each(|at| out.push(Effect::TimerAt { at }));
+    }
+
+    /// Everything of an input was handled.
+    pub fn finish(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.save_soon(now, out);
+    }
+
+    /// What is known beside the database.
+    pub fn gauges(&self) -> PartitionGauges {
+        let used = |share| match share {
+            // These are bounded in number.
+            Share::Jobs => self.writer.jobs_bytes(),
+            Share::Quotas => self.network_rows.memory_bytes(),
+            _ => self.budget.used(share),
+        };
+        let name = |share| Share::ALL.iter().find(|(known, _)| *known == share).map_or("", |(_, name)| *name);
+        let memory = OWN_SHARES.map(|share| (name(share), (used(share), self.budget.max(share))));
+        PartitionGauges {
+            rows_per_day: self.settings.rows_per_day,
+            rows_today: self.spent_today(),
+            memory: memory.into(),
+            ..self.counters.gauges()
+        }
+    }
+
+    /// Counts what an answer has cost. What saving the counts and waking up cost is `own`: it is saved with what comes
+    /// next, or an idle relay would never be done.
+    fn metered(&mut self, answer: Answer, own: bool, now: Millis) -> Answer {
+        self.counters.metered(&answer, own, now);
+        answer
+    }
+
+    fn query(&mut self, purpose: Purpose, statements: Vec<Statement>, now: Millis, out: &mut Vec<Effect>) {
+        let ticket = self.next_ticket();
+        self.queries.insert(ticket, (purpose, now));
+        out.push(Effect::Query { ticket, statements });
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        Ticket(self.last_ticket)
+    }
+
+    fn log(&self, level: Level, what: &str, fields: &[(&str, String)], out: &mut Vec<Effect>) {
+        log::write(self.settings.log_level, level, what, fields, out);
+    }
+
+    fn log_failed(&self, error: &StoreError, out: &mut Vec<Effect>) {
+        let fields = [("error", error.to_string()), ("kind", error.kind.as_str().to_owned())];
+        self.log(Level::Error, "query failed", &fields, out);
+    }
+}

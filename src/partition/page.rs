@@ -1,0 +1,382 @@
+//! An answer to a REQ, put together: one page for each filter, completed to whole seconds, and all pages
+//! as one answer within its budget. Performs nothing.
+//!
+//! A page that ends at the limit would leave a client that goes on with `until` no way to get the rest
+//! of its last second. So a page (a limit of [`PAGE`] or more) is completed by that whole second
+//! (NIP-67), in a second query when there is a rest. A smaller limit asks for the newest few and is met
+//! exactly.
+//!
+//! No subscription ends for the size of what is stored. A second that does not fit the rest of a page is left
+//! to the next page, where it is the newest. The newest second alone may be larger than a page: it is
+//! cut, its lowest ids are sent, and EOSE says `more`. So a page that ends inside of a second holds
+//! nothing else, and its client can ask for that second (`since` = `until`) by authors, kinds or tags.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use super::handlers::{self, Handlers};
+use super::recent::Recent;
+use crate::market::privacy;
+use crate::message::Page;
+use crate::nostr::deletion::Vanished;
+use crate::nostr::relay_msg::Completeness;
+use crate::nostr::{EventId, Filter, Reason};
+use crate::store::read::{self, StoredEvent, Text, Viewer};
+use crate::store::{Rows, Statement, StoreError};
+
+/// From this limit on an answer is a page.
+const PAGE: u64 = 100;
+/// Events of one second that complete a page, of all filters together.
+const MAX_SECOND: u64 = 10_000;
+/// Bytes of texts in one answer, and of those that come in the first step.
+const MAX_ANSWER: u64 = 4_000_000;
+const MAX_FIRST: u64 = 2_000_000;
+/// Bytes a reading takes while it waits, and each of its pages.
+const READING_BYTES: usize = size_of::<Reading>() + 300;
+const PAGE_BYTES: usize = size_of::<FilterPage>() + 320;
+/// Bytes that an event takes besides its text.
+const EVENT_BYTES: u64 = 150;
+
+/// A subscription whose stored events are being read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pages: Vec<FilterPage>,
+    /// Whether some filter asked for no stored events at all, or may match events that are not for its viewer:
+    /// so nobody can say that all there is was sent. The filters and the proven keys decide this alone; what is
+    /// found must not, or the answer would tell of what is withheld.
+    silent: bool,
+    /// The whole answer, when all of it is known but some texts.
+    answer: Option<Answer>,
+    /// How often handlers had changed when the store was asked, unless nothing may be kept of what it says,
+    /// and what it said of them.
+    changes: Option<u64>,
+    handlers: Vec<(Filter, Vec<StoredEvent>)>,
+    /// What was live while memory was lost lies between these numbers of the log, and what of it was found.
+    pub missed: Option<(u64, u64)>,
+    pub found: Vec<StoredEvent>,
+    /// Whether more was live than one answer holds.
+    pub lost: bool,
+    /// Keys that vanished while the store was asked.
+    pub vanished: Vec<Vanished>,
+}
+
+/// What is sent.
+#[derive(Debug)]
+struct Answer {
+    events: Vec<StoredEvent>,
+    completeness: Completeness,
+}
+
+impl Reading {
+    /// A reading of what `filters` match, at most `limit` of each; `changes` as of [`Handlers::changes`].
+    pub fn new(filters: &[Filter], limit: impl Fn(&Filter) -> u64, changes: Option<u64>, viewer: &Viewer) -> Self {
+        let filters: Vec<&Filter> = filters.iter().filter(|filter| !filter.is_void()).collect();
+        let asked = |filter: &Filter| limit(filter) > 0;
+        let open = |filter: &Filter| privacy::shows_all(viewer.profile, filter, viewer.keys);
+        let silent = !filters.iter().all(|filter| asked(filter) && open(filter));
+        let pages = filters.into_iter().filter(|filter| asked(filter)).map(|filter| FilterPage {
+            limit: limit(filter),
+            filter: filter.clone(),
+            events: vec![],
+            cut: None,
+            most: MAX_SECOND,
+            asked: 0,
+            next: None,
+        });
+        Self {
+            pages: pages.collect(),
+            silent,
+            answer: None,
+            changes,
+            handlers: vec![],
+            missed: None,
+            found: vec![],
+            lost: false,
+            vanished: vec![],
+        }
+    }
+
+    /// What is sent at the end.
+    pub fn into_answer(self) -> Page {
+        let nothing = if self.silent { Completeness::Unknown } else { Completeness::Finish };
+        let gone = |event: &StoredEvent| match &event.text {
+            Text::Json(json) => self.vanished.iter().any(|vanished| vanished.takes_text(json)),
+            Text::Large(_) => false,
+        };
+        let (mut events, completeness) =
+            self.answer.map_or((vec![], nothing), |answer| (answer.events, answer.completeness));
+        events.retain(|event| !gone(event));
+        Page { events, completeness, untold: vec![], missed: vec![] }
+    }
+
+    /// Keeps what the store said of handlers.
+    pub fn teach(&mut self, handlers: &mut Handlers) {
+        if let Some(changes) = self.changes {
+            self.handlers.drain(..).for_each(|(filter, events)| handlers.keep(&filter, &events, changes));
+        }
+    }
+
+    /// Whether a part of the answer is there already.
+    pub fn goes_on(&self) -> bool {
+        self.answer.is_some() || self.pages.iter().any(|page| page.cut.is_some())
+    }
+
+    /// Bytes it takes while it waits; its filters are its subscription's.
+    pub fn memory_bytes(&self) -> usize {
+        READING_BYTES + self.pages.len() * PAGE_BYTES
+    }
+
+    /// Bytes of events that are here.
+    pub fn held_bytes(&self) -> usize {
+        let pages = self.pages.iter().map(|page| &page.events);
+        let events = pages.chain(self.answer.iter().map(|answer| &answer.events)).chain([&self.found]).flatten();
+        let bytes = |event: &StoredEvent| match &event.text {
+            Text::Json(json) => EVENT_BYTES + json.len() as u64,
+            Text::Large(_) => EVENT_BYTES,
+        };
+        usize::try_from(events.map(bytes).sum::<u64>()).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes that the answer to the next [`statements`](Self::statements) takes at most; no event has more than
+    /// `max_event` of text.
+    pub fn answer_bytes(&self, max_event: u64) -> usize {
+        let large = |event: &StoredEvent| matches!(event.text, Text::Large(_)).then(|| event.text.size());
+        let bytes = match &self.answer {
+            Some(answer) => answer.events.iter().filter_map(large).sum(),
+            None if self.goes_on() => MAX_ANSWER + MAX_SECOND * EVENT_BYTES,
+            None => {
+                let rows: u64 = self.pages.iter().map(|page| page.limit + 1).sum();
+                let missed = if self.missed.is_some() { read::MAX_LOG_BYTES } else { 0 };
+                missed + rows * EVENT_BYTES + MAX_FIRST.min(rows.saturating_mul(max_event))
+            }
+        };
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Whether the store has to be asked for what is missing.
+    pub fn asks(&self) -> bool {
+        let large = |answer: &Answer| answer.events.iter().any(|event| matches!(event.text, Text::Large(_)));
+        self.answer.as_ref().map_or(!self.pages.is_empty(), large)
+    }
+
+    /// The statements that are needed next; none when the answer is complete. What comes back is
+    /// bounded: a text that would take more than its share of the answer is got by itself.
+    pub fn statements(&mut self, viewer: &Viewer) -> Vec<Statement> {
+        if let Some(answer) = &self.answer {
+            let seqs: Vec<u64> = answer
+                .events
+                .iter()
+                .filter(|event| matches!(event.text, Text::Large(_)))
+                .map(|event| event.seq)
+                .collect();
+            return if seqs.is_empty() { Vec::new() } else { vec![read::texts(&seqs)] };
+        }
+        let pages = (self.pages.len() as u64).max(1);
+        if self.goes_on() {
+            let cut = self.pages.iter().filter(|page| page.cut.is_some()).count() as u64;
+            let (most, share) = (MAX_SECOND / cut.max(1), MAX_ANSWER / MAX_SECOND);
+            let rests = self.pages.iter_mut().filter_map(|page| Some(page.rest(page.cut?, most, share, viewer)));
+            return rests.flatten().collect();
+        }
+        let first = |page: &mut FilterPage| {
+            let share = MAX_FIRST / pages / (page.limit + 1);
+            let statements = read::newest(&page.filter, page.limit + 1, share, viewer);
+            page.asked = statements.len();
+            statements
+        };
+        let missed = self.missed.map(|(after, upto)| read::log(after, upto));
+        missed.into_iter().chain(self.pages.iter_mut().flat_map(first)).collect()
+    }
+
+    /// Takes the rows of [`statements`](Self::statements); an inner error when the search was not made.
+    pub fn take(&mut self, rows: Rows) -> Result<Result<(), Reason>, StoreError> {
+        let mut rows = rows.into_iter();
+        // An inner error when the store would have had to read too much.
+        let mut next = |count: usize| {
+            let mut all = Vec::new();
+            let mut over_budget = None;
+            for _ in 0..count {
+                match rows.next().map(read::decode) {
+                    Some(Ok(Ok(events))) => all.extend(events),
+                    Some(Ok(Err(over))) => over_budget = Some(over),
+                    Some(Err(error)) => return Err(error),
+                    None => return Err(StoreError::new("a query was answered with too few results")),
+                }
+            }
+            // Public events and those for the viewer alone come in one list each.
+            if count > 1 {
+                all.sort_by(newest_first);
+            }
+            Ok(over_budget.map_or(Ok(all), Err))
+        };
+        if self.missed.take().is_some() {
+            self.found = next(1)?.unwrap_or_default();
+            self.lost |= self.found.iter().any(|event| matches!(event.text, Text::Large(_)));
+        }
+        if let Some(answer) = &mut self.answer {
+            answer.fill(next(1)?.unwrap_or_default());
+            return Ok(Ok(()));
+        }
+        let goes_on = self.pages.iter().any(|page| page.cut.is_some());
+        for page in &mut self.pages {
+            match (goes_on, page.cut) {
+                (false, _) => {
+                    let events = match next(page.asked)? {
+                        Ok(events) => events,
+                        Err(over) => return Ok(Err(over)),
+                    };
+                    let kept = self.changes.is_some() && handlers::asks_for_handlers(&page.filter);
+                    let handlers = kept.then(|| events.clone());
+                    page.take(events);
+                    // The rest of a second that was cut is read later, and not kept.
+                    self.handlers
+                        .extend(handlers.filter(|_| page.cut.is_none()).map(|found| (page.filter.clone(), found)));
+                }
+                (true, None) => {}
+                (true, Some(second)) => match (next(page.asked)?, next(page.asked)?) {
+                    (Ok(rest), Ok(older)) => page.complete(second, rest, &older),
+                    _ => page.cut_inside(second),
+                },
+            }
+        }
+        if !self.goes_on() {
+            self.answer = Some(self.whole());
+        }
+        Ok(Ok(()))
+    }
+
+    /// Makes the answer of what is held in memory, if nothing can be missing there.
+    pub fn remember(&mut self, recent: &Recent, handlers: Option<&Handlers>, viewer: &Viewer) -> Option<()> {
+        let known = |filter| recent.matching(filter, viewer).or_else(|| handlers?.get(filter, viewer.now));
+        let found: Option<Vec<_>> = self.pages.iter().map(|page| known(&page.filter)).collect();
+        for (page, mut events) in self.pages.iter_mut().zip(found?) {
+            let rest = events.split_off(events.len().min(page.limit as usize + 1));
+            page.take(events.clone());
+            if let Some(second) = page.cut {
+                events.extend(rest);
+                let (older, within): (Vec<_>, Vec<_>) =
+                    events.into_iter().filter(|e| e.created_at <= second).partition(|e| e.created_at < second);
+                page.complete(second, within, &older);
+            }
+        }
+        self.answer = Some(self.whole());
+        Some(())
+    }
+
+    /// All pages together: each event once, newest first, whole seconds up to the budget.
+    fn whole(&mut self) -> Answer {
+        let left_out: Vec<EventId> = self.pages.iter().filter_map(|page| page.next).collect();
+        let mut events: Vec<StoredEvent> = self.pages.drain(..).flat_map(|page| page.events).collect();
+        events.sort_by(newest_first);
+        events.dedup_by(|a, b| a.id == b.id);
+        // What one filter's limit cut off another filter may have sent; then nobody knows of the rest.
+        let sent = |id: &EventId| events.iter().any(|event| event.id == *id);
+        let mut more = !left_out.iter().all(sent);
+        let unknown = self.silent || !left_out.is_empty();
+        let mut bytes = 0;
+        let over = events.iter().position(|event| {
+            bytes += event.text.size();
+            bytes > MAX_ANSWER
+        });
+        if let Some(at) = over {
+            let second = events.get(at).map(|event| event.created_at);
+            let newer = events.iter().take_while(|event| Some(event.created_at) > second).count();
+            events.truncate(if newer > 0 { newer } else { at });
+            more = true;
+        }
+        let completeness = match (more, unknown) {
+            (true, _) => Completeness::More,
+            (false, true) => Completeness::Unknown,
+            (false, false) => Completeness::Finish,
+        };
+        Answer { events, completeness }
+    }
+}
+
+impl Answer {
+    /// Puts the texts that were got by themselves in their places; an event that was deleted meanwhile
+    /// has none and is left out.
+    fn fill(&mut self, texts: Vec<StoredEvent>) {
+        let mut texts: BTreeMap<EventId, Text> = texts.into_iter().map(|event| (event.id, event.text)).collect();
+        self.events.retain_mut(|event| match event.text {
+            Text::Json(_) => true,
+            Text::Large(_) => texts.remove(&event.id).map(|text| event.text = text).is_some(),
+        });
+    }
+}
+
+/// One filter's part of the answer.
+#[derive(Debug)]
+struct FilterPage {
+    filter: Filter,
+    limit: u64,
+    events: Vec<StoredEvent>,
+    /// The second at which the page was cut, until it is completed.
+    cut: Option<u64>,
+    /// Events of it that complete the page.
+    most: u64,
+    /// How many statements were asked last.
+    asked: usize,
+    /// The newest event that the limit leaves out.
+    next: Option<EventId>,
+}
+
+impl FilterPage {
+    fn rest(&mut self, second: u64, most: u64, share: u64, viewer: &Viewer) -> Vec<Statement> {
+        self.most = most;
+        let within = Filter { since: Some(second), until: Some(second), ..self.filter.clone() };
+        let before = match second.checked_sub(1) {
+            Some(until) => Filter { until: Some(until), ..self.filter.clone() },
+            None => Filter { since: Some(1), until: Some(0), ..self.filter.clone() },
+        };
+        let within = read::newest(&within, most + 1, share, viewer);
+        self.asked = within.len();
+        // Void filters, as before the first second, ask nothing.
+        let mut before = read::newest(&before, 1, 0, viewer);
+        before.resize(self.asked, read::nothing());
+        within.into_iter().chain(before).collect()
+    }
+
+    /// Takes the first answer: all there is, or one more than the limit.
+    fn take(&mut self, events: Vec<StoredEvent>) {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        self.events = events;
+        self.next = self.events.get(limit).map(|event| event.id);
+        if let (Some(last), Some(next)) = (self.events.get(limit.saturating_sub(1)), self.events.get(limit))
+            && self.limit >= PAGE
+            && last.created_at == next.created_at
+        {
+            self.cut = Some(last.created_at);
+        }
+        self.events.truncate(limit);
+    }
+
+    /// Takes the rest of the second at which the page was cut; `older` begins with the newest event before it.
+    fn complete(&mut self, second: u64, mut rest: Vec<StoredEvent>, older: &[StoredEvent]) {
+        let max = usize::try_from(self.most).unwrap_or(usize::MAX);
+        let left_out = rest.get(max).map(|event| event.id);
+        rest.truncate(max);
+        self.events.retain(|event| event.created_at > second);
+        self.events.extend(rest);
+        self.cut = None;
+        self.next = left_out.or(older.first().map(|event| event.id));
+        if left_out.is_some() {
+            self.cut_inside(second);
+        }
+    }
+
+    /// The second at which the page was cut is too large: newer seconds are sent without it, or the part of it
+    /// that there is when it is the newest.
+    fn cut_inside(&mut self, second: u64) {
+        self.cut = None;
+        let newer = self.events.iter().filter(|event| event.created_at > second).count();
+        if newer > 0 {
+            self.next = self.events.get(newer).map(|event| event.id);
+            self.events.truncate(newer);
+        }
+    }
+}
+
+pub(super) fn newest_first(a: &StoredEvent, b: &StoredEvent) -> Ordering {
+    b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id))
+}

@@ -1,0 +1,224 @@
+//! Events that wait for the store, and the groups they are put into.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::budget::Reservation;
+use crate::message::{GatewayId, Publisher};
+use crate::nostr::deletion::Target;
+use crate::nostr::{EventId, PublicKey};
+use crate::store::write::NewEvent;
+
+/// Events in one group, and the bytes they take in its parameter: what D1 takes (2 MB) with room to
+/// spare, in a batch that takes some milliseconds.
+const MAX_EVENTS: usize = 256;
+const MAX_BYTES: usize = 500_000;
+
+/// Who waits for an OK.
+pub type Waiter = (GatewayId, Publisher);
+
+/// An event and who waits for its OK.
+#[derive(Debug)]
+pub struct Waiting {
+    pub new: Arc<NewEvent>,
+    pub publishers: Vec<Waiter>,
+    /// Bytes of it in a group's parameter.
+    pub bytes: usize,
+    /// What it takes while it waits and is in flight.
+    pub _memory: Option<Reservation>,
+    /// Older versions of the event, which waited when it came and are not written; the newest last.
+    pub older: Vec<Waiting>,
+}
+
+impl Waiting {
+    /// The event of this id: this one or an older version.
+    pub fn version(&mut self, id: &EventId) -> Option<&mut Self> {
+        if self.new.event.id == *id {
+            Some(self)
+        } else {
+            self.older.iter_mut().find(|older| older.new.event.id == *id)
+        }
+    }
+
+    /// Takes the older versions out: the newest of them, with the others as its own.
+    pub fn take_older(&mut self) -> Option<Self> {
+        let mut older = std::mem::take(&mut self.older);
+        let newest = older.pop()?;
+        Some(Self { older, ..newest })
+    }
+
+    /// Older versions and the event itself, each alone.
+    pub fn into_versions(mut self) -> Vec<Self> {
+        let mut versions = std::mem::take(&mut self.older);
+        versions.push(self);
+        versions
+    }
+
+    /// The ids of all versions.
+    pub fn ids(&self) -> impl Iterator<Item = EventId> {
+        self.older.iter().chain([self]).map(|version| version.new.event.id)
+    }
+
+    /// Takes those out that nobody should wait for any more, older versions among them. The event itself is left
+    /// unless it is one of them.
+    pub fn give_up(mut self, hopeless: &impl Fn(&NewEvent) -> bool, given: &mut Vec<Self>) -> Option<Self> {
+        given.extend(self.older.extract_if(.., |older| hopeless(&older.new)));
+        if !hopeless(&self.new) {
+            return Some(self);
+        }
+        // What came before it has waited longer.
+        given.push(self);
+        None
+    }
+}
+
+/// Events that wait. Authors take turns, an event each: who sends much waits for himself, and what must wait for
+/// an earlier event of its author delays nobody else's.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// Those of an author in the order they came, but for versions of an event: the newest has the place of the first.
+    authors: BTreeMap<PublicKey, VecDeque<Waiting>>,
+    /// Authors with events that wait, each once; the next one first.
+    turns: VecDeque<PublicKey>,
+}
+
+impl Queue {
+    pub fn push(&mut self, mut waiting: Waiting) {
+        let at = self.own(&waiting);
+        let Some(own) = self.authors.get_mut(&at) else { return };
+        match absorb(own, &mut waiting) {
+            Some(place) => own.insert(place, waiting),
+            None => own.push_back(waiting),
+        }
+    }
+
+    /// Puts an event before all others of its author.
+    pub fn push_front(&mut self, waiting: Waiting) {
+        let at = self.own(&waiting);
+        if let Some(own) = self.authors.get_mut(&at) {
+            own.push_front(waiting);
+        }
+    }
+
+    /// Makes room for an event; says whose it is.
+    fn own(&mut self, waiting: &Waiting) -> PublicKey {
+        let author = waiting.new.event.pubkey;
+        if !self.authors.contains_key(&author) {
+            self.turns.push_back(author);
+            self.authors.insert(author, VecDeque::new());
+        }
+        author
+    }
+
+    /// Whether events of this author wait.
+    pub fn has(&self, author: &PublicKey) -> bool {
+        self.authors.contains_key(author)
+    }
+
+    pub fn find(&mut self, author: &PublicKey, id: &EventId) -> Option<&mut Waiting> {
+        self.authors.get_mut(author)?.iter_mut().find_map(|waiting| waiting.version(id))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.authors.values().flatten()
+    }
+
+    /// Moves what fits into `group`; says whether there is room for more.
+    pub fn fill(&mut self, group: &mut Group) -> bool {
+        // Each of them has an event in the group.
+        let mut later = Vec::new();
+        let mut room = true;
+        while let Some(author) = self.turns.pop_front() {
+            let Some(own) = self.authors.get_mut(&author) else { continue };
+            let Some(next) = own.front() else { continue };
+            room = group.has_room(next);
+            if !room {
+                self.turns.push_front(author);
+                break;
+            }
+            if !group.may_take(next) {
+                later.push(author);
+                continue;
+            }
+            if let Some(next) = own.pop_front() {
+                group.take(next);
+            }
+            if own.is_empty() {
+                self.authors.remove(&author);
+            } else {
+                self.turns.push_back(author);
+            }
+        }
+        later.into_iter().rev().for_each(|author| self.turns.push_front(author));
+        room
+    }
+
+    /// Takes those out that nobody should wait for any more.
+    pub fn give_up(&mut self, hopeless: &impl Fn(&NewEvent) -> bool) -> Vec<Waiting> {
+        let mut given = Vec::new();
+        self.authors.retain(|_, own| {
+            *own = own.drain(..).filter_map(|waiting| waiting.give_up(hopeless, &mut given)).collect();
+            !own.is_empty()
+        });
+        self.turns.retain(|author| self.authors.contains_key(author));
+        given
+    }
+}
+
+/// Puts those of an author's events with `newer` that are older versions of it, unless he deletes something after
+/// them; says where the first of them was.
+fn absorb(own: &mut VecDeque<Waiting>, newer: &mut Waiting) -> Option<usize> {
+    let new = newer.new.clone();
+    let place = new.event.replacement_key()?;
+    let from = own.iter().rposition(|waiting| !waiting.new.deletes.is_empty()).map_or(0, |at| at + 1);
+    let is_older = |waiting: &Waiting| {
+        let event = &waiting.new.event;
+        event.kind == new.event.kind && event.replacement_key() == Some(place) && new.event.replaces(event)
+    };
+    let first = from + own.iter().skip(from).position(is_older)?;
+    let (older, others): (Vec<Waiting>, Vec<Waiting>) = own.drain(first..).partition(is_older);
+    own.extend(others);
+    newer.older = older.into_iter().flat_map(Waiting::into_versions).collect();
+    newer.older.sort_by_key(|older| (older.new.event.created_at, Reverse(older.new.event.id)));
+    Some(first)
+}
+
+/// A group that is being put together. Deletions come before all else in a group, and of the versions of an
+/// event it keeps the newest; so whatever deletes or replaces an event of its author in the group waits for
+/// the next one, and so does what he sends after it: the outcome is as if his events came one by one.
+#[derive(Default)]
+pub struct Group {
+    pub events: Vec<Waiting>,
+    bytes: usize,
+    /// Whose events wait for the next group.
+    later: BTreeSet<PublicKey>,
+}
+
+impl Group {
+    fn has_room(&self, next: &Waiting) -> bool {
+        self.events.is_empty() || self.events.len() < MAX_EVENTS && self.bytes + next.bytes <= MAX_BYTES
+    }
+
+    fn may_take(&mut self, next: &Waiting) -> bool {
+        let NewEvent { event, deletes, .. } = &*next.new;
+        let place = event.replacement_key().map(|d| (event.kind, d));
+        // Only who vanishes deletes deletion requests, too.
+        let all = deletes.contains(&Target::Everything);
+        let conflicts = |NewEvent { event: earlier, deletes: also, .. }: &NewEvent| {
+            earlier.pubkey == event.pubkey
+                && (all
+                    || !deletes.is_empty() && also.is_empty()
+                    || place.is_some() && place == earlier.replacement_key().map(|d| (earlier.kind, d)))
+        };
+        if (!deletes.is_empty() || place.is_some()) && self.events.iter().any(|earlier| conflicts(&earlier.new)) {
+            self.later.insert(event.pubkey);
+        }
+        !self.later.contains(&event.pubkey)
+    }
+
+    fn take(&mut self, next: Waiting) {
+        self.bytes += next.bytes;
+        self.events.push(next);
+    }
+}

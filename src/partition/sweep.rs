@@ -1,0 +1,112 @@
+//! Removing what may no longer be kept: on the alarm and after a request to vanish, one bounded step
+//! after the other, between the groups of events and never instead of them.
+
+use super::{Partition, Purpose};
+use crate::log::Level;
+use crate::seam::{Effect, Millis};
+use crate::store::{Rows, StoreError, sweep, write};
+
+/// Milliseconds between an event's expiry and its removal, at the most; it is not served meanwhile.
+const LATENESS: Millis = 3_600_000;
+/// Milliseconds after which a sweep that failed, or was lost with the memory, is tried again.
+const RETRY: Millis = 60_000;
+
+impl Partition {
+    /// Begins to sweep, unless it is being done, or is another shard's to do.
+    pub(super) fn sweep(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        if self.sweeping {
+            return;
+        }
+        self.sweeping = true;
+        self.query(Purpose::Sweep, sweep::find(now / 1000), now, out);
+    }
+
+    pub(super) fn sweep_found(&mut self, result: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
+        match result.and_then(|rows| sweep::decode(&rows)) {
+            Ok(found) if found.is_empty() => self.swept(found.next_expiry, now, out),
+            Ok(found) => {
+                self.wake_at(now + RETRY, out);
+                let ticket = self.next_ticket();
+                self.removing = Some((ticket, found.more, found.next_expiry));
+                self.log(Level::Info, "sweeping", &[("events", found.seqs.len().to_string())], out);
+                out.push(Effect::Commit { ticket, statements: sweep::remove(&found, None) });
+            }
+            Err(_) => {
+                self.sweeping = false;
+                self.wake_at(now + RETRY, out);
+            }
+        }
+    }
+
+    /// Takes the answer to a removal; the alarm tries again what failed.
+    pub(super) fn removed(
+        &mut self,
+        more: bool,
+        next_expiry: Option<u64>,
+        result: &Result<Rows, StoreError>,
+        now: Millis,
+        out: &mut Vec<Effect>,
+    ) {
+        self.sweeping = false;
+        self.note_removal(result.as_ref().unwrap_or(&Rows::new()));
+        match result {
+            Ok(_) if more => self.sweep(now, out),
+            Ok(_) => self.swept(next_expiry, now, out),
+            Err(error) => self.log(Level::Warn, "sweep failed", &[("error", error.to_string())], out),
+        }
+    }
+
+    /// Events were removed, as `rows` say, or perhaps.
+    pub(super) fn note_removal(&mut self, rows: &Rows) {
+        self.facts.written(rows.last().and_then(|rows| rows.first().cloned()), Vec::new());
+        self.recent.follow(&write::decode_changes(rows));
+        self.handlers.clear();
+    }
+
+    fn swept(&mut self, next_expiry: Option<u64>, now: Millis, out: &mut Vec<Effect>) {
+        self.sweeping = false;
+        if let Some(second) = next_expiry {
+            self.will_expire(second, now, out);
+        }
+    }
+
+    /// A request to vanish was stored: what is lost with the memory is found again by the alarm.
+    pub(super) fn will_vanish(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.wake_at(now + RETRY, out);
+        self.sweep(now, out);
+    }
+
+    /// Something that is stored will expire in `second`.
+    pub(super) fn will_expire(&mut self, second: u64, now: Millis, out: &mut Vec<Effect>) {
+        self.wake_at(second.saturating_mul(1000).max(now + LATENESS), out);
+    }
+
+    /// Something may have been stored that is to be removed, now or later: the alarm finds out.
+    pub(super) fn may_have_to_sweep(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.wake_at(now + RETRY, out);
+    }
+
+    /// What the store says of [`sweep::due`] after memory was lost, none when it fails: what landed meanwhile has to
+    /// be removed one day, too.
+    pub(super) fn due_found(&mut self, rows: Option<&[String]>, now: Millis, out: &mut Vec<Effect>) {
+        match rows.map(sweep::decode_due) {
+            Some(None) => {}
+            Some(Some(0)) => self.may_have_to_sweep(now, out),
+            Some(Some(second)) => self.will_expire(second, now, out),
+            None => self.wake_at(now + LATENESS, out),
+        }
+    }
+
+    /// The alarm has come.
+    pub fn alarmed(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.alarm = None;
+        self.sweep(now, out);
+    }
+
+    fn wake_at(&mut self, at: Millis, out: &mut Vec<Effect>) {
+        if self.alarm.is_none_or(|alarm| at < alarm) {
+            self.alarm = Some(at);
+            out.push(Effect::WakeAt { at });
+        }
+    }
+}

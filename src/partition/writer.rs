@@ -1,0 +1,295 @@
+//! Group commit: one group of events is on its way to the store, the next one gathers.
+//!
+//! Nothing is told to anybody before the store has answered. A group whose commit is reported as
+//! failed may have landed all the same, so it is written again (writing is idempotent), after pauses that
+//! grow, and the numbers tell which events are new: those above `told`, the highest number that subscribers
+//! have been told of. Whatever lands later still shows as a gap below the next group and is told then.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::queue::{Group, Queue, Waiter, Waiting};
+use crate::budget::{Budget, Full, NetworkUse, Share};
+use crate::nostr::{EventId, Reason, refusal};
+use crate::seam::{Millis, Ticket};
+use crate::store::counts::Totals;
+use crate::store::write::{self, NewEvent};
+use crate::store::{ErrorKind, StoreError};
+
+/// Bytes a job whose answers go first takes: the ones that came last are known.
+const JOB_BYTES: usize = 100;
+/// Seconds after which a network whose events wait is told to try again.
+const RETRY_S: u64 = 2;
+/// Milliseconds from one failure to the next attempt: the first, and at the most.
+const FIRST_PAUSE: Millis = 100;
+const LAST_PAUSE: Millis = 10_000;
+/// Milliseconds for which nobody waits for a store that has done what it does in a day, and for one that is full.
+const QUOTA_SHUT: Millis = 60_000;
+const FULL_SHUT: Millis = 5_000;
+/// Milliseconds an event waits in all for a store that fails.
+const MAX_WAIT: Millis = 15_000;
+
+/// The group that is being committed.
+#[derive(Debug)]
+pub struct InFlight {
+    /// None from a failure until it is written again.
+    pub ticket: Option<Ticket>,
+    pub events: Vec<Waiting>,
+    pub since: Millis,
+}
+
+/// What the store failed of last, until it works again.
+#[derive(Debug)]
+struct Trouble {
+    error: StoreError,
+    since: Millis,
+    pause: Millis,
+}
+
+impl Trouble {
+    /// Whether nobody should wait any more for `new` to be stored.
+    fn ends(&self, new: &NewEvent, now: Millis) -> bool {
+        self.shuts_out(new).is_some() || now >= new.came_ms + MAX_WAIT
+    }
+
+    /// For how many milliseconds it is no use to ask the store for that, if so.
+    fn shuts_out(&self, new: &NewEvent) -> Option<Millis> {
+        match self.error.kind {
+            ErrorKind::Quota => Some(QUOTA_SHUT),
+            ErrorKind::Full => new.deletes.is_empty().then_some(FULL_SHUT),
+            ErrorKind::Overloaded | ErrorKind::TimedOut | ErrorKind::Other => None,
+        }
+    }
+}
+
+/// What the writer knows of the store's numbers.
+#[derive(Debug, Default)]
+enum Log {
+    /// Nothing yet.
+    #[default]
+    Unknown,
+    /// The question is out.
+    Asked,
+    /// Subscribers have been told of everything up to the number.
+    Told(u64),
+}
+
+/// Events on their way to the store.
+#[derive(Debug)]
+pub struct Writer {
+    budget: Rc<Budget>,
+    log: Log,
+    totals: Option<Totals>,
+    waiting: Queue,
+    /// Answers to jobs that are held: no flood of anything else delays them.
+    urgent: Queue,
+    /// Of what waits.
+    ids: BTreeSet<EventId>,
+    held: BTreeSet<EventId>,
+    /// The same, in the order they came.
+    held_since: VecDeque<EventId>,
+    pub in_flight: Option<InFlight>,
+    trouble: Option<Trouble>,
+}
+
+impl Writer {
+    /// A writer that knows nothing, with a budget for what waits.
+    pub(super) fn new(budget: &Rc<Budget>) -> Self {
+        Self {
+            budget: budget.clone(),
+            log: Log::default(),
+            totals: None,
+            waiting: Queue::default(),
+            urgent: Queue::default(),
+            ids: BTreeSet::new(),
+            held: BTreeSet::new(),
+            held_since: VecDeque::new(),
+            in_flight: None,
+            trouble: None,
+        }
+    }
+
+    /// Notes a job that is held.
+    pub fn hold(&mut self, job: EventId) {
+        if self.held.insert(job) {
+            self.held_since.push_back(job);
+        }
+        if self.held_since.len() > self.budget.max(Share::Jobs) / JOB_BYTES
+            && let Some(oldest) = self.held_since.pop_front()
+        {
+            self.held.remove(&oldest);
+        }
+    }
+
+    /// Bytes of the jobs that are held.
+    pub fn jobs_bytes(&self) -> usize {
+        self.held_since.len() * JOB_BYTES
+    }
+
+    /// Whether a job is known to be held; after a loss of memory none is.
+    pub fn holds(&self, job: &EventId) -> bool {
+        self.held.contains(job)
+    }
+
+    /// The totals as of the last answer.
+    pub fn totals(&self) -> Option<Totals> {
+        self.totals
+    }
+
+    /// The highest number subscribers were told of.
+    pub fn told(&self) -> u64 {
+        match self.log {
+            Log::Told(seq) => seq,
+            Log::Unknown | Log::Asked => 0,
+        }
+    }
+
+    /// Whether the numbers are known.
+    pub fn is_known(&self) -> bool {
+        matches!(self.log, Log::Told(_))
+    }
+
+    /// Whether the totals must be asked for now; they are asked for once.
+    pub fn ask(&mut self) -> bool {
+        let ask = matches!(self.log, Log::Unknown);
+        if ask {
+            self.log = Log::Asked;
+        }
+        ask
+    }
+
+    /// The answer, or `None` when it failed and must be asked for again.
+    pub fn learn(&mut self, totals: Option<Totals>) {
+        self.trouble.take_if(|_| totals.is_some());
+        if self.is_known() {
+            // Another shard has told more meanwhile.
+            return;
+        }
+        self.log = totals.map_or(Log::Unknown, |totals| Log::Told(totals.last_seq));
+        self.totals = totals;
+    }
+
+    /// A group was committed.
+    pub fn advance(&mut self, totals: Totals) {
+        self.trouble = None;
+        self.log = Log::Told(totals.last_seq);
+        self.totals = Some(totals);
+    }
+
+    /// Counts were saved by themselves.
+    pub fn counted(&mut self, totals: Totals) {
+        self.totals = Some(totals);
+    }
+
+    /// Adds an event to the group that gathers; `urgent` ones go first. An event that is already there or
+    /// in flight gains one more publisher that waits. `network` is where it comes from.
+    pub fn add(
+        &mut self,
+        new: NewEvent,
+        urgent: bool,
+        publisher: Waiter,
+        network: Option<&Rc<NetworkUse>>,
+    ) -> Result<(), Reason> {
+        let (id, author) = (new.event.id, new.event.pubkey);
+        let mut known = self.in_flight.iter_mut().flat_map(|group| &mut group.events).find_map(|one| one.version(&id));
+        if known.is_none() && self.ids.contains(&id) {
+            known = [&mut self.urgent, &mut self.waiting].into_iter().find_map(|queue| queue.find(&author, &id));
+        }
+        if let Some(known) = known {
+            known.publishers.push(publisher);
+            return Ok(());
+        }
+        // An author's events keep their order.
+        let urgent = urgent && !self.waiting.has(&author);
+        let (queue, share) =
+            if urgent { (&mut self.urgent, Share::Answered) } else { (&mut self.waiting, Share::Events) };
+        let behind = |full: Full| {
+            if full.for_network { refusal::store_behind_network(RETRY_S) } else { refusal::store_behind() }
+        };
+        let memory = self.budget.reserve(network, share, new.memory_bytes()).map_err(behind)?;
+        let bytes = write::parameter_size(&new);
+        self.ids.insert(id);
+        queue.push(Waiting {
+            new: Arc::new(new),
+            publishers: vec![publisher],
+            bytes,
+            _memory: Some(memory),
+            older: vec![],
+        });
+        Ok(())
+    }
+
+    /// Takes the next group, if none is in flight and one may go.
+    pub fn next_group(&mut self) -> Option<Vec<Waiting>> {
+        if self.in_flight.is_some() || !self.is_known() {
+            return None;
+        }
+        let mut group = Group::default();
+        if self.urgent.fill(&mut group) {
+            self.waiting.fill(&mut group);
+        }
+        group.events.iter().flat_map(Waiting::ids).for_each(|id| _ = self.ids.remove(&id));
+        (!group.events.is_empty()).then_some(group.events)
+    }
+
+    /// Puts an event before the others of its author.
+    pub fn put_back(&mut self, waiting: Waiting) {
+        self.ids.extend(waiting.ids());
+        self.waiting.push_front(waiting);
+    }
+
+    /// The store has failed.
+    pub fn failed(&mut self, error: &StoreError, now: Millis) {
+        let pause = self.trouble.as_ref().map_or(FIRST_PAUSE, |trouble| (2 * trouble.pause).min(LAST_PAUSE));
+        self.trouble = Some(Trouble { error: error.clone(), since: now, pause });
+    }
+
+    /// Why `new` need not wait for the store, if so.
+    pub fn turns_away(&self, new: &NewEvent, now: Millis) -> Option<&StoreError> {
+        let trouble = self.trouble.as_ref()?;
+        trouble.shuts_out(new).filter(|shut| now < trouble.since + shut).map(|_| &trouble.error)
+    }
+
+    /// Whether the store has failed and is not to be asked yet.
+    pub fn is_paused(&self, now: Millis) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| now < trouble.since + trouble.pause)
+    }
+
+    /// When the store is to be asked again, or somebody has waited for too long; not as long as nobody waits.
+    pub fn next_attempt(&self) -> Option<Millis> {
+        let trouble = self.trouble.as_ref()?;
+        let earliest = self.all_waiting().map(|waiting| waiting.new.came_ms).min()?;
+        Some((trouble.since + trouble.pause).min(earliest + MAX_WAIT))
+    }
+
+    fn all_waiting(&self) -> impl Iterator<Item = &Waiting> {
+        let failed = self.in_flight.iter().filter(|group| group.ticket.is_none()).flat_map(|group| &group.events);
+        failed.chain(self.urgent.iter()).chain(self.waiting.iter())
+    }
+
+    /// Takes those out that nobody should wait for any more, and the error: those of the group that failed, and others.
+    pub fn give_up(&mut self, now: Millis) -> Option<(StoreError, Vec<Waiting>, Vec<Waiting>)> {
+        let trouble = self.trouble.as_ref()?;
+        let hopeless = |new: &NewEvent| trouble.ends(new, now);
+        let (mut tried, mut others) = (Vec::new(), Vec::new());
+        if let Some(group) = self.in_flight.as_mut().filter(|group| group.ticket.is_none()) {
+            let events = std::mem::take(&mut group.events).into_iter();
+            group.events = events.filter_map(|waiting| waiting.give_up(&hopeless, &mut tried)).collect();
+        }
+        self.in_flight.take_if(|group| group.events.is_empty());
+        for queue in [&mut self.urgent, &mut self.waiting] {
+            others.extend(queue.give_up(&hopeless));
+        }
+        others.iter().flat_map(Waiting::ids).for_each(|id| _ = self.ids.remove(&id));
+        Some((trouble.error.clone(), tried, others))
+    }
+
+    /// Gives up everything that waits, and a group that failed.
+    pub fn drain(&mut self) -> Vec<Waiting> {
+        self.ids.clear();
+        let failed = self.in_flight.take_if(|group| group.ticket.is_none()).map(|group| group.events);
+        let queues = [&mut self.urgent, &mut self.waiting].map(|queue| queue.give_up(&|_| true));
+        failed.into_iter().chain(queues).flatten().collect()
+    }
+}

@@ -1,0 +1,295 @@
+//! A host of several gateways and their partition. Messages between two keep their order; those of different pairs
+//! overtake each other, as a test or chance says.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use nexus::gateway::{Api, ConnId, RequestId};
+use nexus::message::{GatewayId, ToGateway, ToPartition};
+use nexus::node::{GatewayNode, PartitionNode};
+use nexus::nostr::Event;
+use nexus::seam::{Effect, Host, Input, Ticket};
+use nexus::store::{Answer, Statement, StoreError, read};
+use serde_json::{Value, json};
+
+use super::Database;
+use super::chance::Chance;
+use super::events::{Author, NOW};
+use super::refusals;
+use super::sqlite::Sqlite;
+use super::world::{RELAY, config};
+
+/// What the partition wants the database to do.
+struct Run {
+    commit: bool,
+    ticket: Ticket,
+    statements: Vec<Statement>,
+}
+
+/// One gateway, what it has told and not been heard of, and what it has yet to hear.
+pub struct Member {
+    pub node: GatewayNode,
+    to_partition: VecDeque<ToPartition>,
+    pub to_gateway: VecDeque<ToGateway>,
+    /// What its host has for it.
+    inputs: VecDeque<Input>,
+    /// When it wants to be woken, in milliseconds.
+    pub timer: Option<u64>,
+}
+
+/// Gateways and their partition.
+pub struct Gateways {
+    pub members: Vec<Member>,
+    partition: PartitionNode,
+    /// Writes are done in the order they were asked for, reads at any time.
+    runs: VecDeque<Run>,
+    /// What the partition's host has for it: answers to writes come in order, those to reads at any time.
+    pub inputs: Vec<Input>,
+    db: Sqlite,
+    /// Whether the database answers.
+    pub broken: bool,
+    frames: BTreeMap<(usize, ConnId), Vec<Value>>,
+    answers: Vec<Value>,
+    pub now: u64,
+}
+
+/// The connection that each gateway has from the beginning.
+pub const CONN: ConnId = ConnId(1);
+
+/// Something that may happen next.
+#[derive(Clone, Copy)]
+pub enum Step {
+    Partition(usize),
+    Gateway(usize),
+    OfGateway(usize),
+    OfPartition,
+    Write,
+    Read,
+}
+
+impl Gateways {
+    /// So many gateways that have woken, each with one connection.
+    pub fn new(count: usize) -> Self {
+        let config = config(&[("AUTH_REQUIRED", "false")]);
+        let mut all = Self {
+            members: Vec::new(),
+            partition: PartitionNode::new(&config, Host::PROCESS, NOW * 1000),
+            runs: VecDeque::new(),
+            inputs: Vec::new(),
+            db: Sqlite::new(),
+            broken: false,
+            frames: BTreeMap::new(),
+            answers: Vec::new(),
+            now: NOW * 1000,
+        };
+        (0..count).for_each(|_| all.join());
+        all.settle(&mut Chance::new(0));
+        all.frames.clear();
+        all
+    }
+
+    /// One more gateway, which wakes.
+    pub fn join(&mut self) {
+        let config = Rc::new(config(&[("AUTH_REQUIRED", "false")]));
+        let node = GatewayNode::new(config, Host::PROCESS, false, self.now);
+        let (to_partition, to_gateway, inputs) = Default::default();
+        self.members.push(Member { node, to_partition, to_gateway, inputs, timer: None });
+        let n = self.members.len() - 1;
+        self.input(n, Input::Woke { conns: vec![] });
+        self.open(n, CONN);
+    }
+
+    pub fn open(&mut self, n: usize, conn: ConnId) {
+        self.input(n, Input::Opened { conn, challenge: challenge(n, conn), ip: None });
+        self.take(n, conn);
+    }
+
+    pub fn input(&mut self, n: usize, input: Input) {
+        let effects = self.members[n].node.handle(input, self.now);
+        self.perform(n, effects);
+    }
+
+    /// Does what a gateway wants done.
+    fn perform(&mut self, n: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Send { conn, text } => {
+                    let frame = serde_json::from_str(&text).unwrap();
+                    refusals::check_frame(&frame);
+                    self.frames.entry((n, conn)).or_default().push(frame);
+                }
+                Effect::Mark { conn } => self.members[n].inputs.push_back(Input::Taken { conn }),
+                Effect::Respond { body, .. } => self.answers.push(serde_json::from_str(&body).unwrap()),
+                Effect::TimerAt { at } => self.members[n].timer = Some(self.members[n].timer.map_or(at, |t| t.min(at))),
+                Effect::Close { .. } | Effect::Log { .. } => {}
+                other => panic!("a gateway wants {other:?}"),
+            }
+        }
+        let messages = self.members[n].node.take_messages();
+        self.members[n].to_partition.extend(messages);
+    }
+
+    /// Does what the partition wants done.
+    fn perform_partition(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Commit { ticket, statements } => self.runs.push_back(Run { commit: true, ticket, statements }),
+                Effect::Query { ticket, statements } => self.runs.push_back(Run { commit: false, ticket, statements }),
+                Effect::Yield => self.inputs.push(Input::Yielded),
+                Effect::WakeAt { .. } | Effect::TimerAt { .. } | Effect::Log { .. } => {}
+                other => panic!("the partition wants {other:?}"),
+            }
+        }
+        for (GatewayId(n), message) in self.partition.take_messages() {
+            self.members[n as usize].to_gateway.push_back(message);
+        }
+    }
+
+    /// Runs the oldest statements that write, or that read; the answer waits.
+    fn run(&mut self, commit: bool) {
+        let at = self.runs.iter().position(|run| run.commit == commit).unwrap();
+        let Run { ticket, statements, .. } = self.runs.remove(at).unwrap();
+        let broken = || Err(StoreError::new("disk on fire"));
+        let result = if self.broken { broken() } else { self.db.run(&statements).map(Answer::from) };
+        self.inputs.push(match commit {
+            true => Input::Committed { ticket, result },
+            false => Input::Answered { ticket, result },
+        });
+    }
+
+    /// What may happen next.
+    pub fn possible(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for (n, member) in self.members.iter().enumerate() {
+            steps.extend((!member.to_partition.is_empty()).then_some(Step::Partition(n)));
+            steps.extend((!member.to_gateway.is_empty()).then_some(Step::Gateway(n)));
+            steps.extend((!member.inputs.is_empty()).then_some(Step::OfGateway(n)));
+        }
+        steps.extend((!self.inputs.is_empty()).then_some(Step::OfPartition));
+        steps.extend(self.runs.iter().any(|run| run.commit).then_some(Step::Write));
+        steps.extend(self.runs.iter().any(|run| !run.commit).then_some(Step::Read));
+        steps
+    }
+
+    pub fn step(&mut self, step: Step, chance: &mut Chance) {
+        match step {
+            Step::Partition(n) => {
+                let waiting = &mut self.members[n].to_partition;
+                let some = 1 + chance.below(waiting.len() as u64) as usize;
+                let messages: Vec<ToPartition> = waiting.drain(..some).collect();
+                let effects = self.partition.hear(GatewayId(n as u32), messages, self.now);
+                self.perform_partition(effects);
+            }
+            Step::Gateway(n) => {
+                let waiting = &mut self.members[n].to_gateway;
+                let some = 1 + chance.below(waiting.len() as u64) as usize;
+                let messages: Vec<ToGateway> = waiting.drain(..some).collect();
+                let effects = self.members[n].node.hear(messages, self.now);
+                self.perform(n, effects);
+            }
+            Step::OfGateway(n) => {
+                let input = self.members[n].inputs.pop_front().unwrap();
+                self.input(n, input);
+            }
+            Step::OfPartition => {
+                let is_write = |input: &Input| matches!(input, Input::Committed { .. });
+                let mut at = chance.below(self.inputs.len() as u64) as usize;
+                if is_write(&self.inputs[at]) {
+                    at = self.inputs.iter().position(is_write).unwrap();
+                }
+                let input = self.inputs.remove(at);
+                let effects = self.partition.handle(input, self.now);
+                self.perform_partition(effects);
+            }
+            Step::Write => self.run(true),
+            Step::Read => self.run(false),
+        }
+    }
+
+    /// Takes steps in some order, as long as there are any or so many.
+    pub fn steps(&mut self, chance: &mut Chance, most: usize) {
+        for _ in 0..most {
+            let possible = self.possible();
+            if possible.is_empty() {
+                return;
+            }
+            let step = *chance.pick(&possible);
+            self.step(step, chance);
+        }
+    }
+
+    pub fn settle(&mut self, chance: &mut Chance) {
+        self.steps(chance, usize::MAX);
+    }
+
+    /// Everything happens but reads.
+    pub fn settle_writes(&mut self, chance: &mut Chance) {
+        loop {
+            let possible = self.possible();
+            let Some(step) = possible.iter().find(|step| !matches!(step, Step::Read)) else { return };
+            self.step(*step, chance);
+        }
+    }
+
+    /// Everything happens of which a gateway said it to the partition, but what the database does.
+    pub fn hear_all(&mut self, n: usize) {
+        let messages: Vec<ToPartition> = self.members[n].to_partition.drain(..).collect();
+        let effects = self.partition.hear(GatewayId(n as u32), messages, self.now);
+        self.perform_partition(effects);
+    }
+
+    pub fn say(&mut self, n: usize, message: Value) {
+        self.say_on(n, CONN, message);
+    }
+
+    pub fn say_on(&mut self, n: usize, conn: ConnId, message: Value) {
+        self.input(n, Input::Received { conn, text: message.to_string() });
+    }
+
+    /// Says something and lets everything happen; what the connection is sent.
+    pub fn ask(&mut self, n: usize, message: Value) -> Vec<Value> {
+        self.say(n, message);
+        self.settle(&mut Chance::new(2));
+        self.take(n, CONN)
+    }
+
+    /// Proves a key on a connection.
+    pub fn prove(&mut self, n: usize, author: &Author) {
+        let challenge = challenge(n, CONN);
+        let event = author.sign(22_242, NOW, &[&["relay", RELAY], &["challenge", &challenge]], "");
+        assert_eq!(self.ask(n, json!(["AUTH", event]))[0], json!(["OK", event.id, true, ""]));
+    }
+
+    pub fn take(&mut self, n: usize, conn: ConnId) -> Vec<Value> {
+        self.frames.remove(&(n, conn)).unwrap_or_default()
+    }
+
+    /// What the relay tells over HTTP, asked of one gateway.
+    pub fn http(&mut self, n: usize, api: Api) -> Value {
+        let elsewhere = self.members.iter().enumerate().filter(|(at, _)| *at != n);
+        let elsewhere = elsewhere.map(|(_, member)| member.node.gauges()).collect();
+        self.input(n, Input::Requested { request: RequestId(1), api, ip: None, elsewhere });
+        self.settle(&mut Chance::new(1));
+        self.answers.pop().unwrap()
+    }
+
+    pub fn stats(&mut self, n: usize) -> Value {
+        self.http(n, Api::Stats)
+    }
+
+    /// What is stored, by the database's own word.
+    pub fn stored(&mut self) -> Vec<Event> {
+        let rows = self.db.run(&[read::log(0, 1_000_000)]).unwrap();
+        let events = rows.into_iter().flat_map(|rows| read::decode(rows).unwrap().unwrap());
+        let parsed = events.filter_map(|event| match &event.text {
+            read::Text::Json(json) => Event::parse(json).ok(),
+            read::Text::Large(_) => None,
+        });
+        parsed.collect()
+    }
+}
+
+/// What an AUTH event must repeat.
+fn challenge(n: usize, conn: ConnId) -> String {
+    format!("{n} {conn}")
+}

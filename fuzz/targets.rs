@@ -19,7 +19,7 @@ fn relay() -> Node {
         "AUTH_REQUIRED" => Some("false".to_owned()),
         _ => None,
     });
-    Node::new(Rc::new(config.expect("the settings parse")), Host::OBJECT, NOW * 1000)
+    Node::new(Rc::new(config.expect("the settings parse")), Host::OBJECT, 1, NOW * 1000)
 }
 
 /// A client's frame: it is answered, or makes the store be asked; only CLOSE needs no answer.

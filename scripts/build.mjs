@@ -27,6 +27,8 @@ export async function build() {
     say("building the Worker (worker-build --release)");
     await run(tool("worker-build"), ["--release"], {
       env: {
+        // Smaller by a fortieth than level 3, and as fast: most of the time is the database's.
+        CARGO_PROFILE_RELEASE_OPT_LEVEL: "2",
         WASM_BINDGEN_BIN: tool("wasm-bindgen-cli", "wasm-bindgen"),
         WASM_OPT_BIN: bin("wasm-opt"),
         ESBUILD_BIN: bin("esbuild"),

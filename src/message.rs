@@ -289,9 +289,7 @@ impl Answer {
     pub fn stored(self) -> Page {
         match self {
             Self::Stored(page) => page,
-            Self::Count(..) => {
-                Page { events: vec![], completeness: Completeness::Unknown, untold: vec![], missed: vec![] }
-            }
+            Self::Count(..) => Page { events: vec![], completeness: Completeness::Unknown, missed: vec![] },
         }
     }
 }
@@ -303,8 +301,6 @@ pub struct Page {
     pub events: Vec<StoredEvent>,
     /// What EOSE says of them.
     pub completeness: Completeness,
-    /// Those of them that the gateway will be told of yet.
-    pub untold: Vec<EventId>,
     /// What was live while memory was lost.
     pub missed: Vec<Stored>,
 }

@@ -78,10 +78,10 @@ pub struct PartitionNode {
 }
 
 impl PartitionNode {
-    /// A partition that knows nothing yet.
-    pub fn new(config: &Config, host: Host, now: Millis) -> Self {
+    /// A partition that knows nothing yet; `incarnation` is a random number by which its writes are known.
+    pub fn new(config: &Config, host: Host, incarnation: u64, now: Millis) -> Self {
         let budget = Budget::new(host.memory_bytes());
-        Self { partition: Partition::new(settings(config), host, &budget, now), timer: Timer::default() }
+        Self { partition: Partition::new(settings(config), host, incarnation, &budget, now), timer: Timer::default() }
     }
 
     /// Takes one input; returns what the host must now do, in order. What gateways are to be told is
@@ -132,11 +132,12 @@ pub struct Node {
 const OWN: GatewayId = GatewayId(0);
 
 impl Node {
-    /// A node that knows nothing yet; `now` begins its uptime.
-    pub fn new(config: Rc<Config>, host: Host, now: Millis) -> Self {
+    /// A node that knows nothing yet; `incarnation` is a random number by which its writes are known, and `now` begins its
+    /// uptime.
+    pub fn new(config: Rc<Config>, host: Host, incarnation: u64, now: Millis) -> Self {
         let budget = Budget::new(host.memory_bytes());
         Self {
-            partition: Partition::new(settings(&config), host, &budget, now),
+            partition: Partition::new(settings(&config), host, incarnation, &budget, now),
             gateway: Gateway::new(config, host, true, &budget, now),
             timer: Timer::default(),
         }

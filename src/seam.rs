@@ -22,15 +22,11 @@ pub type Millis = u64;
 /// Where connections come from: an address, of IPv6 the first of its /64.
 pub type Network = IpAddr;
 
-/// Milliseconds after a failed commit for which what the totals said before it is not relied on: it may
-/// have landed, or land yet.
-const DOUBT_MS: Millis = 120_000;
-
 /// What the engine has to know of where it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// Whether memory lasts as long as connections do. Where it does not, a commit that was reported as
-    /// failed, or whose report was lost, may land later; nor is it seen what clients have been written.
+    /// Whether memory lasts as long as connections do. Where it does not, it is not seen what clients have been written
+    /// either.
     pub lasting: bool,
 }
 
@@ -43,11 +39,6 @@ impl Host {
     /// Bytes of memory that clients can make one node take.
     pub(crate) const fn memory_bytes(self) -> usize {
         if self.lasting { NATIVE_BYTES } else { OBJECT_BYTES }
-    }
-
-    /// Milliseconds for which what was committed is in doubt after a failure or a loss of memory.
-    pub(crate) const fn doubt(self) -> Millis {
-        if self.lasting { 0 } else { DOUBT_MS }
     }
 }
 
@@ -229,6 +220,8 @@ pub enum Effect {
         /// Seconds, for the header `Retry-After`, if it is to have one.
         retry_after_s: Option<u64>,
     },
+    /// End this incarnation: what comes next wakes with another name, and nothing of this one's memory.
+    Restart,
     /// Write one line for the operator.
     Log {
         /// How much it matters.

@@ -93,7 +93,7 @@ impl World {
         };
         let config = Config::read(settings).map_err(|error| error.to_string())?;
         let at = now() * 1000;
-        let mut world = Self { relay: Node::new(Rc::new(config), Host::OBJECT, at), seq: 0, now: at };
+        let mut world = Self { relay: Node::new(Rc::new(config), Host::OBJECT, 1, at), seq: 0, now: at };
         world.handle(Input::Woke { conns: Vec::new() })?;
         let matching = format!(r##"["REQ","live",{{"kinds":[20050],"#p":["{}"]}}]"##, hex::encode(hash("matched")));
         for conn in 0..=filters.div_ceil(EACH) as u64 + 1 {
@@ -176,11 +176,9 @@ impl World {
             Param::Integer(_) => None,
         });
         let id = group.ok_or("a group without an event")?.to_owned();
-        let before = self.totals();
         self.seq += 1;
         let mut rows = vec![Vec::new(); statements.len()];
         let last = rows.len() - 1;
-        rows[0].push(before);
         rows[last - 1].push(format!("{id} {}", self.seq));
         rows[last].push(self.totals());
         Ok(rows)

@@ -18,7 +18,7 @@ use worker::{
 };
 
 use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
-use crate::gateway::{Api, Config, ConfigError, HttpRate, Kept, RequestId, Sort};
+use crate::gateway::{Api, Config, ConfigError, HttpRate, RequestId, SharedAnswers, Sort};
 
 /// The one object there is.
 const OBJECT_NAME: &str = "nexus";
@@ -121,7 +121,7 @@ thread_local! {
     static HTTP_RATE: RefCell<HttpRate> = const { RefCell::new(HttpRate::new()) };
     /// Answers of the last seconds, in the memory of this isolate. Text alone: a request's own objects may
     /// not be used by another.
-    static SHARED: RefCell<Kept> = const { RefCell::new(Kept::new()) };
+    static SHARED: RefCell<SharedAnswers> = const { RefCell::new(SharedAnswers::new()) };
 }
 
 /// An answer that everybody gets the same of for some seconds: one of them asks the object, the others are

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_channel::oneshot::{Sender, channel};
 use wasm_bindgen::prelude::wasm_bindgen;
-use worker::wasm_bindgen::{self, JsValue};
+use worker::wasm_bindgen::{self, JsCast, JsValue};
 use worker::wasm_bindgen_futures::spawn_local;
 use worker::worker_sys::WebSocketRequestResponsePair;
 use worker::{
@@ -33,6 +33,16 @@ const MAX_SOCKETS: usize = 32_000;
 
 /// Where a client names the subprotocols it speaks, and is told which one it is.
 const PROTOCOL: &str = "sec-websocket-protocol";
+
+#[wasm_bindgen]
+extern "C" {
+    /// The state of an object; the client library has no word for this.
+    #[wasm_bindgen(js_name = Object)]
+    type Abortable;
+    /// Ends the object and all its memory; the next request makes a new one.
+    #[wasm_bindgen(method)]
+    fn abort(this: &Abortable, reason: &str);
+}
 
 /// Takes the answer to an HTTP request: a status, a body, and the seconds after which to ask again.
 type Asker = Sender<(u16, Rc<str>, Option<u64>)>;
@@ -140,7 +150,10 @@ impl Core {
         if let Ok(pair) = WebSocketRequestResponsePair::new("ping", "pong") {
             state.set_websocket_auto_response(&pair);
         }
-        let relay = RefCell::new(Node::new(Rc::new(config), Host::OBJECT, now()));
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| format!("random numbers: {error}"))?;
+        let incarnation = u64::from_be_bytes(random);
+        let relay = RefCell::new(Node::new(Rc::new(config), Host::OBJECT, incarnation, now()));
         let (sockets, requests, timer) = Default::default();
         let core = Rc::new(Self { state, sql, db, relay, sockets, requests, timer });
         let mut conns = Vec::new();
@@ -263,6 +276,10 @@ impl Core {
                     Delay::from(Duration::ZERO).await;
                     core.handle(Input::Yielded);
                 });
+            }
+            Effect::Restart => {
+                let state: &JsValue = self.state.as_raw().as_ref();
+                state.unchecked_ref::<Abortable>().abort("another relay writes to the database");
             }
             Effect::Log { level: Level::Warn | Level::Error, line } => console_error!("{line}"),
             Effect::Log { line, .. } => console_log!("{line}"),

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::charge::Payer;
 use super::gauges::Gauges;
-use super::{Gateway, Kept, TurnedAway, http, metrics};
+use super::{Gateway, SharedAnswers, TurnedAway, http, metrics};
 use crate::market::handler::{self, Candidate};
 use crate::market::reputation;
 use crate::message::{Asked, Counts, Facts, Found, PartitionGauges, Step, StoreError, ToPartition};
@@ -114,13 +114,13 @@ enum Of {
 
 /// Answers that are kept, and who waits for them.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
+pub(super) struct HttpRequests {
     /// What the partition knew beside its database when it last told.
     pub partition: PartitionGauges,
     /// What the other gateways know, as was last told.
     elsewhere: Vec<Gauges>,
     /// Of what is not asked of the store each time.
-    kept: Kept,
+    kept: SharedAnswers,
     waiting: Vec<(RequestId, Api)>,
     /// Questions that wait for the store, each once, and who pays.
     line: VecDeque<(Api, Option<Payer>)>,
@@ -128,7 +128,7 @@ pub(super) struct Desk {
     asked: BTreeMap<Ticket, Of>,
 }
 
-impl Desk {
+impl HttpRequests {
     /// What the other gateways know.
     pub fn elsewhere(&self) -> &[Gauges] {
         &self.elsewhere
@@ -168,12 +168,12 @@ impl Gateway {
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
-        self.desk.elsewhere = elsewhere;
+        self.requests.elsewhere = elsewhere;
         let fresh = match api {
             Api::Health => HEALTH_FRESH,
             _ => KEPT_FRESH,
         };
-        if let Some(body) = self.desk.kept.get(api, now, fresh) {
+        if let Some(body) = self.requests.kept.get(api, now, fresh) {
             return out.push(Effect::Respond { request, status: 200, body, retry_after_s: None });
         }
         let asking = Asking { request, api, ip: ip.map(str::to_owned) };
@@ -194,19 +194,19 @@ impl Gateway {
             }
         };
         let (ticket, database) = (self.next_ticket(), matches!(of, Of::Database(..)));
-        self.desk.asked.insert(ticket, of);
+        self.requests.asked.insert(ticket, of);
         self.tell(ToPartition::Ask { ticket, asked, database });
     }
 
     /// Has somebody wait until the database is asked, if he may.
     fn wait(&mut self, Asking { request, api, ip }: Asking, now: Millis, out: &mut Vec<Effect>) {
-        let may_wait = match self.desk.is_asked(api) {
-            true if self.desk.waiting.len() < MAX_WAITING => Ok(()),
-            false if self.desk.line.len() < MAX_IN_LINE || api.is_shared() => {
+        let may_wait = match self.requests.is_asked(api) {
+            true if self.requests.waiting.len() < MAX_WAITING => Ok(()),
+            false if self.requests.line.len() < MAX_IN_LINE || api.is_shared() => {
                 self.may_ask(api, ip.as_deref(), now).map(|payer| match payer {
                     // What everybody shares does not wait for what one has thought of.
-                    None => self.desk.line.push_front((api, None)),
-                    payer => self.desk.line.push_back((api, payer)),
+                    None => self.requests.line.push_front((api, None)),
+                    payer => self.requests.line.push_back((api, payer)),
                 })
             }
             _ => Err(TurnedAway {
@@ -217,7 +217,7 @@ impl Gateway {
         };
         match may_wait {
             Ok(()) => {
-                self.desk.waiting.push((request, api));
+                self.requests.waiting.push((request, api));
                 self.ask_next_request();
             }
             Err(TurnedAway { status, reason, retry_after_s }) => {
@@ -229,8 +229,8 @@ impl Gateway {
 
     /// Asks the next question, unless the database is being asked one.
     fn ask_next_request(&mut self) {
-        if self.desk.database().is_none()
-            && let Some((api, payer)) = self.desk.line.pop_front()
+        if self.requests.database().is_none()
+            && let Some((api, payer)) = self.requests.line.pop_front()
         {
             self.ask_partition(Of::Database(api, payer), api);
         }
@@ -239,7 +239,7 @@ impl Gateway {
     /// Answers all who wait for this.
     fn respond(&mut self, api: Api, status: u16, body: &Rc<str>, out: &mut Vec<Effect>) {
         let respond = |(request, _)| Effect::Respond { request, status, body: body.clone(), retry_after_s: None };
-        out.extend(self.desk.waiting.extract_if(.., |(_, waiting)| *waiting == api).map(respond));
+        out.extend(self.requests.waiting.extract_if(.., |(_, waiting)| *waiting == api).map(respond));
     }
 
     /// The partition has answered.
@@ -251,7 +251,7 @@ impl Gateway {
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
-        match (self.desk.asked.remove(&ticket), facts) {
+        match (self.requests.asked.remove(&ticket), facts) {
             (Some(Of::Known(asking)), Some(Ok(facts))) => {
                 let body = self.body(asking.api, facts, now).into();
                 out.push(Effect::Respond { request: asking.request, status: 200, body, retry_after_s: None });
@@ -263,7 +263,7 @@ impl Gateway {
                 }
                 let facts = facts.unwrap_or_else(|| Err(StoreError::new("it gave no answer")));
                 if let Err(error) = &facts {
-                    let request = self.desk.waiting.iter().find(|(_, waiting)| *waiting == api);
+                    let request = self.requests.waiting.iter().find(|(_, waiting)| *waiting == api);
                     let request = request.map(|(request, _)| request.to_string()).unwrap_or_default();
                     self.log_failed(error, ("request", request), out);
                 }
@@ -271,7 +271,7 @@ impl Gateway {
                     (Ok(facts), Api::Stats | Api::Metrics) => (200, self.body(api, facts, now).into()),
                     (Ok(facts), _) => {
                         let body = self.body(api, facts, now);
-                        (200, self.desk.keep(api, body, now))
+                        (200, self.requests.keep(api, body, now))
                     }
                     // What is in memory is told all the same: an operator looks when things are broken.
                     (Err(_), Api::Stats | Api::Metrics) => (200, self.reported(api, None, now).into()),

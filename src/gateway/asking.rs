@@ -55,7 +55,7 @@ struct Waiting {
 
 /// The line.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct QueryQueue {
     /// What the partition has not answered, in line or not.
     asked: BTreeMap<Ticket, Asked>,
     /// By network, in the order they came.
@@ -68,7 +68,7 @@ pub(super) struct Line {
     reading: BTreeSet<ConnId>,
 }
 
-impl Line {
+impl QueryQueue {
     /// Whether the store is being asked a question of this connection.
     pub fn is_asking(&self, conn: ConnId) -> bool {
         self.asking.contains_key(&conn)
@@ -144,31 +144,31 @@ impl Line {
 impl Gateway {
     /// Why this connection may ask no more for now, if so.
     pub(super) fn too_many_questions(&self, conn: ConnId) -> Option<Reason> {
-        let own = self.line.of(self.net(conn), conn) + self.repeats.of(conn);
+        let own = self.queries.of(self.net(conn), conn) + self.repeats.of(conn);
         (own >= MAX_IN_LINE).then(|| refusal::too_many_questions(MAX_IN_LINE))
     }
 
     /// Tells the partition a question.
     pub(super) fn ask(&mut self, conn: ConnId, question: Question, asked: message::Question, when: When) {
         let ticket = self.next_ticket();
-        self.line.asked.insert(ticket, Asked { conn, payer: None, question: Some(question) });
+        self.queries.asked.insert(ticket, Asked { conn, payer: None, question: Some(question) });
         self.tell(ToPartition::Read { ticket, question: asked, when });
     }
 
     /// Has the database asked a question again.
     pub(super) fn ask_again(&mut self, conn: ConnId, question: Question, asked: message::Question, payer: Payer) {
         let ticket = self.next_ticket();
-        self.line.asked.insert(ticket, Asked { conn, payer: Some(payer), question: Some(question) });
-        self.line.asking.insert(conn, true);
+        self.queries.asked.insert(ticket, Asked { conn, payer: Some(payer), question: Some(question) });
+        self.queries.asking.insert(conn, true);
         self.tell(ToPartition::Read { ticket, question: asked, when: When::Now });
     }
 
     /// The database has to be asked a question, which takes so many bytes until then.
     pub(super) fn put_in_line(&mut self, ticket: Ticket, bytes: usize, now: Millis, out: &mut Vec<Effect>) {
-        let Some(conn) = self.line.asked.get(&ticket).map(|asked| asked.conn) else { return };
+        let Some(conn) = self.queries.asked.get(&ticket).map(|asked| asked.conn) else { return };
         let (net, payer) = (self.net(conn), self.payer(conn, None));
         match self.reserve_question(conn, bytes) {
-            Ok(memory) => self.line.push_back(Waiting { conn, net, payer, ticket, _memory: memory }),
+            Ok(memory) => self.queries.push_back(Waiting { conn, net, payer, ticket, _memory: memory }),
             Err(full) => return self.refuse_question(ticket, &no_room(full), out),
         }
         self.ask_next(now, out);
@@ -188,9 +188,9 @@ impl Gateway {
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
-        let Some(Asked { conn, payer, question }) = self.line.asked.remove(&ticket) else { return };
+        let Some(Asked { conn, payer, question }) = self.queries.asked.remove(&ticket) else { return };
         if let Some(payer) = payer {
-            self.line.asking.remove(&conn);
+            self.queries.asking.remove(&conn);
             self.pay_rows(payer, rows_read, now);
         }
         match &answer {
@@ -221,31 +221,31 @@ impl Gateway {
 
     /// A connection has read what it was sent, or may have paid for it.
     pub(super) fn go_on_asking(&mut self, conn: ConnId, now: Millis, out: &mut Vec<Effect>) {
-        if self.line.reading.remove(&conn) {
+        if self.queries.reading.remove(&conn) {
             self.ask_next(now, out);
         }
     }
 
     /// Has the database asked whatever may be asked now.
     pub(super) fn ask_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        while self.line.asking.len() < MAX_AT_ONCE {
+        while self.queries.asking.len() < MAX_AT_ONCE {
             if self.repeat_next(now, out) {
                 continue;
             }
-            let Some(waiting) = self.line.next() else { return };
+            let Some(waiting) = self.queries.next() else { return };
             let Waiting { conn, payer, ticket, .. } = waiting;
             if self.has_to_read(conn, now, out) {
-                self.line.waits_for_reader(conn);
-                self.line.put_back(waiting);
+                self.queries.waits_for_reader(conn);
+                self.queries.put_back(waiting);
                 continue;
             }
             if let Some(reason) = self.in_debt(payer, now) {
                 self.refuse_question(ticket, &reason, out);
                 continue;
             }
-            if let Some(asked) = self.line.asked.get_mut(&ticket) {
+            if let Some(asked) = self.queries.asked.get_mut(&ticket) {
                 asked.payer = Some(payer);
-                self.line.asking.insert(conn, false);
+                self.queries.asking.insert(conn, false);
                 self.tell(ToPartition::Go(ticket));
             }
         }
@@ -254,7 +254,7 @@ impl Gateway {
     /// Answers a question that the database will not be asked.
     fn refuse_question(&mut self, ticket: Ticket, reason: &Reason, out: &mut Vec<Effect>) {
         self.tell(ToPartition::Drop(ticket));
-        let Some(Asked { conn, question, .. }) = self.line.asked.remove(&ticket) else { return };
+        let Some(Asked { conn, question, .. }) = self.queries.asked.remove(&ticket) else { return };
         self.refuse_asked(conn, question, reason, out);
     }
 
@@ -283,14 +283,14 @@ impl Gateway {
 
     /// Drops all that a connection asks.
     pub(super) fn drop_questions(&mut self, conn: ConnId) {
-        self.line.reading.remove(&conn);
+        self.queries.reading.remove(&conn);
         self.drop_asked(|asked| asked.conn == conn);
         self.repeats.drop_connection(conn);
     }
 
     fn drop_asked(&mut self, gone: impl Fn(&Asked) -> bool) {
         let mut tickets = BTreeSet::new();
-        for (ticket, asked) in self.line.asked.iter_mut().filter(|(_, asked)| gone(asked)) {
+        for (ticket, asked) in self.queries.asked.iter_mut().filter(|(_, asked)| gone(asked)) {
             asked.question = None;
             tickets.insert(*ticket);
         }
@@ -298,8 +298,8 @@ impl Gateway {
             return;
         }
         // Somebody pays for what the database is asked already.
-        self.line.asked.retain(|ticket, asked| asked.payer.is_some() || !tickets.contains(ticket));
-        self.line.retain(|waiting| !tickets.contains(&waiting.ticket));
+        self.queries.asked.retain(|ticket, asked| asked.payer.is_some() || !tickets.contains(ticket));
+        self.queries.retain(|waiting| !tickets.contains(&waiting.ticket));
         tickets.into_iter().for_each(|ticket| self.tell(ToPartition::Drop(ticket)));
     }
 }

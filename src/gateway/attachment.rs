@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 use super::Millis;
 use super::conn::{Backlog, Conn, Sub};
 use crate::message::Known;
-use crate::nostr::{EventId, Filter, PublicKey, Values};
+use crate::nostr::{Filter, PublicKey, Values};
 
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// Bytes of text that a socket's attachment holds.
 pub const MAX_ATTACHED: usize = 16_000;
 /// Bytes of it that are not filters, at the most.
@@ -47,9 +47,8 @@ struct Attachment<S> {
     s: Vec<S>,
 }
 
-/// Its id, whether its stored events are still to be sent, its filters, and events that were sent before subscribers
-/// were told of them.
-type Subscription = (String, Option<Unread>, Vec<Box<RawValue>>, BTreeSet<EventId>);
+/// Its id, whether its stored events are still to be sent, and its filters.
+type Subscription = (String, Option<Unread>, Vec<Box<RawValue>>);
 
 /// Of a subscription whose stored events have not been sent: what subscribers had been told of when they were asked
 /// for, and when they could not be read first.
@@ -74,8 +73,6 @@ pub struct Remembered {
     pub unread: Option<Backlog>,
     /// Its filters.
     pub filters: Arc<[Filter]>,
-    /// Events that were sent before subscribers were told of them.
-    pub ahead: BTreeSet<EventId>,
 }
 
 /// Writes `conn` down, with the levels of its holders' quotas, and what subscribers have been told of.
@@ -92,7 +89,7 @@ pub fn encode(conn: &Conn, levels: Vec<Option<String>>, told: Option<u64>) -> St
         l: levels,
         q: conn.counting.clone(),
         t: told,
-        s: conn.subs.iter().map(|(id, sub)| (&**id, unread(sub), &*sub.text, &sub.ahead)).collect(),
+        s: conn.subs.iter().map(|(id, sub)| (&**id, unread(sub), &*sub.text)).collect(),
     };
     serde_json::to_string(&attachment).unwrap_or_default()
 }
@@ -100,7 +97,7 @@ pub fn encode(conn: &Conn, levels: Vec<Option<String>>, told: Option<u64>) -> St
 impl Conn {
     /// Whether what it is remembered by may not fit an attachment.
     pub fn is_large(&self) -> bool {
-        let bytes = |id: &str, sub: &Sub| id.len() + sub.text.get().len() + 70 * sub.ahead.len() + 40;
+        let bytes = |id: &str, sub: &Sub| id.len() + sub.text.get().len() + 40;
         self.subs.iter().map(|(id, sub)| bytes(id, sub)).sum::<usize>() > MAX_ATTACHED - OTHER_BYTES
     }
 }
@@ -115,9 +112,9 @@ pub fn decode(text: &str) -> Option<RememberedConn> {
     let subs = attachment
         .s
         .into_iter()
-        .map(|(id, unread, filters, ahead)| {
+        .map(|(id, unread, filters)| {
             let filters: Option<Vec<Filter>> = filters.iter().map(|raw| Filter::parse(raw.get()).ok()).collect();
-            Some(Remembered { id: id.into(), unread: unread.map(lost), filters: filters?.into(), ahead })
+            Some(Remembered { id: id.into(), unread: unread.map(lost), filters: filters?.into() })
         })
         .collect::<Option<_>>()?;
     let conn = Conn {

@@ -1,4 +1,4 @@
-//! The token buckets of one holder, one for each lane, and what fills them.
+//! The token buckets of one holder, one for each metered, and what fills them.
 //!
 //! One token is 1000 milli-tokens, so a rate of one token a second is one milli-token a millisecond
 //! and nothing is ever rounded.
@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::Millis;
-use super::class::{Lane, Rate, Rates, milli};
+use super::class::{Metered, Rate, Rates, milli};
 
 /// Milliseconds the clock may go back and have nothing refilled until it has caught up. When it goes
 /// back further it was wrong before, and refilling goes on from the new time.
@@ -21,7 +21,7 @@ pub(super) struct Buckets {
     pub full_at: Millis,
     /// When it was last reported that they should be saved, and the levels then.
     pub reported: Option<(Millis, [i64; 4])>,
-    /// Milli-tokens by lane; below zero is a debt.
+    /// Milli-tokens by metered; below zero is a debt.
     pub levels: [i64; 4],
 }
 
@@ -31,9 +31,9 @@ impl Buckets {
         Self { at: now, full_at: now, reported: None, levels: [i64::MAX; 4] }
     }
 
-    /// The level of a lane.
-    pub const fn level(&mut self, lane: Lane) -> &mut i64 {
-        lane.level(&mut self.levels)
+    /// The level of a metered.
+    pub const fn level(&mut self, metered: Metered) -> &mut i64 {
+        metered.level(&mut self.levels)
     }
 
     /// Brings the levels to `now`, or leaves them at a later time that was seen before.
@@ -44,7 +44,7 @@ impl Buckets {
         let elapsed = now.saturating_sub(self.at);
         self.at = self.at.max(now);
         self.full_at = self.at;
-        for (level, rate) in self.levels.iter_mut().zip(rates.by_lane()) {
+        for (level, rate) in self.levels.iter_mut().zip(rates.by_metered()) {
             let gained = milli(elapsed.saturating_mul(rate.per_second));
             *level = level.saturating_add(gained).clamp(rate.lowest(), rate.full());
             let wait = rate.time_for(rate.full().saturating_sub(*level));
@@ -53,14 +53,14 @@ impl Buckets {
     }
 
     /// Milliseconds from `now` until a bucket that has been refilled has `cost` milli-tokens, or is full.
-    pub fn wait(&mut self, rate: Rate, lane: Lane, cost: u64, now: Millis) -> Millis {
-        let missing = milli(cost).min(rate.full()).saturating_sub(*self.level(lane));
+    pub fn wait(&mut self, rate: Rate, metered: Metered, cost: u64, now: Millis) -> Millis {
+        let missing = milli(cost).min(rate.full()).saturating_sub(*self.level(metered));
         if missing <= 0 { 0 } else { self.at.saturating_add(rate.time_for(missing)).saturating_sub(now) }
     }
 
     /// Takes `cost` milli-tokens from a bucket that has been refilled.
-    pub fn take(&mut self, rate: Rate, lane: Lane, cost: u64) {
-        let level = self.level(lane);
+    pub fn take(&mut self, rate: Rate, metered: Metered, cost: u64) {
+        let level = self.level(metered);
         *level = level.saturating_sub(milli(cost)).max(rate.lowest());
         let wait = rate.time_for(rate.full().saturating_sub(*level));
         self.full_at = self.full_at.max(self.at.saturating_add(wait));

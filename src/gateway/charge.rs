@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::class::{Class, Lane};
+use super::class::{Class, Metered};
 use super::config::Classes;
 use super::quota::{Account, Holder, Net, PATIENCE};
 use super::{ConnId, Gateway, Millis, conn};
@@ -61,23 +61,23 @@ impl Gateway {
         patience: Millis,
         now: Millis,
     ) -> Result<Millis, Reason> {
-        self.charge(self.payer(conn, None), Lane::Bytes, frame_cost(bytes as u64), patience, now)
+        self.charge(self.payer(conn, None), Metered::Bytes, frame_cost(bytes as u64), patience, now)
     }
 
     /// Takes a frame that has cost the relay something whether it can be paid or not.
     pub(super) fn owe_frame(&mut self, conn: ConnId, bytes: u64, now: Millis) {
-        self.debit(self.payer(conn, None), Lane::Bytes, frame_cost(bytes), now);
+        self.debit(self.payer(conn, None), Metered::Bytes, frame_cost(bytes), now);
     }
 
     /// Whether the guests of a network have left what a connection costs.
     pub(super) fn may_come(&mut self, network: &str, now: Millis) -> Result<(), Reason> {
         let Ok(ip) = network.parse() else { return Ok(()) };
-        self.charge(Payer::guests(Net::Address(ip)), Lane::Bytes, 0, 0, now).map(drop)
+        self.charge(Payer::guests(Net::Address(ip)), Metered::Bytes, 0, 0, now).map(drop)
     }
 
     /// Takes a connection that was opened.
     pub(super) fn owe_opening(&mut self, conn: ConnId, now: Millis) {
-        self.debit(Payer::guests(self.net(conn)), Lane::Bytes, OPENING_BYTES * BYTE, now);
+        self.debit(Payer::guests(self.net(conn)), Metered::Bytes, OPENING_BYTES * BYTE, now);
     }
 
     /// Takes what a message costs beside its frame, if it can be paid in `patience` ms; answers in how many.
@@ -109,18 +109,18 @@ impl Gateway {
             ClientMessage::Event(event) => Some(&event.pubkey),
             _ => None,
         };
-        let (lane, cost) = match message {
+        let (metered, cost) = match message {
             ClientMessage::Event(event) if self.config.profile.is_answer(event.kind) => {
-                (Lane::Answers, of_event(event))
+                (Metered::Answers, of_event(event))
             }
-            ClientMessage::Event(event) => (Lane::Events, of_event(event)),
+            ClientMessage::Event(event) => (Metered::Events, of_event(event)),
             ClientMessage::Req { filters, .. } | ClientMessage::Count { filters, .. } => {
-                (Lane::Queries, ONE.saturating_mul(filters.len().max(1) as u64))
+                (Metered::Queries, ONE.saturating_mul(filters.len().max(1) as u64))
             }
             // A verification.
-            ClientMessage::Auth(_) | ClientMessage::Close(_) => (Lane::Events, ONE),
+            ClientMessage::Auth(_) | ClientMessage::Close(_) => (Metered::Events, ONE),
         };
-        let wait = self.charge(self.payer(conn, author), lane, cost, patience, now)?;
+        let wait = self.charge(self.payer(conn, author), metered, cost, patience, now)?;
         self.remember_levels(conn, author, now);
         Ok(wait)
     }
@@ -129,9 +129,9 @@ impl Gateway {
     /// asked and in how many seconds.
     pub(super) fn pay_request(&mut self, network: &str, now: Millis) -> Result<Payer, (Reason, u64)> {
         let payer = Payer::guests(network.parse().map_or(Net::Unknown(ConnId(0)), Net::Address));
-        let Err(reason) = self.charge(payer, Lane::Queries, ONE, 0, now) else { return Ok(payer) };
+        let Err(reason) = self.charge(payer, Metered::Queries, ONE, 0, now) else { return Ok(payer) };
         let ready = self.config.quotas.as_ref().map(|classes| {
-            self.quotas.charge(&payer.account(classes), Lane::Queries, ONE, 0, now).map_err(|it| it.seconds)
+            self.quotas.charge(&payer.account(classes), Metered::Queries, ONE, 0, now).map_err(|it| it.seconds)
         });
         Err((reason, ready.and_then(Result::err).unwrap_or(1)))
     }
@@ -139,12 +139,12 @@ impl Gateway {
     /// Takes what it costs to find out that an event is not signed by its author, if the event has cost less.
     pub(super) fn pay_forged(&mut self, conn: ConnId, event: &Event, now: Millis) {
         let payer = self.payer(conn, Some(&event.pubkey));
-        self.debit(payer, Lane::Events, ONE.saturating_sub(of_event(event)), now);
+        self.debit(payer, Metered::Events, ONE.saturating_sub(of_event(event)), now);
     }
 
     /// Takes what answering a question has cost, once it is known.
     pub(super) fn pay_rows(&mut self, payer: Payer, rows: u64, now: Millis) {
-        self.debit(payer, Lane::Queries, rows.saturating_mul(ROW), now);
+        self.debit(payer, Metered::Queries, rows.saturating_mul(ROW), now);
     }
 
     /// Takes so many bytes of answers as there is left to pay, as far as the quota has them; the error is the seconds
@@ -154,7 +154,7 @@ impl Gateway {
         while *unpaid > 0 {
             let some = ANSWER_PIECE.min(*unpaid);
             self.quotas
-                .charge(&payer.account(classes), Lane::Bytes, some * BYTE, 0, now)
+                .charge(&payer.account(classes), Metered::Bytes, some * BYTE, 0, now)
                 .map_err(|too_much| too_much.seconds)?;
             *unpaid -= some;
         }
@@ -165,24 +165,31 @@ impl Gateway {
     /// questions that wait for their turn have taken is no debt.
     pub(super) fn in_debt(&mut self, payer: Payer, now: Millis) -> Option<Reason> {
         let patience = if payer.class == Class::Guest { 0 } else { PATIENCE };
-        self.charge(payer, Lane::Queries, 0, patience, now).err()
+        self.charge(payer, Metered::Queries, 0, patience, now).err()
     }
 
-    fn debit(&mut self, payer: Payer, lane: Lane, cost: u64, now: Millis) {
+    fn debit(&mut self, payer: Payer, metered: Metered, cost: u64, now: Millis) {
         if let Some(classes) = &self.config.quotas {
-            self.quotas.debit(&payer.account(classes), lane, cost, now);
+            self.quotas.debit(&payer.account(classes), metered, cost, now);
         }
     }
 
-    fn charge(&mut self, payer: Payer, lane: Lane, cost: u64, patience: Millis, now: Millis) -> Result<Millis, Reason> {
+    fn charge(
+        &mut self,
+        payer: Payer,
+        metered: Metered,
+        cost: u64,
+        patience: Millis,
+        now: Millis,
+    ) -> Result<Millis, Reason> {
         let Some(classes) = &self.config.quotas else { return Ok(0) };
-        self.quotas.charge(&payer.account(classes), lane, cost, patience, now).map_err(|too_much| {
-            self.counters.limited(lane);
+        self.quotas.charge(&payer.account(classes), metered, cost, patience, now).map_err(|too_much| {
+            self.counters.limited(metered);
             let (rates, who) = match too_much.for_network {
                 true => (&classes.network, "network"),
                 false => (classes.rates(payer.class), payer.class.as_str()),
             };
-            refusal::too_fast(rates.of(lane).per_second, lane.as_str(), who, too_much.seconds)
+            refusal::too_fast(rates.of(metered).per_second, metered.as_str(), who, too_much.seconds)
         })
     }
 

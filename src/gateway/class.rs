@@ -68,18 +68,18 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// The rate of a lane.
-    pub const fn of(&self, lane: Lane) -> Rate {
-        match lane {
-            Lane::Events | Lane::Answers => self.events,
-            Lane::Queries => self.queries,
-            Lane::Bytes => self.bytes,
+    /// The rate of a metered.
+    pub const fn of(&self, metered: Metered) -> Rate {
+        match metered {
+            Metered::Events | Metered::Answers => self.events,
+            Metered::Queries => self.queries,
+            Metered::Bytes => self.bytes,
         }
     }
 
-    /// By lane, in the order of [`Buckets::levels`].
-    pub(super) fn by_lane(&self) -> [Rate; 4] {
-        Lane::ALL.map(|lane| self.of(lane))
+    /// By metered, in the order of [`Buckets::levels`].
+    pub(super) fn by_metered(&self) -> [Rate; 4] {
+        Metered::ALL.map(|metered| self.of(metered))
     }
 }
 
@@ -141,7 +141,7 @@ impl Class {
 
 /// Which of a holder's buckets pays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lane {
+pub enum Metered {
     /// Events other than answers.
     Events,
     /// Results and feedback for jobs held here: filled like events, but no flood of these delays them.
@@ -152,7 +152,7 @@ pub enum Lane {
     Bytes,
 }
 
-impl Lane {
+impl Metered {
     /// Its own of the levels of all lanes.
     pub const fn level(self, levels: &mut [i64; 4]) -> &mut i64 {
         let [events, answers, queries, bytes] = levels;
@@ -167,7 +167,7 @@ impl Lane {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Events, Self::Answers, Self::Queries, Self::Bytes];
 
-    /// The lane as it is written.
+    /// The metered as it is written.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Events => "events",

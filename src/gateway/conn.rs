@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::Millis;
-use super::turn::Line;
+use super::turn::MessageQueue;
 use super::unheard::Unheard;
 use crate::budget::{Level, NetworkUse, Reservation};
 use crate::message::Known;
@@ -78,7 +78,7 @@ pub struct Conn {
     /// Binary frames it has sent.
     pub binary_frames: u32,
     /// What it has said and waits for its turn.
-    pub line: Line,
+    pub waiting: MessageQueue,
     /// What it was refused lately.
     pub refusals: Refusals,
     /// What an AUTH event must repeat.
@@ -163,9 +163,6 @@ pub struct Sub {
     pub memory: Reservation,
     /// Set until the stored events are sent.
     pub reading: Option<Box<Backlog>>,
-    /// Events that were read from the store before their commit was answered: they have been sent
-    /// and must not be sent again when it is.
-    pub ahead: BTreeSet<EventId>,
 }
 
 /// A subscription whose stored events are being read: live ones wait here, so that none is lost,

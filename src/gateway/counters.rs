@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::class::Lane;
+use super::class::Metered;
 use super::report;
 use crate::nostr::Prefix;
 use crate::seam::Millis;
@@ -48,8 +48,8 @@ impl Counters {
     }
 
     /// A quota was exceeded.
-    pub fn limited(&mut self, lane: Lane) {
-        self.count(report::limited(lane));
+    pub fn limited(&mut self, metered: Metered) {
+        self.count(report::limited(metered));
     }
 
     fn count(&mut self, key: String) {

@@ -91,7 +91,7 @@ impl Gateway {
     fn memory(&self, partition: &PartitionGauges) -> BTreeMap<&'static str, (usize, usize)> {
         let used = |share| match share {
             // These are bounded in number.
-            Share::Http => self.desk.kept_bytes(),
+            Share::Http => self.requests.kept_bytes(),
             Share::Quotas => self.quotas.memory_bytes(),
             _ => self.budget.used(share),
         };
@@ -107,15 +107,15 @@ impl Gateway {
 
     /// This gateway's and the others'.
     pub(super) fn all_gauges(&self) -> Gauges {
-        self.gauges(&self.desk.partition).with(self.desk.elsewhere())
+        self.gauges(&self.requests.partition).with(self.requests.elsewhere())
     }
 
     /// The report; `counts` is what the store has counted and how many providers are active. What only the
     /// store knows is null without.
     pub(super) fn report(&self, counts: Option<(Counts, u64)>, now: Millis) -> Report {
         let (mut counts, active) = counts.map(|(counts, active)| (counts, Some(active))).unwrap_or_default();
-        let (own, elsewhere) = (self.gauges(&self.desk.partition), self.desk.elsewhere());
-        for (key, n) in self.desk.partition.not_among(counts.flush(0)) {
+        let (own, elsewhere) = (self.gauges(&self.requests.partition), self.requests.elsewhere());
+        for (key, n) in self.requests.partition.not_among(counts.flush(0)) {
             *counts.counts.entry(key.clone()).or_default() += i64::try_from(n).unwrap_or(i64::MAX);
         }
         Report::new(&own.with(elsewhere), &counts, active, now)

@@ -29,7 +29,7 @@ impl Gateway {
             ToGateway::Later { ticket, bytes } => self.put_in_line(ticket, bytes, now, out),
             ToGateway::Known { ticket, known } => self.keys_known(ticket, known, now, out),
             ToGateway::Facts { ticket, facts, rows_read, gauges } => {
-                self.desk.partition = *gauges;
+                self.requests.partition = *gauges;
                 self.facts_told(ticket, facts, rows_read, now, out);
             }
         }

@@ -75,7 +75,7 @@ const METRICS: &[Metric] = &[
         &[],
     ),
     ("nexus_reqs_refused_total", Counter, "REQ and COUNT refused.", "/reqs_refused", AS_IS, &[]),
-    ("nexus_rate_limited_total", Counter, "Messages refused for their rate.", "/rate_limited", AS_IS, &["lane"]),
+    ("nexus_rate_limited_total", Counter, "Messages refused for their rate.", "/rate_limited", AS_IS, &["metered"]),
     ("nexus_received_bytes_total", Counter, "Bytes in frames from clients.", "/bytes/received", AS_IS, &[]),
     ("nexus_sent_bytes_total", Counter, "Bytes in frames to clients.", "/bytes/sent", AS_IS, &[]),
     ("nexus_memory_used_bytes", Gauge, "Memory in use, by what for.", "/memory/used", AS_IS, &["share"]),

@@ -25,7 +25,6 @@ mod hear;
 pub mod http;
 mod http_rate;
 mod keeper;
-mod kept;
 mod metrics;
 mod networks;
 mod publish;
@@ -34,6 +33,7 @@ mod repeat;
 mod report;
 mod session;
 mod share;
+mod shared_answers;
 mod stored;
 mod subs;
 mod subscribe;
@@ -55,14 +55,14 @@ pub use door::TurnedAway;
 pub use frames::MAX_FRAME_BYTES;
 pub use gauges::Gauges;
 pub use http_rate::{HttpRate, Sort};
-pub use kept::Kept;
+pub use shared_answers::SharedAnswers;
 
 use crate::budget::Budget;
 use crate::log::{self, Level};
 use crate::message::{Interest, ToPartition};
 use crate::seam::{Effect, Host, Input, Millis, Ticket};
-use api::Desk;
-use asking::Line;
+use api::HttpRequests;
+use asking::QueryQueue;
 use conn::Conn;
 use counters::Counters;
 use ending::Ending;
@@ -72,8 +72,8 @@ use quota::Quotas;
 use repeat::Repeats;
 use subs::SubIndex;
 use timer::Timer;
-use turn::Turns;
-use unheard::Held;
+use turn::MessageTurns;
+use unheard::UnreadBytes;
 
 /// One gateway.
 pub struct Gateway {
@@ -88,21 +88,21 @@ pub struct Gateway {
     messages: Vec<ToPartition>,
     networks: Networks,
     subs: SubIndex,
-    line: Line,
+    queries: QueryQueue,
     /// Questions that the store failed to answer.
     repeats: Repeats,
-    held: Held,
+    held: UnreadBytes,
     last_ticket: u64,
     position: Position,
     quotas: Quotas,
-    desk: Desk,
+    requests: HttpRequests,
     /// Connections whose keys the partition was asked of.
     asked_of: BTreeMap<Ticket, ConnId>,
     /// Connections that end when their events were answered.
     ending: BTreeMap<ConnId, Ending>,
     timer: Timer,
     /// Messages that wait for their turn.
-    turns: Turns,
+    turns: MessageTurns,
     /// Connections that what they are remembered by has changed of.
     changed: BTreeSet<ConnId>,
     /// The time of the input that is being handled.
@@ -128,17 +128,17 @@ impl Gateway {
             messages,
             networks: Networks::default(),
             subs,
-            line: Line::default(),
+            queries: QueryQueue::default(),
             repeats: Repeats::default(),
-            held: Held::default(),
+            held: UnreadBytes::default(),
             last_ticket: 0,
             position: Position::default(),
             quotas: Quotas::new(budget),
-            desk: Desk::default(),
+            requests: HttpRequests::default(),
             asked_of: BTreeMap::new(),
             ending: BTreeMap::new(),
             timer: Timer::default(),
-            turns: Turns::default(),
+            turns: MessageTurns::default(),
             changed: BTreeSet::new(),
             now,
             counters: Counters::new(now),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::bucket::{Buckets, forget_full};
-use super::class::{Lane, Rate, Rates};
+use super::class::{Metered, Rate, Rates};
 use super::share::Shares;
 use super::{ConnId, Millis};
 use crate::budget::{Budget, Share};
@@ -91,23 +91,23 @@ impl Quotas {
     pub fn charge(
         &mut self,
         account: &Account<'_>,
-        lane: Lane,
+        metered: Metered,
         cost: u64,
         patience: Millis,
         now: Millis,
     ) -> Result<Millis, TooMuch> {
         let too_much = |wait: Millis, for_network| TooMuch { seconds: wait.div_ceil(1000), for_network };
-        let rate = account.rates.of(lane);
+        let rate = account.rates.of(metered);
         let own = self.refilled(account.holder, account.rates, now);
-        let (before, wait) = (*own.level(lane), own.wait(rate, lane, cost, now));
+        let (before, wait) = (*own.level(metered), own.wait(rate, metered, cost, now));
         if wait > patience {
             return Err(too_much(wait, false));
         }
-        own.take(rate, lane, cost);
-        match self.charge_network(account, lane, cost, patience, now) {
+        own.take(rate, metered, cost);
+        match self.charge_network(account, metered, cost, patience, now) {
             Ok(more) => Ok(wait.max(more)),
             Err(wait) => {
-                *self.refilled(account.holder, account.rates, now).level(lane) = before;
+                *self.refilled(account.holder, account.rates, now).level(metered) = before;
                 Err(too_much(wait, true))
             }
         }
@@ -117,30 +117,30 @@ impl Quotas {
     fn charge_network(
         &mut self,
         account: &Account<'_>,
-        lane: Lane,
+        metered: Metered,
         cost: u64,
         patience: Millis,
         now: Millis,
     ) -> Result<Millis, Millis> {
         let Some((net, rates)) = account.network else { return Ok(0) };
         let buckets = self.refilled(Holder::Network(net), rates, now);
-        if buckets.wait(rates.of(lane), lane, cost, now) == 0 {
-            buckets.take(rates.of(lane), lane, cost);
+        if buckets.wait(rates.of(metered), metered, cost, now) == 0 {
+            buckets.take(rates.of(metered), metered, cost);
             return Ok(0);
         }
-        let wait = self.shares.charge((net, account.holder), rates, (lane, cost), patience, now)?;
-        self.refilled(Holder::Network(net), rates, now).take(rates.of(lane), lane, cost);
+        let wait = self.shares.charge((net, account.holder), rates, (metered, cost), patience, now)?;
+        self.refilled(Holder::Network(net), rates, now).take(rates.of(metered), metered, cost);
         Ok(wait)
     }
 
     /// Takes `cost` milli-tokens, whether the buckets have them or not, down to [`Rate::lowest`].
-    pub fn debit(&mut self, account: &Account<'_>, lane: Lane, cost: u64, now: Millis) {
-        self.refilled(account.holder, account.rates, now).take(account.rates.of(lane), lane, cost);
+    pub fn debit(&mut self, account: &Account<'_>, metered: Metered, cost: u64, now: Millis) {
+        self.refilled(account.holder, account.rates, now).take(account.rates.of(metered), metered, cost);
         if let Some((net, rates)) = account.network {
             let buckets = self.refilled(Holder::Network(net), rates, now);
-            buckets.take(rates.of(lane), lane, cost);
-            if *buckets.level(lane) < 0 {
-                self.shares.debit((net, account.holder), rates, (lane, cost), now);
+            buckets.take(rates.of(metered), metered, cost);
+            if *buckets.level(metered) < 0 {
+                self.shares.debit((net, account.holder), rates, (metered, cost), now);
             }
         }
     }
@@ -152,12 +152,12 @@ impl Quotas {
         buckets.refill(rates, now);
         let much = |at: Millis, levels: [i64; 4]| {
             let fallen = |((level, before), rate): ((&i64, i64), Rate)| before.saturating_sub(*level) > rate.full() / 8;
-            now.abs_diff(at) >= REPORT_EVERY || buckets.levels.iter().zip(levels).zip(rates.by_lane()).any(fallen)
+            now.abs_diff(at) >= REPORT_EVERY || buckets.levels.iter().zip(levels).zip(rates.by_metered()).any(fallen)
         };
         if !buckets.reported.is_none_or(|(at, levels)| much(at, levels)) {
             return false;
         }
-        let low = buckets.levels.iter().zip(rates.by_lane()).any(|(level, rate)| *level < rate.full() / 2);
+        let low = buckets.levels.iter().zip(rates.by_metered()).any(|(level, rate)| *level < rate.full() / 2);
         if low {
             buckets.reported = Some((now, buckets.levels));
         }
@@ -217,7 +217,7 @@ mod tests {
     use crate::budget::OBJECT_BYTES;
 
     const NOW: Millis = 1_700_000_000_000;
-    const LANES: [Lane; 4] = [Lane::Events, Lane::Answers, Lane::Queries, Lane::Bytes];
+    const LANES: [Metered; 4] = [Metered::Events, Metered::Answers, Metered::Queries, Metered::Bytes];
 
     fn none() -> Quotas {
         Quotas::new(&Budget::new(OBJECT_BYTES))
@@ -236,18 +236,21 @@ mod tests {
     }
 
     /// Without patience, of somebody whose network does not pay.
-    fn charge(quotas: &mut Quotas, holder: Holder, lane: Lane, cost: u64, now: Millis) -> Result<(), u64> {
+    fn charge(quotas: &mut Quotas, holder: Holder, metered: Metered, cost: u64, now: Millis) -> Result<(), u64> {
         let account = Account { holder, rates: &rates(), network: None };
-        quotas.charge(&account, lane, cost, 0, now).map(|wait| assert_eq!(wait, 0)).map_err(|too_much| too_much.seconds)
+        quotas
+            .charge(&account, metered, cost, 0, now)
+            .map(|wait| assert_eq!(wait, 0))
+            .map_err(|too_much| too_much.seconds)
     }
 
-    fn debit(quotas: &mut Quotas, holder: Holder, lane: Lane, cost: u64, now: Millis) {
-        quotas.debit(&Account { holder, rates: &rates(), network: None }, lane, cost, now);
+    fn debit(quotas: &mut Quotas, holder: Holder, metered: Metered, cost: u64, now: Millis) {
+        quotas.debit(&Account { holder, rates: &rates(), network: None }, metered, cost, now);
     }
 
-    /// How many charges of `cost` succeed at `now`, in one lane of the first holder.
-    fn drain(quotas: &mut Quotas, lane: Lane, cost: u64, now: Millis) -> usize {
-        (0..).take_while(|_| charge(quotas, key(0), lane, cost, now).is_ok()).count()
+    /// How many charges of `cost` succeed at `now`, in one metered of the first holder.
+    fn drain(quotas: &mut Quotas, metered: Metered, cost: u64, now: Millis) -> usize {
+        (0..).take_while(|_| charge(quotas, key(0), metered, cost, now).is_ok()).count()
     }
 
     fn next(seed: &mut u64) -> u64 {
@@ -260,17 +263,25 @@ mod tests {
     #[test]
     fn a_burst_and_then_the_rate_to_the_token() {
         let mut quotas = none();
-        assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW), 200);
-        let taken: usize = (1..=100_000).map(|ms| drain(&mut quotas, Lane::Events, 1000, NOW + ms)).sum();
+        assert_eq!(drain(&mut quotas, Metered::Events, 1000, NOW), 200);
+        let taken: usize = (1..=100_000).map(|ms| drain(&mut quotas, Metered::Events, 1000, NOW + ms)).sum();
         assert_eq!(taken, 100 * 20);
-        assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW + 110_000), 200);
+        assert_eq!(drain(&mut quotas, Metered::Events, 1000, NOW + 110_000), 200);
         assert_eq!(
-            drain(&mut quotas, Lane::Events, 1000, NOW + 999_999_999),
+            drain(&mut quotas, Metered::Events, 1000, NOW + 999_999_999),
             200,
             "no more than the burst is saved up"
         );
-        assert_eq!(drain(&mut quotas, Lane::Events, 100, NOW + 1_000_000_000), 0, "20 of 100 milli-tokens are there");
-        assert_eq!(drain(&mut quotas, Lane::Events, 100, NOW + 1_000_000_999), 200, "tenths, and the 20 were not lost");
+        assert_eq!(
+            drain(&mut quotas, Metered::Events, 100, NOW + 1_000_000_000),
+            0,
+            "20 of 100 milli-tokens are there"
+        );
+        assert_eq!(
+            drain(&mut quotas, Metered::Events, 100, NOW + 1_000_000_999),
+            200,
+            "tenths, and the 20 were not lost"
+        );
     }
 
     #[test]
@@ -278,14 +289,14 @@ mod tests {
         let mut seed = 42;
         for _ in 0..2000 {
             let mut quotas = none();
-            let (lane, used) = (LANES[next(&mut seed) as usize % 4], next(&mut seed) % 100_000_000);
+            let (metered, used) = (LANES[next(&mut seed) as usize % 4], next(&mut seed) % 100_000_000);
             let cost = 1 + next(&mut seed) % 6_000_000;
-            debit(&mut quotas, key(0), lane, used, NOW);
+            debit(&mut quotas, key(0), metered, used, NOW);
             let now = NOW + next(&mut seed) % 4000 - 2000;
-            if let Err(seconds) = charge(&mut quotas, key(0), lane, cost, now) {
+            if let Err(seconds) = charge(&mut quotas, key(0), metered, cost, now) {
                 let before = now + (seconds - 1) * 1000;
-                assert!(charge(&mut quotas, key(0), lane, cost, before).is_err());
-                assert_eq!(charge(&mut quotas, key(0), lane, cost, before + 1000), Ok(()));
+                assert!(charge(&mut quotas, key(0), metered, cost, before).is_err());
+                assert_eq!(charge(&mut quotas, key(0), metered, cost, before + 1000), Ok(()));
             }
         }
     }
@@ -293,25 +304,25 @@ mod tests {
     #[test]
     fn debts_are_made_bounded_and_paid() {
         let mut quotas = none();
-        assert_eq!(charge(&mut quotas, key(0), Lane::Queries, 24_000, NOW), Ok(()), "2.4 bursts from a full bucket");
-        assert_eq!(charge(&mut quotas, key(0), Lane::Queries, 0, NOW), Err(2), "14 tokens are owed");
-        assert_eq!(charge(&mut quotas, key(0), Lane::Queries, u64::MAX, NOW), Err(4), "full again after 24 tokens");
-        assert_eq!(charge(&mut quotas, key(0), Lane::Queries, 0, NOW + 2000), Ok(()), "refusals cost nothing");
-        debit(&mut quotas, key(1), Lane::Queries, u64::MAX, NOW);
-        assert_eq!(charge(&mut quotas, key(1), Lane::Queries, 0, NOW), Err(15), "10 bursts of 10 at 7 a second");
+        assert_eq!(charge(&mut quotas, key(0), Metered::Queries, 24_000, NOW), Ok(()), "2.4 bursts from a full bucket");
+        assert_eq!(charge(&mut quotas, key(0), Metered::Queries, 0, NOW), Err(2), "14 tokens are owed");
+        assert_eq!(charge(&mut quotas, key(0), Metered::Queries, u64::MAX, NOW), Err(4), "full again after 24 tokens");
+        assert_eq!(charge(&mut quotas, key(0), Metered::Queries, 0, NOW + 2000), Ok(()), "refusals cost nothing");
+        debit(&mut quotas, key(1), Metered::Queries, u64::MAX, NOW);
+        assert_eq!(charge(&mut quotas, key(1), Metered::Queries, 0, NOW), Err(15), "10 bursts of 10 at 7 a second");
     }
 
     #[test]
     fn lanes_and_holders_are_apart() {
         let mut quotas = none();
-        debit(&mut quotas, key(0), Lane::Events, 900_000, NOW);
-        assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW), 0);
-        assert_eq!(drain(&mut quotas, Lane::Answers, 1000, NOW), 200);
-        assert_eq!(drain(&mut quotas, Lane::Queries, 1000, NOW), 10);
-        assert_eq!(drain(&mut quotas, Lane::Bytes, 1_000_000, NOW), 4194);
+        debit(&mut quotas, key(0), Metered::Events, 900_000, NOW);
+        assert_eq!(drain(&mut quotas, Metered::Events, 1000, NOW), 0);
+        assert_eq!(drain(&mut quotas, Metered::Answers, 1000, NOW), 200);
+        assert_eq!(drain(&mut quotas, Metered::Queries, 1000, NOW), 10);
+        assert_eq!(drain(&mut quotas, Metered::Bytes, 1_000_000, NOW), 4194);
         let net = Net::Unknown(ConnId(0));
         for network in [Holder::Guests(net), Holder::Network(net)] {
-            assert_eq!(charge(&mut quotas, network, Lane::Events, 200_000, NOW), Ok(()));
+            assert_eq!(charge(&mut quotas, network, Metered::Events, 200_000, NOW), Ok(()));
         }
     }
 
@@ -319,25 +330,25 @@ mod tests {
     fn what_is_saved_is_restored_and_never_raises_a_level() {
         let mut quotas = none();
         assert_eq!(quotas.saved(&key(0), NOW), None);
-        assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW), 200);
+        assert_eq!(drain(&mut quotas, Metered::Events, 1000, NOW), 200);
         let empty = quotas.saved(&key(0), NOW).unwrap();
         assert_eq!(empty, format!("{NOW},10000;0,200000,10000,4194304000"));
         let mut woken = none();
         woken.restore(key(0), &empty);
         assert_eq!(woken.saved(&key(0), NOW + 9999), Some(empty.clone()));
         assert_eq!(woken.saved(&key(0), NOW + 10_000), None, "full by then");
-        assert_eq!(drain(&mut woken, Lane::Events, 1000, NOW + 500), 10);
+        assert_eq!(drain(&mut woken, Metered::Events, 1000, NOW + 500), 10);
 
         // Another connection's text: older, newer, outdated, or nonsense.
         woken.restore(key(0), &format!("{},9000;20000,5000,10000,4194304000", NOW + 1000));
-        assert_eq!(drain(&mut woken, Lane::Events, 1000, NOW + 1000), 0);
-        assert_eq!(drain(&mut woken, Lane::Answers, 1000, NOW + 1000), 5);
-        assert_eq!(drain(&mut woken, Lane::Events, 1000, NOW + 9000), 160);
+        assert_eq!(drain(&mut woken, Metered::Events, 1000, NOW + 1000), 0);
+        assert_eq!(drain(&mut woken, Metered::Answers, 1000, NOW + 1000), 5);
+        assert_eq!(drain(&mut woken, Metered::Events, 1000, NOW + 9000), 160);
         woken.restore(key(0), &format!("{},50000;-100000,0,0,0", NOW));
-        assert_eq!(drain(&mut woken, Lane::Events, 0, NOW + 13_999), 0, "owes 100 at the time of the newer");
-        assert!(charge(&mut woken, key(0), Lane::Events, 0, NOW + 14_000).is_ok());
+        assert_eq!(drain(&mut woken, Metered::Events, 0, NOW + 13_999), 0, "owes 100 at the time of the newer");
+        assert!(charge(&mut woken, key(0), Metered::Events, 0, NOW + 14_000).is_ok());
         woken.restore(key(0), &empty);
-        assert_eq!(drain(&mut woken, Lane::Answers, 1000, NOW + 14_000), 100, "5 seconds, as before");
+        assert_eq!(drain(&mut woken, Metered::Answers, 1000, NOW + 14_000), 100, "5 seconds, as before");
         let before = woken.saved(&key(0), NOW + 14_000);
         for text in
             ["", ";", "1,2", "1,2;3,4,5", "1,2;3,4,5,6,7", "1,0;3,4,5,6", "x,2;3,4,5,6", "1,2;3,4,5,\u{e9}", "1;2;3"]
@@ -355,11 +366,11 @@ mod tests {
             let (mut quotas, rates) = (none(), Rates { events: rate, queries: rate, bytes: rate });
             quotas.restore(key(0), &format!("{at},{max};{min},{},0,-1", i64::MAX));
             quotas.restore(key(0), &format!("{max},1;{min},{min},{min},{min}"));
-            for (lane, now) in LANES.into_iter().zip([0, max, 0, NOW]) {
+            for (metered, now) in LANES.into_iter().zip([0, max, 0, NOW]) {
                 let account = Account { holder: key(0), rates: &rates, network: Some((net, &rates)) };
                 for patience in [0, PATIENCE, max] {
-                    let _ = quotas.charge(&account, lane, max, patience, now);
-                    quotas.debit(&account, lane, max, now);
+                    let _ = quotas.charge(&account, metered, max, patience, now);
+                    quotas.debit(&account, metered, max, now);
                 }
                 let _ = (quotas.needs_saving(&key(0), &rates, now), quotas.saved(&key(0), now));
             }
@@ -369,23 +380,23 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_gives_nothing() {
         let mut quotas = none();
-        assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW), 200);
+        assert_eq!(drain(&mut quotas, Metered::Events, 1000, NOW), 200);
         for now in [NOW - 1000, NOW, NOW - 3_000_000, NOW - 1, NOW] {
-            assert_eq!(drain(&mut quotas, Lane::Events, 1, now), 0);
+            assert_eq!(drain(&mut quotas, Metered::Events, 1, now), 0);
         }
-        assert_eq!(charge(&mut quotas, key(0), Lane::Events, 20_000, NOW - 5000), Err(6), "5 to catch up");
+        assert_eq!(charge(&mut quotas, key(0), Metered::Events, 20_000, NOW - 5000), Err(6), "5 to catch up");
         // The clock was hours ahead and is set right.
-        assert_eq!(drain(&mut quotas, Lane::Events, 1, NOW - 9_000_000), 0);
-        assert_eq!(drain(&mut quotas, Lane::Events, 1000, NOW - 9_000_000 + 1000), 20);
+        assert_eq!(drain(&mut quotas, Metered::Events, 1, NOW - 9_000_000), 0);
+        assert_eq!(drain(&mut quotas, Metered::Events, 1000, NOW - 9_000_000 + 1000), 20);
     }
 
     #[test]
     fn a_low_holder_is_reported_once_a_second() {
         let (mut quotas, rates) = (none(), rates());
         assert!(!quotas.needs_saving(&key(0), &rates, NOW));
-        debit(&mut quotas, key(0), Lane::Answers, 100_000, NOW);
+        debit(&mut quotas, key(0), Metered::Answers, 100_000, NOW);
         assert!(!quotas.needs_saving(&key(0), &rates, NOW), "half is left");
-        debit(&mut quotas, key(0), Lane::Answers, 100_000, NOW);
+        debit(&mut quotas, key(0), Metered::Answers, 100_000, NOW);
         let told = [0, 1, 999, 1000, 1999, 2000].map(|ms| quotas.needs_saving(&key(0), &rates, NOW + ms));
         assert_eq!(told, [true, false, false, true, false, true]);
         assert!(!quotas.needs_saving(&key(0), &rates, NOW + 5000), "half is back");
@@ -396,12 +407,12 @@ mod tests {
         let mut quotas = none();
         for n in 0..50_000 {
             // Full again after 100 ms, one of them each millisecond.
-            debit(&mut quotas, key(n), Lane::Events, 2000, NOW + Millis::from(n));
+            debit(&mut quotas, key(n), Metered::Events, 2000, NOW + Millis::from(n));
             assert!(quotas.holders.len() <= FEW_HOLDERS);
         }
         for n in 0..250_000 {
             let cost = if n % 100 == 0 { 100_000 } else { 2000 };
-            debit(&mut quotas, key(n), Lane::Events, cost, NOW + 50_000);
+            debit(&mut quotas, key(n), Metered::Events, cost, NOW + 50_000);
             if n % 2 == 0 {
                 quotas.restore(key(n + 1_000_000), &format!("{NOW},50001;0,0,0,0"));
             }
@@ -417,19 +428,20 @@ mod tests {
         let (mut quotas, rates) = (none(), rates());
         let account = Account { holder: key(0), rates: &rates, network: None };
         let waits: Vec<Millis> =
-            (0..).map_while(|_| quotas.charge(&account, Lane::Events, 1000, PATIENCE, NOW).ok()).collect();
+            (0..).map_while(|_| quotas.charge(&account, Metered::Events, 1000, PATIENCE, NOW).ok()).collect();
         let expected: Vec<Millis> = (0..240).map(|n: Millis| n.saturating_sub(199) * 50).collect();
         assert_eq!(waits, expected);
         let refused = TooMuch { seconds: 3, for_network: false };
-        assert_eq!(quotas.charge(&account, Lane::Events, 1000, PATIENCE, NOW), Err(refused));
+        assert_eq!(quotas.charge(&account, Metered::Events, 1000, PATIENCE, NOW), Err(refused));
         // No faster than the rate, however long it goes on.
-        let taken =
-            |ms| (0..).take_while(|_| quotas.charge(&account, Lane::Events, 1000, PATIENCE, NOW + ms).is_ok()).count();
+        let taken = |ms| {
+            (0..).take_while(|_| quotas.charge(&account, Metered::Events, 1000, PATIENCE, NOW + ms).is_ok()).count()
+        };
         assert_eq!((1..=10_000).map(taken).sum::<usize>(), 200);
         // A bucket that is smaller than what is waited for.
         let small = "events 1000/1 queries 1/1 bytes 1/1".parse().unwrap();
         let account = Account { holder: key(1), rates: &small, network: None };
-        let taken = (0..5000).filter(|_| quotas.charge(&account, Lane::Events, 1000, PATIENCE, NOW).is_ok()).count();
+        let taken = (0..5000).filter(|_| quotas.charge(&account, Metered::Events, 1000, PATIENCE, NOW).is_ok()).count();
         assert_eq!(taken, 2001);
     }
 
@@ -438,24 +450,24 @@ mod tests {
     fn any_run_agrees_with_a_dumb_model() {
         for run in 1..=20_u64 {
             let (mut seed, rates, mut now) = (run * 0x9e37_79b9, rates(), NOW);
-            let full = rates.by_lane().map(Rate::full);
+            let full = rates.by_metered().map(Rate::full);
             let (mut quotas, mut model) = (none(), [full; 5]);
             for _ in 0..3000 {
                 for _ in 0..next(&mut seed) % 20 * (next(&mut seed) % 20) {
                     now += 1;
-                    for (level, rate) in model.iter_mut().flat_map(|levels| levels.iter_mut().zip(rates.by_lane())) {
+                    for (level, rate) in model.iter_mut().flat_map(|levels| levels.iter_mut().zip(rates.by_metered())) {
                         *level = rate.full().min(*level + rate.per_second as i64);
                     }
                 }
-                let (who, lane) = (next(&mut seed) as usize % 5, next(&mut seed) as usize % 4);
+                let (who, metered) = (next(&mut seed) as usize % 5, next(&mut seed) as usize % 4);
                 let cost = next(&mut seed)
-                    % [1500, full[lane] as u64 / 2, full[lane] as u64 * 3][next(&mut seed) as usize % 3];
-                let (level, holder) = (&mut model[who][lane], key(who as u32));
+                    % [1500, full[metered] as u64 / 2, full[metered] as u64 * 3][next(&mut seed) as usize % 3];
+                let (level, holder) = (&mut model[who][metered], key(who as u32));
                 let taken = cost as i64;
                 match next(&mut seed) % 10 {
                     0 => {
-                        debit(&mut quotas, holder, LANES[lane], cost, now);
-                        *level = (*level - taken).max(full[lane] * -10);
+                        debit(&mut quotas, holder, LANES[metered], cost, now);
+                        *level = (*level - taken).max(full[metered] * -10);
                     }
                     1 => {
                         quotas.purge_at = 0;
@@ -470,8 +482,8 @@ mod tests {
                         quotas = woken;
                     }
                     _ => {
-                        let may = *level >= taken.min(full[lane]);
-                        assert_eq!(charge(&mut quotas, holder, LANES[lane], cost, now).is_ok(), may, "run {run}");
+                        let may = *level >= taken.min(full[metered]);
+                        assert_eq!(charge(&mut quotas, holder, LANES[metered], cost, now).is_ok(), may, "run {run}");
                         *level -= if may { taken } else { 0 };
                     }
                 }

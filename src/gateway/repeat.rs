@@ -190,14 +190,14 @@ impl Gateway {
 
     /// Has the database asked the next question that may be asked again now; says whether there was one.
     pub(super) fn repeat_next(&mut self, now: Millis, out: &mut Vec<Effect>) -> bool {
-        if now < self.repeats.not_before || self.position.told.is_none() || self.line.repeats() >= MAX_REPEATS {
+        if now < self.repeats.not_before || self.position.told.is_none() || self.queries.repeats() >= MAX_REPEATS {
             return false;
         }
-        let free = |repeat: &Repeat| !self.line.is_asking(repeat.conn) && !self.line.has_to_read(repeat.conn);
+        let free = |repeat: &Repeat| !self.queries.is_asking(repeat.conn) && !self.queries.has_to_read(repeat.conn);
         let Some(at) = self.repeats.waiting.iter().position(free) else { return false };
         let Some(Repeat { conn, asked, until, memory }) = self.repeats.waiting.remove(at) else { return false };
         if self.has_to_read(conn, now, out) {
-            self.line.waits_for_reader(conn);
+            self.queries.waits_for_reader(conn);
             self.repeats.waiting.insert(at, Repeat { conn, asked, until, memory });
             return true;
         }

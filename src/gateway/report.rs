@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::class::Lane;
+use super::class::Metered;
 use super::gauges::Gauges;
 use crate::calendar::{DAY_MS, civil, month};
 use crate::market::State;
@@ -31,8 +31,8 @@ pub(super) fn rejected(prefix: Prefix) -> String {
 }
 
 /// The key of exceeded quotas.
-pub(super) fn limited(lane: Lane) -> String {
-    format!("l {}", lane.as_str())
+pub(super) fn limited(metered: Metered) -> String {
+    format!("l {}", metered.as_str())
 }
 
 /// The whole report.
@@ -184,7 +184,7 @@ impl Report {
             jobs: active_providers.map(|_| jobs(counts)),
             providers: active_providers.map(|active_last_hour| Providers { active_last_hour }),
             reqs_refused: counters.refused_reqs,
-            rate_limited: Lane::ALL.into_iter().map(|lane| (lane.as_str(), get(&limited(lane)))).collect(),
+            rate_limited: Metered::ALL.into_iter().map(|metered| (metered.as_str(), get(&limited(metered)))).collect(),
             bytes: Bytes { received: counters.bytes_received, sent: counters.bytes_sent },
             memory: Memory {
                 used: gauges.memory.iter().map(|(share, (used, _))| (*share, *used)).collect(),

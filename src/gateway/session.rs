@@ -205,7 +205,6 @@ impl Gateway {
                 // What ended the memory may have been this very answer: so it has its time, too.
                 let since = sub.unread.as_ref().map(|backlog| backlog.failed_at.unwrap_or(now));
                 if let Some(installed) = self.sub_mut(conn, &sub.id) {
-                    installed.ahead = sub.ahead;
                     installed.reading = sub.unread.map(|backlog| Box::new(Backlog { failed_at: since, ..backlog }));
                 }
                 if let Some(since) = since {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::Millis;
 use super::bucket::MAX_BACKWARDS;
-use super::class::{Lane, Rates, milli};
+use super::class::{Metered, Rates, milli};
 use super::quota::{Holder, Net, PATIENCE};
 
 /// Bytes a share takes.
@@ -35,28 +35,28 @@ pub(super) struct Shares {
 struct Share {
     /// The time of the levels.
     at: Millis,
-    /// Milli-tokens by lane; below zero is a debt.
+    /// Milli-tokens by metered; below zero is a debt.
     levels: [i64; 4],
 }
 
 impl Share {
-    /// The level of a lane at a time, at a rate of so many tokens a second.
-    fn level(&self, lane: Lane, per_second: u64, now: Millis) -> i64 {
+    /// The level of a metered at a time, at a rate of so many tokens a second.
+    fn level(&self, metered: Metered, per_second: u64, now: Millis) -> i64 {
         let gained = milli(now.saturating_sub(self.at).saturating_mul(per_second));
         let mut levels = self.levels;
-        lane.level(&mut levels).saturating_add(gained).min(milli(PATIENCE.saturating_mul(per_second)))
+        metered.level(&mut levels).saturating_add(gained).min(milli(PATIENCE.saturating_mul(per_second)))
     }
 
     fn refill(&mut self, rates: &Rates, now: Millis) {
         if self.at > now.saturating_add(MAX_BACKWARDS) {
             self.at = now;
         }
-        self.levels = Lane::ALL.map(|lane| self.level(lane, rates.of(lane).per_second, now));
+        self.levels = Metered::ALL.map(|metered| self.level(metered, rates.of(metered).per_second, now));
         self.at = self.at.max(now);
     }
 
     fn owes(&self, rates: &Rates, now: Millis) -> bool {
-        Lane::ALL.iter().any(|lane| self.level(*lane, rates.of(*lane).per_second, now) < 0)
+        Metered::ALL.iter().any(|metered| self.level(*metered, rates.of(*metered).per_second, now) < 0)
     }
 }
 
@@ -77,14 +77,14 @@ impl Shares {
         &mut self,
         (net, key): (Net, Holder),
         rates: &Rates,
-        (lane, cost): (Lane, u64),
+        (metered, cost): (Metered, u64),
         patience: Millis,
         now: Millis,
     ) -> Result<Millis, Millis> {
         let Some((share, cost)) = self.share((net, key), rates, cost, now) else {
             return Err(LOOK_EVERY.saturating_add(patience));
         };
-        let (rate, level) = (rates.of(lane), lane.level(&mut share.levels));
+        let (rate, level) = (rates.of(metered), metered.level(&mut share.levels));
         let missing = cost.min(milli(PATIENCE.saturating_mul(rate.per_second))).saturating_sub(*level);
         let wait = if missing <= 0 { 0 } else { share.at.saturating_add(rate.time_for(missing)).saturating_sub(now) };
         if wait > patience {
@@ -95,9 +95,9 @@ impl Shares {
     }
 
     /// Takes `cost` milli-tokens from a key's share, whether it has them or not.
-    pub fn debit(&mut self, payer: (Net, Holder), rates: &Rates, (lane, cost): (Lane, u64), now: Millis) {
+    pub fn debit(&mut self, payer: (Net, Holder), rates: &Rates, (metered, cost): (Metered, u64), now: Millis) {
         let Some((share, cost)) = self.share(payer, rates, cost, now) else { return };
-        let level = lane.level(&mut share.levels);
+        let level = metered.level(&mut share.levels);
         *level = level.saturating_sub(cost);
     }
 
@@ -154,7 +154,7 @@ mod tests {
         /// A charge of so many tokens to a key.
         fn pay(&mut self, key: u32, tokens: u64, patience: Millis) -> Result<Millis, u64> {
             let account = Account { holder: holder(key), rates: &self.plenty, network: Some((NET, &self.network)) };
-            self.quotas.charge(&account, Lane::Events, tokens * 1000, patience, self.now).map_err(|too_much| {
+            self.quotas.charge(&account, Metered::Events, tokens * 1000, patience, self.now).map_err(|too_much| {
                 assert!(too_much.for_network);
                 too_much.seconds
             })

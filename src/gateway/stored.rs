@@ -12,9 +12,6 @@ use crate::message::{self, Page, StoreError, Text, When};
 use crate::nostr::{EventId, Reason, relay_msg};
 use crate::seam::{Effect, Millis};
 
-/// Bytes an event takes that was sent before subscribers were told of it.
-pub(super) const AHEAD_BYTES: usize = 48;
-
 impl Gateway {
     /// Asks for the stored events of an installed subscription.
     pub(super) fn read_stored(&mut self, conn: ConnId, subscription: Rc<str>, now: Millis, out: &mut Vec<Effect>) {
@@ -69,14 +66,10 @@ impl Gateway {
     }
 
     fn send_stored(&mut self, conn: ConnId, subscription: &Rc<str>, page: Page, out: &mut Vec<Effect>) {
-        let Page { events, completeness, untold, missed } = page;
+        let Page { events, completeness, missed } = page;
         let sent: BTreeSet<EventId> = events.iter().map(|event| event.id).collect();
         let (mut backlog, mut filters) = (None, None);
         if let Some(sub) = self.sub_mut(conn, subscription) {
-            // What clients were not told of yet will be pushed: not to this subscription.
-            sub.memory.shrink(sub.ahead.len() * AHEAD_BYTES);
-            sub.ahead = untold.into_iter().collect();
-            sub.memory.set(sub.memory.bytes() + sub.ahead.len() * AHEAD_BYTES);
             backlog = sub.reading.take();
             filters = Some(sub.filters.clone());
         }

@@ -1,7 +1,7 @@
 //! REQ and CLOSE: a subscription is installed before its stored events are read, live events wait
 //! until these are sent, and EOSE or CLOSED always follows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,7 +9,6 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::conn::{LIVE_BYTES, MAX_BUFFERED, Sub};
 use super::frames::POLICY_VIOLATION;
-use super::stored::AHEAD_BYTES;
 use super::{ConnId, Effect, Gateway, Millis, subs};
 use crate::budget::{Level, Reservation, Share};
 use crate::market::privacy::{self, Readers};
@@ -77,7 +76,7 @@ impl Gateway {
     ) {
         if let Some(state) = self.conns.get_mut(&conn) {
             let number = self.subs.insert(conn, &id, &filters);
-            let sub = Sub { filters, text, number, memory, reading: None, ahead: BTreeSet::new() };
+            let sub = Sub { filters, text, number, memory, reading: None };
             state.subs.insert(id, Box::new(sub));
         }
     }
@@ -102,10 +101,6 @@ impl Gateway {
             };
             count += 1;
             let Some(sub) = state.subs.get_mut(&subscription) else { continue };
-            if sub.ahead.remove(&event.id) {
-                sub.memory.shrink(AHEAD_BYTES);
-                continue;
-            }
             let Some(backlog) = &mut sub.reading else {
                 let frame = || relay_msg::event(&subscription, json).into();
                 let frame = frames.entry(subscription.clone()).or_insert_with(frame).clone();

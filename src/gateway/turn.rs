@@ -18,7 +18,7 @@ const MAX_LINE: usize = 500_000;
 
 /// What one connection has said and waits.
 #[derive(Debug, Default)]
-pub struct Line {
+pub struct MessageQueue {
     /// In the order of their turns.
     messages: VecDeque<Waiting>,
     /// What they take.
@@ -44,7 +44,7 @@ impl Waiting {
     }
 }
 
-impl Line {
+impl MessageQueue {
     fn bytes(&self) -> usize {
         self.memory.as_ref().map_or(0, Reservation::bytes)
     }
@@ -59,7 +59,7 @@ impl Line {
 
 /// The connections whose messages wait.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(super) struct MessageTurns {
     /// When it is the turn of the first message of each; some may be gone.
     next: BTreeSet<(Millis, ConnId)>,
 }
@@ -68,11 +68,11 @@ impl Gateway {
     /// Milliseconds a message of so many bytes may wait, or why there is no room behind what waits.
     pub(super) fn patience(&self, conn: ConnId, length: usize) -> Result<Millis, Reason> {
         let Some(state) = self.conns.get(&conn).filter(|state| !state.keys.is_empty()) else { return Ok(0) };
-        let line = &state.line;
+        let queue = &state.waiting;
         let has_room = || self.budget.reserve(self.network_use(conn).as_ref(), Share::Turns, bytes(length)).is_ok();
-        if line.bytes() + bytes(length) <= MAX_LINE && has_room() {
+        if queue.bytes() + bytes(length) <= MAX_LINE && has_room() {
             Ok(PATIENCE)
-        } else if line.messages.is_empty() {
+        } else if queue.messages.is_empty() {
             Ok(0)
         } else {
             Err(refusal::no_room_to_wait(PATIENCE / 1000))
@@ -91,8 +91,8 @@ impl Gateway {
         let network = self.network_use(conn);
         let Some(state) = self.conns.get_mut(&conn) else { return };
         let answer = matches!(&message, ClientMessage::Event(event) if self.config.profile.is_answer(event.kind));
-        let line = &mut state.line;
-        let before = line.messages.iter().rfind(|waiting| waiting.answer || !answer).map(|waiting| waiting.at);
+        let queue = &mut state.waiting;
+        let before = queue.messages.iter().rfind(|waiting| waiting.answer || !answer).map(|waiting| waiting.at);
         if wait == 0 && before.is_none() {
             return self.understood(conn, message, now, out);
         }
@@ -101,10 +101,10 @@ impl Gateway {
             ClientMessage::Req { subscription, .. } => Some(subscription.into()),
             _ => None,
         };
-        let memory = line.memory.get_or_insert_with(|| self.budget.nothing(network.as_ref(), Share::Turns));
+        let memory = queue.memory.get_or_insert_with(|| self.budget.nothing(network.as_ref(), Share::Turns));
         memory.set(memory.bytes() + bytes(text.len()));
-        let place = line.messages.partition_point(|waiting| waiting.at <= at);
-        line.messages.insert(place, Waiting { at, text: text.into(), answer, opens });
+        let place = queue.messages.partition_point(|waiting| waiting.at <= at);
+        queue.messages.insert(place, Waiting { at, text: text.into(), answer, opens });
         if place == 0 {
             self.turns.next.insert((at, conn));
             self.do_at(Due::Turns, at, out);
@@ -124,16 +124,16 @@ impl Gateway {
                     self.understood(conn, message, now, out);
                 }
             }
-            let head = self.conns.get(&conn).and_then(|state| state.line.messages.front());
+            let head = self.conns.get(&conn).and_then(|state| state.waiting.messages.front());
             self.turns.next.extend(head.map(|waiting| (waiting.at, conn)));
         }
     }
 
     fn next_in_line(&mut self, conn: ConnId, now: Millis) -> Option<Box<str>> {
-        let line = &mut self.conns.get_mut(&conn)?.line;
-        line.messages.front().filter(|waiting| waiting.at <= now)?;
-        let next = line.messages.pop_front()?;
-        line.shrink(next.bytes());
+        let queue = &mut self.conns.get_mut(&conn)?.waiting;
+        queue.messages.front().filter(|waiting| waiting.at <= now)?;
+        let next = queue.messages.pop_front()?;
+        queue.shrink(next.bytes());
         Some(next.text)
     }
 
@@ -141,9 +141,9 @@ impl Gateway {
     pub(super) fn drop_from_line(&mut self, conn: ConnId, subscription: &str) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         let stays = |waiting: &Waiting| waiting.opens.as_deref() != Some(subscription);
-        state.line.messages.retain(stays);
-        let left: usize = state.line.messages.iter().map(Waiting::bytes).sum();
-        state.line.shrink(state.line.bytes().saturating_sub(left));
+        state.waiting.messages.retain(stays);
+        let left: usize = state.waiting.messages.iter().map(Waiting::bytes).sum();
+        state.waiting.shrink(state.waiting.bytes().saturating_sub(left));
     }
 }
 

@@ -90,7 +90,7 @@ impl Unheard {
 
 /// What the host may hold for all connections.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct UnreadBytes {
     /// The sum of what each had at its own time, so not less than there is.
     bytes: u64,
     /// From how many bytes on it is summed up again.

@@ -19,7 +19,7 @@ const OWN: &[Setting] = &[
     Setting {
         key: "SHARDS",
         default: "0",
-        meaning: "threads that serve connections; 0 is one for each core. Each counts rates by itself",
+        meaning: "threads that serve connections; 0 is one for each core but one. Each counts rates by itself",
     },
     Setting {
         key: "FORWARDED_HEADER",
@@ -220,7 +220,8 @@ pub fn read(
     match (config, bind, shards, silence.map(Duration::from_secs)) {
         (Ok(config), Ok(bind), Some(shards), Some(silence)) if wrong.is_empty() => {
             let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-            let shards = if shards == 0 { cores.min(256) } else { shards };
+            // One core is left to the partition and its database.
+            let shards = if shards == 0 { cores.saturating_sub(1).clamp(1, 256) } else { shards };
             let path = PathBuf::from(own("STORAGE_PATH"));
             Ok(Settings { config, bind, shards, proxies, tls, silence, path })
         }

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use super::database::Database;
 use super::log;
 use super::outbox::{Order, Outbox};
-use super::partition::PartitionThread;
+use super::partition::{self, PartitionThread};
 use crate::gateway::{Api, Config, ConnId, Gauges, RequestId, Requests, TurnedAway};
 use crate::message::{GatewayId, ToGateway};
 use crate::node::GatewayNode;
@@ -35,6 +38,10 @@ pub enum Message {
     Gauges(oneshot::Sender<Gauges>),
     /// What the partition tells.
     Told(Vec<ToGateway>),
+    /// An answer of the database for the partition that is on this thread.
+    Answered(Input),
+    /// Have that partition finish what is on its way to the database, as far as it is done in this time, and say so.
+    PartitionLeaves(oneshot::Sender<()>, Duration),
     /// Hear no client any more, and say when what they had said was handed on.
     Close(oneshot::Sender<()>),
     /// Say good-bye to everybody, and say when that is done.
@@ -88,11 +95,24 @@ pub fn way() -> (GatewayThread, Inbox) {
     (GatewayThread { messages, clients }, Inbox { messages: told, clients: handed })
 }
 
+/// Where the partition is.
+pub enum Partition {
+    /// On a thread of its own, as it has other gateways, too.
+    Far(PartitionThread),
+    /// On this thread, with this database.
+    Here(Database),
+}
+
+enum Reached {
+    Far(PartitionThread),
+    Here(Box<partition::Core>),
+}
+
 /// The state of the loop.
 struct Core {
     node: GatewayNode,
     id: GatewayId,
-    partition: PartitionThread,
+    partition: Reached,
     conns: BTreeMap<ConnId, Outbox>,
     requests: Requests<oneshot::Sender<Response>>,
     /// When the gateway wants to be woken, Unix milliseconds.
@@ -103,8 +123,16 @@ struct Core {
     left: Option<oneshot::Sender<()>>,
 }
 
-/// Runs a gateway until it has left; `alone` says that the partition has no other.
-pub async fn run(config: Config, id: GatewayId, alone: bool, partition: PartitionThread, mut inbox: Inbox) {
+/// Runs a gateway until it has left.
+pub async fn run(config: Config, id: GatewayId, own: GatewayThread, partition: Partition, mut inbox: Inbox) {
+    let alone = matches!(partition, Partition::Here(_));
+    let partition = match partition {
+        Partition::Far(partition) => Reached::Far(partition),
+        Partition::Here(database) => {
+            let answered = Arc::new(move |input| own.tell(Message::Answered(input)));
+            Reached::Here(Box::new(partition::Core::new(&config, database, answered)))
+        }
+    };
     let node = GatewayNode::new(Rc::new(config), Host::PROCESS, alone, now());
     let (conns, requests) = Default::default();
     let mut core = Core { node, id, partition, conns, requests, timer: None, open: true, left: None };
@@ -112,18 +140,28 @@ pub async fn run(config: Config, id: GatewayId, alone: bool, partition: Partitio
     core.hand_on();
     let (mut messages, mut of_clients) = (Vec::new(), Vec::new());
     loop {
-        let timer = core.timer.map(|at| Duration::from_millis(at.saturating_sub(now())));
+        let (due, latest) = core.due();
+        let due = due.map(|at| Duration::from_millis(at.saturating_sub(now())));
         tokio::select! {
             biased;
             _ = inbox.messages.recv_many(&mut messages, AT_ONCE) => {}
             _ = inbox.clients.recv_many(&mut of_clients, AT_ONCE), if core.open => {}
-            () = tokio::time::sleep(timer.unwrap_or_default()), if timer.is_some() => {
-                core.timer = None;
-                core.handle(Input::Timer);
-            }
+            () = tokio::time::sleep_until(latest.unwrap_or_else(Instant::now)), if latest.is_some() => {}
+            () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
         }
         messages.drain(..).chain(of_clients.drain(..)).for_each(|message| core.take(message));
+        core.look_at_the_clock();
         core.hand_on();
+        if core.yields() {
+            // Tasks that have read a frame hand it over now.
+            tokio::task::yield_now().await;
+            while let Ok(message) = inbox.clients.try_recv() {
+                core.take(message);
+            }
+            core.hand_on();
+            core.yielded();
+        }
+        core.let_partition_leave();
         if let Some(left) = core.left.take() {
             let _ = left.send(());
             return;
@@ -139,14 +177,26 @@ impl Core {
                 self.handle(Input::Opened { conn, challenge, ip });
             }
             Message::Input(input) => {
-                if let Input::Closed { conn } = input {
-                    self.conns.remove(&conn);
+                match (&input, &mut self.partition) {
+                    (Input::Closed { conn }, _) => _ = self.conns.remove(conn),
+                    (Input::Configured { .. }, Reached::Here(partition)) => partition.handle(input.clone()),
+                    _ => {}
                 }
                 self.handle(input);
             }
             Message::Told(messages) => {
                 let effects = self.node.hear(messages, now());
                 effects.into_iter().for_each(|effect| self.perform(effect));
+            }
+            Message::Answered(input) => {
+                if let Reached::Here(partition) = &mut self.partition {
+                    partition.handle(input);
+                }
+            }
+            Message::PartitionLeaves(left, time) => {
+                if let Reached::Here(partition) = &mut self.partition {
+                    partition.leave(left, time);
+                }
             }
             Message::MayOpen(ip, answer) => drop(answer.send(self.node.may_open(&ip, now()))),
             Message::Ask(api, given, ip, elsewhere, answer) => {
@@ -166,11 +216,71 @@ impl Core {
         }
     }
 
-    /// Hands on what the partition is to be told.
+    /// Hands on what the partition is to be told, and hears what one on this thread says to that.
     fn hand_on(&mut self) {
-        let messages = self.node.take_messages();
-        if !messages.is_empty() {
-            self.partition.tell(self.id, messages);
+        loop {
+            let messages = self.node.take_messages();
+            let quiet = messages.is_empty();
+            let told = match &mut self.partition {
+                Reached::Far(partition) => {
+                    if !quiet {
+                        partition.tell(self.id, messages);
+                    }
+                    return;
+                }
+                Reached::Here(partition) => {
+                    if !quiet {
+                        partition.hear(self.id, messages);
+                    }
+                    partition.take_messages()
+                }
+            };
+            if told.is_empty() {
+                return;
+            }
+            let effects = self.node.hear(told.into_iter().map(|(_, message)| message), now());
+            effects.into_iter().for_each(|effect| self.perform(effect));
+        }
+    }
+
+    /// When there is something to do, Unix milliseconds, and when a partition on this thread leaves at the latest.
+    fn due(&self) -> (Option<u64>, Option<Instant>) {
+        match &self.partition {
+            Reached::Far(_) => (self.timer, None),
+            Reached::Here(partition) => {
+                let due = [self.timer, partition.due()].into_iter().flatten().min();
+                (due, partition.latest().map(Instant::from_std))
+            }
+        }
+    }
+
+    fn look_at_the_clock(&mut self) {
+        if self.timer.take_if(|at| *at <= now()).is_some() {
+            self.handle(Input::Timer);
+        }
+        if let Reached::Here(partition) = &mut self.partition {
+            partition.look_at_the_clock();
+        }
+    }
+
+    fn yields(&self) -> bool {
+        matches!(&self.partition, Reached::Here(partition) if partition.is_yielding())
+    }
+
+    fn yielded(&mut self) {
+        if let Reached::Here(partition) = &mut self.partition {
+            partition.yielded();
+        }
+        self.hand_on();
+    }
+
+    fn let_partition_leave(&mut self) {
+        if let Reached::Here(partition) = &mut self.partition
+            && let Some(left) = partition.may_leave()
+        {
+            partition.handle(Input::Leaving);
+            self.hand_on();
+            let _ = left.send(());
         }
     }
 
@@ -203,6 +313,7 @@ impl Core {
             | Effect::Commit { .. }
             | Effect::Query { .. }
             | Effect::Yield
+            | Effect::Restart
             | Effect::WakeAt { .. } => {}
             Effect::TimerAt { at } => self.timer = Some(self.timer.map_or(at, |timer| timer.min(at))),
             Effect::Respond { request, status, body, retry_after_s } => {

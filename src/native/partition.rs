@@ -1,5 +1,5 @@
-//! The partition on a thread of its own, and the loop that gives it what gateways tell and the database answers, and
-//! performs what it says.
+//! The partition, and what performs what it says: on a thread of its own where there are several gateways, else on the
+//! thread of the only one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +33,32 @@ enum Message {
 
 /// How the partition is reached, from any thread.
 #[derive(Clone)]
+pub enum Way {
+    /// It has a thread of its own.
+    Thread(PartitionThread),
+    /// It is on the thread of the only gateway.
+    Gateway(GatewayThread),
+}
+
+impl Way {
+    /// Gives it other settings; a gateway that has it does so itself.
+    pub fn configure(&self, config: Config) {
+        if let Self::Thread(PartitionThread(thread)) = self {
+            let _ = thread.send(Message::Input(Input::Configured { config: Box::new(config) }));
+        }
+    }
+
+    /// Has it finish what is on its way to the database, as far as it is done in this time, and say so.
+    pub fn leave(&self, left: oneshot::Sender<()>, time: Duration) {
+        match self {
+            Self::Thread(PartitionThread(thread)) => _ = thread.send(Message::Leave(left, time)),
+            Self::Gateway(gateway) => gateway.tell(gateway::Message::PartitionLeaves(left, time)),
+        }
+    }
+}
+
+/// A partition with a thread of its own.
+#[derive(Clone)]
 pub struct PartitionThread(Sender<Message>);
 
 impl PartitionThread {
@@ -40,33 +66,25 @@ impl PartitionThread {
     pub fn tell(&self, from: GatewayId, messages: Vec<ToPartition>) {
         let _ = self.0.send(Message::Gateway(from, messages));
     }
-
-    /// Gives it other settings.
-    pub fn configure(&self, config: Config) {
-        let _ = self.0.send(Message::Input(Input::Configured { config: Box::new(config) }));
-    }
-
-    /// Has it finish what is on its way to the database, as far as it is done in this time, and say so.
-    pub fn leave(&self, left: oneshot::Sender<()>, time: Duration) {
-        let _ = self.0.send(Message::Leave(left, time));
-    }
 }
 
 /// The receiving end of a [`PartitionThread`].
 pub struct Inbox(Receiver<Message>);
 
-/// A way to a partition that is to be run.
+/// A way to a partition that is to be run on a thread of its own.
 pub fn way() -> (PartitionThread, Inbox) {
     let (told, messages) = channel();
     (PartitionThread(told), Inbox(messages))
 }
 
-/// The state of the loop.
-struct Core {
+/// Takes an answer of the database, on a thread of the database's.
+type Answered = Arc<dyn Fn(Input) + Send + Sync>;
+
+/// A partition, and what is on its way for it.
+pub struct Core {
     node: PartitionNode,
-    own: Sender<Message>,
-    gateways: Arc<[GatewayThread]>,
     database: Database,
+    answered: Answered,
     /// Answers of the database that are to come.
     on_their_way: usize,
     /// When the partition wants to be woken, Unix milliseconds: its alarm and its timer.
@@ -77,7 +95,7 @@ struct Core {
     leaving: Option<(oneshot::Sender<()>, Instant)>,
 }
 
-/// Runs a partition until it has left.
+/// Runs a partition on this thread until it has left.
 pub fn run(
     config: &Config,
     way: &PartitionThread,
@@ -85,54 +103,92 @@ pub fn run(
     gateways: Arc<[GatewayThread]>,
     database: Database,
 ) {
-    let mut core = Core {
-        node: PartitionNode::new(config, Host::PROCESS, now()),
-        own: way.0.clone(),
-        gateways,
-        database,
-        on_their_way: 0,
-        alarm: None,
-        timer: None,
-        yielding: false,
-        leaving: None,
+    let own = way.0.clone();
+    let answered = move |input| drop(own.send(Message::Input(input)));
+    let mut core = Core::new(config, database, Arc::new(answered));
+    let take = |core: &mut Core, message| match message {
+        Message::Gateway(from, messages) => core.hear(from, messages),
+        Message::Input(input) => core.handle(input),
+        Message::Leave(left, time) => core.leave(left, time),
     };
     loop {
         match inbox.recv_timeout(core.sleep()) {
-            Ok(message) => core.take(message),
+            Ok(message) => take(&mut core, message),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         // What has come together is handled together.
-        inbox.try_iter().take(AT_ONCE).for_each(|message| core.take(message));
+        inbox.try_iter().take(AT_ONCE).for_each(|message| take(&mut core, message));
         core.look_at_the_clock();
-        if std::mem::take(&mut core.yielding) {
-            core.handle(Input::Yielded);
+        if core.is_yielding() {
+            core.yielded();
         }
-        core.hand_on();
-        if core.may_leave()
-            && let Some((left, _)) = core.leaving.take()
-        {
+        hand_on(&mut core, &gateways);
+        if let Some(left) = core.may_leave() {
             core.handle(Input::Leaving);
-            core.hand_on();
+            hand_on(&mut core, &gateways);
             let _ = left.send(());
             return;
         }
     }
 }
 
+/// Hands on what gateways are to be told.
+fn hand_on(core: &mut Core, gateways: &[GatewayThread]) {
+    let mut told: BTreeMap<GatewayId, Vec<ToGateway>> = BTreeMap::new();
+    for (id, message) in core.take_messages() {
+        told.entry(id).or_default().push(message);
+    }
+    for (id, messages) in told {
+        if let Some(gateway) = gateways.get(id.0 as usize) {
+            gateway.tell(gateway::Message::Told(messages));
+        }
+    }
+}
+
 impl Core {
+    /// A partition that knows nothing yet; answers of the database are handed to `answered`, to be given to it.
+    pub fn new(config: &Config, database: Database, answered: Answered) -> Self {
+        Self {
+            node: PartitionNode::new(config, Host::PROCESS, incarnation(), now()),
+            database,
+            answered,
+            on_their_way: 0,
+            alarm: None,
+            timer: None,
+            yielding: false,
+            leaving: None,
+        }
+    }
+
+    /// When it has something to do by itself, Unix milliseconds.
+    pub fn due(&self) -> Option<u64> {
+        [self.alarm, self.timer].into_iter().flatten().min()
+    }
+
+    /// When it leaves at the latest, if it is to leave.
+    pub fn latest(&self) -> Option<Instant> {
+        self.leaving.as_ref().map(|(_, latest)| *latest)
+    }
+
     fn sleep(&self) -> Duration {
-        let at = [self.alarm, self.timer].into_iter().flatten().min();
-        let due = at.map_or(LONG, |at| Duration::from_millis(at.saturating_sub(now())));
-        let latest = self.leaving.as_ref().map(|(_, latest)| latest.saturating_duration_since(Instant::now()));
-        due.min(latest.unwrap_or(LONG))
+        let due = self.due().map_or(LONG, |at| Duration::from_millis(at.saturating_sub(now())));
+        due.min(self.latest().map_or(LONG, |latest| latest.saturating_duration_since(Instant::now())))
     }
 
-    fn may_leave(&self) -> bool {
-        self.leaving.as_ref().is_some_and(|(_, latest)| self.on_their_way == 0 || *latest <= Instant::now())
+    /// Has it leave when nothing is on its way, or at the latest after this time.
+    pub fn leave(&mut self, left: oneshot::Sender<()>, time: Duration) {
+        self.leaving = Some((left, Instant::now() + time));
     }
 
-    fn look_at_the_clock(&mut self) {
+    /// Whom to tell that it has left, once it may.
+    pub fn may_leave(&mut self) -> Option<oneshot::Sender<()>> {
+        let idle = self.on_their_way == 0;
+        self.leaving.take_if(|(_, latest)| idle || *latest <= Instant::now()).map(|(left, _)| left)
+    }
+
+    /// Does what is due.
+    pub fn look_at_the_clock(&mut self) {
         if self.alarm.take_if(|at| *at <= now()).is_some() {
             self.handle(Input::Alarm);
         }
@@ -141,57 +197,56 @@ impl Core {
         }
     }
 
-    fn take(&mut self, message: Message) {
-        match message {
-            Message::Gateway(from, messages) => {
-                let effects = self.node.hear(from, messages, now());
-                self.perform_all(effects);
-            }
-            Message::Input(input) => {
-                self.on_their_way -= usize::from(matches!(input, Input::Committed { .. } | Input::Answered { .. }));
-                self.handle(input);
-            }
-            Message::Leave(left, time) => self.leaving = Some((left, Instant::now() + time)),
-        }
+    /// Whether it wants what has arrived by now before it goes on.
+    pub fn is_yielding(&self) -> bool {
+        self.yielding
     }
 
-    fn handle(&mut self, input: Input) {
+    /// It has been given that.
+    pub fn yielded(&mut self) {
+        self.yielding = false;
+        self.handle(Input::Yielded);
+    }
+
+    /// Takes what a gateway tells.
+    pub fn hear(&mut self, from: GatewayId, messages: Vec<ToPartition>) {
+        let effects = self.node.hear(from, messages, now());
+        self.perform(effects);
+    }
+
+    /// What gateways are to be told.
+    pub fn take_messages(&mut self) -> Vec<(GatewayId, ToGateway)> {
+        self.node.take_messages()
+    }
+
+    /// Takes an input.
+    pub fn handle(&mut self, input: Input) {
+        self.on_their_way -= usize::from(matches!(input, Input::Committed { .. } | Input::Answered { .. }));
         let effects = self.node.handle(input, now());
-        self.perform_all(effects);
+        self.perform(effects);
     }
 
-    /// Hands on what gateways are to be told.
-    fn hand_on(&mut self) {
-        let mut told: BTreeMap<GatewayId, Vec<ToGateway>> = BTreeMap::new();
-        for (id, message) in self.node.take_messages() {
-            told.entry(id).or_default().push(message);
-        }
-        for (id, messages) in told {
-            if let Some(gateway) = self.gateways.get(id.0 as usize) {
-                gateway.tell(gateway::Message::Told(messages));
-            }
-        }
-    }
-
-    fn perform_all(&mut self, effects: Vec<Effect>) {
+    fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Commit { ticket, statements } => {
                     self.on_their_way += 1;
-                    let own = self.own.clone();
-                    let done = move |result| drop(own.send(Message::Input(Input::Committed { ticket, result })));
+                    let answered = self.answered.clone();
+                    let done = move |result| answered(Input::Committed { ticket, result });
                     self.database.write(statements, Box::new(done));
                 }
                 Effect::Query { ticket, statements } => {
                     self.on_their_way += 1;
-                    let own = self.own.clone();
-                    let done = move |result| drop(own.send(Message::Input(Input::Answered { ticket, result })));
+                    let answered = self.answered.clone();
+                    let done = move |result| answered(Input::Answered { ticket, result });
                     self.database.read(statements, Box::new(done));
                 }
                 Effect::Yield => self.yielding = true,
                 Effect::WakeAt { at } => self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at))),
                 Effect::TimerAt { at } => self.timer = Some(self.timer.map_or(at, |timer| timer.min(at))),
                 Effect::Log { line, .. } => log::write(&line),
+                // Whoever started the process starts the next one.
+                Effect::Restart => std::process::exit(1),
                 // These are a gateway's.
                 Effect::Send { .. }
                 | Effect::Mark { .. }
@@ -200,5 +255,14 @@ impl Core {
                 | Effect::Respond { .. } => {}
             }
         }
+    }
+}
+
+/// A name that no other process has.
+fn incarnation() -> u64 {
+    let mut random = [0; 8];
+    match getrandom::fill(&mut random) {
+        Ok(()) => u64::from_be_bytes(random),
+        Err(_) => now(),
     }
 }

@@ -24,9 +24,9 @@ use tokio_rustls::TlsAcceptor;
 use super::database::Database;
 use super::descriptors::{self, Descriptors};
 use super::env::Settings;
-use super::gateway::{self, GatewayThread, Message};
+use super::gateway::{self, GatewayThread, Message, Partition};
 use super::linger::Lingering;
-use super::partition::{self, PartitionThread};
+use super::partition::{self, Way};
 use super::server::{Context, Peer};
 use super::{Failed, log, server, tls};
 use crate::gateway::Config;
@@ -78,12 +78,16 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
             silence: settings.silence,
             alive: alive.downgrade(),
         };
-        let (config, partition, alone) = (settings.config.clone(), partition.clone(), settings.shards == 1);
+        let (config, own) = (settings.config.clone(), own.clone());
+        let partition = match &partition {
+            Way::Thread(partition) => Partition::Far(partition.clone()),
+            Way::Gateway(_) => Partition::Here(database.clone()),
+        };
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let work = move || {
             runtime.block_on(async move {
                 tokio::spawn(accept(dealt, context, alive));
-                gateway::run(config, GatewayId(n), alone, partition, inbox).await;
+                gateway::run(config, GatewayId(n), own, partition, inbox).await;
                 // Nobody sends here: it ends with the last connection.
                 let _ = timeout(LAST_WORDS, gone.recv()).await;
             });
@@ -113,17 +117,16 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
     ended
 }
 
-/// Starts the thread of the partition.
-fn start_partition(
-    config: &Config,
-    gateways: &Arc<[GatewayThread]>,
-    database: &Database,
-) -> Result<PartitionThread, Failed> {
+/// Starts the thread of the partition, unless it is on that of the only gateway.
+fn start_partition(config: &Config, gateways: &Arc<[GatewayThread]>, database: &Database) -> Result<Way, Failed> {
+    if let [only] = &**gateways {
+        return Ok(Way::Gateway(only.clone()));
+    }
     let (way, inbox) = partition::way();
     let (config, own, gateways, database) = (config.clone(), way.clone(), gateways.clone(), database.clone());
     let work = move || partition::run(&config, &own, &inbox, gateways, database);
     thread::Builder::new().name("partition".to_owned()).spawn(work)?;
-    Ok(way)
+    Ok(Way::Thread(way))
 }
 
 /// Tells all gateways something, and waits until each has done it.
@@ -163,7 +166,7 @@ async fn listen(
     files_max: u64,
     deals: &[UnboundedSender<Dealt>],
     current: &Current,
-    (gateways, partition): (&[GatewayThread], &PartitionThread),
+    (gateways, partition): (&[GatewayThread], &Way),
     reload: impl Fn() -> Result<Settings, Vec<String>>,
 ) -> Result<(), Failed> {
     let bind = settings.bind;

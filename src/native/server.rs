@@ -16,7 +16,7 @@ use super::gateway::{self, GatewayThread, Message, now};
 use super::proxy::Proxies;
 use super::{hud, log, socket};
 use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
-use crate::gateway::{Api, Config, Gauges, HttpRate, Kept, MAX_FRAME_BYTES, RequestId, Sort};
+use crate::gateway::{Api, Config, Gauges, HttpRate, MAX_FRAME_BYTES, RequestId, SharedAnswers, Sort};
 
 /// Bytes of the buffers of a connection, each way: most connections wait most of the time.
 const BUFFER: usize = 4096;
@@ -139,7 +139,7 @@ thread_local! {
     /// Who has asked this gateway for what is not kept here.
     static HTTP_RATE: RefCell<HttpRate> = const { RefCell::new(HttpRate::new()) };
     /// Answers of the last seconds, of this gateway.
-    static SHARED: RefCell<Kept> = const { RefCell::new(Kept::new()) };
+    static SHARED: RefCell<SharedAnswers> = const { RefCell::new(SharedAnswers::new()) };
 }
 
 /// Numbers, the same for all who ask within some seconds.

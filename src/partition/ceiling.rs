@@ -123,6 +123,6 @@ impl Partition {
 
     /// Rows taken from today's allowance.
     pub(super) fn spent_today(&self) -> u64 {
-        self.counters.spent(self.now / DAY_MS, self.writer.totals().unwrap_or_default())
+        self.counters.spent(self.now / DAY_MS, self.log.totals().unwrap_or_default())
     }
 }

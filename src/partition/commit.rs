@@ -1,29 +1,40 @@
-//! Groups on their way to the store, and what follows when it fails: they are written again after pauses that grow,
-//! for as long as somebody may wait for them. What follows when it has answered is [`landed`](super::landed)'s.
+//! What a write is made of, and what follows when the store has answered or failed: it is asked again after pauses that
+//! grow, for as long as somebody may wait.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::log::What;
 use super::queue::Waiting;
-use super::writer::InFlight;
-use super::{Partition, Purpose, SHARD, landed};
+use super::{Partition, SHARD};
 use crate::log::Level;
-use crate::message::{Outcome, Publisher, ToGateway, Verdict};
+use crate::message::{NewEvent, Outcome, Publisher, ToGateway, Verdict};
 use crate::nostr::{EventId, Reason, refusal};
-use crate::seam::{Effect, Millis, Ticket};
-use crate::store::counts;
-use crate::store::write::{self, NewEvent};
-use crate::store::{ErrorKind, Rows, Statement, StoreError, history};
+use crate::seam::{Effect, Millis};
+use crate::store::counts::{self, Totals};
+use crate::store::log::Write;
+use crate::store::write::{self, Committed};
+use crate::store::{ErrorKind, Rows, Statement, StoreError, history, market, sweep};
 
 /// Milliseconds.
 const MINUTE: Millis = 60_000;
 
+/// What the answer to a write says.
+pub(super) enum Done {
+    Group(Box<Committed>),
+    /// Its rows, and the totals after it.
+    Removal(Rows, Totals),
+    /// The totals after it, and the row of the counts.
+    Counts(Totals, String),
+    Seen,
+}
+
 impl Partition {
     /// Sends the group that gathers on its way after what has arrived with its first event.
     pub(super) fn commit_soon(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        if !self.writer.is_known() {
-            self.commit_next(now, out);
-        } else if self.writer.in_flight.is_none() && !self.yielding {
+        if !self.log.is_known() || self.log.is_unresolved() {
+            self.go_on(now, out);
+        } else if !self.log.is_on_its_way() && !self.yielding {
             self.yielding = true;
             out.push(Effect::Yield);
         }
@@ -31,37 +42,31 @@ impl Partition {
 
     pub fn yielded(&mut self, now: Millis, out: &mut Vec<Effect>) {
         self.yielding = false;
-        self.commit_next(now, out);
+        self.go_on(now, out);
     }
 
-    /// Sends the group that gathers on its way, unless one is.
-    pub(super) fn commit_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        if self.writer.is_paused(now) {
-            return self.commit_later(out);
+    /// The statements of a write.
+    pub(super) fn statements_to_write(
+        &mut self,
+        what: &What,
+        write: &Write,
+        totals: Totals,
+        now: Millis,
+    ) -> Vec<Statement> {
+        match what {
+            What::Group => {
+                let group: Vec<Arc<NewEvent>> =
+                    self.writer.group.iter().flatten().map(|waiting| waiting.new.clone()).collect();
+                let flush = self.counters.flush(SHARD, totals, now);
+                let mut statements = write::statements(&group, &flush, totals.early > now / 1000, Some(write));
+                // After the first statement, which looks whose the log is.
+                statements.splice(1..1, self.snapshot(now));
+                statements
+            }
+            What::Removal(found) => sweep::remove(found, Some(write)),
+            What::Counts => counts::save(&self.counters.flush(SHARD, totals, now), Some(write)),
+            What::Seen(keys) => market::seen(keys, now / 1000, Some(write)),
         }
-        self.ask_totals(now, out);
-        if let Some(events) = self.writer.next_group() {
-            self.commit(events, now, out);
-        }
-    }
-
-    /// Asks for the totals, unless they are known or asked for, and for what there will be to remove.
-    pub(super) fn ask_totals(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        if self.writer.ask() {
-            self.query(Purpose::Totals, self.waking_statements(), now, out);
-        }
-    }
-
-    fn commit(&mut self, events: Vec<Waiting>, now: Millis, out: &mut Vec<Effect>) {
-        let ticket = self.next_ticket();
-        let group: Vec<Arc<NewEvent>> = events.iter().map(|waiting| waiting.new.clone()).collect();
-        let flush = self.counters.flush(SHARD, self.writer.totals().unwrap_or_default(), now);
-        let early = now < self.doubt_until || self.writer.totals().is_none_or(|totals| totals.early > now / 1000);
-        let mut statements = write::statements(&group, &flush, early, None);
-        // After the first statement, whose answer is the totals before the group.
-        statements.splice(1..1, self.snapshot(now));
-        out.push(Effect::Commit { ticket, statements });
-        self.writer.in_flight = Some(InFlight { ticket: Some(ticket), events, since: now });
     }
 
     /// With the first group of a minute, a snapshot of the counts for the history.
@@ -73,91 +78,78 @@ impl Partition {
         }
     }
 
-    pub(super) fn totals_answered(&mut self, result: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
-        self.due_found(result.as_ref().ok().and_then(|rows| rows.get(1)).map(Vec::as_slice), now, out);
-        let totals = result.and_then(|rows| counts::decode_totals(&rows, SHARD));
-        let error = totals.as_ref().err().cloned();
-        self.writer.learn(totals.ok());
-        match error {
-            None => {
-                self.totals_known(now, out);
-                self.tell_position(self.writer.told());
-                self.commit_next(now, out);
+    /// Reads the answer to a write; `before` are the totals before it.
+    pub(super) fn decode(&self, what: &What, rows: Rows, before: Totals) -> Result<Done, StoreError> {
+        Ok(match what {
+            What::Group => Done::Group(Box::new(self.decode_group(&rows, before)?)),
+            What::Removal(_) => {
+                let (totals, _) = counts::decode_saved(&rows, SHARD)?;
+                Done::Removal(rows, totals)
             }
-            Some(error) => {
-                self.store_failed(&error, now, out);
-                self.tell_all(&ToGateway::Position(Err(error)));
+            What::Counts => {
+                let (totals, counts) = counts::decode_saved(&rows, SHARD)?;
+                Done::Counts(totals, counts)
             }
+            What::Seen(_) => Done::Seen,
+        })
+    }
+
+    /// Reads what became of the events of the group.
+    pub(super) fn decode_group(&self, rows: &Rows, before: Totals) -> Result<Committed, StoreError> {
+        let ids: Vec<EventId> = self.writer.group.iter().flatten().map(|waiting| waiting.new.event.id).collect();
+        write::decode(&ids, rows, SHARD, Some(before))
+    }
+
+    /// A write was answered.
+    pub(super) fn follow(&mut self, what: What, done: Done, now: Millis, out: &mut Vec<Effect>) {
+        match done {
+            Done::Group(committed) => {
+                let group = self.writer.group.take().unwrap_or_default();
+                self.landed(group, *committed, true, now, out);
+            }
+            Done::Removal(rows, totals) => {
+                self.note_removal(&rows);
+                self.advance(totals);
+                if let What::Removal(found) = what {
+                    self.removed(&found, now, out);
+                }
+            }
+            Done::Counts(totals, counts) => {
+                self.facts.written(Some(counts), Vec::new());
+                self.advance(totals);
+                self.counters.flushed(totals);
+            }
+            Done::Seen => {}
         }
     }
 
-    pub(super) fn committed(
-        &mut self,
-        ticket: Ticket,
-        result: Result<Rows, StoreError>,
-        now: Millis,
-        out: &mut Vec<Effect>,
-    ) {
-        if let Some((_, more, next_expiry)) = self.removing.take_if(|(removing, ..)| *removing == ticket) {
-            return self.removed(more, next_expiry, &result, now, out);
-        }
-        if self.saving.take_if(|(saving, _)| *saving == ticket).is_some() {
-            return self.saved(result);
-        }
-        let Some(group) = self.writer.in_flight.take_if(|group| group.ticket == Some(ticket)) else { return };
-        let ids: Vec<EventId> = group.events.iter().map(|waiting| waiting.new.event.id).collect();
-        let result = result.and_then(|rows| write::decode(&ids, &rows, SHARD, None));
-        self.counters.storage.committed(now.saturating_sub(group.since), result.as_ref().err());
-        match result {
-            Ok(committed) => {
-                self.landed(group.events, committed, now, out);
-                self.commit_next(now, out);
-            }
-            Err(error) => {
-                self.doubt_until = now + self.host.doubt();
-                self.handlers.clear();
-                self.log(Level::Warn, "commit failed", &failed(&group.events, &error), out);
-                self.writer.in_flight = Some(InFlight { ticket: None, ..group });
-                self.store_failed(&error, now, out);
-            }
-        }
-    }
-
-    fn store_failed(&mut self, error: &StoreError, now: Millis, out: &mut Vec<Effect>) {
+    /// The store has failed: what waits for too long is refused, and it is asked again after a pause.
+    pub(super) fn store_failed(&mut self, error: &StoreError, now: Millis, out: &mut Vec<Effect>) {
         self.writer.failed(error, now);
         self.give_up(now, out);
-        self.commit_later(out);
+        self.go_on_later(out);
     }
 
-    fn commit_later(&mut self, out: &mut Vec<Effect>) {
+    /// Goes on when the pause is over.
+    pub(super) fn go_on_later(&mut self, out: &mut Vec<Effect>) {
         if let Some(at) = self.writer.next_attempt() {
             self.commit_due = Some(self.commit_due.map_or(at, |due| due.min(at)));
             out.push(Effect::TimerAt { at });
         }
     }
 
-    /// Asks the store again that has failed, when it is time to.
+    /// The pause may be over, or somebody has waited for too long.
     pub(super) fn commit_again(&mut self, now: Millis, out: &mut Vec<Effect>) {
         self.give_up(now, out);
-        if self.writer.is_paused(now) {
-            return self.commit_later(out);
-        }
-        match self.writer.in_flight.take_if(|group| group.ticket.is_none()) {
-            Some(group) => self.commit(group.events, now, out),
-            None => self.commit_next(now, out),
-        }
+        self.go_on(now, out);
     }
 
     /// Refuses the events that wait in vain.
     fn give_up(&mut self, now: Millis, out: &mut Vec<Effect>) {
         let Some((error, mut refused, others)) = self.writer.give_up(now) else { return };
         if !refused.is_empty() {
-            // It may have removed anything that it was to remove.
-            self.recent.start_over(landed::newest(&refused));
+            // They may be stored all the same.
             self.may_have_to_sweep(now, out);
-            if self.writer.in_flight.is_none() {
-                self.query(Purpose::Landed, counts::read_totals(), now, out);
-            }
         }
         refused.extend(others);
         if !refused.is_empty() {
@@ -166,15 +158,27 @@ impl Partition {
         }
     }
 
+    /// Says that a write has failed.
+    pub(super) fn log_failed_write(&self, what: &What, error: &StoreError, out: &mut Vec<Effect>) {
+        match what {
+            What::Group => {
+                let group = self.writer.group.as_deref().unwrap_or_default();
+                self.log(Level::Warn, "commit failed", &failed(group, error), out);
+            }
+            What::Removal(_) => self.log(Level::Warn, "sweep failed", &[("error", error.to_string())], out),
+            What::Counts | What::Seen(_) => {}
+        }
+    }
+
     /// Refuses all that waits and saves what was counted: nothing is written any more after that.
     pub fn leave(&mut self, now: Millis, out: &mut Vec<Effect>) {
         self.now = now;
-        let waiting = self.writer.drain();
+        let waiting = self.writer.drain(!self.log.is_on_its_way());
         self.refuse_all(waiting, &refusal::restarting_unstored());
         self.save(now, out);
     }
 
-    fn refuse_all(&mut self, events: Vec<Waiting>, reason: &Reason) {
+    pub(super) fn refuse_all(&mut self, events: Vec<Waiting>, reason: &Reason) {
         for waiting in events.into_iter().flat_map(Waiting::into_versions) {
             let id = waiting.new.event.id;
             for (gateway, to) in waiting.publishers {

@@ -3,16 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{Partition, SHARD};
+use super::Partition;
 use crate::calendar::{DAY_MS, month};
 use crate::message::{PartitionGauges, Storage, metered_keys};
 use crate::seam::{Effect, Millis};
-use crate::store::counts::{self, Flush, Totals};
-use crate::store::{Answer, Bill, ErrorKind, Rows, StoreError};
+use crate::store::counts::{Flush, Totals};
+use crate::store::{Answer, Bill};
 
 /// Milliseconds after which what was counted is saved by itself, when no group takes it along.
 const SAVE_AFTER: Millis = 5_000;
-/// Milliseconds between two such saves at the least, and after which one that was not answered is forgotten.
+/// Milliseconds between two such saves at the least.
 const SAVE_EVERY: Millis = 60_000;
 
 /// Counters in memory.
@@ -83,6 +83,11 @@ impl Counters {
         self.flushing.take_if(|flush| flush.number <= totals.flush);
     }
 
+    /// Whether all was handed over and is known to be saved.
+    fn is_saved(&self) -> bool {
+        self.unsaved.is_empty() && self.spent == 0 && self.flushing.as_ref().is_none_or(is_empty)
+    }
+
     /// What is known beside the database.
     pub fn gauges(&self) -> PartitionGauges {
         PartitionGauges {
@@ -94,6 +99,7 @@ impl Counters {
     }
 }
 
+/// Whether there is nothing to add.
 fn is_empty(flush: &Flush) -> bool {
     flush.counts.is_empty() && flush.spent == 0
 }
@@ -122,10 +128,9 @@ impl Partition {
         }
     }
 
-    /// Saves what was counted, unless a group has taken it along, or counts are on their way.
+    /// Saves what was counted, unless a group has taken it along.
     pub(super) fn save_now(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        let saving = self.saving.is_some_and(|(_, since)| now < since + SAVE_EVERY);
-        if saving || self.writer.in_flight.is_some() || self.save_at().is_none_or(|at| now < at) {
+        if self.log.is_on_its_way() || self.save_at().is_none_or(|at| now < at) {
             return self.save_later(now, out);
         }
         self.save(now, out);
@@ -135,31 +140,11 @@ impl Partition {
 
     /// Saves what was counted, if anything was.
     pub(super) fn save(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        let flush = self.counters.flush(SHARD, self.writer.totals().unwrap_or_default(), now);
-        if is_empty(&flush) {
+        if self.counters.is_saved() {
             return;
         }
-        let ticket = self.next_ticket();
-        (self.saving, self.saved_at) = (Some((ticket, now)), Some(now));
-        out.push(Effect::Commit { ticket, statements: counts::save(&flush, None) });
-    }
-
-    /// Takes the answer to that. What failed is tried again when something is worth it, and goes with the next group.
-    pub(super) fn saved(&mut self, result: Result<Rows, StoreError>) {
-        match result.and_then(|rows| counts::decode_saved(&rows, SHARD)) {
-            Ok((totals, counts)) => {
-                // The answer to a group that was sent after it may have overtaken it.
-                if self.writer.totals().is_none_or(|known| totals.last_seq >= known.last_seq) {
-                    self.facts.written(Some(counts), Vec::new());
-                    self.writer.counted(totals);
-                }
-                self.counters.flushed(totals);
-            }
-            Err(error) => {
-                self.counters.storage.failed(Some(&error));
-                let again = !matches!(error.kind, ErrorKind::Quota | ErrorKind::Full);
-                self.counters.worth_saving |= again;
-            }
-        }
+        self.saved_at = Some(now);
+        self.log.saves = true;
+        self.go_on(now, out);
     }
 }

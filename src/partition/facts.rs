@@ -41,6 +41,12 @@ impl Known {
         active.into_iter().for_each(|(key, slot)| self.active.note(key, slot));
     }
 
+    /// Something was written that has not told.
+    pub fn forget(&mut self) {
+        self.writes += 1;
+        (self.counts, self.asked_at) = (None, None);
+    }
+
     /// A key has vanished.
     pub fn vanished(&mut self, key: &PublicKey) {
         self.active.remove(key);
@@ -160,7 +166,7 @@ impl Partition {
 
     /// Whether what the store said at a time, and what was told since, is the whole truth, or nearly.
     fn is_believed(&self, at: Millis, now: Millis) -> bool {
-        at >= self.doubt_until || now.saturating_sub(at) <= DOUBTFUL_FRESH
+        self.log.known_at().is_some_and(|known| at >= known) || now.saturating_sub(at) <= DOUBTFUL_FRESH
     }
 
     /// The statements that are asked on waking: where memory does not last nobody has looked at the schema before.
@@ -193,8 +199,8 @@ impl Partition {
     /// Notes when providers were last here, if somebody pays for it.
     pub(super) fn left(&mut self, keys: &[PublicKey], network: Option<Network>, now: Millis, out: &mut Vec<Effect>) {
         if self.spend_unasked(network, keys.len() as u64) {
-            let ticket = self.next_ticket();
-            out.push(Effect::Commit { ticket, statements: market::seen(keys, now / 1000, None) });
+            self.log.note_seen(keys);
+            self.go_on(now, out);
         }
     }
 }

@@ -22,8 +22,10 @@ const QUIET: u64 = 100;
 /// One gateway.
 #[derive(Debug, Default)]
 struct Gateway {
-    /// Up to which number it was told of everything it may care for.
-    told: u64,
+    /// Up to which number it was told of everything it may care for; none when it has said nothing yet.
+    told: Option<u64>,
+    /// Up to which number it knows of that.
+    knows: u64,
     /// How many keys it has.
     keys: usize,
     everything: bool,
@@ -40,6 +42,17 @@ impl Gateways {
     /// A gateway is there.
     pub fn meet(&mut self, id: GatewayId) {
         self.known.entry(id).or_default();
+    }
+
+    /// A gateway woke, and was told of everything up to a number.
+    pub fn woke(&mut self, id: GatewayId, told: Option<u64>) {
+        let gateway = self.known.entry(id).or_default();
+        (gateway.told, gateway.knows) = (told, told.unwrap_or_default());
+    }
+
+    /// Up to which number the gateway was told that was told the least, when there is more.
+    pub fn behind(&self, upto: u64) -> Option<u64> {
+        self.known.values().filter_map(|gateway| gateway.told).min().filter(|told| *told < upto)
     }
 
     /// Takes what a gateway cares for from now on, and for what no longer.
@@ -91,10 +104,12 @@ impl Gateways {
 pub(super) struct Pushes(BTreeMap<GatewayId, Vec<Part>>);
 
 impl Pushes {
-    /// Adds an event for all who may care.
-    pub fn event(&mut self, gateways: &Gateways, stored: Stored) {
+    /// Adds the event of a number for all who may care and were not told.
+    pub fn event(&mut self, gateways: &Gateways, seq: u64, stored: Stored) {
         for id in gateways.of_event(&stored.0) {
-            self.0.entry(id).or_default().push(Part::Event(stored.clone()));
+            if gateways.known.get(&id).is_some_and(|gateway| gateway.told.is_none_or(|told| told < seq)) {
+                self.0.entry(id).or_default().push(Part::Event(stored.clone()));
+            }
         }
     }
 
@@ -112,36 +127,43 @@ impl Pushes {
 }
 
 impl Partition {
-    /// Tells each gateway what there is for it, and that it has been told of everything up to a number.
-    pub(super) fn push(&mut self, Pushes(mut parts): Pushes, upto: u64) {
-        let mut messages = Vec::new();
+    /// Tells each gateway what there is for it after a number, and that it has been told of everything up to another.
+    /// One that has missed something before is told what became of its own events alone.
+    pub(super) fn push(&mut self, Pushes(mut parts): Pushes, from: u64, upto: u64) {
         for (id, gateway) in &mut self.gateways.known {
-            let parts = parts.remove(id).unwrap_or_default();
-            let after = gateway.told;
+            let mut parts = parts.remove(id).unwrap_or_default();
+            let after = gateway.knows;
+            if gateway.told.is_some_and(|told| told < from) {
+                parts.retain(|part| matches!(part, Part::Outcome(_)));
+                if !parts.is_empty() {
+                    self.messages.push((*id, ToGateway::Push(Push { after, upto: after, parts })));
+                }
+                continue;
+            }
+            gateway.told = Some(upto);
             if !parts.is_empty() || gateway.everything || upto > after + QUIET {
-                gateway.told = upto;
-                messages.push((*id, ToGateway::Push(Push { after, upto, parts })));
+                gateway.knows = upto;
+                self.messages.push((*id, ToGateway::Push(Push { after, upto, parts })));
             }
         }
-        self.messages.extend(messages);
     }
 
-    /// Tells a gateway how far the log is, at once if that is known.
+    /// Tells a gateway how far the log is: at once if that is known, and it has missed nothing before.
     pub(super) fn position_asked(&mut self, from: GatewayId, now: Millis, out: &mut Vec<Effect>) {
-        if !self.writer.is_known() {
-            return self.ask_totals(now, out);
+        let upto = self.log.told();
+        match self.gateways.known.get_mut(&from).filter(|gateway| gateway.told.is_none_or(|told| told >= upto)) {
+            Some(gateway) if self.log.is_known() => {
+                (gateway.told, gateway.knows) = (Some(upto), upto);
+                self.tell(from, ToGateway::Position(Ok(upto)));
+            }
+            _ => self.go_on(now, out),
         }
-        let upto = self.writer.told();
-        if let Some(gateway) = self.gateways.known.get_mut(&from) {
-            gateway.told = upto;
-        }
-        self.tell(from, ToGateway::Position(Ok(upto)));
     }
 
     /// Tells all gateways how far the log is.
     pub(super) fn tell_position(&mut self, upto: u64) {
         for (id, gateway) in &mut self.gateways.known {
-            gateway.told = upto;
+            (gateway.told, gateway.knows) = (Some(upto), upto);
             self.messages.push((*id, ToGateway::Position(Ok(upto))));
         }
     }

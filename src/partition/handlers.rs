@@ -10,8 +10,8 @@
 //! Which kinds have a handler at all is known too, once the store was asked for them; a kind that nobody has
 //! announced is answered from that. A kind stays announced when its last handler goes.
 //!
-//! What the store is being asked while something changes is answered and not kept. While a commit may land
-//! that nobody was told of, nothing is kept, and nothing answered from here.
+//! What the store is being asked while something changes is answered and not kept. Before this partition has the log
+//! nothing is kept, and nothing answered from here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

@@ -12,30 +12,25 @@ use crate::seam::{Effect, Millis};
 use crate::store::write::{self, Disagreement, Outcome};
 
 impl Partition {
-    /// Answers the authors and tells the subscribers, in the order the events were numbered.
+    /// Answers the authors and pushes the events, in the order of their numbers; those of a group that was found in the
+    /// log were pushed from there, and are not `live`.
     pub(super) fn landed(
         &mut self,
         events: Vec<Waiting>,
         committed: write::Committed,
+        live: bool,
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
-        let told = self.writer.told();
+        let before = committed.before.last_seq;
         let (mut cancelled, mut pushes) = (Vec::new(), Pushes::default());
-        if now >= self.doubt_until {
+        if live && committed.totals.version > committed.before.version {
             self.recent.settle(committed.before.newest);
         }
-        let number = |id: &EventId| match committed.outcomes.get(id) {
-            Some(Outcome::Stored { seq, .. }) => Some(*seq).filter(|seq| *seq > told),
-            _ => None,
-        };
-        if events.iter().filter_map(|waiting| number(&waiting.new.event.id)).any(|seq| seq <= committed.before.last_seq)
-        {
-            // It landed before, although that was reported as failed, and said nothing of what it removed.
-            self.recent.start_over(newest(&events));
-        }
+        let is_new =
+            |id: &EventId| matches!(committed.outcomes.get(id), Some(Outcome::Stored { seq, .. }) if *seq > before);
         self.recent.follow(&committed.changes);
-        for Waiting { new, .. } in events.iter().filter(|waiting| number(&waiting.new.event.id).is_some()) {
+        for Waiting { new, .. } in events.iter().filter(|waiting| is_new(&waiting.new.event.id)) {
             self.handlers.stored(new);
             if new.deletes.contains(&Target::Everything) {
                 self.vanish(&Vanished::by(&new.event));
@@ -49,14 +44,12 @@ impl Partition {
                 Some(Outcome::Stored { seq, private, first }) => Ok((*seq, *private, *first)),
                 refused => Err(untaken(&new, refused)),
             };
-            let fresh = stored.as_ref().is_ok_and(|(seq, ..)| *seq > told);
+            let fresh = stored.as_ref().is_ok_and(|(seq, ..)| *seq > before);
             if let (Ok((seq, private, _)), true) = (&stored, fresh) {
-                // Landed before this commit although it was reported as failed.
-                if *seq <= committed.before.last_seq {
-                    self.log.told.insert(id);
+                if live {
+                    let readers = privacy::readers(&new.event, new.part.as_ref(), *private);
+                    pushes.event(&self.gateways, *seq, (new.clone(), readers));
                 }
-                let readers = privacy::readers(&new.event, new.part.as_ref(), *private);
-                pushes.event(&self.gateways, (new.clone(), readers));
                 self.follow_up(&new, now, out);
                 let of_request = |(job, _): &&(EventId, PublicKey)| new.deletes.contains(&Target::Event(*job));
                 cancelled.extend(committed.cancelled.iter().filter(of_request).copied());
@@ -82,19 +75,16 @@ impl Partition {
                 Some(older) => self.writer.put_back(older),
                 None => {}
             }
-            if let (Ok((seq, private, first)), true) = (stored, fresh) {
-                // While something from before may land, an answer to a request may be stored without its being said.
-                self.recent.add(seq, new, private, first && now >= self.doubt_until);
+            if let (Ok((seq, private, first)), true) = (stored, fresh && live) {
+                self.recent.add(seq, new, private, first);
             }
         }
         for (job, key) in cancelled {
             pushes.cancelled(&self.gateways, job, key);
         }
-        self.push(pushes, committed.totals.last_seq);
-        self.look_for(told, committed.before.last_seq);
-        self.search(now, out);
+        self.push(pushes, before, committed.totals.last_seq);
         self.facts.written(Some(committed.counts), committed.active);
-        self.writer.advance(committed.totals);
+        self.advance(committed.totals);
         self.counters.flushed(committed.totals);
     }
 
@@ -115,14 +105,8 @@ impl Partition {
     /// A request to vanish was stored, and its OK is to come: nothing that it takes is told any more.
     pub(super) fn vanish(&mut self, vanished: &Vanished) {
         self.recent.vanish(vanished);
-        self.log.vanish(vanished);
         self.reads.vanish(vanished);
     }
-}
-
-/// The latest `created_at` of events.
-pub(super) fn newest(events: &[Waiting]) -> u64 {
-    events.iter().map(|waiting| waiting.new.event.created_at).max().unwrap_or_default()
 }
 
 /// Why the store did not take an event.

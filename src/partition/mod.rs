@@ -5,6 +5,7 @@
 //! and what the database answers, and says what to do next. Knows no connection, no session and no socket, and executes
 //! nothing.
 
+mod catch_up;
 mod ceiling;
 mod commit;
 mod counters;
@@ -12,7 +13,7 @@ mod facts;
 mod gateways;
 mod handlers;
 mod landed;
-mod missed;
+mod log;
 mod networks;
 mod page;
 mod publish;
@@ -26,18 +27,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::budget::{Budget, Share};
-use crate::log::{self, Level};
+use crate::log::Level;
 use crate::market::JobProfile;
 use crate::message::{GatewayId, PartitionGauges, ToGateway, ToPartition};
 use crate::nostr::auth::Authority;
 use crate::seam::{Effect, Host, Millis, Ticket};
-use crate::store::{Answer, Rows, Statement, StoreError};
+use crate::store::{Answer, Statement, StoreError};
 use ceiling::NetworkRows;
 use counters::Counters;
 use facts::Known;
 use gateways::Gateways;
 use handlers::Handlers;
-use missed::Log;
+use log::Log;
 use networks::Networks;
 use reads::Reads;
 use recent::Recent;
@@ -55,12 +56,10 @@ enum Purpose {
     Read(Asker),
     /// What a sweep finds to remove.
     Sweep,
-    /// The totals, before the first group.
-    Totals,
-    /// Events that landed although their commit was reported as failed.
-    Missed,
-    /// Whether a commit that was reported as failed landed.
-    Landed,
+    /// How far the log is.
+    Position,
+    /// What was stored without anybody's being told.
+    CatchUp,
     /// What is known of keys.
     WhoIs(Asker),
     /// To answer over HTTP; how often the store had been written to when it was asked.
@@ -104,8 +103,6 @@ pub struct Partition {
     /// When the store is asked again that has failed, and when what was counted is saved.
     commit_due: Option<Millis>,
     save_due: Option<Millis>,
-    /// Until when the totals are in doubt: after memory was lost, too, a commit may land yet.
-    doubt_until: Millis,
     /// Whether the host was asked to yield before the next group.
     yielding: bool,
     /// The minute of the last snapshot.
@@ -114,25 +111,21 @@ pub struct Partition {
     now: Millis,
     /// Whether a sweep is being done.
     sweeping: bool,
-    /// The removal in flight: its ticket, whether more is to be removed, when the next event expires.
-    removing: Option<(Ticket, bool, Option<u64>)>,
     counters: Counters,
-    /// The counts on their way to the store by themselves: their ticket, since when.
-    saving: Option<(Ticket, Millis)>,
     /// When counts were last sent by themselves.
     saved_at: Option<Millis>,
 }
 
 impl Partition {
-    /// A partition that knows nothing yet.
-    pub fn new(settings: Settings, host: Host, budget: &Rc<Budget>, now: Millis) -> Self {
+    /// A partition that knows nothing yet, and is called by a random number that no other has.
+    pub fn new(settings: Settings, host: Host, incarnation: u64, budget: &Rc<Budget>, now: Millis) -> Self {
         Self {
             settings,
             host,
             messages: Vec::new(),
             gateways: Gateways::default(),
             writer: Writer::new(budget),
-            log: Log::default(),
+            log: Log::new(incarnation),
             recent: Recent::new(budget),
             handlers: Handlers::new(budget),
             reads: Reads::default(),
@@ -144,14 +137,11 @@ impl Partition {
             alarm: None,
             commit_due: None,
             save_due: None,
-            doubt_until: now + host.doubt(),
             yielding: false,
             last_snapshot: None,
             now,
             sweeping: false,
-            removing: None,
             counters: Counters::default(),
-            saving: None,
             saved_at: None,
             budget: budget.clone(),
         }
@@ -177,7 +167,7 @@ impl Partition {
         self.gateways.meet(from);
         match message {
             ToPartition::Woke(told) => {
-                self.log.before = self.log.before.max(told);
+                self.gateways.woke(from, told);
                 self.position_asked(from, now, out);
             }
             ToPartition::Interest(interest) => self.gateways.note(from, interest),
@@ -203,9 +193,9 @@ impl Partition {
         out: &mut Vec<Effect>,
     ) {
         self.now = now;
-        let own = self.saving.is_some_and(|(saving, _)| saving == ticket);
+        let own = self.log.is_saving();
         let result = result.map(|answer| self.metered(answer, own, now).rows);
-        self.committed(ticket, result, now, out);
+        self.written(ticket, result, now, out);
     }
 
     /// Takes the answer to [`Effect::Query`].
@@ -217,25 +207,21 @@ impl Partition {
         out: &mut Vec<Effect>,
     ) {
         self.now = now;
-        let own = matches!(self.queries.get(&ticket), Some((Purpose::Totals, _)));
+        let own = matches!(self.queries.get(&ticket), Some((Purpose::Position, _)));
         let result = result.map(|answer| self.metered(answer, own, now));
         let Some((purpose, asked_at)) = self.queries.remove(&ticket) else { return };
         let rows_read = result.as_ref().map_or(0, |answer| answer.bill.read.max(answer.looked_at));
         let result = result.map(|answer| answer.rows);
         self.counters.storage.answered(now.saturating_sub(asked_at), result.as_ref().err());
-        let own = matches!(purpose, Purpose::Sweep | Purpose::Totals | Purpose::Missed | Purpose::Landed);
+        let own = matches!(purpose, Purpose::Sweep | Purpose::Position | Purpose::CatchUp);
         if let (Err(error), true) = (&result, own) {
             self.log_failed(error, out);
         }
         match purpose {
             Purpose::Read(asker) => self.read_answered(asker, rows_read, result, now, out),
             Purpose::Sweep => self.sweep_found(result, now, out),
-            Purpose::Totals => {
-                self.note_schema(result.as_ref().unwrap_or(&Rows::new()), out);
-                self.totals_answered(result, now, out);
-            }
-            Purpose::Missed => self.found_missed(result, now, out),
-            Purpose::Landed => self.landed_after_all(result, now, out),
+            Purpose::Position => self.position_answered(result, now, out),
+            Purpose::CatchUp => self.step_taken(result, now, out),
             Purpose::WhoIs(asker) => self.known(asker, result),
             Purpose::Ask(of, writes) => self.ask_answered(of, writes, asked_at, rows_read, result, now),
         }
@@ -295,7 +281,7 @@ impl Partition {
     }
 
     fn log(&self, level: Level, what: &str, fields: &[(&str, String)], out: &mut Vec<Effect>) {
-        log::write(self.settings.log_level, level, what, fields, out);
+        crate::log::write(self.settings.log_level, level, what, fields, out);
     }
 
     fn log_failed(&self, error: &StoreError, out: &mut Vec<Effect>) {

@@ -106,7 +106,7 @@ impl Reading {
         let (mut events, completeness) =
             self.answer.map_or((vec![], nothing), |answer| (answer.events, answer.completeness));
         events.retain(|event| !gone(event));
-        Page { events, completeness, untold: vec![], missed: vec![] }
+        Page { events, completeness, missed: vec![] }
     }
 
     /// Keeps what the store said of handlers.

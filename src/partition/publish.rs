@@ -1,5 +1,6 @@
 //! An event on its way into a group: what is known of it already, what it costs, and whether there is room.
 
+use super::log::fenced;
 use super::{Partition, commit};
 use crate::market::Part;
 use crate::message::{GatewayId, Outcome, Publish, ToGateway, Verdict};
@@ -12,6 +13,10 @@ impl Partition {
         let (to, id) = (publish.from, publish.new.event.id);
         if self.recent.holds(&publish.new.event) {
             let verdict = Verdict::Duplicate(refusal::already_have());
+            return self.tell(from, ToGateway::Verdict(Outcome { to, id, verdict }));
+        }
+        if self.log.is_fenced() {
+            let verdict = Verdict::Refused(commit::not_stored(&fenced()));
             return self.tell(from, ToGateway::Verdict(Outcome { to, id, verdict }));
         }
         match self.queue(from, publish, now) {

@@ -9,10 +9,10 @@ use super::handlers::Handlers;
 use super::page::Reading;
 use super::{Asker, Partition, Purpose};
 use crate::budget::{Reservation, Share};
-use crate::message::{Answer, Question, StoredEvent, ToGateway, When};
+use crate::message::{Answer, Page, Question, ToGateway, When};
 use crate::nostr::deletion::Vanished;
 use crate::nostr::hll::Registers;
-use crate::nostr::{EventId, Filter, PublicKey, Reason, Values, refusal};
+use crate::nostr::{Filter, PublicKey, Reason, Values, refusal};
 use crate::seam::{Effect, Millis};
 use crate::store::read::{self, Viewer};
 use crate::store::{Rows, Statement, StoreError};
@@ -84,6 +84,8 @@ pub(super) struct Reads {
     ready: VecDeque<Asker>,
     /// How many the database is being asked.
     asked: usize,
+    /// Answers that show what gateways have not been told of yet, each with the number up to which they have to be.
+    held: Vec<(u64, Asker, ToGateway, Reservation)>,
 }
 
 impl Reads {
@@ -127,16 +129,16 @@ impl Partition {
             Question::Count { filters, keys } => read(Of::Count(filters), keys, 0),
             Question::Stored { filters, limits: (usual, max), event_bytes_max, keys, missed } => {
                 let limit = |filter: &Filter| filter.limit.unwrap_or(usual).min(max);
-                let changes = self.known_handlers(now).map(Handlers::changes);
+                let changes = self.known_handlers().map(Handlers::changes);
                 let viewer = Viewer { keys: &keys, profile: &self.settings.profile, now: now / 1000 };
                 let mut reading = Box::new(Reading::new(&filters, limit, changes, &viewer));
                 reading.missed = missed;
                 let from_memory = match when {
-                    When::Known => reading.remember(&self.recent, self.known_handlers(now), &viewer).is_some(),
+                    When::Known => reading.remember(&self.recent, self.known_handlers(), &viewer).is_some(),
                     When::Later | When::Now => false,
                 };
                 if from_memory || missed.is_none() && !reading.asks() {
-                    return self.answer_stored(asker, *reading, 0, from_memory, out);
+                    return self.answer_stored(asker, *reading, (0, from_memory), None, now, out);
                 }
                 read(Of::Stored(reading), keys, event_bytes_max)
             }
@@ -161,9 +163,9 @@ impl Partition {
         }
     }
 
-    /// What is known of handlers, unless a commit may land that nobody was told of.
-    fn known_handlers(&self, now: Millis) -> Option<&Handlers> {
-        (now >= self.doubt_until).then_some(&self.handlers)
+    /// What is known of handlers, once nothing is stored that this partition does not know of.
+    fn known_handlers(&self) -> Option<&Handlers> {
+        self.log.is_taken().then_some(&self.handlers)
     }
 
     /// Asks the database what may be asked, as far as there is memory for the answers.
@@ -230,7 +232,7 @@ impl Partition {
                             self.reads.by_asker.insert(asker, read);
                             self.reads.ready.push_front(asker);
                         } else {
-                            self.answer_stored(asker, *reading, rows_read, false, out);
+                            self.answer_stored(asker, *reading, (rows_read, false), Some(read.memory), now, out);
                         }
                     }
                 },
@@ -239,27 +241,53 @@ impl Partition {
         self.read_next(now, out);
     }
 
-    /// Tells the stored events of a subscription.
+    /// Tells the stored events of a subscription, once gateways have been told of all of them: so nothing of them is
+    /// pushed afterwards.
     fn answer_stored(
         &mut self,
         asker: Asker,
         mut reading: Reading,
-        rows_read: u64,
-        from_memory: bool,
+        (rows_read, from_memory): (u64, bool),
+        memory: Option<Reservation>,
+        now: Millis,
         out: &mut Vec<Effect>,
     ) {
         let found = std::mem::take(&mut reading.found);
         let missed = found.into_iter().filter_map(|found| self.read_event(found, out));
         let missed = missed.filter(|(new, _)| !reading.vanished.iter().any(|vanished| vanished.takes(&new.event)));
         let missed = missed.collect();
-        let mut page = reading.into_answer();
-        // What is here and was told to nobody yet will be told: not to this subscription.
-        let told = self.writer.told();
-        let untold = |event: &&StoredEvent| event.seq > told || self.log.is_open(event.seq);
-        page.untold = page.events.iter().filter(untold).map(|event| event.id).collect::<Vec<EventId>>();
-        page.missed = missed;
+        let page = Page { missed, ..reading.into_answer() };
+        let newest = page.events.iter().map(|event| event.seq).max().unwrap_or_default();
         let answer = Ok(Ok(Answer::Stored(page)));
-        self.tell(asker.0, ToGateway::Answer { ticket: asker.1, answer, rows_read, from_memory });
+        let answer = ToGateway::Answer { ticket: asker.1, answer, rows_read, from_memory };
+        if newest <= self.log.told() && self.log.is_known() {
+            return self.tell(asker.0, answer);
+        }
+        let memory = memory.unwrap_or_else(|| self.budget.nothing(None, Share::Answers));
+        self.reads.held.push((newest, asker, answer, memory));
+        if !self.log.is_on_its_way() {
+            self.ask_position(now, out);
+        }
+    }
+
+    /// Gives the answers on that show nothing gateways were not told of.
+    pub(super) fn release_held(&mut self) {
+        let told = self.log.told();
+        for (_, (gateway, _), answer, _) in self.reads.held.extract_if(.., |(newest, ..)| *newest <= told) {
+            self.messages.push((gateway, answer));
+        }
+    }
+
+    /// It cannot be found out what gateways were not told of.
+    pub(super) fn refuse_held(&mut self, error: &StoreError) {
+        for (_, (gateway, ticket), answer, _) in std::mem::take(&mut self.reads.held) {
+            let rows_read = match answer {
+                ToGateway::Answer { rows_read, .. } => rows_read,
+                _ => 0,
+            };
+            let answer = ToGateway::Answer { ticket, answer: Err(error.clone()), rows_read, from_memory: false };
+            self.tell(gateway, answer);
+        }
     }
 }
 

@@ -21,9 +21,8 @@
 //! has published leaves at once: it may not be served while the store removes it. Expired events are held
 //! and not shown until the store has removed them.
 //!
-//! A commit that was reported as failed may have removed something without saying so. When a later answer
-//! shows that it landed, or nothing shows what became of it, the window starts over. What it may have added
-//! is outside, until it is told; nobody has an OK for it.
+//! A write that was reported as failed and has landed all the same may have removed something without saying so: then the
+//! window starts over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -39,7 +38,7 @@ use crate::store::write::{Change, NewEvent};
 
 /// An event that is held.
 #[derive(Debug)]
-struct Held {
+struct HeldEvent {
     new: Arc<NewEvent>,
     /// Who may read it; `None` is everybody.
     readers: Option<Readers>,
@@ -49,7 +48,7 @@ struct Held {
 #[derive(Debug)]
 pub(super) struct Recent {
     /// By number.
-    events: BTreeMap<u64, Held>,
+    events: BTreeMap<u64, HeldEvent>,
     /// What they take.
     memory: Reservation,
     ids: BTreeMap<EventId, u64>,
@@ -75,8 +74,7 @@ impl Recent {
         self.older = older;
     }
 
-    /// Nothing that was stored so far is later than `newest`, and nothing of before this relay woke is to
-    /// come any more.
+    /// Nothing that was stored so far is later than `newest`, and nothing is stored any more that is not known.
     pub fn settle(&mut self, newest: u64) {
         if self.older == u64::MAX {
             self.older = newest;
@@ -105,7 +103,7 @@ impl Recent {
 
     /// Forgets what a key that vanished asked to be rid of.
     pub fn vanish(&mut self, vanished: &Vanished) {
-        let gone = |(_, held): &(&u64, &Held)| vanished.takes(&held.new.event);
+        let gone = |(_, held): &(&u64, &HeldEvent)| vanished.takes(&held.new.event);
         let gone: Vec<u64> = self.events.iter().filter(gone).map(|(seq, _)| *seq).collect();
         gone.into_iter().for_each(|seq| self.remove(seq));
     }
@@ -122,7 +120,7 @@ impl Recent {
         }
         self.ids.insert(new.event.id, seq);
         let bytes = new.memory_bytes();
-        self.events.insert(seq, Held { new, readers });
+        self.events.insert(seq, HeldEvent { new, readers });
         while self.memory.grow(bytes).is_err() {
             if self.events.is_empty() {
                 return;
@@ -152,7 +150,7 @@ impl Recent {
         self.unlist(seq, &held);
     }
 
-    fn unlist(&mut self, seq: u64, held: &Held) {
+    fn unlist(&mut self, seq: u64, held: &HeldEvent) {
         self.memory.shrink(held.new.memory_bytes());
         self.ids.remove(&held.new.event.id);
         if let Some(part) = &held.new.part
@@ -208,7 +206,7 @@ impl Recent {
     }
 }
 
-impl Held {
+impl HeldEvent {
     fn shown(&self, seq: u64, filter: &Filter, viewer: &Viewer) -> Option<StoredEvent> {
         let NewEvent { event, text, expires_at, .. } = &*self.new;
         let shown = filter.since.is_none_or(|since| event.created_at >= since)

@@ -4,7 +4,8 @@
 use super::{Partition, Purpose};
 use crate::log::Level;
 use crate::seam::{Effect, Millis};
-use crate::store::{Rows, StoreError, sweep, write};
+use crate::store::sweep::{self, Sweep};
+use crate::store::{Rows, StoreError, write};
 
 /// Milliseconds between an event's expiry and its removal, at the most; it is not served meanwhile.
 const LATENESS: Millis = 3_600_000;
@@ -26,10 +27,9 @@ impl Partition {
             Ok(found) if found.is_empty() => self.swept(found.next_expiry, now, out),
             Ok(found) => {
                 self.wake_at(now + RETRY, out);
-                let ticket = self.next_ticket();
-                self.removing = Some((ticket, found.more, found.next_expiry));
                 self.log(Level::Info, "sweeping", &[("events", found.seqs.len().to_string())], out);
-                out.push(Effect::Commit { ticket, statements: sweep::remove(&found, None) });
+                self.log.removal = Some(found);
+                self.go_on(now, out);
             }
             Err(_) => {
                 self.sweeping = false;
@@ -38,22 +38,20 @@ impl Partition {
         }
     }
 
-    /// Takes the answer to a removal; the alarm tries again what failed.
-    pub(super) fn removed(
-        &mut self,
-        more: bool,
-        next_expiry: Option<u64>,
-        result: &Result<Rows, StoreError>,
-        now: Millis,
-        out: &mut Vec<Effect>,
-    ) {
+    /// A step was done; the next one may follow.
+    pub(super) fn removed(&mut self, found: &Sweep, now: Millis, out: &mut Vec<Effect>) {
         self.sweeping = false;
-        self.note_removal(result.as_ref().unwrap_or(&Rows::new()));
-        match result {
-            Ok(_) if more => self.sweep(now, out),
-            Ok(_) => self.swept(next_expiry, now, out),
-            Err(error) => self.log(Level::Warn, "sweep failed", &[("error", error.to_string())], out),
+        if found.more {
+            self.sweep(now, out);
+        } else {
+            self.swept(found.next_expiry, now, out);
         }
+    }
+
+    /// A step was not done: the alarm tries again.
+    pub(super) fn removal_failed(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.sweeping = false;
+        self.wake_at(now + RETRY, out);
     }
 
     /// Events were removed, as `rows` say, or perhaps.
@@ -100,6 +98,11 @@ impl Partition {
     /// The alarm has come.
     pub fn alarmed(&mut self, now: Millis, out: &mut Vec<Effect>) {
         self.alarm = None;
+        if self.log.removal.is_some() {
+            // It waits for a store that failed.
+            self.wake_at(now + RETRY, out);
+            return self.go_on(now, out);
+        }
         self.sweep(now, out);
     }
 

@@ -1,9 +1,5 @@
-//! Group commit: one group of events is on its way to the store, the next one gathers.
-//!
-//! Nothing is told to anybody before the store has answered. A group whose commit is reported as
-//! failed may have landed all the same, so it is written again (writing is idempotent), after pauses that
-//! grow, and the numbers tell which events are new: those above `told`, the highest number that subscribers
-//! have been told of. Whatever lands later still shows as a gap below the next group and is told then.
+//! Events on their way to the store: a group is being written, the next one gathers. What becomes of them when the store
+//! fails is decided here; how far the log is, and whose it is, is [`log`](super::log)'s.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -12,8 +8,7 @@ use std::sync::Arc;
 use super::queue::{Group, Queue, Waiter, Waiting};
 use crate::budget::{Budget, Full, NetworkUse, Share};
 use crate::nostr::{EventId, Reason, refusal};
-use crate::seam::{Millis, Ticket};
-use crate::store::counts::Totals;
+use crate::seam::Millis;
 use crate::store::write::{self, NewEvent};
 use crate::store::{ErrorKind, StoreError};
 
@@ -29,15 +24,6 @@ const QUOTA_SHUT: Millis = 60_000;
 const FULL_SHUT: Millis = 5_000;
 /// Milliseconds an event waits in all for a store that fails.
 const MAX_WAIT: Millis = 15_000;
-
-/// The group that is being committed.
-#[derive(Debug)]
-pub struct InFlight {
-    /// None from a failure until it is written again.
-    pub ticket: Option<Ticket>,
-    pub events: Vec<Waiting>,
-    pub since: Millis,
-}
 
 /// What the store failed of last, until it works again.
 #[derive(Debug)]
@@ -63,24 +49,10 @@ impl Trouble {
     }
 }
 
-/// What the writer knows of the store's numbers.
-#[derive(Debug, Default)]
-enum Log {
-    /// Nothing yet.
-    #[default]
-    Unknown,
-    /// The question is out.
-    Asked,
-    /// Subscribers have been told of everything up to the number.
-    Told(u64),
-}
-
 /// Events on their way to the store.
 #[derive(Debug)]
 pub struct Writer {
     budget: Rc<Budget>,
-    log: Log,
-    totals: Option<Totals>,
     waiting: Queue,
     /// Answers to jobs that are held: no flood of anything else delays them.
     urgent: Queue,
@@ -89,7 +61,8 @@ pub struct Writer {
     held: BTreeSet<EventId>,
     /// The same, in the order they came.
     held_since: VecDeque<EventId>,
-    pub in_flight: Option<InFlight>,
+    /// The group that is being written.
+    pub group: Option<Vec<Waiting>>,
     trouble: Option<Trouble>,
 }
 
@@ -98,14 +71,12 @@ impl Writer {
     pub(super) fn new(budget: &Rc<Budget>) -> Self {
         Self {
             budget: budget.clone(),
-            log: Log::default(),
-            totals: None,
             waiting: Queue::default(),
             urgent: Queue::default(),
             ids: BTreeSet::new(),
             held: BTreeSet::new(),
             held_since: VecDeque::new(),
-            in_flight: None,
+            group: None,
             trouble: None,
         }
     }
@@ -132,54 +103,9 @@ impl Writer {
         self.held.contains(job)
     }
 
-    /// The totals as of the last answer.
-    pub fn totals(&self) -> Option<Totals> {
-        self.totals
-    }
-
-    /// The highest number subscribers were told of.
-    pub fn told(&self) -> u64 {
-        match self.log {
-            Log::Told(seq) => seq,
-            Log::Unknown | Log::Asked => 0,
-        }
-    }
-
-    /// Whether the numbers are known.
-    pub fn is_known(&self) -> bool {
-        matches!(self.log, Log::Told(_))
-    }
-
-    /// Whether the totals must be asked for now; they are asked for once.
-    pub fn ask(&mut self) -> bool {
-        let ask = matches!(self.log, Log::Unknown);
-        if ask {
-            self.log = Log::Asked;
-        }
-        ask
-    }
-
-    /// The answer, or `None` when it failed and must be asked for again.
-    pub fn learn(&mut self, totals: Option<Totals>) {
-        self.trouble.take_if(|_| totals.is_some());
-        if self.is_known() {
-            // Another shard has told more meanwhile.
-            return;
-        }
-        self.log = totals.map_or(Log::Unknown, |totals| Log::Told(totals.last_seq));
-        self.totals = totals;
-    }
-
-    /// A group was committed.
-    pub fn advance(&mut self, totals: Totals) {
+    /// The store works.
+    pub fn works(&mut self) {
         self.trouble = None;
-        self.log = Log::Told(totals.last_seq);
-        self.totals = Some(totals);
-    }
-
-    /// Counts were saved by themselves.
-    pub fn counted(&mut self, totals: Totals) {
-        self.totals = Some(totals);
     }
 
     /// Adds an event to the group that gathers; `urgent` ones go first. An event that is already there or
@@ -192,7 +118,7 @@ impl Writer {
         network: Option<&Rc<NetworkUse>>,
     ) -> Result<(), Reason> {
         let (id, author) = (new.event.id, new.event.pubkey);
-        let mut known = self.in_flight.iter_mut().flat_map(|group| &mut group.events).find_map(|one| one.version(&id));
+        let mut known = self.group.iter_mut().flatten().find_map(|one| one.version(&id));
         if known.is_none() && self.ids.contains(&id) {
             known = [&mut self.urgent, &mut self.waiting].into_iter().find_map(|queue| queue.find(&author, &id));
         }
@@ -220,17 +146,21 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes the next group, if none is in flight and one may go.
-    pub fn next_group(&mut self) -> Option<Vec<Waiting>> {
-        if self.in_flight.is_some() || !self.is_known() {
-            return None;
-        }
+    /// Takes the next group to be written, if there is one.
+    pub fn next_group(&mut self) -> bool {
         let mut group = Group::default();
         if self.urgent.fill(&mut group) {
             self.waiting.fill(&mut group);
         }
         group.events.iter().flat_map(Waiting::ids).for_each(|id| _ = self.ids.remove(&id));
-        (!group.events.is_empty()).then_some(group.events)
+        let there = !group.events.is_empty();
+        self.group = there.then_some(group.events);
+        there
+    }
+
+    /// Whether events wait for the next group.
+    pub fn is_waiting(&self) -> bool {
+        !self.ids.is_empty()
     }
 
     /// Puts an event before the others of its author.
@@ -264,20 +194,19 @@ impl Writer {
     }
 
     fn all_waiting(&self) -> impl Iterator<Item = &Waiting> {
-        let failed = self.in_flight.iter().filter(|group| group.ticket.is_none()).flat_map(|group| &group.events);
-        failed.chain(self.urgent.iter()).chain(self.waiting.iter())
+        self.group.iter().flatten().chain(self.urgent.iter()).chain(self.waiting.iter())
     }
 
-    /// Takes those out that nobody should wait for any more, and the error: those of the group that failed, and others.
+    /// Takes those out that nobody should wait for any more, and the error: those of the group, whose fate is not known,
+    /// and others.
     pub fn give_up(&mut self, now: Millis) -> Option<(StoreError, Vec<Waiting>, Vec<Waiting>)> {
         let trouble = self.trouble.as_ref()?;
         let hopeless = |new: &NewEvent| trouble.ends(new, now);
         let (mut tried, mut others) = (Vec::new(), Vec::new());
-        if let Some(group) = self.in_flight.as_mut().filter(|group| group.ticket.is_none()) {
-            let events = std::mem::take(&mut group.events).into_iter();
-            group.events = events.filter_map(|waiting| waiting.give_up(&hopeless, &mut tried)).collect();
+        if let Some(group) = &mut self.group {
+            let events = std::mem::take(group).into_iter();
+            *group = events.filter_map(|waiting| waiting.give_up(&hopeless, &mut tried)).collect();
         }
-        self.in_flight.take_if(|group| group.events.is_empty());
         for queue in [&mut self.urgent, &mut self.waiting] {
             others.extend(queue.give_up(&hopeless));
         }
@@ -285,10 +214,10 @@ impl Writer {
         Some((trouble.error.clone(), tried, others))
     }
 
-    /// Gives up everything that waits, and a group that failed.
-    pub fn drain(&mut self) -> Vec<Waiting> {
+    /// Gives up everything that waits, and the group if that is to be given up, too.
+    pub fn drain(&mut self, group: bool) -> Vec<Waiting> {
         self.ids.clear();
-        let failed = self.in_flight.take_if(|group| group.ticket.is_none()).map(|group| group.events);
+        let failed = self.group.as_mut().filter(|_| group).map(std::mem::take);
         let queues = [&mut self.urgent, &mut self.waiting].map(|queue| queue.give_up(&|_| true));
         failed.into_iter().chain(queues).flatten().collect()
     }

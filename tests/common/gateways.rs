@@ -73,7 +73,7 @@ impl Gateways {
         let config = config(&[("AUTH_REQUIRED", "false")]);
         let mut all = Self {
             members: Vec::new(),
-            partition: PartitionNode::new(&config, Host::PROCESS, NOW * 1000),
+            partition: PartitionNode::new(&config, Host::PROCESS, 1, NOW * 1000),
             runs: VecDeque::new(),
             inputs: Vec::new(),
             db: Sqlite::new(),

@@ -1,6 +1,7 @@
 //! A host of one engine: the one place in the tests where what the engine wants is done. Statements wait until a test
 //! has them run, and go wrong as it says; an answer waits until it is delivered; memory is lost when a test says.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use nexus::gateway::{Config, ConnId, RequestId, TurnedAway};
 use nexus::node::Node;
 use nexus::seam::{Effect, Host, Input, Ticket};
-use nexus::store::{Answer, Bill, Rows, Statement, StoreError, counts};
+use nexus::store::{Answer, Bill, Rows, Statement, StoreError, counts, read};
 
 use super::Database;
 use super::events::NOW;
@@ -39,6 +40,14 @@ impl Run {
     /// Whether they read the totals first. Neither a removal nor counts alone do.
     pub fn reads_totals(&self) -> bool {
         self.statements.first() == counts::read_totals().first()
+    }
+
+    /// Whether they find out what became of a write: how far the log is, what became of events, what is in the log.
+    pub fn recovers(&self) -> bool {
+        let (first, last) = (self.statements.first(), self.statements.last());
+        let counts = counts::read_counts();
+        let fates = last == Some(&counts) && first != Some(&counts);
+        !self.commit && (self.reads_totals() || fates || first.map(|first| &first.sql) == Some(&read::log(0, 1).sql))
     }
 }
 
@@ -82,7 +91,10 @@ pub struct TestHost<C, D = Sqlite> {
     pub alarm: Option<u64>,
     /// When it has something to do as long as its memory lasts, in milliseconds.
     pub timer: Option<u64>,
+    /// Times the engine has been told of an end of its incarnation.
+    pub restarts: usize,
     place: Host,
+    incarnations: Cell<u64>,
 }
 
 impl<C: Clients + Default, D: Database> TestHost<C, D> {
@@ -90,7 +102,7 @@ impl<C: Clients + Default, D: Database> TestHost<C, D> {
     pub fn new(config: Config, place: Host, db: D) -> Self {
         let config = Rc::new(config);
         Self {
-            relay: Node::new(config.clone(), place, NOW * 1000),
+            relay: Node::new(config.clone(), place, 1, NOW * 1000),
             config,
             db,
             clients: C::default(),
@@ -108,7 +120,9 @@ impl<C: Clients + Default, D: Database> TestHost<C, D> {
             busy: false,
             alarm: None,
             timer: None,
+            restarts: 0,
             place,
+            incarnations: Cell::new(1),
         }
     }
 }
@@ -135,6 +149,7 @@ impl<C: Clients, D: Database> TestHost<C, D> {
                 Effect::TimerAt { at } => self.timer = earlier(self.timer, at),
                 Effect::Yield if self.busy => {}
                 Effect::Yield => self.input(Input::Yielded),
+                Effect::Restart => self.restarts += 1,
                 Effect::Log { line, .. } => self.log.push(line),
             }
         }
@@ -179,7 +194,8 @@ impl<C: Clients, D: Database> TestHost<C, D> {
     /// Runs what was reported as failed.
     pub fn land(&mut self, late: usize) {
         let statements = self.late.remove(late);
-        self.db.run(&statements).unwrap();
+        // What is not the next write any more changes nothing.
+        self.db.run(&statements).map(drop).unwrap_or_else(|error| assert!(error.is_fenced(), "{error}"));
     }
 
     /// The timer comes, if it was set for `end` or before.
@@ -195,7 +211,10 @@ impl<C: Clients, D: Database> TestHost<C, D> {
     pub fn reset(&mut self, mut fault: impl FnMut(&Run) -> Option<Fault>) {
         for run in std::mem::take(&mut self.runs).into_iter().filter(|run| run.answer.is_none()) {
             let fault = fault(&run);
-            assert_eq!(self.store(&run.statements, fault).is_ok(), fault.is_none());
+            match self.store(&run.statements, fault) {
+                Ok(_) => assert!(fault.is_none()),
+                Err(error) => assert!(fault.is_some() || error.is_fenced(), "{error}"),
+            }
         }
         self.timer = None;
         self.relay = self.engine(self.now);
@@ -209,7 +228,8 @@ impl<C: Clients, D: Database> TestHost<C, D> {
 
     /// An engine that was made at a time and has yet to wake.
     pub fn engine(&self, at: u64) -> Node {
-        Node::new(self.config.clone(), self.place, at)
+        self.incarnations.set(self.incarnations.get() + 1);
+        Node::new(self.config.clone(), self.place, self.incarnations.get(), at)
     }
 
     pub fn woke(&self) -> Input {

@@ -231,26 +231,41 @@ impl World {
     }
 
     fn run_at(&mut self, at: usize) -> Input {
-        let (commit, totals) = (self.runs[at].commit, self.runs[at].reads_totals());
+        let (commit, recovers) = (self.runs[at].commit, self.runs[at].recovers());
         let fault = if commit { self.faults.pop_front() } else { None };
         self.commits += u64::from(commit);
         let fault = if self.broken { Some(Fault::Fails) } else { fault };
         let worked = self.end(at, fault);
-        self.failed = !worked && (commit || totals) || self.failed && !(commit && totals);
+        if commit || recovers {
+            self.failed = !worked;
+        }
         self.now += 1;
         self.runs.remove(at).answer.unwrap()
     }
 
-    /// Runs and answers all commits, and no query, until nobody waits for a store that failed.
+    /// Runs and answers all commits and what finds out what became of them, and no other query, until nobody waits for a
+    /// store that failed.
     pub fn commit_all(&mut self) {
         loop {
-            while let Some(answer) = self.run_oldest(true) {
+            while let Some(at) = self.runs.iter().position(|run| run.commit || run.recovers()) {
+                let answer = self.run_at(at);
                 self.input(answer);
             }
             if !self.retry() {
                 break;
             }
         }
+    }
+
+    /// The commit on its way lands, and nobody is told: not by its answer, nor by what is asked until those who wait for
+    /// it are refused.
+    pub fn lose(&mut self) {
+        self.faults.push_back(Fault::LandsAndFails);
+        let answer = self.run_oldest(true).unwrap();
+        self.input(answer);
+        self.broken = true;
+        self.settle();
+        self.broken = false;
     }
 
     /// Runs and answers everything, oldest first, until nothing waits, not even for a store that failed.

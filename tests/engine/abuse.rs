@@ -7,7 +7,7 @@ use nexus::store::{Bill, Param};
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};
-use crate::common::world::{ATTEMPTS, Fault, World};
+use crate::common::world::World;
 
 const LIMITS: [(&str, &str); 1] = [("RATE_LIMITS", "on")];
 
@@ -102,9 +102,10 @@ fn what_landed_unknown_is_swept() {
     let conn = world.client();
     let author = Author::new(1);
     put(&mut world, conn, &author.note("secret"));
-    world.faults.extend([Fault::LandsAndFails; ATTEMPTS]);
     let vanish = author.sign(62, NOW, &[&["relay", "ALL_RELAYS"]], "");
-    put(&mut world, conn, &vanish);
+    world.say(conn, json!(["EVENT", vanish]));
+    world.lose();
+    assert_eq!(world.take(conn)[0][2], false);
     put(&mut world, conn, &vanish);
     world.pass(30 * 86_400);
     assert_eq!(world.stored().len(), 1);

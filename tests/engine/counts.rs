@@ -47,8 +47,8 @@ fn counts_are_added_once_whatever_becomes_of_the_answer() {
     assert_eq!(refused(&mut world), 1);
     refuse(&mut world);
     world.pass(5);
-    // It lands once more, late.
-    world.db.run(&save).unwrap();
+    // It would land once more, late.
+    assert!(world.db.run(&save).unwrap_err().is_fenced());
     world.reset(true);
     world.settle();
     assert_eq!(refused(&mut world), 2);

@@ -3,6 +3,7 @@
 use nexus::seam::Input;
 use serde_json::{Value, json};
 
+use crate::common::Database;
 use crate::common::events::{Author, NOW};
 use crate::common::world::{ATTEMPTS, Fault, World};
 
@@ -49,44 +50,105 @@ fn an_event_that_landed_although_it_was_refused_is_found_and_told() {
     let mut world = World::open_relay();
     let (conn, reader) = (world.client(), world.client());
     world.ask(reader, json!(["REQ", "live", {}]));
-    world.faults.extend([Fault::LandsAndFails; ATTEMPTS]);
     let event = Author::new(1).note("a");
-    assert_eq!(world.ask(conn, json!(["EVENT", event]))[0][2], false);
-    assert_eq!(world.take(reader), [json!(["EVENT", "live", event])]);
+    world.say(conn, json!(["EVENT", event]));
+    world.lose();
+    assert_eq!(world.take(conn), [json!(["OK", event.id, false, REASON])]);
     let again = [json!(["OK", event.id, true, "duplicate: already have this event"])];
+    assert_eq!(world.ask(conn, json!(["EVENT", event])), again);
+    assert_eq!(world.take(reader), [json!(["EVENT", "live", event])]);
     assert_eq!(world.ask(conn, json!(["EVENT", event])), again);
     assert!(world.take(reader).is_empty());
 }
 
 #[test]
-fn an_event_that_could_not_be_found_is_told_with_the_next_group() {
+fn what_landed_unknown_is_told_before_the_next_group() {
     let mut world = World::open_relay();
     let (conn, reader) = (world.client(), world.client());
     world.ask(reader, json!(["REQ", "live", {}]));
-    world.faults.extend([Fault::LandsAndFails; ATTEMPTS]);
     let (lost, next) = (Author::new(1).note("lost"), Author::new(1).note("next"));
     world.say(conn, json!(["EVENT", lost]));
-    world.commit_all();
-    world.broken = true;
-    world.settle();
-    world.broken = false;
+    world.lose();
     world.ask(conn, json!(["EVENT", next]));
-    assert_eq!(world.take(reader), [json!(["EVENT", "live", next]), json!(["EVENT", "live", lost])]);
+    assert_eq!(world.take(reader), [json!(["EVENT", "live", lost]), json!(["EVENT", "live", next])]);
     let again = world.ask(conn, json!(["EVENT", lost]));
     assert_eq!(again.last(), Some(&json!(["OK", lost.id, true, "duplicate: already have this event"])));
     assert!(world.take(reader).is_empty());
 }
 
 #[test]
+fn what_lands_late_is_told_once_and_the_next_write_follows_it() {
+    let mut world = World::open_relay();
+    let (conn, reader) = (world.client(), world.client());
+    world.ask(reader, json!(["REQ", "live", {}]));
+    let (late, next) = (Author::new(1).note("late"), Author::new(1).note("next"));
+    world.say(conn, json!(["EVENT", late]));
+    let statements = world.next_commit().unwrap().to_vec();
+    world.faults.extend([Fault::Fails; ATTEMPTS]);
+    world.settle();
+    assert_eq!(world.take(conn), [json!(["OK", late.id, false, REASON])]);
+    world.faults.clear();
+    // The next group is on its way when the first attempt of the one before lands.
+    world.say(conn, json!(["EVENT", next]));
+    world.pass_until_timer();
+    while world.waiting().0 == 0 {
+        let answer = world.run_oldest(false).unwrap();
+        world.input(answer);
+    }
+    world.db.run(&statements).unwrap();
+    world.settle();
+    assert_eq!(world.take(conn), [json!(["OK", next.id, true, ""])]);
+    assert_eq!(world.take(reader), [json!(["EVENT", "live", late]), json!(["EVENT", "live", next])]);
+    assert!(world.db.run(&statements).is_err(), "it cannot land again");
+}
+
+#[test]
 fn who_read_an_event_before_it_was_told_does_not_get_it_again() {
     let mut world = World::open_relay();
     let (conn, reader) = (world.client(), world.client());
-    world.faults.extend([Fault::LandsAndFails; ATTEMPTS]);
     let (lost, next) = (Author::new(1).note("lost"), Author::new(1).note("next"));
-    world.ask(conn, json!(["EVENT", lost]));
+    world.say(conn, json!(["EVENT", lost]));
+    world.lose();
     assert_eq!(world.ask(reader, json!(["REQ", "s", {}])), [json!(["EVENT", "s", lost]), json!(["EOSE", "s"])]);
     world.ask(conn, json!(["EVENT", next]));
     assert_eq!(world.take(reader), [json!(["EVENT", "s", next])]);
+}
+
+#[test]
+fn a_relay_that_has_lost_the_log_stores_nothing_more() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let (first, lost) = (Author::new(1).note("first"), Author::new(1).note("lost"));
+    assert_eq!(world.ask(conn, json!(["EVENT", first]))[0][2], true);
+    world.db.0.execute_batch("UPDATE totals SET version = version + 1, writer = '00000000000000aa 1'").unwrap();
+    let reason = "error: the event could not be stored: another relay writes to the database; publish it again";
+    for _ in 0..2 {
+        assert_eq!(world.ask(conn, json!(["EVENT", lost])), [json!(["OK", lost.id, false, reason])]);
+    }
+    assert_eq!((world.restarts, world.stored().len()), (1, 1));
+    // The next incarnation takes the log.
+    world.reset(true);
+    world.settle();
+    assert_eq!(world.ask(conn, json!(["EVENT", lost])), [json!(["OK", lost.id, true, ""])]);
+}
+
+#[test]
+fn a_write_that_stores_nothing_does_not_take_the_log() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let [first, late, next] = ["first", "late", "next"].map(|content| Author::new(1).note(content));
+    world.ask(conn, json!(["EVENT", first]));
+    world.say(conn, json!(["EVENT", late]));
+    let statements = world.next_commit().unwrap().to_vec();
+    world.reset(false);
+    world.settle();
+    world.take(conn);
+    let here = json!(["OK", first.id, true, "duplicate: already have this event"]);
+    assert_eq!(world.ask(conn, json!(["EVENT", first])), [here]);
+    // What the predecessor had on its way lands; the log is nobody's else for that.
+    world.db.run(&statements).unwrap();
+    assert_eq!(world.ask(conn, json!(["EVENT", next])), [json!(["OK", next.id, true, ""])]);
+    assert_eq!((world.restarts, world.stored().len()), (0, 3));
 }
 
 #[test]
@@ -127,15 +189,16 @@ fn an_answer_that_makes_no_sense_is_a_failure() {
     let conn = world.client();
     let event = Author::new(1).note("a");
     world.say(conn, json!(["EVENT", event]));
-    let answers = [vec![], vec![vec!["nonsense".to_owned()]; 9]];
-    for rows in answers.iter().cycle().take(ATTEMPTS) {
-        let Some(Input::Committed { ticket, .. }) = world.run_oldest(true) else { panic!("a commit") };
-        world.input(Input::Committed { ticket, result: Ok(rows.clone().into()) });
+    let Some(Input::Committed { ticket, .. }) = world.run_oldest(true) else { panic!("a commit") };
+    world.input(Input::Committed { ticket, result: Ok(vec![vec!["nonsense".to_owned()]; 9].into()) });
+    for rows in [vec![], vec![vec!["nonsense".to_owned()]; 9]] {
         assert!(world.take(conn).is_empty());
         world.pass_until_timer();
+        let Some(Input::Answered { ticket, .. }) = world.run_oldest(false) else { panic!("how far the log is") };
+        world.input(Input::Answered { ticket, result: Ok(rows.into()) });
     }
-    assert_eq!(world.take(conn)[0][2], false);
-    world.settle();
+    world.pass(1);
+    assert_eq!(world.take(conn), [json!(["OK", event.id, true, ""])]);
     world.say(conn, json!(["REQ", "s", {}]));
     let Some(Input::Answered { ticket, .. }) = world.run_oldest(false) else { panic!("a query") };
     world.input(Input::Answered { ticket, result: Ok(vec![vec!["{}".to_owned()]].into()) });

@@ -6,7 +6,7 @@ use nexus::seam::Input;
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};
-use crate::common::world::{ATTEMPTS, Fault, World};
+use crate::common::world::World;
 
 fn market(changes: &[(&str, &str)]) -> World {
     World::new(&[&[("AUTH_REQUIRED", "false")], changes].concat())
@@ -64,8 +64,9 @@ fn counts_that_landed_unknown_are_not_reported_twice() {
     let conn = world.client();
     let bad = Author::new(1).sign(5050, NOW, &[&["output", ""]], "");
     assert_eq!(world.ask(conn, json!(["EVENT", bad]))[0][2], false);
-    world.faults.extend([Fault::LandsAndFails; ATTEMPTS]);
-    assert_eq!(world.ask(conn, json!(["EVENT", Author::new(1).note("x")]))[0][2], false);
+    world.say(conn, json!(["EVENT", Author::new(1).note("x")]));
+    world.lose();
+    assert_eq!(world.take(conn)[0][2], false);
     assert_eq!(world.stats()["events"]["rejected"]["invalid"], 1);
 }
 
@@ -97,9 +98,10 @@ fn counts_that_a_commit_overtook_are_not_taken_for_fresh() {
 fn what_landed_unknown_is_swept() {
     let mut world = market(&[]);
     let conn = world.client();
-    world.faults.extend([Fault::LandsAndFails; ATTEMPTS]);
     let request = Author::new(1).sign(5050, NOW, &[], "");
-    assert_eq!(world.ask(conn, json!(["EVENT", request]))[0][2], false);
+    world.say(conn, json!(["EVENT", request]));
+    world.lose();
+    assert_eq!(world.take(conn)[0][2], false);
     world.pass(90_000);
     assert!(world.stored().is_empty());
 }

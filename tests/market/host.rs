@@ -63,8 +63,9 @@ pub struct Host {
     expected: BTreeMap<(ConnId, EventId), Vec<Expected>>,
     /// What clients were sent and is to be checked.
     frames: Vec<(ConnId, Value)>,
-    /// Events that landed while failure was reported, by this group or by one that was given up.
-    landed: HashSet<EventId>,
+    /// What became of events whose group landed while failure was reported, until that is told; and those of a group that
+    /// was given up.
+    landed: HashMap<EventId, Fate>,
     unsure: HashSet<EventId>,
     pub tally: Tally,
 }
@@ -97,7 +98,7 @@ impl Host {
             waiting: HashMap::new(),
             expected: BTreeMap::new(),
             frames: Vec::new(),
-            landed: HashSet::new(),
+            landed: HashMap::new(),
             unsure: HashSet::new(),
             tally: Tally::default(),
         }
@@ -175,10 +176,12 @@ impl Host {
                 let Some((ev, came, _)) = self.waiting.get(&id) else { continue };
                 if text.starts_with("error: ") {
                     assert!(self.world.now >= came + MAX_WAIT_MS, "{} is given up too soon", ev.message);
-                    if self.landed.remove(&id) {
+                    if self.landed.remove(&id) == Some(Fate::Stored) {
                         self.unsure.insert(id);
                     }
                     self.answer(&id, [Expected::Refused("error"); 2]);
+                } else if let Some(fate) = self.landed.remove(&id) {
+                    self.tell(&id, fate);
                 } else if text == "duplicate: a newer version of this event is stored" {
                     let newer = |held: &crate::model::Held| held.ev.event.replaces(&ev.event) && same(&held.ev, ev);
                     assert!(self.model.held.values().any(newer), "{} has no newer version", ev.message);
@@ -211,7 +214,7 @@ impl Host {
     /// list of numbers, which must be those of events that have expired.
     fn next_commit(&mut self) -> Commit {
         let statements = self.world.next_commit().unwrap();
-        if statements.len() == 2 {
+        if statements.len() <= 3 {
             return Commit::Counts;
         }
         // The last statement but one reads both lists of a group.
@@ -222,7 +225,8 @@ impl Host {
             group.sort_by_key(|item| item.n);
             return Commit::Group(group.into_iter().map(|item| item.id).collect());
         }
-        let params: Vec<Param> = statements.iter().flat_map(|statement| statement.params.clone()).collect();
+        // The first statement looks whose the log is.
+        let params: Vec<Param> = statements.iter().skip(1).flat_map(|statement| statement.params.clone()).collect();
         let text = params.iter().find_map(|param| match param {
             Param::Text(text) => Some(text.clone()),
             Param::Integer(_) => None,
@@ -249,22 +253,23 @@ impl Host {
             Some(Fault::Fails) => vec![],
             _ => self.model.group(&group),
         };
-        if fault.is_some() {
-            let stored = ids.iter().zip(&fates).filter(|(_, fate)| **fate == Fate::Stored);
-            self.landed.extend(stored.map(|(id, _)| *id));
-            return;
+        let fates = ids.iter().copied().zip(fates);
+        match fault {
+            // It is found out afterwards.
+            Some(_) => self.landed.extend(fates),
+            None => fates.for_each(|(id, fate)| self.tell(&id, fate)),
         }
-        for (id, fate) in ids.iter().zip(fates) {
-            let expected = match fate {
-                Fate::Stored => [Expected::New, Expected::Known],
-                Fate::Known if self.landed.contains(id) => [Expected::New, Expected::Known],
-                Fate::Known if self.unsure.contains(id) => [Expected::Here; 2],
-                Fate::Known => [Expected::Known; 2],
-                Fate::Refused(prefix) => [Expected::Refused(prefix); 2],
-            };
-            self.answer(id, expected);
-        }
-        self.landed.clear();
+    }
+
+    /// Those who wait for an event are to be told what became of it.
+    fn tell(&mut self, id: &EventId, fate: Fate) {
+        let expected = match fate {
+            Fate::Stored => [Expected::New, Expected::Known],
+            Fate::Known if self.unsure.contains(id) => [Expected::Here; 2],
+            Fate::Known => [Expected::Known; 2],
+            Fate::Refused(prefix) => [Expected::Refused(prefix); 2],
+        };
+        self.answer(id, expected);
     }
 
     /// The first who waits is told the one, the others the other.

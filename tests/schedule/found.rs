@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::common::Database;
 use crate::common::events::Author;
-use crate::common::world::{ATTEMPTS, Fault, World};
+use crate::common::world::World;
 
 #[test]
 fn an_event_that_landed_unknown_is_told_after_hibernation() {
@@ -12,8 +12,9 @@ fn an_event_that_landed_unknown_is_told_after_hibernation() {
     let (conn, reader) = (world.client(), world.client());
     world.ask(reader, json!(["REQ", "live", {}]));
     let lost = Author::new(1).note("lost");
-    world.faults.extend([Fault::LandsAndFails; ATTEMPTS]);
-    assert_eq!(world.ask(conn, json!(["EVENT", lost]))[0][2], false);
+    world.say(conn, json!(["EVENT", lost]));
+    world.lose();
+    assert_eq!(world.take(conn)[0][2], false);
     assert_eq!(world.waiting(), (0, 0), "nothing is on its way: this is hibernation");
     world.reset(false);
     world.settle();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nexus::gateway::ConnId;
 use nexus::seam::Input;
+use nexus::store::counts::Totals;
 use nexus::store::write;
 
 use crate::common::host::Fault;
@@ -226,7 +227,10 @@ impl Run<'_> {
             self.record.counts(conn, &id, filters, self.host.now);
         }
         let texts: Vec<&str> = questions.iter().map(|question| question.text.as_str()).collect();
-        self.say(conn, format!(r#"["{verb}","{id}",{}]"#, texts.join(",")))
+        self.record.from_memory = true;
+        let said = self.say(conn, format!(r#"["{verb}","{id}",{}]"#, texts.join(",")));
+        self.record.from_memory = false;
+        said
     }
 
     fn say(&mut self, conn: ConnId, text: String) -> Result<(), String> {
@@ -266,8 +270,12 @@ impl Run<'_> {
         self.note(|_| format!("answer of {job}"));
         let answer = &self.host.runs[job].answer;
         if let (Errand::Commit, Some(Input::Committed { result: Ok(answer), .. })) = (self.host.errand(job), answer) {
-            let group = write::decode(&[], &answer.rows, 0, None).map_err(|e| e.to_string())?;
+            let group = write::decode(&[], &answer.rows, 0, Some(Totals::default())).map_err(|e| e.to_string())?;
             self.record.answered(group.outcomes.keys());
+            self.record.known = self.record.known.max(group.totals.last_seq);
+        }
+        if let (Errand::Search, Some(Input::Answered { result: Ok(_), .. })) = (self.host.errand(job), answer) {
+            self.record.known = self.record.stored.values().copied().max().unwrap_or_default();
         }
         self.host.deliver(job);
         self.heard()

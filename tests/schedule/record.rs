@@ -81,6 +81,10 @@ pub struct Record<'a> {
     /// The numbers under which each event was ever stored.
     ever: BTreeMap<Ev, BTreeSet<u64>>,
     last_seq: u64,
+    /// The highest number that the engine knows to be stored.
+    pub known: u64,
+    /// Whether an answer that comes now is from memory: no statements were run since it was asked.
+    pub from_memory: bool,
     now: u64,
 }
 
@@ -94,6 +98,8 @@ impl<'a> Record<'a> {
             tally: Tally::default(),
             ever: BTreeMap::new(),
             last_seq: 0,
+            known: 0,
+            from_memory: false,
             now: 0,
         }
     }
@@ -151,6 +157,7 @@ impl<'a> Record<'a> {
     /// The memory is lost now.
     pub fn forgets(&mut self) {
         self.tally.wakes += 1;
+        self.known = 0;
         let Self { pool, clients, fates, stored, .. } = self;
         // What is still looked for is forgotten; what is on its way is looked for from now on.
         fates.lost.append(&mut fates.unsure);
@@ -275,11 +282,13 @@ impl<'a> Record<'a> {
     fn eose(&mut self, conn: ConnId, id: &str) -> Result<(), String> {
         self.tally.eoses += 1;
         let pool = self.pool;
+        // What is stored and not known to be is pushed when it is.
+        let upto = if self.from_memory { self.known } else { u64::MAX };
         let sub = self.client(conn).subs.get_mut(id).ok_or_else(|| format!("EOSE for {id}, which is not open"))?;
         if std::mem::replace(&mut sub.eose, true) {
             return Err(format!("a second EOSE for {id}"));
         }
-        match sub.watch.certain(pool).iter().find(|ev| sub.count(**ev) == 0) {
+        match sub.watch.certain(upto, pool).iter().find(|ev| sub.count(**ev) == 0) {
             Some(ev) => Err(format!("EOSE for {id} without {}, which is stored", pool.events[*ev].name)),
             None => Ok(()),
         }

@@ -39,8 +39,8 @@ impl Watch {
     }
 
     /// What the answer has whenever the store was asked: events that were there all the time and are
-    /// among the newest of some filter even if all was there at once that ever was.
-    pub fn certain(&self, pool: &Pool) -> BTreeSet<Ev> {
+    /// among the newest of some filter even if all was there at once that ever was. Of those alone with a number up to one.
+    pub fn certain(&self, upto: u64, pool: &Pool) -> BTreeSet<Ev> {
         let mut certain = BTreeSet::new();
         for filter in &self.filters {
             let mut found: Vec<Ev> =
@@ -49,7 +49,8 @@ impl Watch {
             found.truncate(filter.limit.map_or(usize::MAX, |limit| limit as usize));
             certain.extend(found);
         }
-        let throughout: BTreeSet<Ev> = self.throughout.iter().map(|(ev, _)| *ev).collect();
+        let throughout: BTreeSet<Ev> =
+            self.throughout.iter().filter(|(_, seq)| *seq <= upto).map(|(ev, _)| *ev).collect();
         &certain & &throughout
     }
 

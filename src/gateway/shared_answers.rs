@@ -15,7 +15,7 @@ const ASKING: Millis = 1000;
 
 /// What was answered last to each question, as plain text.
 #[derive(Debug, Default)]
-pub struct Kept(BTreeMap<Api, Answer>);
+pub struct SharedAnswers(BTreeMap<Api, Answer>);
 
 #[derive(Debug)]
 struct Answer {
@@ -25,7 +25,7 @@ struct Answer {
     asked: bool,
 }
 
-impl Kept {
+impl SharedAnswers {
     /// Nothing yet.
     pub const fn new() -> Self {
         Self(BTreeMap::new())
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn answers_are_kept_while_they_are_fresh() {
-        let mut kept = Kept::new();
+        let mut kept = SharedAnswers::new();
         kept.keep(Api::Stats, "a".into(), 1000);
         assert_eq!(kept.get(Api::Stats, 3000, 2000).as_deref(), Some("a"));
         assert_eq!(kept.get(Api::Metrics, 3000, 2000), None);
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn one_of_many_asks_anew() {
-        let mut kept = Kept::new();
+        let mut kept = SharedAnswers::new();
         assert_eq!(kept.get_or_ask(Api::Stats, 0, 2000), None);
         kept.keep(Api::Stats, "a".into(), 0);
         let mut given = |now| kept.get_or_ask(Api::Stats, now, 2000).is_some();
@@ -102,12 +102,12 @@ mod tests {
 
     #[test]
     fn the_oldest_make_room() {
-        let mut kept = Kept::new();
+        let mut kept = SharedAnswers::new();
         let half: Rc<str> = "x".repeat(MAX_KEPT_BYTES / 2).into();
         for kind in 0..3 {
             kept.keep(Api::Handlers(kind), half.clone(), Millis::from(kind));
         }
-        let there = |kept: &Kept, kind| kept.get(Api::Handlers(kind), 0, 0).is_some();
+        let there = |kept: &SharedAnswers, kind| kept.get(Api::Handlers(kind), 0, 0).is_some();
         assert_eq!([0, 1, 2].map(|kind| there(&kept, kind)), [false, true, true]);
         kept.keep(Api::Handlers(1), "x".repeat(MAX_KEPT_BYTES + 1).into(), 9);
         assert_eq!([1, 2].map(|kind| there(&kept, kind)), [false, true], "too large by itself");

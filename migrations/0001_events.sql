@@ -119,7 +119,7 @@ CREATE TABLE totals (
   writer   TEXT NOT NULL,         -- the last of them: see store::log
   last_seq INTEGER NOT NULL,
   stored   INTEGER NOT NULL,
-  flush    TEXT NOT NULL,         -- JSON: by shard, the number of the last counters its engine handed over
+  flush    INTEGER NOT NULL,      -- the number of the last counters that a partition handed over
   since_ms INTEGER NOT NULL,      -- when counting began
   newest   INTEGER NOT NULL,      -- the latest created_at ever stored
   early    INTEGER NOT NULL,      -- Unix seconds until which answers to jobs not known here may be held
@@ -137,4 +137,4 @@ CREATE TABLE history (
   results TEXT    NOT NULL        -- JSON object: histogram of the times to results
 );
 
-INSERT INTO totals VALUES (1, 0, '', 0, 0, '{}', 0, 0, 0, 0, 0, '{}');
+INSERT INTO totals VALUES (1, 0, '', 0, 0, 0, 0, 0, 0, 0, 0, '{}');

@@ -122,6 +122,7 @@ const SUITES = [
     ["the market: a day of 20,000 jobs, and jobs in every order", () => cargo("test", "--locked", "--test", "market")],
     ["costs on a D1 of 100,000 events", () => cargo("test", "--locked", "--test", "costs")],
     ["random schedules of the engine", () => cargo("test", "--locked", "--test", "schedule")],
+    ["random clusters of gateways and their partition", () => cargo("test", "--locked", "--test", "cluster")],
     ["store suite on SQLite and D1", () => cargo("test", "--locked", "--test", "store")],
     ["the fuzz corpus", () => cargo("test", "--locked", "--test", "corpus")],
   ],

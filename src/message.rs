@@ -13,12 +13,14 @@ use crate::market::privacy::Readers;
 use crate::nostr::relay_msg::Completeness;
 use crate::nostr::{Event, EventId, Filter, PublicKey, Reason, Values};
 use crate::seam::{Millis, Network, Ticket};
+pub use crate::store::cost;
 pub use crate::store::counts::Counts;
 pub use crate::store::history::{Point, Step};
+pub use crate::store::jobs::{MAX_UNASKED_FEEDBACK, MAX_UNASKED_KEYS};
 pub use crate::store::market::{Found, Known};
-pub use crate::store::read::{StoredEvent, Text};
+pub use crate::store::read::{MAX_ENTRIES, MAX_RANGES, StoredEvent, Text};
 pub use crate::store::write::NewEvent;
-pub use crate::store::{ErrorKind, StoreError};
+pub use crate::store::{ErrorKind, MAX_INTEGER, StoreError};
 
 /// One of the gateways of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,13 +6,18 @@
 //! The contract with a host: perform the effects in order; feed every answer back as an input, once or late or never;
 //! deliver messages in their order; feed [`Input::Woke`] first after any loss of memory.
 
+mod linked;
+
+use std::collections::BTreeSet;
 use std::rc::Rc;
+
+pub use linked::{Address, LinkedGateway, LinkedPartition};
 
 use crate::budget::Budget;
 use crate::gateway::{Config, Gateway, Gauges, TurnedAway};
 use crate::message::{GatewayId, PartitionGauges, ToGateway, ToPartition};
 use crate::partition::{Partition, Settings};
-use crate::seam::{Effect, Host, Input, Millis};
+use crate::seam::{Effect, Host, Input, Millis, Ticket};
 
 /// A gateway by itself; its partition is elsewhere.
 pub struct GatewayNode {
@@ -58,6 +63,11 @@ impl GatewayNode {
     /// What the partition is to be told, in order.
     pub fn take_messages(&mut self) -> Vec<ToPartition> {
         self.gateway.take_messages()
+    }
+
+    /// The partition knows nothing any more of what it was told: it is told again what this gateway cares for.
+    fn introduce(&mut self) {
+        self.gateway.introduce();
     }
 
     /// Whether one more connection from this address may be opened; a host asks before it accepts one.
@@ -113,6 +123,15 @@ impl PartitionNode {
         self.partition.finish(now, &mut out);
         self.timer.merge(&mut out);
         out
+    }
+
+    /// A gateway is gone, and nobody waits for the answers to what it has asked.
+    fn forget(&mut self, gone: GatewayId, reads: BTreeSet<Ticket>, now: Millis) {
+        let mut out = Vec::new();
+        for ticket in reads {
+            self.partition.hear(gone, ToPartition::Drop(ticket), now, &mut out);
+        }
+        self.partition.forget(gone);
     }
 
     /// What gateways are to be told, each in order.

@@ -6,10 +6,10 @@ mod fates;
 #[path = "store/log.rs"]
 mod log;
 
-use common::Database;
 use common::d1::D1;
 use common::events::{Author, NOW, new_event};
 use common::sqlite::Sqlite;
+use common::{Database, totals, write_after};
 use nexus::market::job::NIP90;
 
 use nexus::nostr::{Event, EventId, Filter, Values};
@@ -62,7 +62,7 @@ fn suite(db: &mut dyn Database) {
         let clear = ["events", "tags", "jobs", "providers", "dealings", "votes", "deletions", "vanishing"]
             .map(|table| sql(&format!("DELETE FROM {table}")));
         let zero = sql(
-            "UPDATE totals SET version = 0, writer = '', last_seq = 0, stored = 0, flush = '{}', newest = 0, since_ms = 0, early = 0, day = 0, spent = 0, counts = '{}'",
+            "UPDATE totals SET version = 0, writer = '', last_seq = 0, stored = 0, flush = 0, newest = 0, since_ms = 0, early = 0, day = 0, spent = 0, counts = '{}'",
         );
         db.run(&[clear.to_vec(), vec![zero]].concat()).unwrap();
         case(db);
@@ -76,7 +76,9 @@ fn sql(text: &str) -> Statement {
 fn put(db: &mut dyn Database, events: &[&Event]) -> Committed {
     let group: Vec<NewEvent> = events.iter().map(|event| new_event(event)).collect();
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
-    write::decode(&ids, &db.run(&write::statements(&group, &Flush::default(), true, None)).unwrap(), 0, None).unwrap()
+    let before = totals(db);
+    let statements = write::statements(&group, &Flush::default(), true, &write_after(&before));
+    write::decode(&ids, &db.run(&statements).unwrap(), before).unwrap()
 }
 
 fn get(db: &mut dyn Database, filters: &str) -> Vec<Event> {
@@ -106,10 +108,6 @@ fn text(stored: &StoredEvent) -> String {
 /// The contents of what a filter returns, in order.
 fn contents(db: &mut dyn Database, filters: &str) -> Vec<String> {
     get(db, filters).into_iter().map(|event| event.content).collect()
-}
-
-fn totals(db: &mut dyn Database) -> Totals {
-    counts::decode_totals(&db.run(&counts::read_totals()).unwrap(), 0).unwrap()
 }
 
 fn stored(seq: u64) -> Outcome {
@@ -414,7 +412,8 @@ fn changes(db: &mut dyn Database) {
 
 fn atomic(db: &mut dyn Database) {
     let event = Author::new(1).sign(1, NOW, &[&["t", "x"]], "a");
-    let mut statements = write::statements(&[new_event(&event)], &Flush::default(), true, None);
+    let mut statements =
+        write::statements(&[new_event(&event)], &Flush::default(), true, &write_after(&Totals::default()));
     statements.push(sql("INSERT INTO nowhere VALUES (1)"));
     let error = db.run(&statements).unwrap_err();
     assert!(error.message.contains("nowhere"), "{error}");
@@ -442,7 +441,7 @@ fn not_null(db: &mut dyn Database) {
     let before = dump(db);
     assert!(before.iter().any(|row| row.starts_with("events ")), "{before:?}");
     let group = [author.note("b"), author.answer(6050, &job, &[]), job].map(|event| new_event(&event));
-    let group = write::statements(&group, &Flush::default(), true, None);
+    let group = write::statements(&group, &Flush::default(), true, &write_after(&totals(db)));
     let null = vec![sql("UPDATE totals SET last_seq = NULL WHERE last_seq <> 7")];
     for batch in [[null.clone(), group.clone()].concat(), [group.clone(), null].concat()] {
         let error = db.run(&batch).unwrap_err();

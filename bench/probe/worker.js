@@ -6,8 +6,8 @@ import wasm from "./probe.wasm";
 const probe = new WebAssembly.Instance(wasm, {}).exports;
 let groups = [];
 
-function statements(db, from, size) {
-  const length = probe.group(from, size);
+function statements(db, from, size, version) {
+  const length = probe.group(from, size, version);
   const json = new TextDecoder().decode(new Uint8Array(probe.memory.buffer, probe.text(), length));
   return JSON.parse(json).map(([sql, params]) => db.prepare(sql).bind(...params));
 }
@@ -17,13 +17,16 @@ export default {
     const url = new URL(request.url);
     const number = (name) => Number(url.searchParams.get(name));
     switch (url.pathname) {
-      case "/prepare": // events, and the groups of them that are to be committed
+      case "/prepare": { // events, and the groups of them that are to be committed
         probe.prepare(number("first"), number("count"), Math.floor(Date.now() / 1000));
         groups = [];
+        // They are committed in their order, and each is a version.
+        const version = await env.DB.prepare("SELECT version FROM totals").first("version");
         for (let from = 0; from < number("count") && number("size") > 0; from += number("size")) {
-          groups.push(statements(env.DB, from, number("size")));
+          groups.push(statements(env.DB, from, number("size"), version + groups.length));
         }
         return new Response(String(groups.length));
+      }
       case "/verify":
         return new Response(String(probe.verify(number("count"))));
       case "/commit": // as many of them as are asked for

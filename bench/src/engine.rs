@@ -164,7 +164,7 @@ impl World {
 
     fn totals(&self) -> String {
         format!(
-            r#"{{"version":0,"writer":"","last_seq":{0},"stored":{0},"flush":{{"shard 0":{0}}},"newest":0,"early":0,"day":0,"spent":0}}"#,
+            r#"{{"version":0,"writer":"","last_seq":{0},"stored":{0},"flush":{0},"newest":0,"early":0,"day":0,"spent":0}}"#,
             self.seq
         )
     }

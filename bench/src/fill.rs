@@ -7,6 +7,7 @@ use std::time::Instant;
 use nexus::market::job::NIP90;
 use nexus::nostr::{Event, EventId, PublicKey, Signature};
 use nexus::store::counts::Flush;
+use nexus::store::log::{Write, WriteName};
 use nexus::store::write::{self, NewEvent};
 use nexus::store::{Param, Statement};
 use rusqlite::Connection;
@@ -60,7 +61,9 @@ pub fn run(file: &Path, events: u64) -> Result<(), Error> {
     for from in (0..events).step_by(GROUP as usize) {
         let group: Vec<NewEvent> = (from..events.min(from + GROUP)).map(|n| new(event(n, events))).collect();
         db.execute_batch("BEGIN")?;
-        for statement in write::statements(&group, &Flush::default(), false, None) {
+        let number = db.query_row("SELECT version FROM totals", [], |row| row.get::<_, u32>(0))?.into();
+        let write = Write { expected: number, name: WriteName { incarnation: 0, number } };
+        for statement in write::statements(&group, &Flush::default(), false, &write) {
             execute(&db, &statement)?;
         }
         db.execute_batch("COMMIT")?;

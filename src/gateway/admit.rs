@@ -8,8 +8,8 @@ use super::subscribe::remembered;
 use super::{ConnId, Gateway};
 use crate::budget::{Reservation, Share};
 use crate::market::rules;
+use crate::message::MAX_INTEGER;
 use crate::nostr::{Event, Filter, KindClass, Reason, deletion, event, gate, kind, refusal};
-use crate::store::MAX_INTEGER;
 
 impl Gateway {
     /// Checks an event; `now` is in Unix seconds. Answers when it expires, if it does.

@@ -10,8 +10,8 @@ use super::quota::{Account, Holder, Net, PATIENCE};
 use super::{ConnId, Gateway, Millis, conn};
 use crate::budget::NetworkUse;
 use crate::market::reputation;
+use crate::message::cost;
 use crate::nostr::{ClientMessage, Event, KindClass, PublicKey, Reason, kind, refusal};
-use crate::store::cost;
 
 /// Milli-tokens of one event, AUTH or question.
 const ONE: u64 = 1000;

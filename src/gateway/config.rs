@@ -14,10 +14,10 @@ use super::quota::Net;
 use crate::market::JobProfile;
 use crate::market::job::PROFILES;
 use crate::market::retention::Retention;
+use crate::message::{MAX_ENTRIES, MAX_RANGES, MAX_UNASKED_FEEDBACK, MAX_UNASKED_KEYS};
 use crate::nostr::PublicKey;
 use crate::nostr::auth::Authority;
 use crate::nostr::nip11::{Document, Limitation};
-use crate::store::{jobs, read};
 
 /// NIPs this relay implements and tests.
 const SUPPORTED_NIPS: &[u16] = &[1, 9, 11, 13, 17, 32, 40, 42, 45, 62, 67, 70, 89, 90];
@@ -352,13 +352,13 @@ impl Config {
                 bytes_per_frame: self.quotas.as_ref().map(|_| FRAME_BYTES),
                 max_connections_per_ip: self.quotas.as_ref().map(|_| limits.max_connections_per_ip),
                 max_keys: MAX_KEYS as u64,
-                max_unasked_keys: jobs::MAX_UNASKED_KEYS,
-                max_unasked_feedback: jobs::MAX_UNASKED_FEEDBACK,
+                max_unasked_keys: MAX_UNASKED_KEYS,
+                max_unasked_feedback: MAX_UNASKED_FEEDBACK,
                 max_unheard_bytes: limits.max_unheard_bytes,
                 max_filters: limits.max_filters,
                 max_filter_values: limits.max_filter_values,
-                max_search_entries: read::MAX_ENTRIES,
-                max_search_ranges: read::MAX_RANGES,
+                max_search_entries: MAX_ENTRIES,
+                max_search_ranges: MAX_RANGES,
                 max_subscriptions: limits.max_subscriptions,
                 max_subid_length: limits.max_subid_length,
                 max_limit: limits.max_limit,

@@ -115,7 +115,7 @@ impl Gateway {
     pub(super) fn report(&self, counts: Option<(Counts, u64)>, now: Millis) -> Report {
         let (mut counts, active) = counts.map(|(counts, active)| (counts, Some(active))).unwrap_or_default();
         let (own, elsewhere) = (self.gauges(&self.requests.partition), self.requests.elsewhere());
-        for (key, n) in self.requests.partition.not_among(counts.flush(0)) {
+        for (key, n) in self.requests.partition.not_among(counts.flush) {
             *counts.counts.entry(key.clone()).or_default() += i64::try_from(n).unwrap_or(i64::MAX);
         }
         Report::new(&own.with(elsewhere), &counts, active, now)

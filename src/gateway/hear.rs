@@ -2,7 +2,7 @@
 
 use super::{ConnId, Gateway};
 use crate::market::handler::can_be_ranked;
-use crate::message::{Outcome, Part, Push, ToGateway, Verdict};
+use crate::message::{Interest, Outcome, Part, Push, ToGateway, ToPartition, Verdict};
 use crate::nostr::deletion::Target;
 use crate::nostr::{EventId, Reason, kind, relay_msg};
 use crate::seam::{Effect, Millis};
@@ -35,8 +35,22 @@ impl Gateway {
         }
     }
 
+    /// Tells a partition that knows nothing of this gateway what it cares for, and how far its clients were told.
+    pub(crate) fn introduce(&mut self) {
+        let interest =
+            if self.alone { Interest::Everything } else { Interest::Keys { came: self.subs.keys(), went: Vec::new() } };
+        self.tell(ToPartition::Interest(interest));
+        self.tell(ToPartition::Woke(self.told_upto()));
+    }
+
     /// A group was stored: answers the authors and tells the subscribers, in the order the events were numbered.
-    fn pushed(&mut self, push: Push, out: &mut Vec<Effect>) {
+    fn pushed(&mut self, mut push: Push, out: &mut Vec<Effect>) {
+        if let Some(told) = self.position.told.filter(|told| *told < push.after) {
+            // It does not follow what was told before: what is between is asked for, and this again.
+            push.parts.retain(|part| matches!(part, Part::Outcome(_)));
+            push.upto = told;
+            self.tell(ToPartition::Woke(Some(told)));
+        }
         let events = || {
             push.parts.iter().filter_map(|part| match part {
                 Part::Event((new, _)) => Some(new),

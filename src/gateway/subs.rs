@@ -113,6 +113,14 @@ impl SubIndex {
         changed.into_iter().partition(|key| self.has(*key))
     }
 
+    /// All keys there are, each once; so none of them has to be told.
+    pub fn keys(&mut self) -> Vec<u64> {
+        self.changed.iter_mut().for_each(BTreeSet::clear);
+        let mut keys: Vec<u64> = self.entries.iter().map(|entry| entry.key).collect();
+        keys.dedup();
+        keys
+    }
+
     /// The subscriptions `event` is for, each once.
     pub fn matching(&self, event: &Event) -> Vec<(ConnId, Rc<str>)> {
         let mut found: Vec<(ConnId, Rc<str>)> = Vec::new();

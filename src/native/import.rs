@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Read, Seek, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +14,13 @@ use serde::{Deserialize, Serialize};
 use super::database::lock;
 use super::env::Settings;
 use super::gateway::now;
+use super::partition::incarnation;
 use super::{Failed, log, sqlite};
 use crate::gateway::Config;
 use crate::market::rules;
 use crate::nostr::{Event, EventId, KindClass, PublicKey, deletion};
+use crate::store::counts::{self, Totals};
+use crate::store::log::{Landing, Write, WriteName};
 use crate::store::restore::{self, Deletion, Job, Remembered};
 use crate::store::write::{self, NewEvent, Outcome};
 use crate::store::{MAX_INTEGER, Rows, Statement, StoreError};
@@ -70,7 +73,7 @@ pub fn import(settings: &Settings, file: &Path) -> Result<(), Failed> {
     source.seek(SeekFrom::Start(progress.bytes)).map_err(of)?;
     let mut source = BufReader::new(source);
     let bar = Bar::new(size, progress.bytes);
-    let mut import = Import { config: &settings.config, db, tally: Tally::default(), bar };
+    let mut import = Import::new(&settings.config, &settings.path, db, bar)?;
     loop {
         let (mut lines, mut bytes) = (Vec::new(), 0);
         while lines.len() < TOGETHER && bytes < TOGETHER_BYTES {
@@ -149,15 +152,26 @@ impl Group {
     }
 }
 
-/// An import that is under way.
+/// An import that is under way: the one writer of the file meanwhile.
 struct Import<'a> {
     config: &'a Config,
+    path: &'a Path,
     db: Connection,
+    /// What its last write is called.
+    name: WriteName,
+    /// As of the last answer.
+    totals: Totals,
     tally: Tally,
     bar: Bar,
 }
 
-impl Import<'_> {
+impl<'a> Import<'a> {
+    fn new(config: &'a Config, path: &'a Path, mut db: Connection, bar: Bar) -> Result<Self, StoreError> {
+        let totals = position(&mut db)?;
+        let name = WriteName { incarnation: incarnation(), number: 0 };
+        Ok(Self { config, path, db, name, totals, tally: Tally::default(), bar })
+    }
+
     /// Stores lines, of which the first has the number `first`. An error is the database's.
     fn store(&mut self, first: u64, lines: &[Result<String, String>]) -> Result<(), StoreError> {
         let mut group = Group::default();
@@ -182,11 +196,14 @@ impl Import<'_> {
         if lines.is_empty() {
             return Ok(());
         }
-        let error = match self.commit(&statements(&lines)).and_then(|rows| self.told(&lines, &rows)) {
+        let write = self.next_write();
+        let rows = sqlite::write(&mut self.db, &statements(&lines, &write)).map(|answer| answer.rows);
+        let error = match rows.and_then(|rows| self.told(&lines, &rows, &write)) {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        self.commit(&restore::jobs(&[], None))?;
+        self.locate(&write)?;
+        self.probe()?;
         if lines.len() > 1 {
             return lines.drain(..).try_for_each(|line| self.write(vec![line]));
         }
@@ -194,20 +211,46 @@ impl Import<'_> {
         Ok(())
     }
 
-    fn commit(&mut self, statements: &[Statement]) -> Result<Rows, StoreError> {
-        sqlite::write(&mut self.db, statements).map(|answer| answer.rows)
+    fn next_write(&mut self) -> Write {
+        self.name.number += 1;
+        Write { expected: self.totals.version, name: self.name }
     }
 
-    /// Counts what became of a group.
-    fn told(&mut self, lines: &[(u64, Line)], rows: &Rows) -> Result<(), StoreError> {
+    /// Reads how far the log is after a write has failed.
+    fn locate(&mut self, write: &Write) -> Result<(), StoreError> {
+        let found = position(&mut self.db)?;
+        if write.landing(&found) == Landing::Fenced {
+            let what = format!("something else writes to {} at the same time", self.path.display());
+            return Err(StoreError::new(what));
+        }
+        self.totals = found;
+        Ok(())
+    }
+
+    /// Writes nothing but that it has written: whether the database can.
+    fn probe(&mut self) -> Result<(), StoreError> {
+        let write = self.next_write();
+        match sqlite::write(&mut self.db, &restore::jobs(&[], &write)) {
+            Ok(_) => {
+                self.totals = write.counted(self.totals);
+                Ok(())
+            }
+            Err(error) => self.locate(&write).and(Err(error)),
+        }
+    }
+
+    /// Takes note of a group that was written, and counts what became of it.
+    fn told(&mut self, lines: &[(u64, Line)], rows: &Rows, write: &Write) -> Result<(), StoreError> {
         let events: Vec<(u64, EventId)> =
             lines.iter().filter_map(|(number, line)| Some((*number, id(line)?))).collect();
         if events.is_empty() {
+            self.totals = write.counted(self.totals);
             self.tally.remembered += lines.len() as u64;
             return Ok(());
         }
         let ids: Vec<EventId> = events.iter().map(|(_, id)| *id).collect();
-        let committed = write::decode(&ids, rows, 0, None)?;
+        let committed = write::decode(&ids, rows, self.totals)?;
+        self.totals = committed.totals;
         for (number, id) in events {
             match committed.outcomes.get(&id) {
                 Some(Outcome::Stored { seq, .. }) if *seq > committed.before.last_seq => self.tally.stored += 1,
@@ -230,8 +273,13 @@ fn id(line: &Line) -> Option<EventId> {
     if let Line::Event(new) = line { Some(new.event.id) } else { None }
 }
 
+/// How far the log is.
+fn position(db: &mut Connection) -> Result<Totals, StoreError> {
+    counts::decode_totals(&sqlite::read(db, &counts::read_totals())?.rows)
+}
+
 /// The statements that store lines, all of one sort.
-fn statements(lines: &[(u64, Line)]) -> Vec<Statement> {
+fn statements(lines: &[(u64, Line)], write: &Write) -> Vec<Statement> {
     let (mut events, mut deletions, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
     for (_, line) in lines {
         match line {
@@ -241,11 +289,11 @@ fn statements(lines: &[(u64, Line)]) -> Vec<Statement> {
         }
     }
     if !events.is_empty() {
-        write::restore(&events, None)
+        write::restore(&events, write)
     } else if !deletions.is_empty() {
-        restore::deletions(&deletions, None)
+        restore::deletions(&deletions, write)
     } else {
-        restore::jobs(&jobs, None)
+        restore::jobs(&jobs, write)
     }
 }
 
@@ -338,5 +386,77 @@ impl Bar {
         if self.terminal {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config::read(|key| (key == "RELAY_URL").then(|| "wss://nexus.example".to_owned())).unwrap()
+    }
+
+    /// A file of its own for a test.
+    fn file(test: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("nexus-{test}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder.join("nexus.sqlite")
+    }
+
+    fn importing<'a>(config: &'a Config, path: &'a Path) -> Import<'a> {
+        let (db, _) = sqlite::open_to_serve(path).unwrap();
+        Import::new(config, path, db, Bar::new(1, 0)).unwrap()
+    }
+
+    /// Lines that have deletions of events, by the last digits of their ids.
+    fn deletions(ids: &[u64]) -> Vec<Result<String, String>> {
+        let author = "ab".repeat(32);
+        ids.iter().map(|id| Ok(format!(r#"{{"deletion":{{"key":"{author} {id:064}","until":1}}}}"#))).collect()
+    }
+
+    fn remembered(import: &mut Import) -> usize {
+        sqlite::read(&mut import.db, &[restore::read_deletions("", 1000)]).unwrap().rows.concat().len()
+    }
+
+    #[test]
+    fn an_import_counts_its_writes_and_ends_when_something_else_has_written() {
+        let (config, path) = (config(), file("import-fenced"));
+        let mut import = importing(&config, &path);
+        import.store(1, &deletions(&[1, 2])).unwrap();
+        import.store(3, &deletions(&[3])).unwrap();
+        let found = position(&mut import.db).unwrap();
+        assert_eq!((found.version, found.writer), (2, Some(import.name)));
+        assert_eq!(import.totals, found);
+
+        let mut other = importing(&config, &path);
+        other.store(1, &deletions(&[4])).unwrap();
+        for _ in 0..2 {
+            let error = import.store(4, &deletions(&[5, 6])).unwrap_err().to_string();
+            assert_eq!(error, format!("something else writes to {} at the same time", path.display()));
+            assert_eq!(remembered(&mut import), 4);
+        }
+        assert_eq!(position(&mut import.db).unwrap(), other.totals);
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn of_lines_that_the_database_does_not_take_together_the_others_are_stored() {
+        let (config, path) = (config(), file("import-refused"));
+        let mut import = importing(&config, &path);
+        let refuses = "CREATE TRIGGER no BEFORE INSERT ON deletions WHEN new.key GLOB '*7' \
+                       BEGIN SELECT RAISE(ABORT, 'not this one'); END";
+        import.db.execute_batch(refuses).unwrap();
+        import.store(1, &deletions(&[6, 7, 8])).unwrap();
+        import.store(4, &deletions(&[9])).unwrap();
+        assert_eq!((import.tally.remembered, import.tally.refused), (3, 1));
+        assert_eq!((remembered(&mut import), position(&mut import.db).unwrap()), (3, import.totals));
+        // Where it can write nothing, no line is to blame.
+        let full = "CREATE TRIGGER full BEFORE UPDATE ON totals BEGIN SELECT RAISE(ABORT, 'no room'); END";
+        import.db.execute_batch(full).unwrap();
+        let error = import.store(5, &deletions(&[10, 11])).unwrap_err().to_string();
+        assert!(error.contains("no room") && import.tally.refused == 1, "{error}");
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 }

@@ -259,7 +259,7 @@ impl Core {
 }
 
 /// A name that no other process has.
-fn incarnation() -> u64 {
+pub fn incarnation() -> u64 {
     let mut random = [0; 8];
     match getrandom::fill(&mut random) {
         Ok(()) => u64::from_be_bytes(random),

@@ -79,7 +79,8 @@ impl Partition {
                 Err(error) => error,
             },
             (Step::Missed(after), Ok(rows)) => match self.push_missed(after, upto, rows, out) {
-                Ok(None) => return self.caught_up(upto, catch_up.landed, now, out),
+                // A gateway that woke meanwhile may be further behind.
+                Ok(None) => return self.catch_up(upto, catch_up.landed, now, out),
                 Ok(Some(rest)) => {
                     catch_up.step = Step::Missed(rest);
                     self.log.catching_up = Some(catch_up);
@@ -114,7 +115,7 @@ impl Partition {
                 self.vanish(&Vanished::by(&new.event));
             }
             self.handlers.announce(&new.event);
-            pushes.event(&self.gateways, seq, (new, readers));
+            pushes.missed(&self.gateways, seq, (new, readers));
         }
         self.push(pushes, after, rest.unwrap_or(upto));
         Ok(rest)
@@ -129,6 +130,7 @@ impl Partition {
             self.landed(group, committed, false, now, out);
         }
         self.release_held();
+        self.read_next(now, out);
         self.go_on(now, out);
     }
 

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::Partition;
 use super::log::What;
 use super::queue::Waiting;
-use super::{Partition, SHARD};
 use crate::log::Level;
 use crate::message::{NewEvent, Outcome, Publisher, ToGateway, Verdict};
 use crate::nostr::{EventId, Reason, refusal};
@@ -57,15 +57,15 @@ impl Partition {
             What::Group => {
                 let group: Vec<Arc<NewEvent>> =
                     self.writer.group.iter().flatten().map(|waiting| waiting.new.clone()).collect();
-                let flush = self.counters.flush(SHARD, totals, now);
-                let mut statements = write::statements(&group, &flush, totals.early > now / 1000, Some(write));
+                let flush = self.counters.flush(totals, now);
+                let mut statements = write::statements(&group, &flush, totals.early > now / 1000, write);
                 // After the first statement, which looks whose the log is.
                 statements.splice(1..1, self.snapshot(now));
                 statements
             }
-            What::Removal(found) => sweep::remove(found, Some(write)),
-            What::Counts => counts::save(&self.counters.flush(SHARD, totals, now), Some(write)),
-            What::Seen(keys) => market::seen(keys, now / 1000, Some(write)),
+            What::Removal(found) => sweep::remove(found, write),
+            What::Counts => counts::save(&self.counters.flush(totals, now), write),
+            What::Seen(keys) => market::seen(keys, now / 1000, write),
         }
     }
 
@@ -83,11 +83,11 @@ impl Partition {
         Ok(match what {
             What::Group => Done::Group(Box::new(self.decode_group(&rows, before)?)),
             What::Removal(_) => {
-                let (totals, _) = counts::decode_saved(&rows, SHARD)?;
+                let (totals, _) = counts::decode_saved(&rows)?;
                 Done::Removal(rows, totals)
             }
             What::Counts => {
-                let (totals, counts) = counts::decode_saved(&rows, SHARD)?;
+                let (totals, counts) = counts::decode_saved(&rows)?;
                 Done::Counts(totals, counts)
             }
             What::Seen(_) => Done::Seen,
@@ -97,7 +97,7 @@ impl Partition {
     /// Reads what became of the events of the group.
     pub(super) fn decode_group(&self, rows: &Rows, before: Totals) -> Result<Committed, StoreError> {
         let ids: Vec<EventId> = self.writer.group.iter().flatten().map(|waiting| waiting.new.event.id).collect();
-        write::decode(&ids, rows, SHARD, Some(before))
+        write::decode(&ids, rows, before)
     }
 
     /// A write was answered.

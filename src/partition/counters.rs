@@ -59,7 +59,7 @@ impl Counters {
         self.spent += rows;
     }
 
-    /// Rows taken from the allowance of `day` (since 1970, UTC), as far as `totals` and this shard know.
+    /// Rows taken from the allowance of `day` (since 1970, UTC), as far as `totals` and this partition know.
     pub fn spent(&self, day: u64, totals: Totals) -> u64 {
         let saved = if totals.day == day { totals.spent } else { 0 };
         let flushing = self.flushing.iter().filter(|flush| flush.number > totals.flush && flush.day == day);
@@ -67,14 +67,14 @@ impl Counters {
     }
 
     /// What to add to the totals at `now`. Until it is known to have been added it is the same again.
-    pub fn flush(&mut self, shard: u32, totals: Totals, now: Millis) -> Flush {
+    pub fn flush(&mut self, totals: Totals, now: Millis) -> Flush {
         self.flushed(totals);
         if let Some(flushing) = self.flushing.take_if(|flush| !is_empty(flush)) {
             return self.flushing.insert(flushing).clone();
         }
         let (counts, spent) = (std::mem::take(&mut self.unsaved), std::mem::take(&mut self.spent));
         (self.worth_saving, self.unsaved_since) = (false, None);
-        let flush = Flush { shard, number: now.max(totals.flush + 1), counts, day: now / DAY_MS, spent };
+        let flush = Flush { number: now.max(totals.flush + 1), counts, day: now / DAY_MS, spent };
         self.flushing.insert(flush).clone()
     }
 

@@ -44,6 +44,12 @@ impl Gateways {
         self.known.entry(id).or_default();
     }
 
+    /// A gateway is gone.
+    fn forget(&mut self, id: GatewayId) {
+        self.known.remove(&id);
+        self.interest.retain(|(_, of)| *of != id);
+    }
+
     /// A gateway woke, and was told of everything up to a number.
     pub fn woke(&mut self, id: GatewayId, told: Option<u64>) {
         let gateway = self.known.entry(id).or_default();
@@ -53,6 +59,11 @@ impl Gateways {
     /// Up to which number the gateway was told that was told the least, when there is more.
     pub fn behind(&self, upto: u64) -> Option<u64> {
         self.known.values().filter_map(|gateway| gateway.told).min().filter(|told| *told < upto)
+    }
+
+    /// Up to which number a gateway was told, if it has said so, or was.
+    pub fn told(&self, id: GatewayId) -> Option<u64> {
+        self.known.get(&id).and_then(|gateway| gateway.told)
     }
 
     /// Takes what a gateway cares for from now on, and for what no longer.
@@ -113,6 +124,15 @@ impl Pushes {
         }
     }
 
+    /// Adds the event of a number that was stored before: who has not said how far he was told is told from now on.
+    pub fn missed(&mut self, gateways: &Gateways, seq: u64, stored: Stored) {
+        for id in gateways.of_event(&stored.0) {
+            if gateways.told(id).is_some_and(|told| told < seq) {
+                self.0.entry(id).or_default().push(Part::Event(stored.clone()));
+            }
+        }
+    }
+
     /// Adds what became of an event, for who waits for it.
     pub fn outcome(&mut self, (gateway, to): (GatewayId, Publisher), id: EventId, verdict: Verdict) {
         self.0.entry(gateway).or_default().push(Part::Outcome(Outcome { to, id, verdict }));
@@ -127,6 +147,11 @@ impl Pushes {
 }
 
 impl Partition {
+    /// A gateway is gone: it is told of nothing any more.
+    pub fn forget(&mut self, gone: GatewayId) {
+        self.gateways.forget(gone);
+    }
+
     /// Tells each gateway what there is for it after a number, and that it has been told of everything up to another.
     /// One that has missed something before is told what became of its own events alone.
     pub(super) fn push(&mut self, Pushes(mut parts): Pushes, from: u64, upto: u64) {
@@ -152,11 +177,22 @@ impl Partition {
     pub(super) fn position_asked(&mut self, from: GatewayId, now: Millis, out: &mut Vec<Effect>) {
         let upto = self.log.told();
         match self.gateways.known.get_mut(&from).filter(|gateway| gateway.told.is_none_or(|told| told >= upto)) {
-            Some(gateway) if self.log.is_known() => {
+            // While others are told what they have missed it is not known how far that goes.
+            Some(gateway) if self.log.is_known() && !self.log.is_catching_up() => {
+                let upto = gateway.told.map_or(upto, |told| told.max(upto));
                 (gateway.told, gateway.knows) = (Some(upto), upto);
                 self.tell(from, ToGateway::Position(Ok(upto)));
             }
             _ => self.go_on(now, out),
+        }
+    }
+
+    /// Has a gateway know how far it was told: what it is about to show its clients must not come again.
+    pub(super) fn tell_how_far(&mut self, id: GatewayId) {
+        let Some(gateway) = self.gateways.known.get_mut(&id) else { return };
+        if let Some(upto) = gateway.told.filter(|told| *told > gateway.knows) {
+            let after = std::mem::replace(&mut gateway.knows, upto);
+            self.tell(id, ToGateway::Push(Push { after, upto, parts: Vec::new() }));
         }
     }
 

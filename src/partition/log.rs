@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use super::catch_up::{CatchUp, Step};
 use super::commit::not_stored;
-use super::{Partition, Purpose, SHARD};
+use super::{Partition, Purpose};
 use crate::log::Level;
 use crate::message::ToGateway;
 use crate::nostr::PublicKey;
@@ -66,8 +66,9 @@ pub(super) struct Log {
     told: u64,
     /// When it was known how far the log is.
     known_at: Millis,
-    /// Whether this incarnation has written.
+    /// Whether this incarnation has written, and whether it may have, as far as it knows.
     taken: bool,
+    may_be_taken: bool,
     /// Whether it is being asked how far the log is.
     asking: bool,
     fenced: bool,
@@ -93,6 +94,7 @@ impl Log {
             told: 0,
             known_at: 0,
             taken: false,
+            may_be_taken: false,
             asking: false,
             fenced: false,
             writing: None,
@@ -147,6 +149,11 @@ impl Log {
     /// Whether the store is working on something.
     pub fn is_on_its_way(&self) -> bool {
         self.writing.as_ref().is_some_and(|writing| writing.ticket.is_some())
+    }
+
+    /// Whether it is being found out what gateways have missed.
+    pub fn is_catching_up(&self) -> bool {
+        self.catching_up.is_some()
     }
 
     /// Whether what was counted is on its way by itself.
@@ -258,6 +265,7 @@ impl Partition {
                     // The store works: whose the log is can be asked at once.
                     return self.ask_position(now, out);
                 }
+                self.log.may_be_taken = true;
                 self.store_failed(&error, now, out);
             }
         }
@@ -269,7 +277,7 @@ impl Partition {
             self.note_schema(result.as_ref().unwrap_or(&Rows::new()), out);
             self.due_found(result.as_ref().ok().and_then(|rows| rows.get(1)).map(Vec::as_slice), now, out);
         }
-        let found = result.and_then(|rows| counts::decode_totals(&rows, SHARD));
+        let found = result.and_then(|rows| counts::decode_totals(&rows));
         self.located(found, now, out);
     }
 
@@ -307,8 +315,9 @@ impl Partition {
                     None => self.adopt(found, now, out),
                 }
             }
-            // The predecessor's last write has landed late.
-            Landing::Fenced if !self.log.taken => self.adopt(found, now, out),
+            // The predecessor's last write has landed late, and so this incarnation's first has not.
+            Landing::Fenced if !self.log.taken && found.version == known.version + 1 => self.adopt(found, now, out),
+            Landing::Fenced if !self.log.taken && !self.log.may_be_taken => self.adopt(found, now, out),
             Landing::Fenced => self.fence(found, out),
         }
     }
@@ -330,6 +339,8 @@ impl Partition {
     /// Something was stored without this partition's being told what: it is found in the log.
     fn adopt(&mut self, found: Totals, now: Millis, out: &mut Vec<Effect>) {
         (self.log.totals, self.log.known_at) = (Some(found), now);
+        // What may be on its way yet expects what is past.
+        self.log.may_be_taken = false;
         self.forget_what_is_stored();
         self.catch_up(found.last_seq, None, now, out);
     }

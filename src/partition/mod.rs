@@ -44,9 +44,6 @@ use reads::Reads;
 use recent::Recent;
 use writer::Writer;
 
-/// The name under which counts are handed over.
-const SHARD: u32 = 0;
-
 /// Who has asked: a gateway, by its own name for the question.
 type Asker = (GatewayId, Ticket);
 

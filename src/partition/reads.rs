@@ -76,6 +76,9 @@ fn registers(filters: &[Filter]) -> Option<Registers> {
     }
 }
 
+/// An answer, the number up to which its gateway has to be told before, and what it takes.
+type Held = (u64, Asker, ToGateway, Reservation);
+
 /// The questions.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
@@ -85,7 +88,7 @@ pub(super) struct Reads {
     /// How many the database is being asked.
     asked: usize,
     /// Answers that show what gateways have not been told of yet, each with the number up to which they have to be.
-    held: Vec<(u64, Asker, ToGateway, Reservation)>,
+    held: Vec<Held>,
 }
 
 impl Reads {
@@ -169,8 +172,12 @@ impl Partition {
     }
 
     /// Asks the database what may be asked, as far as there is memory for the answers.
-    fn read_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
+    pub(super) fn read_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
         while let Some(asker) = self.reads.ready.front().copied() {
+            if !self.log.is_known() && self.gateways.told(asker.0).is_none() {
+                // What was stored between the answer and the position, from which on it is told, would not reach it.
+                return;
+            }
             let Some(mut read) = self.reads.by_asker.remove(&asker) else {
                 self.reads.ready.pop_front();
                 continue;
@@ -260,7 +267,9 @@ impl Partition {
         let newest = page.events.iter().map(|event| event.seq).max().unwrap_or_default();
         let answer = Ok(Ok(Answer::Stored(page)));
         let answer = ToGateway::Answer { ticket: asker.1, answer, rows_read, from_memory };
-        if newest <= self.log.told() && self.log.is_known() {
+        let told = self.gateways.told(asker.0).unwrap_or(self.log.told());
+        if newest <= told && self.log.is_known() {
+            self.tell_how_far(asker.0);
             return self.tell(asker.0, answer);
         }
         let memory = memory.unwrap_or_else(|| self.budget.nothing(None, Share::Answers));
@@ -272,14 +281,25 @@ impl Partition {
 
     /// Gives the answers on that show nothing gateways were not told of.
     pub(super) fn release_held(&mut self) {
-        let told = self.log.told();
-        for (_, (gateway, _), answer, _) in self.reads.held.extract_if(.., |(newest, ..)| *newest <= told) {
-            self.messages.push((gateway, answer));
+        let Self { log, gateways, reads, .. } = self;
+        let told = |(newest, (gateway, _), ..): &mut Held| *newest <= gateways.told(*gateway).unwrap_or(log.told());
+        let released: Vec<Held> = reads.held.extract_if(.., told).collect();
+        for (_, (gateway, _), answer, _) in released {
+            self.tell_how_far(gateway);
+            self.tell(gateway, answer);
         }
     }
 
     /// It cannot be found out what gateways were not told of.
     pub(super) fn refuse_held(&mut self, error: &StoreError) {
+        if !self.log.is_known() {
+            // These wait for that, too.
+            for (gateway, ticket) in std::mem::take(&mut self.reads.ready) {
+                self.reads.by_asker.remove(&(gateway, ticket));
+                let answer = Err(error.clone());
+                self.tell(gateway, ToGateway::Answer { ticket, answer, rows_read: 0, from_memory: false });
+            }
+        }
         for (_, (gateway, ticket), answer, _) in std::mem::take(&mut self.reads.held) {
             let rows_read = match answer {
                 ToGateway::Answer { rows_read, .. } => rows_read,

@@ -13,7 +13,7 @@ const LATENESS: Millis = 3_600_000;
 const RETRY: Millis = 60_000;
 
 impl Partition {
-    /// Begins to sweep, unless it is being done, or is another shard's to do.
+    /// Begins to sweep, unless it is being done.
     pub(super) fn sweep(&mut self, now: Millis, out: &mut Vec<Effect>) {
         if self.sweeping {
             return;

@@ -27,7 +27,7 @@ pub struct Totals {
     pub last_seq: u64,
     /// Events ever stored.
     pub stored: u64,
-    /// Number of the last [`Flush`] of this shard that was added.
+    /// Number of the last [`Flush`] that was added.
     pub flush: u64,
     /// The latest `created_at` of all events ever stored.
     pub newest: u64,
@@ -44,9 +44,7 @@ pub struct Totals {
 /// often the group it came with is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Flush {
-    /// Whose counts these are.
-    pub shard: u32,
-    /// Higher than [`Totals::flush`]: Unix milliseconds, as a rule. So what a shard counts after it has lost its
+    /// Higher than [`Totals::flush`]: Unix milliseconds, as a rule. So what a partition counts after it has lost its
     /// memory is not taken for what it had counted before.
     pub number: u64,
     /// By key.
@@ -64,19 +62,19 @@ pub struct Counts {
     pub since_ms: u64,
     /// Events ever stored.
     pub stored: u64,
-    /// By shard, the number of its last [`Flush`] that is among the counts.
-    flush: BTreeMap<String, u64>,
+    /// Number of the last [`Flush`] that is among the counts.
+    pub flush: u64,
     /// By key.
     pub counts: BTreeMap<String, i64>,
 }
 
 /// Reads [`Totals`] as one row.
 pub(super) const READ_TOTALS: &str = "SELECT json_object('version', version, 'writer', writer, 'last_seq', last_seq, \
-     'stored', stored, 'flush', json(flush), \
+     'stored', stored, 'flush', flush, \
      'newest', newest, 'early', early, 'day', day, 'spent', spent) AS r FROM totals";
 /// Reads [`Totals`] and [`Counts`] as one row.
 pub(super) const READ_COUNTS: &str = "SELECT json_object('version', version, 'writer', writer, 'last_seq', last_seq, \
-     'stored', stored, 'flush', json(flush), \
+     'stored', stored, 'flush', flush, \
      'newest', newest, 'early', early, 'day', day, 'spent', spent, 'since_ms', since_ms, 'counts', json(counts)) AS r FROM totals";
 
 /// Reads [`Totals`]; see [`decode_totals`].
@@ -84,15 +82,15 @@ pub fn read_totals() -> Vec<Statement> {
     vec![log::position()]
 }
 
-/// Decodes the answer to [`read_totals`] for a shard.
-pub fn decode_totals(rows: &Rows, shard: u32) -> Result<Totals, StoreError> {
+/// Decodes the answer to [`read_totals`].
+pub fn decode_totals(rows: &Rows) -> Result<Totals, StoreError> {
     #[derive(Deserialize)]
     struct Row {
         version: u64,
         writer: String,
         last_seq: u64,
         stored: u64,
-        flush: BTreeMap<String, u64>,
+        flush: u64,
         newest: u64,
         early: u64,
         day: u64,
@@ -100,21 +98,8 @@ pub fn decode_totals(rows: &Rows, shard: u32) -> Result<Totals, StoreError> {
     }
     let Row { version, writer, last_seq, stored, flush, newest, early, day, spent } =
         decode(rows.first().and_then(|rows| rows.first()))?;
-    let flush = flush.get(&key(shard)).copied().unwrap_or_default();
     let writer = WriteName::parse(&writer);
     Ok(Totals { version, writer, last_seq, stored, flush, newest, early, day, spent })
-}
-
-/// What a shard is called among the flushes.
-fn key(shard: u32) -> String {
-    format!("shard {shard}")
-}
-
-impl Counts {
-    /// Number of the last [`Flush`] of a shard that is among the counts.
-    pub fn flush(&self, shard: u32) -> u64 {
-        self.flush.get(&key(shard)).copied().unwrap_or_default()
-    }
 }
 
 /// Reads [`Totals`] and [`Counts`]; see [`decode_counts`].
@@ -148,9 +133,8 @@ pub fn plus(deltas: &str) -> String {
     )
 }
 
-/// Where the number of a shard's last flush is, and whether ?1 is a later one.
-const FLUSHED: &str = "'$.\"shard ' || (?1->>'$.shard') || '\"'";
-const NEW_FLUSH: &str = "coalesce(totals.flush->>('shard ' || (?1->>'$.shard')), 0) < ?1->>'$.number'";
+/// Whether ?1 is later than the last flush.
+const NEW_FLUSH: &str = "totals.flush < ?1->>'$.number'";
 
 /// Counts a group whose events are `fresh`; ?1 is a [`Flush`], ?2 the write's name, `moved` selects how it has moved
 /// jobs. `answers` says whether some answer jobs.
@@ -174,7 +158,7 @@ pub fn count_group(fresh: &str, moved: Option<&str>, answers: bool) -> String {
     };
     format!(
         "UPDATE totals SET {}, counts = {counts}, stored = stored + (SELECT count(*) FROM {fresh}), \
-         last_seq = (SELECT max(e.seq) FROM {fresh}), flush = iif({NEW_FLUSH}, json_set(flush, {FLUSHED}, ?1->>'$.number'), flush), early = {early}, \
+         last_seq = (SELECT max(e.seq) FROM {fresh}), flush = max(flush, ?1->>'$.number'), early = {early}, \
          spent = iif({NEW_FLUSH}, iif(?1->>'$.day' > day, 0, spent) + ?1->>'$.spent', spent), \
          day = iif({NEW_FLUSH}, max(day, ?1->>'$.day'), day), newest = max(newest, (SELECT max(e.created_at) FROM {fresh})), \
          since_ms = CASE since_ms WHEN 0 THEN (SELECT min(e.came_ms) FROM {fresh}) ELSE since_ms END \
@@ -184,20 +168,20 @@ pub fn count_group(fresh: &str, moved: Option<&str>, answers: bool) -> String {
 }
 
 /// Adds `flush` to the totals by itself, and reads [`Totals`] and [`Counts`] after it.
-pub fn save(flush: &Flush, write: Option<&Write>) -> Vec<Statement> {
+pub fn save(flush: &Flush, write: &Write) -> Vec<Statement> {
     let counts = plus("SELECT key AS k, key AS other, value AS n FROM json_each(?1, '$.counts')");
     let sql = format!(
-        "UPDATE totals SET {}, counts = {counts}, flush = json_set(flush, {FLUSHED}, ?1->>'$.number'), \
+        "UPDATE totals SET {}, counts = {counts}, flush = ?1->>'$.number', \
          spent = iif(?1->>'$.day' > day, 0, spent) + ?1->>'$.spent', day = max(day, ?1->>'$.day') WHERE {NEW_FLUSH}",
         log::COUNT_WRITE
     );
     log::guarded(write, vec![Statement::new(sql, vec![json(flush), log::name(write)]), read_counts()])
 }
 
-/// Decodes what [`save`] answers, for a shard: the totals, and the row of the counts.
-pub fn decode_saved(rows: &Rows, shard: u32) -> Result<(Totals, String), StoreError> {
+/// Decodes what [`save`] answers: the totals, and the row of the counts.
+pub fn decode_saved(rows: &Rows) -> Result<(Totals, String), StoreError> {
     let row = rows.last().and_then(|rows| rows.first()).cloned().unwrap_or_default();
-    let totals = decode_totals(&vec![vec![row.clone()]], shard)?;
+    let totals = decode_totals(&vec![vec![row.clone()]])?;
     Ok((totals, row))
 }
 

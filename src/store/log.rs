@@ -50,6 +50,11 @@ impl Write {
         }
     }
 
+    /// What is to be known of the log after a write that answers no totals: `before` are those it was made on.
+    pub fn counted(&self, before: Totals) -> Totals {
+        Totals { version: self.expected + 1, writer: Some(self.name), ..before }
+    }
+
     /// Fails, and with it the whole batch, where the version is another one: it may not be NULL. Writes no row otherwise.
     fn guard(&self) -> Statement {
         Statement::new("UPDATE totals SET version = NULL WHERE version <> ?1", vec![integer(self.expected)])
@@ -76,17 +81,17 @@ pub fn position() -> Statement {
 }
 
 /// `statements` as a write: first of all it is checked that the log is its writer's.
-pub(super) fn guarded(write: Option<&Write>, mut statements: Vec<Statement>) -> Vec<Statement> {
-    statements.splice(0..0, write.map(Write::guard));
+pub(super) fn guarded(write: &Write, mut statements: Vec<Statement>) -> Vec<Statement> {
+    statements.insert(0, write.guard());
     statements
 }
 
-/// What an UPDATE of the totals sets to count a write whose name is ?2; a write without a name is not counted.
-pub(super) const COUNT_WRITE: &str = "version = version + (?2 <> ''), writer = iif(?2 <> '', ?2, writer)";
+/// What an UPDATE of the totals sets to count a write whose name is ?2.
+pub(super) const COUNT_WRITE: &str = "version = version + 1, writer = ?2";
 
 /// The parameter for that.
-pub(super) fn name(write: Option<&Write>) -> Param {
-    Param::Text(write.map(|write| write.name.to_string()).unwrap_or_default().into())
+pub(super) fn name(write: &Write) -> Param {
+    Param::Text(write.name.to_string().into())
 }
 
 #[cfg(test)]

@@ -224,7 +224,7 @@ pub fn decode_known(row: &str) -> Option<(PublicKey, Known)> {
 }
 
 /// Notes that providers were here at `now` (Unix seconds), each once a minute at the most. Leaves the totals as they are.
-pub fn seen<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64, write: Option<&Write>) -> Vec<Statement> {
+pub fn seen<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64, write: &Write) -> Vec<Statement> {
     let keys: Vec<&PublicKey> = keys.into_iter().collect();
     let seen = Statement {
         sql: format!(

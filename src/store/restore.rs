@@ -105,7 +105,7 @@ pub fn read_jobs(after: &str, limit: u64) -> Statement {
 }
 
 /// The statements that remember jobs. Answers that are there already become theirs.
-pub fn jobs(list: &[&Job], write: Option<&Write>) -> Vec<Statement> {
+pub fn jobs(list: &[&Job], write: &Write) -> Vec<Statement> {
     let ids: Vec<&EventId> = list.iter().map(|job| &job.id).collect();
     let (list, ids) = (json(&list), json(&ids));
     let of = |sql: String, param: &Param| Statement::new(sql, vec![param.clone()]);
@@ -120,7 +120,7 @@ pub fn jobs(list: &[&Job], write: Option<&Write>) -> Vec<Statement> {
 
 /// The statements that remember deletions and remove what they keep out, vanishing keys excepted: that is the
 /// sweep's. One whose key is none of the four sorts only remembers it.
-pub fn deletions(list: &[&Deletion], write: Option<&Write>) -> Vec<Statement> {
+pub fn deletions(list: &[&Deletion], write: &Write) -> Vec<Statement> {
     let list = json(&list.iter().map(|deletion| item(deletion)).collect::<Vec<_>>());
     let of = |sql: String| Statement::new(sql, vec![list.clone()]);
     let cancelled = "SELECT i.value AS job FROM json_each(?1) AS g CROSS JOIN json_each(g.value, '$.i') AS i";
@@ -132,7 +132,7 @@ pub fn deletions(list: &[&Deletion], write: Option<&Write>) -> Vec<Statement> {
 
 /// Counts jobs that were moved outside a group, those that `selected` has as `job`; the next group is not to take
 /// them for its own.
-fn counted(selected: &str, param: &Param, write: Option<&Write>) -> [Statement; 2] {
+fn counted(selected: &str, param: &Param, write: &Write) -> [Statement; 2] {
     let moved = jobs::moved(&format!("({selected}) AS e"), false);
     let count = format!("UPDATE totals SET {}, counts = {}", log::COUNT_WRITE, counts::plus(&moved));
     let leave = format!("UPDATE jobs SET batch = -1 WHERE id IN ({selected})");

@@ -129,7 +129,7 @@ pub fn decode(rows: &Rows) -> Result<Sweep, StoreError> {
 /// Removes what was found with all that belongs to it; a job that loses its request unanswered has
 /// expired, one whose customer vanishes is not remembered. What is answered last is the row of
 /// [`counts::read_counts`].
-pub fn remove(found: &Sweep, write: Option<&Write>) -> Vec<Statement> {
+pub fn remove(found: &Sweep, write: &Write) -> Vec<Statement> {
     let list = |list: Param| move |sql: String| Statement { sql: sql.into(), params: vec![list.clone()] };
     let (with_seqs, with_vanished) = (list(json(&found.seqs)), list(json(&found.vanished)));
     let listed = "SELECT value FROM json_each(?1)";

@@ -128,28 +128,19 @@ pub fn parameter_size(new: &NewEvent) -> usize {
 /// The statements that store `group` atomically, and add `flush` to the totals; `early` says whether
 /// answers may be here whose request is among the group ([`Totals::early`]). A group of which nothing is stored leaves
 /// the totals as they are. Decode their answer with [`decode`].
-pub fn statements(
-    group: &[impl Borrow<NewEvent>],
-    flush: &Flush,
-    early: bool,
-    write: Option<&Write>,
-) -> Vec<Statement> {
+pub fn statements(group: &[impl Borrow<NewEvent>], flush: &Flush, early: bool, write: &Write) -> Vec<Statement> {
     as_write(&Listed::new(group, Shape { early, ..Shape::default() }), flush, write)
 }
 
 /// The same for a group that was taken once already, as an export has it: nothing counts as too much of it.
-pub fn restore(group: &[impl Borrow<NewEvent>], write: Option<&Write>) -> Vec<Statement> {
+pub fn restore(group: &[impl Borrow<NewEvent>], write: &Write) -> Vec<Statement> {
     let known = Shape { early: true, restores: true, ..Shape::default() };
     as_write(&Listed::new(group, known), &Flush::default(), write)
 }
 
-fn as_write(group: &Listed, flush: &Flush, write: Option<&Write>) -> Vec<Statement> {
-    let mut statements = group.fill(&group::plan(group.shape), flush, write, 0);
-    // Who has the log knows the totals; else they are read before the group.
-    if write.is_none() {
-        statements.insert(0, log::position());
-    }
-    log::guarded(write, statements)
+fn as_write(group: &Listed, flush: &Flush, write: &Write) -> Vec<Statement> {
+    let counted = [json(flush), log::name(write)];
+    log::guarded(write, group.fill(&group::plan(group.shape), &counted, 0))
 }
 
 /// What [`statements`] of `group` have said, asked afterwards: for a write whose answer was lost, and that has
@@ -158,7 +149,7 @@ fn as_write(group: &Listed, flush: &Flush, write: Option<&Write>) -> Vec<Stateme
 /// deletes his answers in it.
 pub fn fates(group: &[impl Borrow<NewEvent>], before: &Totals) -> Vec<Statement> {
     let group = Listed::new(group, Shape::default());
-    group.fill(&group::fates(group.shape), &Flush::default(), None, before.last_seq)
+    group.fill(&group::fates(group.shape), &[], before.last_seq)
 }
 
 /// A group as the parameters that its statements share.
@@ -194,8 +185,8 @@ impl Listed {
         Self { shape, others, others_texts, answers, answers_texts, requests }
     }
 
-    /// The statements with their parameters.
-    fn fill(&self, plan: &[(Arc<str>, Of)], flush: &Flush, write: Option<&Write>, before: u64) -> Vec<Statement> {
+    /// The statements with their parameters; `counted` is what the engine has counted, and the write's name.
+    fn fill(&self, plan: &[(Arc<str>, Of)], counted: &[Param], before: u64) -> Vec<Statement> {
         let params = |of: Of| match of {
             Of::Nothing => vec![],
             Of::Others => vec![self.others.clone()],
@@ -204,8 +195,8 @@ impl Listed {
             Of::AnswersTexts => vec![self.answers.clone(), self.answers_texts.clone()],
             Of::Both => vec![self.others.clone(), self.answers.clone()],
             Of::Requests => vec![json(&self.requests)],
-            Of::Flush => vec![json(flush), log::name(write)],
-            Of::FlushOthers => vec![json(flush), log::name(write), self.others.clone()],
+            Of::Flush => counted.to_vec(),
+            Of::FlushOthers => [counted, std::slice::from_ref(&self.others)].concat(),
         };
         plan.iter().map(|(sql, of)| Statement { sql: sql.clone(), params: params(*of) }).collect()
     }
@@ -226,18 +217,13 @@ fn list(events: &[(usize, &NewEvent)], mut show: impl FnMut(&Item)) -> (Param, P
     (Param::Text(items.into()), Param::Text(texts.into()))
 }
 
-/// What the answer to [`statements`] says of the events with `ids`, for a shard; `before` are the totals before the
-/// group, where a [`Write`] says that they are known.
-pub fn decode(ids: &[EventId], rows: &Rows, shard: u32, before: Option<Totals>) -> Result<Committed, StoreError> {
-    let (before, rows) = match before {
-        Some(before) => (before, rows.as_slice()),
-        None => (decode_totals(rows, shard)?, rows.get(1..).unwrap_or_default()),
-    };
-    let [between @ .., stored, totals] = rows else {
+/// What the answer to [`statements`] says of the events with `ids`; `before` are the totals before the group.
+pub fn decode(ids: &[EventId], rows: &Rows, before: Totals) -> Result<Committed, StoreError> {
+    let [between @ .., stored, totals] = rows.as_slice() else {
         return Err(StoreError::new("the commit was answered with too few results"));
     };
     let counts = totals.first().cloned().unwrap_or_default();
-    let totals = decode_totals(&vec![totals.clone()], shard)?;
+    let totals = decode_totals(&vec![totals.clone()])?;
     let outcomes: BTreeMap<EventId, Outcome> = stored
         .iter()
         .map(|row| outcome(row).ok_or_else(|| StoreError::new(format!("outcome row: {row}"))))

@@ -10,10 +10,22 @@ pub mod refusals;
 pub mod sqlite;
 pub mod world;
 
+use nexus::store::counts::{self, Totals};
+use nexus::store::log::{Write, WriteName};
 use nexus::store::{Rows, Statement, StoreError};
 
 /// A real database.
 pub trait Database {
     /// Runs the statements as one transaction.
     fn run(&mut self, statements: &[Statement]) -> Result<Rows, StoreError>;
+}
+
+/// How far the log of a database is.
+pub fn totals(db: &mut dyn Database) -> Totals {
+    counts::decode_totals(&db.run(&counts::read_totals()).unwrap()).unwrap()
+}
+
+/// The next write to a log that is so far, of one that has it to itself.
+pub fn write_after(totals: &Totals) -> Write {
+    Write { expected: totals.version, name: WriteName { incarnation: 0, number: totals.version } }
 }

@@ -59,7 +59,8 @@ impl Stage {
     fn clear(&mut self) {
         let tables = ["events", "tags", "deletions", "jobs", "providers", "dealings"];
         let wipe: String = tables.iter().map(|table| format!("DELETE FROM {table};")).collect();
-        let totals = "UPDATE totals SET last_seq = 0, stored = 0, flush = '{}', newest = 0, since_ms = 0, early = 0, counts = '{}'";
+        let totals =
+            "UPDATE totals SET last_seq = 0, stored = 0, flush = 0, newest = 0, since_ms = 0, early = 0, counts = '{}'";
         self.world.db.0.execute_batch(&(wipe + totals)).unwrap();
         self.world.reset(false);
         self.world.settle();

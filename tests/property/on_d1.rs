@@ -8,9 +8,9 @@ use nexus::store::write::{self, NewEvent, Outcome};
 use nexus::store::{Rows, Statement, sweep};
 use serde_json::Value;
 
-use crate::common::Database;
 use crate::common::d1::D1;
 use crate::common::events::new_event;
+use crate::common::{Database, totals, write_after};
 use crate::model::Fate;
 
 /// More than is ever stored.
@@ -36,8 +36,7 @@ pub fn clear(d1: &mut D1) {
     let sql = |sql: String| Statement { sql: sql.into(), params: vec![] };
     let tables = ["events", "tags", "jobs", "deletions", "vanishing"];
     let mut statements = tables.map(|table| sql(format!("DELETE FROM {table}"))).to_vec();
-    statements
-        .push(sql("UPDATE totals SET last_seq = 0, stored = 0, flush = '{}', newest = 0, counts = '{}'".to_owned()));
+    statements.push(sql("UPDATE totals SET last_seq = 0, stored = 0, flush = 0, newest = 0, counts = '{}'".to_owned()));
     d1.run(&statements).unwrap();
 }
 
@@ -45,8 +44,9 @@ pub fn clear(d1: &mut D1) {
 pub fn take(d1: &mut D1, group: &[&Event]) -> Vec<Fate> {
     let new: Vec<NewEvent> = group.iter().map(|event| new_event(event)).collect();
     let ids: Vec<EventId> = group.iter().map(|event| event.id).collect();
-    let rows = d1.run(&write::statements(&new, &Flush::default(), true, None)).unwrap();
-    let committed = write::decode(&ids, &rows, 0, None).unwrap();
+    let before = totals(d1);
+    let rows = d1.run(&write::statements(&new, &Flush::default(), true, &write_after(&before))).unwrap();
+    let committed = write::decode(&ids, &rows, before).unwrap();
     let fate = |id: &EventId| match committed.outcomes[id] {
         Outcome::Stored { seq, .. } if seq > committed.before.last_seq => Fate::Stored,
         Outcome::Stored { .. } => Fate::Known,
@@ -63,7 +63,8 @@ pub fn sweep(d1: &mut D1, now: u64) {
         if found.is_empty() {
             return;
         }
-        d1.run(&sweep::remove(&found, None)).unwrap();
+        let write = write_after(&totals(d1));
+        d1.run(&sweep::remove(&found, &write)).unwrap();
     }
 }
 

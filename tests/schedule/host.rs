@@ -13,11 +13,11 @@ use nexus::store::counts::Flush;
 use nexus::store::write::{self, NewEvent};
 use nexus::store::{Statement, StoreError, market};
 
-use crate::common::Database;
 use crate::common::events::new_event;
 use crate::common::host::{Clients, Fault, Run, TestHost};
 use crate::common::sqlite::Sqlite;
 use crate::common::world::config;
+use crate::common::{Database, totals, write_after};
 use crate::pool::{Ev, Pool};
 
 /// What statements are for.
@@ -66,7 +66,7 @@ pub fn database() -> Sqlite {
 /// Forgets everything.
 pub fn wipe(db: &Sqlite) {
     let wipe = "DELETE FROM events; DELETE FROM tags; DELETE FROM deletions; DELETE FROM vanishing; DELETE FROM jobs; \
-                UPDATE totals SET version = 0, writer = '', last_seq = 0, stored = 0, flush = '{}', newest = 0, counts = '{}';";
+                UPDATE totals SET version = 0, writer = '', last_seq = 0, stored = 0, flush = 0, newest = 0, counts = '{}';";
     db.0.execute_batch(wipe).unwrap();
 }
 
@@ -107,7 +107,8 @@ impl Host {
     /// Puts events into the database, past the engine.
     pub fn store(&mut self, events: impl Iterator<Item = Event>) {
         let group: Vec<NewEvent> = events.map(|event| new_event(&event)).collect();
-        self.db.run(&write::statements(&group, &Flush::default(), true, None)).unwrap();
+        let write = write_after(&totals(&mut self.db));
+        self.db.run(&write::statements(&group, &Flush::default(), true, &write)).unwrap();
     }
 
     /// What clients were sent since this was last asked.

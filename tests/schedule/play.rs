@@ -270,7 +270,7 @@ impl Run<'_> {
         self.note(|_| format!("answer of {job}"));
         let answer = &self.host.runs[job].answer;
         if let (Errand::Commit, Some(Input::Committed { result: Ok(answer), .. })) = (self.host.errand(job), answer) {
-            let group = write::decode(&[], &answer.rows, 0, Some(Totals::default())).map_err(|e| e.to_string())?;
+            let group = write::decode(&[], &answer.rows, Totals::default()).map_err(|e| e.to_string())?;
             self.record.answered(group.outcomes.keys());
             self.record.known = self.record.known.max(group.totals.last_seq);
         }

@@ -50,7 +50,7 @@ pub struct Pool {
     by_json: HashMap<String, Ev>,
 }
 
-fn sample(verb: &str, name: String, event: Event) -> Sample {
+pub fn sample(verb: &str, name: String, event: Event) -> Sample {
     let ephemeral = event.class() == KindClass::Ephemeral;
     Sample { name, ephemeral, frame: json!([verb, event]).to_string(), event }
 }
@@ -68,12 +68,18 @@ impl Pool {
             let event = authors[1].sign(7, CROWDED, &[], &format!("crowd {n}"));
             events.push(sample("EVENT", format!("crowd{n}"), event));
         }
+        let filters = filters(&authors, &events[0].event);
+        Self::of(events, last, filters, &authors, MAX_CONNS)
+    }
+
+    /// These events, of which the crowd comes after the last, and the AUTH events of so many connections.
+    pub fn of(events: Vec<Sample>, last: Ev, filters: Vec<Question>, authors: &[Author], conns: usize) -> Self {
         let auths = authors.iter().map(|author| {
             let sign = |conn: usize| {
                 let tags = ["challenge".to_owned(), challenge(ConnId(conn as u64))];
                 author.sign(22242, NOW, &[&["relay", RELAY], &[&tags[0], &tags[1]]], "")
             };
-            (1..=MAX_CONNS + 1).map(|conn| sample("AUTH", format!("auth{conn}"), sign(conn))).collect()
+            (1..=conns + 1).map(|conn| sample("AUTH", format!("auth{conn}"), sign(conn))).collect()
         });
         let key = |ev: &Sample| (ev.event.id.to_string(), ev.event.to_json());
         Self {
@@ -81,7 +87,7 @@ impl Pool {
             by_json: events.iter().enumerate().map(|(at, ev)| (key(ev).1, at)).collect(),
             last,
             crowd: last + 1..events.len(),
-            filters: filters(&authors, &events[0].event),
+            filters,
             auths: auths.collect(),
             events,
         }
@@ -162,9 +168,10 @@ fn filters(authors: &[Author], event: &Event) -> Vec<Question> {
         json!({"until": NOW - 1, "authors": [b]}),
         json!({"ids": []}),
     ];
-    let question = |filter: &serde_json::Value| {
-        let text = filter.to_string();
-        Question { filter: Filter::parse(&text).unwrap(), text }
-    };
     filters.iter().map(question).collect()
+}
+
+pub fn question(filter: &serde_json::Value) -> Question {
+    let text = filter.to_string();
+    Question { filter: Filter::parse(&text).unwrap(), text }
 }

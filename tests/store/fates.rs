@@ -6,10 +6,9 @@ use nexus::nostr::{Event, PublicKey};
 use nexus::store::write::{self, Committed, NewEvent, Outcome};
 
 use super::log::{take, write_at};
-use super::totals;
-use crate::common::Database;
 use crate::common::chance::Chance;
 use crate::common::events::{Author, NOW, new_event};
+use crate::common::{Database, totals};
 
 /// Groups of one run.
 const GROUPS: usize = 100;
@@ -115,7 +114,7 @@ fn asked_afterwards(db: &mut dyn Database, events: &[Event], expected: u64) -> (
     let committed = take(db, &group, &write_at(expected, 1));
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
     let new: Vec<NewEvent> = events.iter().map(new_event).collect();
-    let afterwards = write::decode(&ids, &db.run(&write::fates(&new, &before)).unwrap(), 0, Some(before)).unwrap();
+    let afterwards = write::decode(&ids, &db.run(&write::fates(&new, &before)).unwrap(), before).unwrap();
     (committed, afterwards)
 }
 

@@ -8,9 +8,9 @@ use nexus::store::sweep::{self, Sweep};
 use nexus::store::write::{self, Committed};
 use nexus::store::{Rows, Statement, StoreError, market};
 
-use super::{dump, put, stored, totals};
-use crate::common::Database;
+use super::{dump, put, stored};
 use crate::common::events::{Author, NOW, new_event};
+use crate::common::{Database, totals};
 
 /// A write of incarnation `who` at a version; so their numbers differ.
 pub fn write_at(expected: u64, incarnation: u64) -> Write {
@@ -19,18 +19,18 @@ pub fn write_at(expected: u64, incarnation: u64) -> Write {
 
 pub fn group(events: &[&Event], write: &Write) -> Vec<Statement> {
     let group: Vec<_> = events.iter().map(|event| new_event(event)).collect();
-    write::statements(&group, &Flush::default(), true, Some(write))
+    write::statements(&group, &Flush::default(), true, write)
 }
 
 /// Writes a group for who has the log.
 pub fn take(db: &mut dyn Database, events: &[&Event], write: &Write) -> Committed {
     let before = totals(db);
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
-    write::decode(&ids, &db.run(&group(events, write)).unwrap(), 0, Some(before)).unwrap()
+    write::decode(&ids, &db.run(&group(events, write)).unwrap(), before).unwrap()
 }
 
 fn position(db: &mut dyn Database) -> Totals {
-    counts::decode_totals(&db.run(&[log::position()]).unwrap(), 0).unwrap()
+    counts::decode_totals(&db.run(&[log::position()]).unwrap()).unwrap()
 }
 
 fn fenced(result: Result<Rows, StoreError>) {
@@ -48,7 +48,7 @@ fn furnished(db: &mut dyn Database) -> [Event; 3] {
     [request, note, handler]
 }
 
-type MakeWrite = Box<dyn Fn(Option<&Write>) -> Vec<Statement>>;
+type MakeWrite = Box<dyn Fn(&Write) -> Vec<Statement>>;
 
 /// Every sort of write, and whether it is counted.
 fn all_writes([request, note, handler]: [Event; 3]) -> Vec<(&'static str, MakeWrite, bool)> {
@@ -88,25 +88,21 @@ fn all_writes([request, note, handler]: [Event; 3]) -> Vec<(&'static str, MakeWr
 
 pub fn other_versions(db: &mut dyn Database) {
     let furniture = furnished(db);
-    take(db, &[&Author::new(3).note("so that there is a version before")], &write_at(0, 1));
     for (name, write, counted) in all_writes(furniture) {
         println!("  {name}");
         let before = dump(db);
         let Totals { version, writer, .. } = position(db);
         for other in [version - 1, version + 1, 1 << 50] {
-            fenced(db.run(&write(Some(&write_at(other, 1)))));
+            fenced(db.run(&write(&write_at(other, 1))));
             assert_eq!(dump(db), before, "{name} at {other}");
         }
         let right = write_at(version, 2);
-        db.run(&write(Some(&right))).unwrap();
+        db.run(&write(&right)).unwrap();
         let changes = !matches!(name, "a duplicate" | "counts that are there");
         assert_eq!(dump(db) != before, changes, "{name}");
         let after = position(db);
         let expected = if counted { (version + 1, Some(right.name)) } else { (version, writer) };
         assert_eq!((after.version, after.writer), expected, "{name}");
-        // Who has not the log yet, or none to guard, does not count.
-        db.run(&write(None)).unwrap();
-        assert_eq!((position(db).version, position(db).writer), expected, "{name}");
     }
 }
 
@@ -116,10 +112,10 @@ pub fn twice(db: &mut dyn Database) {
         println!("  {name}");
         let this = write_at(position(db).version, 1);
         assert_eq!(this.landing(&position(db)), Landing::NotLanded);
-        db.run(&write(Some(&this))).unwrap();
+        db.run(&write(&this)).unwrap();
         let after = dump(db);
         // What is not counted changes nothing when it comes again.
-        match (counted, db.run(&write(Some(&this)))) {
+        match (counted, db.run(&write(&this))) {
             (true, result) => fenced(result),
             (false, result) => drop(result.unwrap()),
         }

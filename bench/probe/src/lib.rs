@@ -7,6 +7,7 @@ use std::hint::black_box;
 use nexus::market::job::NIP90;
 use nexus::nostr::{Event, EventId, PublicKey, Signature, Tag};
 use nexus::store::counts::Flush;
+use nexus::store::log::{Write, WriteName};
 use nexus::store::write::{self, NewEvent};
 use nexus::store::{Param, Statement};
 use secp256k1::{Keypair, schnorr};
@@ -60,10 +61,10 @@ pub extern "C" fn verify(count: u32) -> u32 {
     })
 }
 
-/// Writes the statements of a group of the events from `from` on as JSON, `[[sql, [param]]]`; its length
-/// in bytes.
+/// Writes the statements of a group of the events from `from` on as JSON, `[[sql, [param]]]`, for a log of a version;
+/// its length in bytes.
 #[unsafe(no_mangle)]
-pub extern "C" fn group(from: u32, size: u32) -> u32 {
+pub extern "C" fn group(from: u32, size: u32, version: u32) -> u32 {
     let new = |event: &Event| NewEvent {
         text: event.to_json().into(),
         came_ms: event.created_at * 1000,
@@ -80,7 +81,9 @@ pub extern "C" fn group(from: u32, size: u32) -> u32 {
         Param::Integer(number) => serde_json::Value::from(*number),
     };
     let statement = |s: &Statement| (s.sql.to_string(), s.params.iter().map(param).collect::<Vec<_>>());
-    let list: Vec<_> = write::statements(&group, &Flush::default(), false, None).iter().map(statement).collect();
+    let number = u64::from(version);
+    let write = Write { expected: number, name: WriteName { incarnation: 0, number } };
+    let list: Vec<_> = write::statements(&group, &Flush::default(), false, &write).iter().map(statement).collect();
     TEXT.set(serde_json::to_string(&list).expect("strings"));
     TEXT.with_borrow(|text| text.len() as u32)
 }

@@ -77,8 +77,8 @@ refusals! { ERROR = Error;
     connection_closed(): "connection is closed", "OK", Wait;
     /// The operator's `MAX_DATABASE_BYTES` are reached; deletion requests are still taken.
     database_limit(max): "the relay's database has reached its limit of {max} bytes; publish again later", "OK", Wait;
-    /// The relay's memory was reset while it counted: ask again.
-    lost_request(): "the relay lost this request; send it again", "CLOSED", Wait;
+    /// The relay's memory was reset while it worked on it, and what became of it is not known: ask or publish it again.
+    lost_request(): "the relay lost this request; send it again", "CLOSED, OK", Wait;
     /// The memory for connections and their keys is taken; docs/OPERATE.md says how it is divided.
     no_room_for_keys(): "the relay has no room for another key; try again in some seconds", "OK", Wait;
     /// The memory for questions is taken.

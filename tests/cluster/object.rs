@@ -1,0 +1,65 @@
+//! The objects of a cluster: what is kept of one while it has its memory, and what when it has not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nexus::gateway::ConnId;
+use nexus::link::Incarnation;
+use nexus::node::{Address, LinkedGateway, LinkedPartition};
+
+/// The numbers of incarnations that one may take by itself.
+const OWN: u64 = 1 << 20;
+
+pub fn incarnation(number: u64) -> Incarnation {
+    Incarnation(number * OWN)
+}
+
+/// The number of an incarnation that was made of it.
+pub fn number(incarnation: Incarnation) -> u64 {
+    incarnation.0 / OWN
+}
+
+/// What has its memory.
+pub struct Life<N> {
+    pub node: N,
+    pub number: u64,
+    /// When it wants to be woken.
+    pub timer: Option<u64>,
+    /// When something happened last.
+    pub last: u64,
+    /// Lists of statements that were not answered.
+    pub runs: usize,
+}
+
+impl<N> Life<N> {
+    pub fn new(node: N, number: u64, now: u64) -> Self {
+        Self { node, number, timer: None, last: now, runs: 0 }
+    }
+}
+
+#[derive(Default)]
+pub struct GatewayObject {
+    pub life: Option<Life<LinkedGateway>>,
+    /// What each connection remembers.
+    pub attachments: BTreeMap<ConnId, String>,
+    /// Until when nothing comes through between it and the partition.
+    pub cut_until: u64,
+    /// The partition it heard of last in this life.
+    pub knows: Option<Incarnation>,
+}
+
+#[derive(Default)]
+pub struct PartitionObject {
+    pub life: Option<Life<LinkedPartition>>,
+    /// Lives that should have ended and go on for a while.
+    pub old: Vec<Life<LinkedPartition>>,
+    /// The gateways on record.
+    pub gateways: BTreeSet<Address>,
+    pub alarm: Option<u64>,
+}
+
+impl PartitionObject {
+    /// The life of this number, if it goes on.
+    pub fn life_of(&mut self, number: u64) -> Option<&mut Life<LinkedPartition>> {
+        self.life.iter_mut().chain(&mut self.old).find(|life| life.number == number)
+    }
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_channel::oneshot::{Sender, channel};
 use wasm_bindgen::prelude::wasm_bindgen;
+use worker::js_sys::Function;
 use worker::wasm_bindgen::{self, JsCast, JsValue};
 use worker::wasm_bindgen_futures::spawn_local;
 use worker::worker_sys::WebSocketRequestResponsePair;
@@ -40,8 +41,11 @@ extern "C" {
     #[wasm_bindgen(js_name = Object)]
     type Abortable;
     /// Ends the object and all its memory; the next request makes a new one.
-    #[wasm_bindgen(method)]
-    fn abort(this: &Abortable, reason: &str);
+    #[wasm_bindgen(method, getter)]
+    fn abort(this: &Abortable) -> Function;
+    /// Calls a function in a later turn of the event loop.
+    #[wasm_bindgen(js_name = setTimeout)]
+    fn set_timeout(function: &JsValue, ms: u32);
 }
 
 /// Takes the answer to an HTTP request: a status, a body, and the seconds after which to ask again.
@@ -278,8 +282,12 @@ impl Core {
                 });
             }
             Effect::Restart => {
+                // Not while our own code is on the stack: it would be cut off there, and with it the queue of all futures
+                // of the isolate, in which the next object lives, too.
                 let state: &JsValue = self.state.as_raw().as_ref();
-                state.unchecked_ref::<Abortable>().abort("another relay writes to the database");
+                let abort = state.unchecked_ref::<Abortable>().abort();
+                let why = JsValue::from_str("another relay writes to the database");
+                set_timeout(&abort.bind1(state, &why).into(), 0);
             }
             Effect::Log { level: Level::Warn | Level::Error, line } => console_error!("{line}"),
             Effect::Log { line, .. } => console_log!("{line}"),

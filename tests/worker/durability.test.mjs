@@ -66,3 +66,27 @@ test("while D1 fails events are refused with error: and reads are repeated, afte
   watcher.close();
   await relay.stop();
 });
+
+test("a relay whose log another one has taken starts anew, and takes it again", { timeout: 60_000 }, async () => {
+  const relay = await startRelay();
+  for (let round = 0; round < 3; round++) {
+    const [client, other] = [await rawAgent(relay), await rawAgent(relay)];
+    const [before, after] = [author().sign({ content: `before ${round}` }), author().sign({ content: `after ${round}` })];
+    client.send(["EVENT", before]);
+    assert.deepEqual(await client.next(), ["OK", before.id, true, ""]);
+    // What another one's write leaves behind.
+    await relay.db.prepare("UPDATE totals SET version = version + 1, writer = '00000000000000aa 1'").run();
+    client.send(["EVENT", after]);
+    assert.deepEqual(await client.next(), ["OK", after.id, false, "error: the event could not be stored: another relay writes to the database; publish it again"]);
+    await Promise.all([client.ended, other.ended]);
+    const again = await rawAgent(relay);
+    again.send(["EVENT", after]);
+    assert.deepEqual(await again.next(), ["OK", after.id, true, ""]);
+    again.send(["REQ", "all", { ids: [before.id, after.id] }]);
+    assert.deepEqual([await again.next(), await again.next()].map(([verb]) => verb), ["EVENT", "EVENT"]);
+    assert.equal((await again.next())[0], "EOSE");
+    again.close();
+  }
+  assert.equal((await relay.stats()).events.stored, 6);
+  await relay.stop();
+});

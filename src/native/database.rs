@@ -1,8 +1,10 @@
 //! The database's threads: one that writes, in the order it is asked, some that read and never wait for it,
 //! and one that moves what was written from the log into the file.
 
-use std::fs::File;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -48,6 +50,7 @@ impl Database {
     pub fn open(path: &Path, readers: usize) -> Result<Self, StoreError> {
         let lock = lock(path)?;
         let (writer, _) = sqlite::open_to_serve(path)?;
+        let places = [path.to_owned(), sqlite::beside(&real(path), "-wal")].map(Place::of);
         let (write, to_write) = channel();
         let (read, to_read) = channel();
         let to_read = Arc::new(Mutex::new(to_read));
@@ -59,7 +62,7 @@ impl Database {
         let (mover, rest) = (sqlite::open(path)?, Arc::new(AtomicBool::new(false)));
         let file = File::open(path).map_err(|error| StoreError::new(format!("{}: {error}", path.display())))?;
         let left = rest.clone();
-        joined.push(start("writer", move || writes(writer, &to_write, &left))?);
+        joined.push(start("writer", move || writes(writer, &to_write, &places, &left))?);
         // Ends with the process: who closes a file of SQLite's gives up the locks that SQLite has on it.
         start("mover", move || moves(&mover, &file, &rest))?;
         Ok(Self { write, read, threads: Arc::new(Threads { joined: Mutex::new(joined), _lock: lock }) })
@@ -106,6 +109,13 @@ pub fn lock(path: &Path) -> Result<File, StoreError> {
             path.display()
         )));
     }
+    let path = &real(path);
+    if let Some(names) = fs::metadata(path).ok().map(|file| file.nlink()).filter(|names| *names > 1) {
+        return Err(StoreError::new(format!(
+            "{} has {names} names (hard links), each of which would have a log of its own: leave it one",
+            path.display()
+        )));
+    }
     let name = sqlite::beside(path, ".lock");
     let file = File::options().create(true).truncate(false).write(true).open(&name);
     let named = "storage.path (STORAGE_PATH) says where the database is";
@@ -119,12 +129,49 @@ pub fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn writes(mut db: Connection, work: &Receiver<Work>, rest: &AtomicBool) {
+/// A name, and the file that it was the name of.
+struct Place {
+    path: PathBuf,
+    file: Option<(u64, u64)>,
+}
+
+impl Place {
+    fn of(path: PathBuf) -> Self {
+        let file = fs::metadata(&path).ok().map(|file| (file.dev(), file.ino()));
+        Self { path, file }
+    }
+
+    /// Fails where the name is another file's by now, or nobody's: SQLite goes on with the one that it has opened, and
+    /// what is written to that is gone when the process ends.
+    fn check(&self) -> Result<(), StoreError> {
+        let gone = |what: &str| {
+            // Clients are told that, too: where it lies does not concern them.
+            let name = self.path.file_name().unwrap_or_default().display();
+            Err(StoreError::new(format!("{name} was {what} while the relay runs")))
+        };
+        match fs::metadata(&self.path) {
+            Ok(file) if self.file.is_none_or(|known| known == (file.dev(), file.ino())) => Ok(()),
+            Ok(_) => gone("replaced"),
+            Err(error) if error.kind() == ErrorKind::NotFound && self.file.is_some() => gone("removed"),
+            // Something else may be wrong with the name; what is written tells.
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Where a file is, or will be, whatever links lead to it: SQLite's log lies there, and so does the lock.
+fn real(path: &Path) -> PathBuf {
+    let inside = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
+    fs::canonicalize(path).ok().or_else(inside).unwrap_or_else(|| path.to_owned())
+}
+
+fn writes(mut db: Connection, work: &Receiver<Work>, places: &[Place], rest: &AtomicBool) {
     while let Ok(Work { statements, done }) = work.recv() {
         if rest.swap(false, Ordering::Relaxed) {
             sqlite::move_log(&db, Move::Free);
         }
-        done(sqlite::write(&mut db, &statements));
+        let there = places.iter().try_for_each(Place::check);
+        done(there.and_then(|()| sqlite::write(&mut db, &statements)));
     }
     // Leaves one file behind; if not, the next one to open it goes on with both.
     sqlite::move_log(&db, Move::All);

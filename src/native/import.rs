@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read, Seek, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -38,9 +38,27 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How far an import has come; kept beside the database until it is done.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Progress {
-    file: PathBuf,
+    source: Source,
     lines: u64,
     bytes: u64,
+    /// The version of the log that these lines are in.
+    version: u64,
+}
+
+/// What is imported: a file that has been written to since is another one.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Source {
+    file: PathBuf,
+    bytes: u64,
+    modified: SystemTime,
+}
+
+impl Progress {
+    /// Whether an import of `source` into a database whose log has this version may go on from here. One that has
+    /// been begun anew, or was put back, has not all of the lines.
+    fn holds(&self, source: &Source, version: u64) -> bool {
+        self.source == *source && self.version <= version
+    }
 }
 
 /// What became of lines.
@@ -59,21 +77,23 @@ pub fn import(settings: &Settings, file: &Path) -> Result<(), Failed> {
     let _lock = lock(&settings.path)?;
     let (db, _) = sqlite::open_to_serve(&settings.path)?;
     db.execute_batch("PRAGMA wal_autocheckpoint = 1000;")?;
-    let size = source.metadata().map_err(of)?.len();
+    let metadata = source.metadata().map_err(of)?;
+    let size = metadata.len();
     let mark = sqlite::beside(&settings.path, ".import");
     let name = std::fs::canonicalize(file).map_err(of)?;
+    let this = Source { file: name, bytes: size, modified: metadata.modified().map_err(of)? };
+    let mut import = Import::new(&settings.config, &settings.path, db)?;
     let known = std::fs::read(&mark).ok().and_then(|text| serde_json::from_slice::<Progress>(&text).ok());
     let mut progress = match known {
-        Some(known) if known.file == name && known.bytes <= size => {
+        Some(known) if known.holds(&this, import.totals.version) => {
             log::put(&format!("going on after line {} of {}", known.lines, file.display()));
             known
         }
-        _ => Progress { file: name, lines: 0, bytes: 0 },
+        _ => Progress { source: this, lines: 0, bytes: 0, version: 0 },
     };
     source.seek(SeekFrom::Start(progress.bytes)).map_err(of)?;
     let mut source = BufReader::new(source);
-    let bar = Bar::new(size, progress.bytes);
-    let mut import = Import::new(&settings.config, &settings.path, db, bar)?;
+    import.bar = Bar::new(size, progress.bytes);
     loop {
         let (mut lines, mut bytes) = (Vec::new(), 0);
         while lines.len() < TOGETHER && bytes < TOGETHER_BYTES {
@@ -90,6 +110,7 @@ pub fn import(settings: &Settings, file: &Path) -> Result<(), Failed> {
         import.store(progress.lines + 1, &lines).map_err(|error| format!("{}: {error}", file.display()))?;
         progress.lines += lines.len() as u64;
         progress.bytes += bytes;
+        progress.version = import.totals.version;
         std::fs::write(&mark, serde_json::to_vec(&progress)?)?;
         import.bar.show(progress.bytes, progress.lines);
     }
@@ -166,10 +187,10 @@ struct Import<'a> {
 }
 
 impl<'a> Import<'a> {
-    fn new(config: &'a Config, path: &'a Path, mut db: Connection, bar: Bar) -> Result<Self, StoreError> {
+    fn new(config: &'a Config, path: &'a Path, mut db: Connection) -> Result<Self, StoreError> {
         let totals = position(&mut db)?;
         let name = WriteName { incarnation: incarnation(), number: 0 };
-        Ok(Self { config, path, db, name, totals, tally: Tally::default(), bar })
+        Ok(Self { config, path, db, name, totals, tally: Tally::default(), bar: Bar::new(1, 0) })
     }
 
     /// Stores lines, of which the first has the number `first`. An error is the database's.
@@ -407,7 +428,7 @@ mod tests {
 
     fn importing<'a>(config: &'a Config, path: &'a Path) -> Import<'a> {
         let (db, _) = sqlite::open_to_serve(path).unwrap();
-        Import::new(config, path, db, Bar::new(1, 0)).unwrap()
+        Import::new(config, path, db).unwrap()
     }
 
     /// Lines that have deletions of events, by the last digits of their ids.

@@ -1,12 +1,12 @@
 // A disk that is full, and a file that may not be written to: errors that say so, and recovery.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, renameSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { author, sleep } from "../support/relay.mjs";
-import { cannot, client, nexus, open, publish, stored } from "./support.mjs";
+import { cannot, client, folder, nexus, open, publish, stored } from "./support.mjs";
 
 /** A small file system in memory, or why there is none. */
 function small(t) {
@@ -72,6 +72,28 @@ test("files that become read-only while it runs: events get error:, questions ar
   one.close();
   await relay.stop();
 });
+
+for (const name of ["nexus.sqlite", "nexus.sqlite-wal"]) {
+  test(`while ${name} is not in its place no event is accepted: it would be gone after the next start`, async (t) => {
+    const persist = folder(t);
+    const relay = await open({ persist });
+    const [one, who] = [await client(relay), author()];
+    assert.equal((await publish(one, who.sign({ content: "before" })))[2], true);
+    const [place, elsewhere] = [join(persist, name), join(persist, "elsewhere")];
+    renameSync(place, elsewhere);
+    const [removed, replaced] = [who.sign({ content: "removed" }), who.sign({ content: "replaced" })];
+    assert.match((await publish(one, removed, 30_000))[3], /^error: the event could not be stored: nexus.sqlite.* was removed while the relay runs; publish it again$/);
+    copyFileSync(elsewhere, place);
+    assert.match((await publish(one, replaced, 30_000))[3], /^error: the event could not be stored: nexus.sqlite.* was replaced while the relay runs; publish it again$/);
+    renameSync(elsewhere, place);
+    for (const event of [removed, replaced]) assert.equal((await publish(one, event, 30_000))[2], true);
+    one.close();
+    await relay.stop();
+    const again = await open({ persist });
+    assert.equal((await stored(again, { kinds: [1] })).length, 3);
+    await again.stop();
+  });
+}
 
 test("a file that may not be written to is named, and nothing is served", async (t) => {
   const { path: persist, missing } = small(t);

@@ -1,6 +1,6 @@
 // The program itself: settings with their mistakes, files that are not its own, signals.
 import assert from "node:assert/strict";
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, existsSync, linkSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { author, within } from "../support/relay.mjs";
@@ -116,6 +116,22 @@ test("two programs do not share a file", async (t) => {
   const relay = await open({ persist });
   const { code, err } = nexus([], { env: { STORAGE_PATH: join(persist, "nexus.sqlite"), BIND: "127.0.0.1:0" } });
   assert.deepEqual([code, /is in use by another nexus/.test(err)], [1, true], err);
+  await relay.stop();
+});
+
+test("two programs do not share a file that has two names", async (t) => {
+  const persist = folder(t);
+  const relay = await open({ persist });
+  const other = join(persist, "other.sqlite");
+  const start = () => nexus([], { env: { STORAGE_PATH: other, BIND: "127.0.0.1:0" }, timeout: 5000 });
+  symlinkSync("nexus.sqlite", other);
+  const { code, err } = start();
+  assert.deepEqual([code, /is in use by another nexus/.test(err)], [1, true], err);
+  rmSync(other);
+  // Each name of a hard link would have a log of its own: what one program writes, the other one loses.
+  linkSync(join(persist, "nexus.sqlite"), other);
+  const { code: refused, err: why } = start();
+  assert.deepEqual([refused, /has 2 names \(hard links\)/.test(why)], [1, true], why);
   await relay.stop();
 });
 

@@ -1,7 +1,7 @@
 // Events from and to files.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { PROGRAM } from "../support/native.mjs";
@@ -114,12 +114,8 @@ test("a file of 0.1 is left by the commands that its refusal names", { timeout: 
   await relay.stop();
 });
 
-test("an import that was killed goes on where it was", { timeout: 120_000 }, async (t) => {
-  const here = folder(t);
-  const file = join(here, "events.jsonl");
-  const events = many(4000);
-  write(file, events);
-  const env = { STORAGE_PATH: join(here, "nexus.sqlite"), RELAY_URL: "wss://nexus.example" };
+/** Begins an import and kills it after some groups; what it has noted by then. */
+async function begun(file, env) {
   const mark = `${env.STORAGE_PATH}.import`;
   const first = spawn(PROGRAM, ["import", file], { env, stdio: "ignore" });
   const ended = new Promise((resolve) => first.on("exit", resolve));
@@ -127,15 +123,42 @@ test("an import that was killed goes on where it was", { timeout: 120_000 }, asy
   await sleep(30);
   first.kill("SIGKILL");
   await ended;
-  const { lines: done } = JSON.parse(readFileSync(mark, "utf8"));
+  return JSON.parse(readFileSync(mark, "utf8"));
+}
+
+test("an import that was killed goes on where it was", { timeout: 120_000 }, async (t) => {
+  const here = folder(t);
+  const file = join(here, "events.jsonl");
+  const events = many(4000);
+  write(file, events);
+  const env = { STORAGE_PATH: join(here, "nexus.sqlite"), RELAY_URL: "wss://nexus.example" };
+  const { lines: done } = await begun(file, env);
   const second = nexus(["import", file], { env });
   assert.equal(second.code, 0, second.err);
   assert.match(second.err, new RegExp(`going on after line ${done} of `));
   const [, stored, known] = /(\d+) events stored, (\d+) were here/.exec(second.err).map(Number);
   // A group that was stored and not noted is met again.
   assert.ok(stored + known === 4000 - done && known <= 256, second.err);
-  assert.equal(existsSync(mark), false);
+  assert.equal(existsSync(`${env.STORAGE_PATH}.import`), false);
   assert.deepEqual(lines(nexus(["export"], { env }).out).length, 4000);
+});
+
+test("an import that was killed begins anew where the database or the file is another one", { timeout: 120_000 }, async (t) => {
+  const here = folder(t);
+  const file = join(here, "events.jsonl");
+  const env = { STORAGE_PATH: join(here, "nexus.sqlite"), RELAY_URL: "wss://nexus.example" };
+  const [events, others] = [many(1500), many(1600)];
+  write(file, events);
+  await begun(file, env);
+  ["", "-wal", "-shm"].forEach((ending) => rmSync(`${env.STORAGE_PATH}${ending}`));
+  const anew = nexus(["import", file], { env });
+  assert.match(anew.err, /^1500 events stored, 0 were here or are outdated, 0 refused$/m);
+
+  ["", "-wal", "-shm"].forEach((ending) => rmSync(`${env.STORAGE_PATH}${ending}`, { force: true }));
+  await begun(file, env);
+  write(file, others);
+  const another = nexus(["import", file], { env });
+  assert.match(another.err, /^1600 events stored, 0 were here or are outdated, 0 refused$/m);
 });
 
 test("events come out of what wrangler exports of a D1", { timeout: 120_000 }, (t) => {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -20,6 +21,8 @@ use crate::seam::{Effect, Host, Input};
 const AT_ONCE: usize = 1024;
 /// How long the thread sleeps when there is nothing to wake it.
 const LONG: Duration = Duration::from_secs(3600);
+/// How long a relay that another one has taken the place of goes on refusing what it is sent.
+const LAST_REFUSALS: Duration = Duration::from_millis(500);
 
 /// What the partition is told.
 enum Message {
@@ -245,8 +248,7 @@ impl Core {
                 Effect::WakeAt { at } => self.alarm = Some(self.alarm.map_or(at, |alarm| alarm.min(at))),
                 Effect::TimerAt { at } => self.timer = Some(self.timer.map_or(at, |timer| timer.min(at))),
                 Effect::Log { line, .. } => log::write(&line),
-                // Whoever started the process starts the next one.
-                Effect::Restart => std::process::exit(1),
+                Effect::Restart => end_soon(),
                 // These are a gateway's.
                 Effect::Send { .. }
                 | Effect::Mark { .. }
@@ -256,6 +258,14 @@ impl Core {
             }
         }
     }
+}
+
+/// Ends the process once clients have been told what became of their events; whoever started it starts the next one.
+fn end_soon() {
+    thread::spawn(|| {
+        thread::sleep(LAST_REFUSALS);
+        std::process::exit(1);
+    });
 }
 
 /// A name that no other process has.

@@ -135,6 +135,22 @@ test("two programs do not share a file that has two names", async (t) => {
   await relay.stop();
 });
 
+for (const SHARDS of [1, 2]) {
+  test(`a relay of ${SHARDS} threads whose log another one has taken refuses what waits, and ends`, async (t) => {
+    const { DatabaseSync } = await import("node:sqlite");
+    const relay = await open({ persist: folder(t), vars: { SHARDS } });
+    const all = await Promise.all([1, 2, 3, 4].map(() => client(relay)));
+    for (const one of all) assert.equal((await publish(one, author().sign({})))[2], true);
+    const db = new DatabaseSync(join(relay.folder, "nexus.sqlite"));
+    db.exec("PRAGMA busy_timeout = 5000; UPDATE totals SET version = version + 1, writer = '00000000000000aa 1'");
+    db.close();
+    const oks = await Promise.all(all.map((one) => publish(one, author().sign({}))));
+    const why = "error: the event could not be stored: another relay writes to the database; publish it again";
+    for (const [, , accepted, reason] of oks) assert.deepEqual([accepted, reason], [false, why]);
+    assert.deepEqual(await within(5000, relay.over(), "end"), { code: 1, signal: null });
+  });
+}
+
 test("an address in use is named", async () => {
   const relay = await open();
   const { code, err } = nexus([], { env: { BIND: relay.http.replace("http://", ""), STORAGE_PATH: join(relay.folder, "other.sqlite") } });

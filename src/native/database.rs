@@ -166,12 +166,16 @@ fn real(path: &Path) -> PathBuf {
 }
 
 fn writes(mut db: Connection, work: &Receiver<Work>, places: &[Place], rest: &AtomicBool) {
+    let mut failed = false;
     while let Ok(Work { statements, done }) = work.recv() {
-        if rest.swap(false, Ordering::Relaxed) {
+        // After a failure, too: on a disk that is full there may be room by now, and a log that goes on would take it.
+        if rest.swap(false, Ordering::Relaxed) || failed {
             sqlite::move_log(&db, Move::Free);
         }
         let there = places.iter().try_for_each(Place::check);
-        done(there.and_then(|()| sqlite::write(&mut db, &statements)));
+        let result = there.and_then(|()| sqlite::write(&mut db, &statements));
+        failed = result.is_err();
+        done(result);
     }
     // Leaves one file behind; if not, the next one to open it goes on with both.
     sqlite::move_log(&db, Move::All);

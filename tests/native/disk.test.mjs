@@ -1,7 +1,7 @@
 // A disk that is full, and a file that may not be written to: errors that say so, and recovery.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdtempSync, renameSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, renameSync, rmSync, statSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -41,6 +41,28 @@ test("while the disk is full events get error:, afterwards all works", async (t)
   assert.equal((await stored(relay, { kinds: [1] })).length, 2);
   one.close();
   await relay.stop();
+});
+
+test("a disk that SQLite's log alone has filled: with a little room more it is moved, not continued", { timeout: 60_000 }, async (t) => {
+  const { path: persist, missing } = small(t);
+  if (missing) return cannot(t, missing);
+  const relay = await open({ persist });
+  const [one, who] = [await client(relay), author()];
+  let events = 0;
+  while ((await publish(one, who.sign({ content: `${events}` }), 30_000))[2]) events++;
+  const bytes = () => ["nexus.sqlite", "nexus.sqlite-wal"].map((name) => statSync(join(persist, name)).size);
+  const [, log] = bytes();
+  assert.equal(spawnSync("mount", ["-o", "remount,size=6m", persist]).status, 0);
+  await sleep(5000);
+  assert.equal((await publish(one, who.sign({ content: "more" }), 30_000))[2], true);
+  assert.equal((await publish(one, who.sign({ content: "and more" }), 30_000))[2], true);
+  assert.ok(bytes()[0] > 50_000, `${bytes()} bytes`);
+  assert.equal(bytes()[1], log, "the log has begun anew in its place");
+  one.close();
+  await relay.stop();
+  const again = await open({ persist });
+  assert.equal((await again.stats()).events.stored, events + 2);
+  await again.stop();
 });
 
 test("files that become read-only while it runs: events get error:, questions are answered, afterwards all works", async (t) => {

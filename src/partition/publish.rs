@@ -11,12 +11,12 @@ impl Partition {
     /// Takes an event to be stored; what cannot wait for the store is answered at once.
     pub(super) fn publish(&mut self, from: GatewayId, publish: Publish, now: Millis, out: &mut Vec<Effect>) {
         let (to, id) = (publish.from, publish.new.event.id);
-        if self.recent.holds(&publish.new.event) {
-            let verdict = Verdict::Duplicate(refusal::already_have());
-            return self.tell(from, ToGateway::Verdict(Outcome { to, id, verdict }));
-        }
         if self.log.is_fenced() {
             let verdict = Verdict::Refused(commit::not_stored(&fenced()));
+            return self.tell(from, ToGateway::Verdict(Outcome { to, id, verdict }));
+        }
+        if self.recent.holds(&publish.new.event) {
+            let verdict = Verdict::Duplicate(refusal::already_have());
             return self.tell(from, ToGateway::Verdict(Outcome { to, id, verdict }));
         }
         match self.queue(from, publish, now) {

@@ -69,10 +69,11 @@ impl Partition {
         }
     }
 
-    /// With the first group of a minute, a snapshot of the counts for the history.
-    fn snapshot(&mut self, now: Millis) -> Vec<Statement> {
-        let (minute, last) = (now / MINUTE, self.last_snapshot.replace(now / MINUTE));
-        match last {
+    /// With the first group of a minute, a snapshot of the counts for the history, until one is known to have landed. An
+    /// attempt more changes nothing.
+    fn snapshot(&self, now: Millis) -> Vec<Statement> {
+        let minute = now / MINUTE;
+        match self.last_snapshot {
             Some(last) if last == minute => Vec::new(),
             last => history::snapshot(minute, last.is_none_or(|last| last / 60 < minute / 60)),
         }
@@ -100,10 +101,11 @@ impl Partition {
         write::decode(&ids, rows, before)
     }
 
-    /// A write was answered.
-    pub(super) fn follow(&mut self, what: What, done: Done, now: Millis, out: &mut Vec<Effect>) {
+    /// A write that was sent at `since` was answered.
+    pub(super) fn follow(&mut self, what: What, done: Done, since: Millis, now: Millis, out: &mut Vec<Effect>) {
         match done {
             Done::Group(committed) => {
+                self.last_snapshot = Some(since / MINUTE);
                 let group = self.writer.group.take().unwrap_or_default();
                 self.landed(group, *committed, true, now, out);
             }

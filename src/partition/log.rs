@@ -250,7 +250,7 @@ impl Partition {
         match done {
             Ok(done) => {
                 self.writer.works();
-                self.follow(writing.what, done, now, out);
+                self.follow(writing.what, done, writing.since, now, out);
                 // One that changed nothing has not taken the log: a predecessor's may land yet.
                 self.log.taken |= self.log.totals.is_some_and(|totals| totals.version > before.version);
                 self.go_on(now, out);

@@ -102,7 +102,7 @@ pub struct Partition {
     save_due: Option<Millis>,
     /// Whether the host was asked to yield before the next group.
     yielding: bool,
-    /// The minute of the last snapshot.
+    /// The minute of the last snapshot that is known to have landed.
     last_snapshot: Option<u64>,
     /// The time of the input that is being handled.
     now: Millis,

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};
-use crate::common::world::World;
+use crate::common::world::{Fault, World};
 
 #[test]
 fn subscriptions_and_authentication_survive() {
@@ -148,6 +148,21 @@ fn an_hour_of_the_history_is_one_row_however_often_the_relay_wakes() {
     let hours = "SELECT (minute / 60) || ' ' || sum(hour) FROM history GROUP BY minute / 60";
     let hour = world.now / 3_600_000 - 1;
     assert_eq!(world.column(hours), [format!("{} 1", hour), format!("{} 1", hour + 1)]);
+}
+
+#[test]
+fn a_minute_has_its_point_in_the_history_although_its_first_write_failed() {
+    for fault in [Fault::Fails, Fault::LandsAndFails] {
+        let mut world = World::open_relay();
+        let conn = world.client();
+        for n in 0..4 {
+            world.faults.extend([fault]);
+            let frames = world.ask(conn, json!(["EVENT", Author::new(1).note(&n.to_string())]));
+            assert_eq!(frames[0][2], true, "{fault:?}");
+            world.now += 60_000;
+        }
+        assert_eq!(world.column("SELECT count(*) || '' FROM history"), ["4"], "{fault:?}");
+    }
 }
 
 #[test]

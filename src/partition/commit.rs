@@ -106,6 +106,12 @@ impl Partition {
         match done {
             Done::Group(committed) => {
                 self.last_snapshot = Some(since / MINUTE);
+                let group = self.writer.group.as_deref().unwrap_or_default();
+                if group.len() < committed.outcomes.len() {
+                    // Some were refused while they were on their way, and nobody was told of them.
+                    let before = committed.before;
+                    return self.has_landed(what, before, committed.totals, now, out);
+                }
                 let group = self.writer.group.take().unwrap_or_default();
                 self.landed(group, *committed, true, now, out);
             }
@@ -128,13 +134,14 @@ impl Partition {
     /// The store has failed: what waits for too long is refused, and it is asked again after a pause.
     pub(super) fn store_failed(&mut self, error: &StoreError, now: Millis, out: &mut Vec<Effect>) {
         self.writer.failed(error, now);
-        self.give_up(now, out);
-        self.go_on_later(out);
+        self.give_up(true, now, out);
+        self.look_later(now, out);
     }
 
-    /// Goes on when the pause is over.
-    pub(super) fn go_on_later(&mut self, out: &mut Vec<Effect>) {
-        if let Some(at) = self.writer.next_attempt() {
+    /// While the store fails, looks again when the pause is over or somebody has waited for too long, whatever is on its
+    /// way then.
+    pub(super) fn look_later(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        if let Some(at) = self.writer.next_look(now) {
             self.commit_due = Some(self.commit_due.map_or(at, |due| due.min(at)));
             out.push(Effect::TimerAt { at });
         }
@@ -142,13 +149,14 @@ impl Partition {
 
     /// The pause may be over, or somebody has waited for too long.
     pub(super) fn commit_again(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        self.give_up(now, out);
+        self.give_up(false, now, out);
         self.go_on(now, out);
+        self.look_later(now, out);
     }
 
-    /// Refuses the events that wait in vain.
-    fn give_up(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        let Some((error, mut refused, others)) = self.writer.give_up(now) else { return };
+    /// Refuses the events that wait in vain, also those that are on their way.
+    fn give_up(&mut self, has_failed: bool, now: Millis, out: &mut Vec<Effect>) {
+        let Some((error, mut refused, others)) = self.writer.give_up(has_failed, now) else { return };
         if !refused.is_empty() {
             // They may be stored all the same.
             self.may_have_to_sweep(now, out);

@@ -185,7 +185,7 @@ impl Partition {
             return;
         }
         if self.writer.is_paused(now) {
-            return self.go_on_later(out);
+            return self.look_later(now, out);
         }
         if self.log.catching_up.is_some() {
             self.take_step(now, out);
@@ -229,6 +229,7 @@ impl Partition {
         let first = first.unwrap_or(name.number);
         self.log.writing = Some(Writing { what, first, ticket: Some(ticket), since: now });
         out.push(Effect::Commit { ticket, statements });
+        self.look_later(now, out);
     }
 
     /// The store has answered a write.
@@ -352,8 +353,8 @@ impl Partition {
         self.facts.forget();
     }
 
-    /// A write has landed that was reported as failed.
-    fn has_landed(&mut self, what: What, before: Totals, found: Totals, now: Millis, out: &mut Vec<Effect>) {
+    /// A write has landed that was reported as failed, or that nobody waited for any more.
+    pub(super) fn has_landed(&mut self, what: What, before: Totals, found: Totals, now: Millis, out: &mut Vec<Effect>) {
         self.log.totals = Some(found);
         self.forget_what_is_stored();
         self.counters.flushed(found);

@@ -34,11 +34,6 @@ struct Trouble {
 }
 
 impl Trouble {
-    /// Whether nobody should wait any more for `new` to be stored.
-    fn ends(&self, new: &NewEvent, now: Millis) -> bool {
-        self.shuts_out(new).is_some() || now >= new.came_ms + MAX_WAIT
-    }
-
     /// For how many milliseconds it is no use to ask the store for that, if so.
     fn shuts_out(&self, new: &NewEvent) -> Option<Millis> {
         match self.error.kind {
@@ -186,11 +181,13 @@ impl Writer {
         self.trouble.as_ref().is_some_and(|trouble| now < trouble.since + trouble.pause)
     }
 
-    /// When the store is to be asked again, or somebody has waited for too long; not as long as nobody waits.
-    pub fn next_attempt(&self) -> Option<Millis> {
+    /// When the store that has failed is to be asked again, or somebody has waited for too long; not as long as nobody
+    /// waits.
+    pub fn next_look(&self, now: Millis) -> Option<Millis> {
         let trouble = self.trouble.as_ref()?;
-        let earliest = self.all_waiting().map(|waiting| waiting.new.came_ms).min()?;
-        Some((trouble.since + trouble.pause).min(earliest + MAX_WAIT))
+        let latest = self.all_waiting().map(|waiting| waiting.new.came_ms).min()? + MAX_WAIT;
+        let again = trouble.since + trouble.pause;
+        Some(if now < again { again.min(latest) } else { latest })
     }
 
     fn all_waiting(&self) -> impl Iterator<Item = &Waiting> {
@@ -198,10 +195,10 @@ impl Writer {
     }
 
     /// Takes those out that nobody should wait for any more, and the error: those of the group, whose fate is not known,
-    /// and others.
-    pub fn give_up(&mut self, now: Millis) -> Option<(StoreError, Vec<Waiting>, Vec<Waiting>)> {
+    /// and others. When the store has just failed, what it will not take soon is among them.
+    pub fn give_up(&mut self, has_failed: bool, now: Millis) -> Option<(StoreError, Vec<Waiting>, Vec<Waiting>)> {
         let trouble = self.trouble.as_ref()?;
-        let hopeless = |new: &NewEvent| trouble.ends(new, now);
+        let hopeless = |new: &NewEvent| has_failed && trouble.shuts_out(new).is_some() || now >= new.came_ms + MAX_WAIT;
         let (mut tried, mut others) = (Vec::new(), Vec::new());
         if let Some(group) = &mut self.group {
             let events = std::mem::take(group).into_iter();

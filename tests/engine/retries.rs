@@ -25,6 +25,14 @@ fn fail(world: &mut World) -> u64 {
     world.timer.unwrap() - world.now
 }
 
+/// After a failure, sends the next attempt on its way and does not answer it.
+fn hang(world: &mut World) {
+    world.pass_until_timer();
+    let answer = world.run_oldest(false).unwrap();
+    world.input(answer);
+    assert_eq!(world.waiting(), (1, 0));
+}
+
 fn ok(event: &Event, accepted: bool, text: &str) -> Value {
     json!(["OK", event.id, accepted, text])
 }
@@ -114,6 +122,67 @@ fn each_event_has_its_own_time() {
     world.broken = false;
     world.settle();
     assert_eq!(world.take(conn), [ok(&second, true, "")]);
+}
+
+#[test]
+fn nobody_waits_for_an_attempt_that_hangs_and_what_it_stores_is_found() {
+    let mut world = World::open_relay();
+    let (conn, reader) = (world.client(), world.client());
+    world.ask(reader, json!(["REQ", "live", {}]));
+    let [before, first, second, third] = [0, 1, 2, 3].map(|n| Author::new(n + 1).note(&n.to_string()));
+    world.say(conn, json!(["EVENT", before]));
+    let came = world.now;
+    world.say(conn, json!(["EVENT", first]));
+    world.now += 5000;
+    world.say(conn, json!(["EVENT", second]));
+    let answer = world.run_oldest(true).unwrap();
+    world.input(answer);
+    assert_eq!(world.take(conn), [ok(&before, true, "")]);
+    assert_eq!(world.take(reader), [json!(["EVENT", "live", before])]);
+    // Both are in a group, whose second attempt hangs.
+    fail(&mut world);
+    hang(&mut world);
+    world.say(conn, json!(["EVENT", third]));
+    world.pass_until_timer();
+    assert_eq!(world.now, came + 15_000);
+    assert_eq!(world.take(conn), [ok(&first, false, REASON)]);
+    assert_eq!(world.waiting(), (1, 0));
+    // It has landed.
+    world.settle();
+    assert_eq!(world.take(conn), [ok(&second, true, ""), ok(&third, true, "")]);
+    assert_eq!(world.take(reader), [&first, &second, &third].map(|event| json!(["EVENT", "live", event])));
+    assert_eq!(world.ask(conn, json!(["EVENT", first])), [ok(&first, true, "duplicate: already have this event")]);
+    let ids = json!(["REQ", "ids", { "ids": [first.id, second.id, third.id] }]);
+    assert_eq!(world.ask(conn, ids).len(), 4);
+    assert_eq!(world.stored().len(), 4);
+}
+
+#[test]
+fn what_waits_for_an_attempt_that_hangs_has_its_own_time() {
+    for lands in [true, false] {
+        let mut world = World::open_relay();
+        let (conn, reader) = (world.client(), world.client());
+        world.ask(reader, json!(["REQ", "live", {}]));
+        let [first, second] = [1, 2].map(|n| Author::new(n).note(&n.to_string()));
+        let came = world.now;
+        world.say(conn, json!(["EVENT", first]));
+        fail(&mut world);
+        hang(&mut world);
+        world.now += 4000;
+        let late = world.now;
+        world.say(conn, json!(["EVENT", second]));
+        for (event, at) in [(&first, came), (&second, late)] {
+            world.pass_until_timer();
+            assert_eq!(world.now, at + 15_000);
+            assert_eq!(world.take(conn), [ok(event, false, REASON)]);
+        }
+        world.faults.extend((!lands).then_some(Fault::Fails));
+        world.settle();
+        let told: Vec<Value> = if lands { vec![json!(["EVENT", "live", first])] } else { vec![] };
+        assert_eq!(world.take(reader), told);
+        assert_eq!(world.ask(conn, json!(["EVENT", second])), [ok(&second, true, "")]);
+        assert_eq!(world.take(reader), [json!(["EVENT", "live", second])]);
+    }
 }
 
 #[test]

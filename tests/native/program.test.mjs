@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { closeSync, existsSync, linkSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { author, within } from "../support/relay.mjs";
+import { author, sleep, within } from "../support/relay.mjs";
 import { client, folder, nexus, open, publish, reload, stored } from "./support.mjs";
 
 test("each mistake in the settings is told with its key and line", (t) => {
@@ -227,6 +227,29 @@ async function stuck() {
   assert.equal(await one.next(), "pong");
   return { relay, one, other };
 }
+
+test("an event waits for a locked file for 15 s in all, and may be stored all the same", async () => {
+  const relay = await open();
+  const { DatabaseSync } = await import("node:sqlite");
+  const [one, who] = [await client(relay), author()];
+  assert.equal((await publish(one, who.sign({ content: "before" })))[2], true);
+  const other = new DatabaseSync(join(relay.folder, "nexus.sqlite"));
+  other.exec("PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE");
+  const event = who.sign({ content: "waits" });
+  const from = Date.now();
+  const [, , accepted, reason] = await publish(one, event, 30_000);
+  const waited = Date.now() - from;
+  assert.equal(accepted, false);
+  assert.equal(reason, "error: the event could not be stored: the relay's database is overloaded; publish it again");
+  assert.ok(waited > 14_000 && waited < 16_500, `${waited} ms`);
+  other.exec("ROLLBACK");
+  other.close();
+  // The attempt that was on its way lands.
+  for (let tries = 0; tries < 40 && (await stored(relay, { kinds: [1] })).length < 2; tries++) await sleep(100);
+  assert.equal((await publish(one, event))[3], "duplicate: already have this event");
+  one.close();
+  await relay.stop();
+});
 
 test("SIGTERM ends it, and tells everybody, though nothing can be stored", async () => {
   const { relay, one, other } = await stuck();

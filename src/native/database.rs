@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -14,13 +14,18 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::sqlite::{self, Move};
-use crate::store::{Answer, Statement, StoreError};
+use crate::store::{self, Answer, Statement, StoreError};
 
 /// How often the log is looked at, and from how many pages on it is moved; from where on nobody may read or write
 /// meanwhile.
 const MOVE_EVERY: Duration = Duration::from_millis(250);
 const MOVE_FROM: i64 = 16_000;
 const MOVE_ALL_FROM: i64 = 250_000;
+/// Bytes of a page in the log, and from how many pages on it is moved where little of the disk is free.
+const PAGE_BYTES: u64 = 4096 + 24;
+const MOVE_FROM_AT_LEAST: i64 = 250;
+/// The part of the room for the log and what is free that the log may have: what is in it must fit the file, too.
+const LOG_PART: u64 = 4;
 
 /// Takes an answer, on a thread of the database's.
 pub type Done = Box<dyn FnOnce(Result<Answer, StoreError>) + Send>;
@@ -59,12 +64,12 @@ impl Database {
             let (db, work) = (sqlite::open_to_read(path)?, to_read.clone());
             joined.push(start(&format!("reader {n}"), move || reads(db, &work))?);
         }
-        let (mover, rest) = (sqlite::open(path)?, Arc::new(AtomicBool::new(false)));
+        let (mover, log) = (sqlite::open(path)?, Arc::new(Log::of(path)));
         let file = File::open(path).map_err(|error| StoreError::new(format!("{}: {error}", path.display())))?;
-        let left = rest.clone();
-        joined.push(start("writer", move || writes(writer, &to_write, &places, &left))?);
+        let same = log.clone();
+        joined.push(start("writer", move || writes(writer, &to_write, &places, &same))?);
         // Ends with the process: who closes a file of SQLite's gives up the locks that SQLite has on it.
-        start("mover", move || moves(&mover, &file, &rest))?;
+        start("mover", move || moves(&mover, &file, &log))?;
         Ok(Self { write, read, threads: Arc::new(Threads { joined: Mutex::new(joined), _lock: lock }) })
     }
 
@@ -165,15 +170,65 @@ fn real(path: &Path) -> PathBuf {
     fs::canonicalize(path).ok().or_else(inside).unwrap_or_else(|| path.to_owned())
 }
 
-fn writes(mut db: Connection, work: &Receiver<Work>, places: &[Place], rest: &AtomicBool) {
+/// SQLite's log, as those who write and who move it know it.
+struct Log {
+    path: PathBuf,
+    /// Whether the writer is to move what came while it was moved.
+    rest: AtomicBool,
+    /// How many bytes it may have.
+    most: AtomicU64,
+}
+
+impl Log {
+    fn of(path: &Path) -> Self {
+        let path = sqlite::beside(&real(path), "-wal");
+        Self { path, rest: AtomicBool::new(false), most: AtomicU64::new(u64::MAX) }
+    }
+
+    /// Bytes that it takes of the disk.
+    fn bytes(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |file| file.len())
+    }
+
+    /// Looks how much of the disk is free; how many pages it may have before they are moved.
+    fn look(&self, file: &File) -> i64 {
+        let Ok(disk) = rustix::fs::fstatvfs(file) else { return MOVE_FROM };
+        let most = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_add(self.bytes()) / LOG_PART;
+        self.most.store(most, Ordering::Relaxed);
+        // The writer need not do it then.
+        i64::try_from(most / 2 / PAGE_BYTES).unwrap_or(MOVE_FROM).clamp(MOVE_FROM_AT_LEAST, MOVE_FROM)
+    }
+
+    /// Gives its room back where it has more than it may: on a disk that it has filled the file cannot grow, and nothing
+    /// could ever be moved. Fails where that would come of going on.
+    fn give_back(&self, db: &Connection) -> Result<(), StoreError> {
+        let most = self.most.load(Ordering::Relaxed);
+        if self.bytes() <= most {
+            return Ok(());
+        }
+        sqlite::empty_log(db);
+        match self.bytes() {
+            // The file has what it had, until the disk is looked at again.
+            0 => self.most.store(most - most / LOG_PART, Ordering::Relaxed),
+            bytes if bytes > most.saturating_mul(2) => {
+                let message = "no room on the disk to move SQLite's log into the file".to_owned();
+                return Err(StoreError { message, kind: store::ErrorKind::Full });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn writes(mut db: Connection, work: &Receiver<Work>, places: &[Place], log: &Log) {
     let mut failed = false;
     while let Ok(Work { statements, done }) = work.recv() {
         // After a failure, too: on a disk that is full there may be room by now, and a log that goes on would take it.
-        if rest.swap(false, Ordering::Relaxed) || failed {
+        if log.rest.swap(false, Ordering::Relaxed) || failed {
             sqlite::move_log(&db, Move::Free);
         }
         let there = places.iter().try_for_each(Place::check);
-        let result = there.and_then(|()| sqlite::write(&mut db, &statements));
+        let result = there.and_then(|()| log.give_back(&db)).and_then(|()| sqlite::write(&mut db, &statements));
         failed = result.is_err();
         done(result);
     }
@@ -189,18 +244,20 @@ fn reads(mut db: Connection, work: &Mutex<Receiver<Work>>) {
 }
 
 /// Moves the log into the file beside those who write, so that no commit waits for more than what came
-/// meanwhile: that `rest` is the writer's, and when it is moved the log begins anew, in the place it has.
-fn moves(db: &Connection, file: &File, rest: &AtomicBool) {
+/// meanwhile: that `rest` is the writer's, and when it is moved the log begins anew, in the place it has. Where little of
+/// the disk is free less is left to be moved, and the writer gives the place back.
+fn moves(db: &Connection, file: &File, log: &Log) {
     loop {
         thread::sleep(MOVE_EVERY);
-        let (log, left) = sqlite::move_log(db, Move::Nothing);
-        if log >= MOVE_ALL_FROM {
+        let from = log.look(file);
+        let (pages, left) = sqlite::move_log(db, Move::Nothing);
+        if pages >= MOVE_ALL_FROM {
             sqlite::move_log(db, Move::All);
-        } else if left >= MOVE_FROM {
+        } else if left >= from {
             sqlite::move_log(db, Move::Free);
             // SQLite leaves that to who moves the rest, and syncs then, whatever comes of this.
             let _ = file.sync_data();
-            rest.store(true, Ordering::Relaxed);
+            log.rest.store(true, Ordering::Relaxed);
         }
     }
 }

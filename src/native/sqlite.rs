@@ -1,6 +1,7 @@
 //! Runs statements on SQLite.
 
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Row, StatementStatus, ToSql, params_from_iter};
@@ -19,6 +20,10 @@ pub const PREPARED: usize = 500;
 const STEPS: u64 = 20;
 /// KiB of pages in memory, a connection.
 const CACHE: i64 = 64_000;
+/// For how long it is waited for who has locked the file, and how often and when it is tried where nobody waits so long.
+const BUSY: Duration = Duration::from_secs(10);
+const TRIES: usize = 25;
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// Opens a file for reading and writing and brings it to the schema of this version; it is made if it is not
 /// there. A file that is not a relay's, or has another schema, is refused and left as it is. Answers how many
@@ -51,7 +56,7 @@ fn opened(path: &Path, flags: OpenFlags, settings: &str) -> Result<Connection, S
         let db = Connection::open_with_flags(path, flags)?;
         db.execute_batch(&format!("{settings} PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{CACHE};"))?;
         db.set_prepared_statement_cache_capacity(PREPARED);
-        db.busy_timeout(Duration::from_secs(10))?;
+        db.busy_timeout(BUSY)?;
         Ok(db)
     };
     open().map_err(|error: rusqlite::Error| StoreError::new(format!("{}: {error}", path.display())))
@@ -172,6 +177,20 @@ pub fn move_log(db: &Connection, how: Move) -> (i64, i64) {
         Ok((log, log - row.get::<_, i64>("checkpointed")?))
     };
     db.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], pages).unwrap_or_default()
+}
+
+/// Empties the log, moved into the file, unless somebody reads or writes for long.
+pub fn empty_log(db: &Connection) {
+    let busy = || db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get("busy")) == Ok(true);
+    if db.busy_timeout(Duration::ZERO).is_ok() {
+        for _ in 0..TRIES {
+            if !busy() {
+                break;
+            }
+            thread::sleep(BETWEEN_TRIES);
+        }
+    }
+    let _ = db.busy_timeout(BUSY);
 }
 
 /// Bytes of the database.

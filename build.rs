@@ -1,5 +1,5 @@
-//! Puts the HUD into the native program: the files of `build/hud`, which `npm run native` bundles, or a page that
-//! says so.
+//! Puts into the program what lies beside its source: the migrations, and natively the HUD, which is the files of
+//! `build/hud` that `npm run native` bundles, or a page that says so.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -19,24 +19,37 @@ const MISSING: &str = "<!doctype html><title>Nexus</title><p>This is a Nostr rel
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build/hud");
-    if env::var_os("CARGO_FEATURE_NATIVE").is_none() {
-        return;
-    }
+    println!("cargo::rerun-if-changed=migrations");
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let out = env::var("OUT_DIR").expect("cargo sets it");
-    let folder = Path::new(&root).join("build/hud");
+    migrations(&Path::new(&root).join("migrations"), Path::new(&out));
+    if env::var_os("CARGO_FEATURE_NATIVE").is_some() {
+        hud(&Path::new(&root).join("build/hud"), Path::new(&out));
+    }
+}
+
+/// The texts of all migrations, in the order of their names.
+fn migrations(folder: &Path, out: &Path) {
+    let entries = fs::read_dir(folder).expect("there are migrations");
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "sql"));
+    files.sort();
+    let texts: Vec<String> = files.iter().map(|path| format!("include_str!({path:?})")).collect();
+    fs::write(out.join("migrations.rs"), format!("&[{}]", texts.join(","))).expect("the folder can be written to");
+}
+
+fn hud(folder: &Path, out: &Path) {
     let mut list = String::from("&[");
     // Copies, as the folder is made anew when the Worker is built.
-    let copy = |name: &str| fs::copy(folder.join(name), Path::new(&out).join(name)).is_ok();
+    let copy = |name: &str| fs::copy(folder.join(name), out.join(name)).is_ok();
     if FILES.iter().all(|(name, _)| copy(name)) {
         for (name, kind) in FILES {
-            let _ =
-                write!(list, "({:?}, {kind:?}, include_bytes!({:?})),", format!("/{name}"), Path::new(&out).join(name));
+            let _ = write!(list, "({:?}, {kind:?}, include_bytes!({:?})),", format!("/{name}"), out.join(name));
         }
     } else {
         println!("cargo::warning=the HUD is not bundled: run `npm run native` first to have it in the program");
         let _ = write!(list, "(\"/index.html\", {:?}, {MISSING:?}.as_bytes()),", FILES[0].1);
     }
     list.push(']');
-    fs::write(Path::new(&out).join("hud.rs"), list).expect("the folder can be written to");
+    fs::write(out.join("hud.rs"), list).expect("the folder can be written to");
 }

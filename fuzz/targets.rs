@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use nexus::gateway::{Config, ConnId};
 use nexus::market::job::NIP90;
+use nexus::market::retention::Retention;
 use nexus::node::Node;
 use nexus::nostr::{Filter, Values};
 use nexus::seam::{Effect, Host, Input};
@@ -45,7 +46,8 @@ pub fn filters(text: &str) {
     let written = filter_text(&filter);
     assert_eq!(Filter::parse(&written).as_ref(), Ok(&filter), "{written:?}");
     let keys = Values::default();
-    let viewer = Viewer { keys: &keys, profile: &NIP90, now: NOW };
+    let kept = Retention { requests: 1, feedback: 2, results: 0, handlers: 0, others: 0 }.of_jobs(&NIP90);
+    let viewer = Viewer { keys: &keys, profile: &NIP90, kept: &kept, now: NOW };
     read::newest(&filter, filter.limit.unwrap_or(500), 1000, &viewer);
     read::all(&filter, true, &viewer);
 }

@@ -1,39 +1,42 @@
 -- Events, their searchable tags, what was deleted, jobs, providers, what is said of them, and totals.
--- Every index entry is a billed row: an event costs 5 rows, 1 more when it expires and 1 for each
+-- Every index entry is a billed row: an event costs 4 rows, 1 more when it expires by its own word and 1 for each
 -- distinct single-letter tag.
 -- Indexes carry all that a search looks at, so that a row is read only when it is sent.
 --
 -- A shelf is a kind, or a kind + 65536 for events that not everybody may read. Searches walk public
--- shelves, and private ones only by the tags '>=PUBKEY' that private events have for their readers.
+-- shelves, and private ones only by the tags '>' that private events have for their readers.
 
 CREATE TABLE events (
   seq        INTEGER PRIMARY KEY, -- only grows; orders the log
-  id         TEXT    NOT NULL UNIQUE,
+  id         BLOB    NOT NULL,
   tie        INTEGER NOT NULL,    -- the first 60 bits of the id: orders events of one second (NIP-01)
-  pubkey     TEXT    NOT NULL,
+  pubkey     BLOB    NOT NULL,
+  sig        BLOB    NOT NULL,
   kind       INTEGER NOT NULL,
   shelf      INTEGER NOT NULL,
   created_at INTEGER NOT NULL,    -- Unix seconds
-  expires_at INTEGER,             -- Unix seconds
-  d          TEXT,                -- what there is one of per author and kind: the key of the d tag of
-                                  -- replaceable and addressable events, the job of a result
-  keys       TEXT    NOT NULL,    -- JSON list of the event's rows in tags
-  job        TEXT,                -- id of the request of the job it belongs to
-  step       INTEGER,             -- the state it brings the job to, NULL for none; -1 to be taken out of it
+  expires_at INTEGER,             -- Unix seconds; NULL for events of jobs that are kept as long as all of their kind
+  place      BLOB,                -- what there is one of per author and kind: the key of the d tag of
+                                  -- replaceable and addressable events, of the job of a result
+  extra      TEXT,                -- JSON list: keys in tags besides those of its own tags, as hex
+  job        BLOB,                -- id of the request of the job it belongs to
+  step       INTEGER,             -- the state it brings the job to, NULL for none
   asked      INTEGER,             -- the kind of request a result answers
-  came_ms    INTEGER NOT NULL,    -- when it came, Unix milliseconds
-  json       TEXT    NOT NULL     -- the event, as it is sent
+  delay_ms   INTEGER NOT NULL,    -- when it came, in milliseconds after created_at
+  tags       TEXT    NOT NULL,    -- JSON, in which char(1) stands for the id of the job
+  content    TEXT    NOT NULL     -- JSON
 );
 
-CREATE INDEX events_by_author ON events (pubkey, shelf, created_at DESC, tie, expires_at);
-CREATE INDEX events_by_kind   ON events (shelf, created_at DESC, tie, expires_at);
-CREATE INDEX events_by_time   ON events (created_at DESC, tie, expires_at) WHERE shelf < 65536;
+-- Both are walked backwards, newest first; what is new lies at their ends, which keeps their pages full.
+-- The first eight bytes of an id or a key find it; the whole is compared then.
+CREATE INDEX events_by_id     ON events (substr(id, 1, 8));
+CREATE INDEX events_by_author ON events (substr(pubkey, 1, 8), shelf, created_at, tie DESC, expires_at DESC);
+CREATE INDEX events_by_kind   ON events (shelf, created_at, tie DESC, expires_at DESC);
 CREATE INDEX events_by_expiry ON events (expires_at) WHERE expires_at IS NOT NULL;
-CREATE INDEX events_to_remove ON events (seq) WHERE step = -1;
-CREATE UNIQUE INDEX events_by_coordinates ON events (pubkey, kind, d) WHERE d IS NOT NULL;
+CREATE INDEX events_by_place  ON events (substr(pubkey, 1, 8), kind, place) WHERE place IS NOT NULL;
 
 CREATE TABLE tags (
-  tag        TEXT    NOT NULL,    -- letter and value
+  tag        BLOB    NOT NULL,    -- letter and value: see ledger::tag_key
   shelf      INTEGER NOT NULL,
   created_at INTEGER NOT NULL,
   tie        INTEGER NOT NULL,
@@ -50,35 +53,33 @@ CREATE TABLE deletions (
 
 -- Keys that asked to vanish and whose events are still being removed; until then nobody finds them.
 CREATE TABLE vanishing (
-  pubkey TEXT    PRIMARY KEY,
+  pubkey BLOB    PRIMARY KEY,
   until  INTEGER NOT NULL,
   shelf  INTEGER NOT NULL DEFAULT 0 -- nothing is left on the shelves before it
 ) WITHOUT ROWID;
 
 -- A job, for as long as some event of it is held, and until answers to it would not be kept either.
 CREATE TABLE jobs (
-  id          TEXT    PRIMARY KEY, -- id of the request
+  id          BLOB    PRIMARY KEY, -- id of the request
   held        INTEGER NOT NULL,    -- how many events of it are held
   until       INTEGER NOT NULL,    -- Unix seconds; 0 while the request has not been seen
   state       INTEGER NOT NULL,    -- market::job::State; only grows
   kind        INTEGER,             -- the request's; NULL while the request has not been seen
-  customer    TEXT,
-  providers   TEXT,                -- JSON list of those who were asked; NULL for everybody
+  customer    BLOB,
+  providers   BLOB,                -- those who were asked, one after the other; NULL for everybody
   encrypted   INTEGER,
   unasked     TEXT    NOT NULL DEFAULT '{}', -- JSON object: of keys that answer unasked, their feedbacks
   asked_ms    INTEGER,             -- when the request, the first feedback and the first result came
   reported_ms INTEGER,
   answered_ms INTEGER,
-  first       TEXT,                -- whose result came first
-  batch       INTEGER NOT NULL,    -- the last group that moved it, by totals.last_seq before it
-  was         INTEGER NOT NULL     -- what the job counted as before that group
+  first       BLOB                 -- whose result came first
 ) WITHOUT ROWID;
 
 CREATE INDEX jobs_gone ON jobs (until) WHERE held <= 0;
 
 -- Who has answered jobs whose request was held.
 CREATE TABLE providers (
-  pubkey      TEXT    PRIMARY KEY,
+  pubkey      BLOB    PRIMARY KEY,
   results     INTEGER NOT NULL,
   errors      INTEGER NOT NULL,
   seen        INTEGER NOT NULL,    -- Unix seconds
@@ -89,8 +90,8 @@ CREATE INDEX providers_active ON providers (active);
 
 -- What customers had of providers.
 CREATE TABLE dealings (
-  customer TEXT    NOT NULL,
-  provider TEXT    NOT NULL,
+  customer BLOB    NOT NULL,
+  provider BLOB    NOT NULL,
   results  INTEGER NOT NULL,
   errors   INTEGER NOT NULL,
   speed    INTEGER NOT NULL,      -- the results' speeds together: see market::dealing
@@ -102,8 +103,8 @@ CREATE INDEX dealings_by_provider ON dealings (provider, known DESC);
 
 -- What keys say of others by labels (NIP-32): each its newest in a namespace, as long as that event is held.
 CREATE TABLE votes (
-  provider   TEXT    NOT NULL,
-  voter      TEXT    NOT NULL,
+  provider   BLOB    NOT NULL,
+  voter      BLOB    NOT NULL,
   namespace  TEXT    NOT NULL,
   labels     TEXT    NOT NULL,    -- JSON list
   created_at INTEGER NOT NULL,    -- of the event, with its tie, seq and expires_at

@@ -38,7 +38,7 @@ pub enum Share {
     Events,
     /// The same of answers to jobs that are held, which go first.
     Answered,
-    /// Jobs whose answers go first.
+    /// Jobs whose answers go first, and what is remembered of jobs that move.
     Jobs,
     /// Events that were stored last.
     Recent,
@@ -77,9 +77,9 @@ impl Share {
             Self::Answers => 8,
             Self::Backlogs => 4,
             Self::Turns => 2,
-            Self::Events => 7,
+            Self::Events => 6,
             Self::Answered => 2,
-            Self::Jobs => 1,
+            Self::Jobs => 2,
             Self::Recent => 9,
             Self::Handlers => 2,
             Self::Http => 1,

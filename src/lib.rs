@@ -22,6 +22,7 @@ mod budget;
 mod calendar;
 pub mod gateway;
 mod interest;
+pub mod ledger;
 pub mod link;
 pub mod log;
 pub mod market;

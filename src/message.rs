@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use crate::ledger::{MAX_UNASKED_FEEDBACK, MAX_UNASKED_KEYS, NewEvent};
 use crate::market::privacy::Readers;
 use crate::nostr::relay_msg::Completeness;
 use crate::nostr::{Event, EventId, Filter, PublicKey, Reason, Values};
@@ -16,11 +17,9 @@ use crate::seam::{Millis, Network, Ticket};
 pub use crate::store::cost;
 pub use crate::store::counts::Counts;
 pub use crate::store::history::{Point, Step};
-pub use crate::store::jobs::{MAX_UNASKED_FEEDBACK, MAX_UNASKED_KEYS};
 pub use crate::store::market::{Found, Known};
 pub use crate::store::read::{MAX_ENTRIES, MAX_RANGES, StoredEvent, Text};
-pub use crate::store::write::NewEvent;
-pub use crate::store::{ErrorKind, MAX_INTEGER, StoreError};
+pub use crate::store::{ErrorKind, StoreError};
 
 /// One of the gateways of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

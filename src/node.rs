@@ -271,6 +271,7 @@ fn settings(config: &Config) -> Settings {
         profile: config.profile.clone(),
         relays: config.relays.clone(),
         log_level: config.log_level,
+        kept: config.retention.of_jobs(&config.profile),
         rows_per_day: config.rows_per_day,
         max_database_bytes: config.max_database_bytes,
     }

@@ -1,22 +1,25 @@
 //! The store suite: the same cases on SQLite and on Miniflare's D1, with the same answers.
 
 mod common;
-#[path = "store/fates.rs"]
-mod fates;
 #[path = "store/log.rs"]
 mod log;
+#[path = "store/outcomes.rs"]
+mod outcomes;
+#[path = "store/statements.rs"]
+mod statements;
 
 use common::d1::D1;
-use common::events::{Author, NOW, new_event};
+use common::events::{Author, NOW};
+use common::ledger::{Committed, carry_out, for_ever, group, position, prepare};
 use common::sqlite::Sqlite;
 use common::{Database, totals, write_after};
 use nexus::market::job::NIP90;
 
+use nexus::ledger::{Change, Outcome, tag_key};
 use nexus::nostr::{Event, EventId, Filter, Values};
 use nexus::store::Statement;
-use nexus::store::counts::{self, Counts, Flush, Totals};
+use nexus::store::counts::{Flush, Totals};
 use nexus::store::read::{self, StoredEvent, Text, Viewer};
-use nexus::store::write::{self, Change, Committed, NewEvent, Outcome};
 
 /// One case: a name and what it does with an empty database.
 type Case = (&'static str, fn(&mut dyn Database));
@@ -43,7 +46,7 @@ const CASES: &[Case] = &[
     ("a write that finds another version changes nothing, whatever it writes", log::other_versions),
     ("a write that comes twice is made once", log::twice),
     ("of two writers at one version one writes", log::two_writers),
-    ("what became of a group can be asked afterwards", fates::fates),
+    ("what is decided of events of every sort is what is there afterwards", outcomes::outcomes),
 ];
 
 #[test]
@@ -74,11 +77,7 @@ fn sql(text: &str) -> Statement {
 }
 
 fn put(db: &mut dyn Database, events: &[&Event]) -> Committed {
-    let group: Vec<NewEvent> = events.iter().map(|event| new_event(event)).collect();
-    let ids: Vec<_> = events.iter().map(|event| event.id).collect();
-    let before = totals(db);
-    let statements = write::statements(&group, &Flush::default(), true, &write_after(&before));
-    write::decode(&ids, &db.run(&statements).unwrap(), before).unwrap()
+    carry_out(db, &group(events))
 }
 
 fn get(db: &mut dyn Database, filters: &str) -> Vec<Event> {
@@ -88,7 +87,7 @@ fn get(db: &mut dyn Database, filters: &str) -> Vec<Event> {
         .map(|filter| Filter::parse(filter.get()).unwrap())
         .collect();
     let keys = Values::default();
-    let viewer = Viewer { keys: &keys, profile: &NIP90, now: NOW };
+    let viewer = Viewer { keys: &keys, profile: &NIP90, kept: &for_ever(), now: NOW };
     let mut found = Vec::new();
     for filter in filters.iter().filter(|filter| !filter.is_void()) {
         let rows = db.run(&read::newest(filter, filter.limit.unwrap_or(100), u64::MAX >> 12, &viewer)).unwrap();
@@ -120,7 +119,12 @@ fn bytes(db: &mut dyn Database) {
     put(db, &[&event]);
     let keys = Values::default();
     let rows = db
-        .run(&read::newest(&Filter::default(), 1, u64::MAX >> 12, &Viewer { keys: &keys, profile: &NIP90, now: NOW }))
+        .run(&read::newest(
+            &Filter::default(),
+            1,
+            u64::MAX >> 12,
+            &Viewer { keys: &keys, profile: &NIP90, kept: &for_ever(), now: NOW },
+        ))
         .unwrap();
     assert_eq!(rows, [[format!("1 {}", event.to_json())]]);
     Event::parse(&rows[0][0][2..]).unwrap().verify().unwrap();
@@ -130,21 +134,21 @@ fn numbers(db: &mut dyn Database) {
     let author = Author::new(1);
     let notes: Vec<Event> = (0..5).map(|n| author.sign(1, NOW + n, &[], &n.to_string())).collect();
     let first = put(db, &[&notes[0], &notes[1]]);
-    assert_eq!((first.before.last_seq, first.totals.last_seq, first.totals.stored), (0, 2, 2));
+    assert_eq!((first.before.totals.last_seq, first.after.totals.last_seq, first.after.totals.stored), (0, 2, 2));
     let second = put(db, &[&notes[2], &notes[3], &notes[4]]);
-    assert_eq!((second.before.last_seq, second.totals.last_seq, second.totals.stored), (2, 5, 5));
-    let seqs: Vec<Outcome> = notes[2..].iter().map(|note| second.outcomes[&note.id]).collect();
+    assert_eq!((second.before.totals.last_seq, second.after.totals.last_seq, second.after.totals.stored), (2, 5, 5));
+    let seqs: Vec<Outcome> = notes[2..].iter().map(|note| second.outcome(&note.id)).collect();
     assert_eq!(seqs, [stored(3), stored(4), stored(5)]);
 }
 
 fn duplicates(db: &mut dyn Database) {
     let author = Author::new(1);
     let (a, b) = (author.sign(1, NOW, &[&["t", "x"], &["t", "x"]], "a"), author.note("b"));
-    assert_eq!(put(db, &[&a]).outcomes[&a.id], stored(1));
+    assert_eq!(put(db, &[&a]).outcome(&a.id), stored(1));
     let again = put(db, &[&b, &a]);
-    assert_eq!((again.outcomes[&a.id], again.before.last_seq), (stored(1), 1));
+    assert_eq!((again.outcome(&a.id), again.before.totals.last_seq), (stored(1), 1));
     assert_eq!(totals(db).stored, 2);
-    assert_eq!(put(db, &[&a, &b]).totals, totals(db));
+    assert_eq!(put(db, &[&a, &b]).after.totals, totals(db));
     assert_eq!(contents(db, r##"[{"#t":["x"]}]"##), ["a"]);
 }
 
@@ -154,7 +158,7 @@ fn replaceable(db: &mut dyn Database) {
     put(db, &[&at(NOW, "old"), &other.sign(10_000, NOW, &[], "another author's")]);
     put(db, &[&at(NOW + 1, "new")]);
     let late = at(NOW - 1, "older");
-    assert_eq!(put(db, &[&late]).outcomes[&late.id], Outcome::Superseded);
+    assert_eq!(put(db, &[&late]).outcome(&late.id), Outcome::Superseded);
     assert_eq!(contents(db, r#"[{"kinds":[10000]}]"#), ["new", "another author's"]);
 
     let mut tied = [at(NOW + 2, "x"), at(NOW + 2, "y"), at(NOW + 2, "z")];
@@ -189,10 +193,10 @@ fn one_group(db: &mut dyn Database) {
     let author = Author::new(1);
     let versions: Vec<Event> = [3, 1, 5, 2].map(|n| author.sign(0, NOW + n, &[], &n.to_string())).to_vec();
     let committed = put(db, &versions.iter().collect::<Vec<_>>());
-    let stored = versions.iter().filter(|v| committed.outcomes[&v.id] != Outcome::Superseded).count();
+    let stored = versions.iter().filter(|v| committed.outcome(&v.id) != Outcome::Superseded).count();
     assert_eq!(stored, 1);
     assert_eq!(contents(db, r#"[{"kinds":[0]}]"#), ["5"]);
-    assert_eq!(committed.totals.stored, 1);
+    assert_eq!(committed.after.totals.stored, 1);
 }
 
 fn replaced_tags(db: &mut dyn Database) {
@@ -201,8 +205,8 @@ fn replaced_tags(db: &mut dyn Database) {
     put(db, &[&author.sign(31990, NOW + 1, &[&["d", "a"], &["k", "5051"]], "new")]);
     assert!(contents(db, r##"[{"#k":["5050"]}]"##).is_empty());
     assert_eq!(contents(db, r##"[{"#k":["5051"]}]"##), ["new"]);
-    let rows = db.run(&[sql("SELECT tag AS r FROM tags ORDER BY tag")]).unwrap();
-    assert_eq!(rows, [["d=a", "k=5051"]]);
+    let rows = db.run(&[sql("SELECT lower(hex(tag)) AS r FROM tags ORDER BY tag")]).unwrap();
+    assert_eq!(rows, [[tag_key::of(b'd', "a"), tag_key::of(b'k', "5051")]]);
 }
 
 fn plain_filters(db: &mut dyn Database) {
@@ -330,8 +334,8 @@ fn void_filters(db: &mut dyn Database) {
 
 /// What is counted under keys that begin like this, without what has gone back to 0.
 fn counted(db: &mut dyn Database, prefix: &str) -> Vec<(String, i64)> {
-    let counts: Counts = counts::decode_counts(db.run(&[counts::read_counts()]).unwrap()[0].first()).unwrap();
-    counts.counts.into_iter().filter(|(key, n)| key.starts_with(prefix) && *n != 0).collect()
+    let counts = position(db).counts.counts;
+    counts.into_iter().filter(|(key, n)| key.starts_with(prefix) && *n != 0).collect()
 }
 
 fn jobs(db: &mut dyn Database) {
@@ -379,17 +383,17 @@ fn jobs(db: &mut dyn Database) {
 fn changes(db: &mut dyn Database) {
     let (buyer, provider, other) = (Author::new(1), Author::new(2), Author::new(3));
     let first = |committed: &Committed, event: &Event| {
-        matches!(committed.outcomes[&event.id], Outcome::Stored { first: true, .. })
+        matches!(committed.outcome(&event.id), Outcome::Stored { first: true, .. })
     };
     // 1 and 2, then what replaces the first and deletes the second.
     let profile = |at| buyer.sign(0, at, &[], "");
     let note = provider.note("a");
-    assert!(put(db, &[&profile(NOW), &note]).changes.is_empty());
+    assert!(put(db, &[&profile(NOW), &note]).changes().is_empty());
     let deletion = provider.sign(5, NOW, &[&["e", &note.id.to_string()]], "");
-    let mut changes = put(db, &[&profile(NOW + 1), &deletion, &profile(NOW - 1)]).changes;
+    let mut changes = put(db, &[&profile(NOW + 1), &deletion, &profile(NOW - 1)]).changes().to_vec();
     changes.sort_by_key(|change| format!("{change:?}"));
     assert_eq!(changes, [Change::Removed(1), Change::Removed(2)]);
-    assert!(put(db, &[&profile(NOW + 1), &deletion]).changes.is_empty(), "said once");
+    assert!(put(db, &[&profile(NOW + 1), &deletion]).changes().is_empty(), "said once");
     // A request with an answer in its group, a later one, and none that was stored before.
     let open = buyer.sign(5050, NOW, &[], "open");
     let together = put(db, &[&provider.answer(6050, &open, &[]), &open]);
@@ -400,20 +404,19 @@ fn changes(db: &mut dyn Database) {
     let asked = buyer.sign(5050, NOW, &[&["encrypted"], &["p", &provider.key().to_string()]], "");
     let early =
         put(db, &[&provider.answer(7000, &asked, &[&["status", "processing"]]), &other.answer(6050, &asked, &[])]);
-    let number = |event: &Event| match early.outcomes[&event.id] {
+    let number = |event: &Event| match early.outcome(&event.id) {
         Outcome::Stored { seq, .. } => seq,
         _ => panic!("it is stored"),
     };
     let hidden = provider.answer(7000, &asked, &[&["status", "processing"]]);
     let late = put(db, &[&asked]);
     assert!(!first(&late, &asked));
-    assert_eq!(late.changes, [Change::Hidden(number(&hidden))]);
+    assert_eq!(late.changes(), [Change::Hidden(number(&hidden))]);
 }
 
 fn atomic(db: &mut dyn Database) {
     let event = Author::new(1).sign(1, NOW, &[&["t", "x"]], "a");
-    let mut statements =
-        write::statements(&[new_event(&event)], &Flush::default(), true, &write_after(&Totals::default()));
+    let (mut statements, _) = prepare(db, &group(&[&event]), &Flush::default(), &write_after(&Totals::default()));
     statements.push(sql("INSERT INTO nowhere VALUES (1)"));
     let error = db.run(&statements).unwrap_err();
     assert!(error.message.contains("nowhere"), "{error}");
@@ -423,7 +426,7 @@ fn atomic(db: &mut dyn Database) {
 
 /// Every row of every table as JSON, with the table's name before it.
 fn dump(db: &mut dyn Database) -> Vec<String> {
-    let tables = "SELECT t.name || '|' || group_concat(c.name) AS r FROM sqlite_schema AS t \
+    let tables = "SELECT t.name || '|' || group_concat('quote(' || c.name || ')') AS r FROM sqlite_schema AS t \
                   CROSS JOIN pragma_table_info(t.name) AS c WHERE t.type = 'table' AND t.name NOT GLOB '_cf_*' \
                   AND t.name NOT GLOB 'sqlite_*' GROUP BY t.name";
     let tables = db.run(&[sql(tables)]).unwrap().concat();
@@ -440,8 +443,9 @@ fn not_null(db: &mut dyn Database) {
     put(db, &[&author.note("a")]);
     let before = dump(db);
     assert!(before.iter().any(|row| row.starts_with("events ")), "{before:?}");
-    let group = [author.note("b"), author.answer(6050, &job, &[]), job].map(|event| new_event(&event));
-    let group = write::statements(&group, &Flush::default(), true, &write_after(&totals(db)));
+    let write = write_after(&totals(db));
+    let (group, _) =
+        prepare(db, &group(&[&author.note("b"), &author.answer(6050, &job, &[]), &job]), &Flush::default(), &write);
     let null = vec![sql("UPDATE totals SET last_seq = NULL WHERE last_seq <> 7")];
     for batch in [[null.clone(), group.clone()].concat(), [group.clone(), null].concat()] {
         let error = db.run(&batch).unwrap_err();

@@ -6,8 +6,8 @@ import wasm from "./probe.wasm";
 const probe = new WebAssembly.Instance(wasm, {}).exports;
 let groups = [];
 
-function statements(db, from, size, version) {
-  const length = probe.group(from, size, version);
+function statements(db, from, size, version, lastSeq) {
+  const length = probe.group(from, size, version, lastSeq);
   const json = new TextDecoder().decode(new Uint8Array(probe.memory.buffer, probe.text(), length));
   return JSON.parse(json).map(([sql, params]) => db.prepare(sql).bind(...params));
 }
@@ -21,9 +21,9 @@ export default {
         probe.prepare(number("first"), number("count"), Math.floor(Date.now() / 1000));
         groups = [];
         // They are committed in their order, and each is a version.
-        const version = await env.DB.prepare("SELECT version FROM totals").first("version");
+        const { version, last_seq } = await env.DB.prepare("SELECT version, last_seq FROM totals").first();
         for (let from = 0; from < number("count") && number("size") > 0; from += number("size")) {
-          groups.push(statements(env.DB, from, number("size"), version + groups.length));
+          groups.push(statements(env.DB, from, number("size"), version + groups.length, last_seq + from));
         }
         return new Response(String(groups.length));
       }

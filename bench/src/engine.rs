@@ -9,7 +9,7 @@ use nexus::gateway::{Config, ConnId};
 use nexus::node::Node;
 use nexus::nostr::Event;
 use nexus::seam::{Effect, Host, Input};
-use nexus::store::{Param, Statement, counts};
+use nexus::store::{Rows, counts};
 
 use crate::Error;
 use crate::figures::tell;
@@ -27,6 +27,9 @@ pub enum Work {
     /// It is ephemeral, and passed on to the one subscription it matches.
     Match,
 }
+
+/// The totals of a store in which nothing is.
+const TOTALS: &str = r#"{"version":0,"writer":"","last_seq":0,"stored":0,"flush":0,"newest":0,"early":0,"day":0,"spent":0,"since_ms":0,"counts":{}}"#;
 
 /// Filters of one connection.
 const EACH: usize = 400;
@@ -79,7 +82,6 @@ fn inside(frame: &str) -> &str {
 /// The engine with a client that publishes, one that is subscribed to it, and others.
 struct World {
     relay: Node,
-    seq: u64,
     now: u64,
 }
 
@@ -93,7 +95,7 @@ impl World {
         };
         let config = Config::read(settings).map_err(|error| error.to_string())?;
         let at = now() * 1000;
-        let mut world = Self { relay: Node::new(Rc::new(config), Host::OBJECT, 1, at), seq: 0, now: at };
+        let mut world = Self { relay: Node::new(Rc::new(config), Host::OBJECT, 1, at), now: at };
         world.handle(Input::Woke { conns: Vec::new() })?;
         let matching = format!(r##"["REQ","live",{{"kinds":[20050],"#p":["{}"]}}]"##, hex::encode(hash("matched")));
         for conn in 0..=filters.div_ceil(EACH) as u64 + 1 {
@@ -144,14 +146,14 @@ impl World {
             for effect in self.relay.handle(input, self.now) {
                 match effect {
                     Effect::Send { text, .. } => sent.push(text.to_string()),
-                    Effect::Commit { ticket, statements, .. } => {
-                        let rows = self.commit(&statements)?;
+                    Effect::Commit { ticket, statements } => {
+                        let rows: Rows = vec![Vec::new(); statements.len()];
                         inputs.push(Input::Committed { ticket, result: Ok(rows.into()) });
                     }
                     Effect::Query { ticket, statements } => {
                         // The totals are known; of what clients ask for nothing is stored.
-                        let row = (statements.first() == counts::read_totals().first()).then(|| self.totals());
-                        let rows = vec![row.into_iter().collect(); statements.len()];
+                        let row = (statements.first() == Some(&counts::read())).then(|| TOTALS.to_owned());
+                        let rows: Rows = vec![row.into_iter().collect(); statements.len()];
                         inputs.push(Input::Answered { ticket, result: Ok(rows.into()) });
                     }
                     Effect::Yield => inputs.push(Input::Yielded),
@@ -160,27 +162,5 @@ impl World {
             }
         }
         Ok(sent)
-    }
-
-    fn totals(&self) -> String {
-        format!(
-            r#"{{"version":0,"writer":"","last_seq":{0},"stored":{0},"flush":{0},"newest":0,"early":0,"day":0,"spent":0}}"#,
-            self.seq
-        )
-    }
-
-    /// The answer of a store that takes the one event of the group.
-    fn commit(&mut self, statements: &[Statement]) -> Result<Vec<Vec<String>>, Error> {
-        let group = statements.iter().flat_map(|statement| &statement.params).find_map(|param| match param {
-            Param::Text(text) => text.split_once("\"id\":\"").and_then(|(_, rest)| rest.get(..64)),
-            Param::Integer(_) => None,
-        });
-        let id = group.ok_or("a group without an event")?.to_owned();
-        self.seq += 1;
-        let mut rows = vec![Vec::new(); statements.len()];
-        let last = rows.len() - 1;
-        rows[last - 1].push(format!("{id} {}", self.seq));
-        rows[last].push(self.totals());
-        Ok(rows)
     }
 }

@@ -2,14 +2,16 @@
 //! same, so that questions about them can be asked without looking.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
+use nexus::ledger::{Mode, NewEvent, Work};
 use nexus::market::job::NIP90;
+use nexus::market::retention::{Kept, Retention};
 use nexus::nostr::{Event, EventId, PublicKey, Signature};
-use nexus::store::counts::Flush;
+use nexus::store::counts::{self, Flush};
 use nexus::store::log::{Write, WriteName};
-use nexus::store::write::{self, NewEvent};
-use nexus::store::{Param, Statement};
+use nexus::store::{Param, Statement, facts, write};
 use rusqlite::Connection;
 
 use crate::Error;
@@ -59,11 +61,21 @@ pub fn run(file: &Path, events: u64) -> Result<(), Error> {
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA cache_size = -500000;")?;
     let (start, mut told) = (Instant::now(), 0);
     for from in (0..events).step_by(GROUP as usize) {
-        let group: Vec<NewEvent> = (from..events.min(from + GROUP)).map(|n| new(event(n, events))).collect();
+        let group: Vec<Arc<NewEvent>> =
+            (from..events.min(from + GROUP)).map(|n| new(event(n, events)).into()).collect();
         db.execute_batch("BEGIN")?;
-        let number = db.query_row("SELECT version FROM totals", [], |row| row.get::<_, u32>(0))?.into();
+        let before = counts::decode(&vec![execute(&db, &counts::read())?])?;
+        let number = before.totals.version;
         let write = Write { expected: number, name: WriteName { incarnation: 0, number } };
-        for statement in write::statements(&group, &Flush::default(), false, &write) {
+        let work = Work::Events(group, Mode::New);
+        let needed = work.needed();
+        let rows = facts::statements(&needed, false)
+            .iter()
+            .map(|statement| execute(&db, statement))
+            .collect::<Result<_, _>>()?;
+        let facts = facts::decode(&needed, false, &rows)?.ok_or("a group is too large")?;
+        let decision = work.decide(before.totals.last_seq, facts);
+        for statement in write::statements(&decision.changes, &before, &Flush::default(), &kept(), &write).0 {
             execute(&db, &statement)?;
         }
         db.execute_batch("COMMIT")?;
@@ -74,6 +86,12 @@ pub fn run(file: &Path, events: u64) -> Result<(), Error> {
     }
     db.execute_batch("ANALYZE; PRAGMA wal_checkpoint(TRUNCATE);")?;
     Ok(())
+}
+
+/// Events of jobs are kept as long as where the settings are not touched.
+fn kept() -> Kept {
+    let day = 86_400;
+    Retention { requests: day, feedback: day, results: 7 * day, handlers: 0, others: 0 }.of_jobs(&NIP90)
 }
 
 fn new(event: Event) -> NewEvent {
@@ -88,7 +106,8 @@ fn new(event: Event) -> NewEvent {
     }
 }
 
-fn execute(db: &Connection, statement: &Statement) -> Result<(), Error> {
+/// The rows of a statement.
+fn execute(db: &Connection, statement: &Statement) -> Result<Vec<String>, Error> {
     let mut prepared = db.prepare_cached(&statement.sql)?;
     for (at, param) in statement.params.iter().enumerate() {
         match param {
@@ -96,7 +115,10 @@ fn execute(db: &Connection, statement: &Statement) -> Result<(), Error> {
             Param::Integer(number) => prepared.raw_bind_parameter(at + 1, number)?,
         }
     }
+    let mut found = Vec::new();
     let mut rows = prepared.raw_query();
-    while rows.next()?.is_some() {}
-    Ok(())
+    while let Some(row) = rows.next()? {
+        found.push(row.get("r")?);
+    }
+    Ok(found)
 }

@@ -8,7 +8,7 @@ use super::subscribe::remembered;
 use super::{ConnId, Gateway};
 use crate::budget::{Reservation, Share};
 use crate::market::rules;
-use crate::message::MAX_INTEGER;
+use crate::nostr::MAX_INTEGER;
 use crate::nostr::{Event, Filter, KindClass, Reason, deletion, event, gate, kind, refusal};
 
 impl Gateway {

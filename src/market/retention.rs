@@ -1,6 +1,6 @@
 //! How long events are kept, by what they are to the market.
-//!
-//! A relay cannot add an `expiration` tag (it would change the id), so this ends up in a column.
+
+use std::ops::RangeInclusive;
 
 use super::job::{JobProfile, JobRole};
 use crate::nostr::{Event, kind};
@@ -20,10 +20,42 @@ pub struct Retention {
     pub others: u64,
 }
 
+/// How long the events of jobs are kept: a rule that their kind and time say all of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept([(RangeInclusive<u16>, u64); 3]);
+
+impl Kept {
+    /// When an event of a job is gone; none for what is kept, and what is no event of a job.
+    pub fn until(&self, kind: u16, created_at: u64) -> Option<u64> {
+        let rule = self.by_kind().find(|(kinds, _)| kinds.contains(&kind));
+        rule.map(|(_, seconds)| created_at.saturating_add(seconds))
+    }
+
+    /// When an event is gone that expires at a time, where the rule does not say it.
+    pub fn own_expiry(&self, event: &Event, expires_at: Option<u64>) -> Option<u64> {
+        expires_at.filter(|at| self.until(event.kind, event.created_at) != Some(*at))
+    }
+
+    /// Kinds that are not kept for ever, and for how many seconds they are.
+    pub fn by_kind(&self) -> impl Iterator<Item = (&RangeInclusive<u16>, u64)> {
+        self.0.iter().filter(|(_, seconds)| *seconds > 0).map(|(kinds, seconds)| (kinds, *seconds))
+    }
+}
+
 /// Seconds a job is remembered when its results are kept for ever.
 const MONTH: u64 = 30 * 86_400;
 
 impl Retention {
+    /// How long the events of jobs are kept.
+    pub fn of_jobs(&self, profile: &JobProfile) -> Kept {
+        let results = profile.requests.start() + profile.result_offset..=profile.requests.end() + profile.result_offset;
+        Kept([
+            (profile.requests.clone(), self.requests),
+            (profile.feedback..=profile.feedback, self.feedback),
+            (results, self.results),
+        ])
+    }
+
     /// The Unix second until which the job that `request` asks is remembered when all its events are
     /// gone: as long as a result would be kept.
     pub const fn remember_until(&self, request: &Event) -> u64 {

@@ -84,8 +84,14 @@ fn run(args: Args) -> Result<(), Failed> {
         None | Some(Command::Serve) => serve::serve(&settings()?, read),
         Some(Command::Import { file }) => import(&settings()?, &file),
         Some(Command::Export { filter, d1 }) => {
-            let path = if d1.is_some() { PathBuf::new() } else { settings()?.path };
-            export(&path, filter.as_deref(), d1.as_deref())
+            let (path, kept) = match d1 {
+                Some(_) => (PathBuf::new(), None),
+                None => {
+                    let Settings { path, config, .. } = settings()?;
+                    (path, Some(config.retention.of_jobs(&config.profile)))
+                }
+            };
+            export(&path, kept.as_ref(), filter.as_deref(), d1.as_deref())
         }
         Some(Command::Migrate) => migrate(&settings()?),
         Some(Command::Config { command: Settled::Check }) => {

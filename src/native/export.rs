@@ -8,8 +8,10 @@ use rusqlite::Connection;
 
 use super::gateway::now;
 use super::{Failed, log, sqlite};
+use crate::ledger::Remembered;
+use crate::market::retention::Kept;
 use crate::nostr::{Event, Filter};
-use crate::store::restore::{self, Remembered};
+use crate::store::export::{self, Form};
 use crate::store::{Statement, StoreError};
 
 /// Rows that are read at once.
@@ -18,7 +20,7 @@ const PAGE: u64 = 1000;
 /// Writes what is stored to stdout: of the relay's database, beside a relay that runs, or of what `wrangler d1 export`
 /// has written. With a filter only the events it matches are written. What is removed while this runs may be
 /// among it, with what removed it.
-pub fn export(path: &Path, filter: Option<&str>, d1: Option<&Path>) -> Result<(), Failed> {
+pub fn export(path: &Path, kept: Option<&Kept>, filter: Option<&str>, d1: Option<&Path>) -> Result<(), Failed> {
     let filter = filter.map(Filter::parse).transpose().map_err(|reason| reason.to_string())?;
     if filter.as_ref().is_some_and(|filter| filter.limit.is_some()) {
         return Err("an export has no limit: leave it out of the filter".into());
@@ -35,7 +37,7 @@ pub fn export(path: &Path, filter: Option<&str>, d1: Option<&Path>) -> Result<()
         None => sqlite::open_to_read(path)?,
     };
     let mut out = BufWriter::new(std::io::stdout().lock());
-    match write(&mut db, filter.as_ref(), &mut out) {
+    match write(&mut db, kept, filter.as_ref(), &mut out) {
         Err(error) if is_gone(&*error) => Ok(()),
         written => {
             let told = written?;
@@ -52,16 +54,22 @@ fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// Writes all lines; answers how many there were.
-fn write(db: &mut Connection, filter: Option<&Filter>, out: &mut BufWriter<StdoutLock>) -> Result<String, Failed> {
+fn write(
+    db: &mut Connection,
+    kept: Option<&Kept>,
+    filter: Option<&Filter>,
+    out: &mut BufWriter<StdoutLock>,
+) -> Result<String, Failed> {
     let (mut jobs, mut deletions, mut events) = (0_u64, 0_u64, 0_u64);
+    let form = Form::decode(&page(db, Form::read())?);
     if filter.is_none() {
         // Jobs first, so that no answer to an encrypted one is ever stored as one that is for everybody.
-        jobs = remembered(db, restore::read_jobs, out)?;
-        deletions = remembered(db, restore::read_deletions, out)?;
+        jobs = remembered(db, |after, limit| export::read_jobs(form, after, limit), out)?;
+        deletions = remembered(db, export::read_deletions, out)?;
     }
     let mut after = 0;
     loop {
-        let page = page(db, restore::read_events(after, PAGE, now() / 1000))?;
+        let page = page(db, export::read_events(form, after, PAGE, kept, now() / 1000))?;
         for row in &page {
             let (seq, json) = row.split_once(' ').ok_or("a stored event came without its number")?;
             after = seq.parse()?;

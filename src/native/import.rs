@@ -17,13 +17,13 @@ use super::gateway::now;
 use super::partition::incarnation;
 use super::{Failed, log, sqlite};
 use crate::gateway::Config;
+use crate::ledger::{Changes, Decision, Mode, NewEvent, Outcome, Remembered, RememberedDeletion, RememberedJob, Work};
+use crate::market::retention::Kept;
 use crate::market::rules;
-use crate::nostr::{Event, EventId, KindClass, PublicKey, deletion};
-use crate::store::counts::{self, Totals};
+use crate::nostr::{Event, EventId, KindClass, MAX_INTEGER, PublicKey, deletion};
+use crate::store::counts::{self, Flush, Position};
 use crate::store::log::{Landing, Write, WriteName};
-use crate::store::restore::{self, Deletion, Job, Remembered};
-use crate::store::write::{self, NewEvent, Outcome};
-use crate::store::{MAX_INTEGER, Rows, Statement, StoreError};
+use crate::store::{StoreError, facts, write};
 
 /// Lines that are stored together, and their bytes.
 const TOGETHER: usize = 256;
@@ -85,7 +85,7 @@ pub fn import(settings: &Settings, file: &Path) -> Result<(), Failed> {
     let mut import = Import::new(&settings.config, &settings.path, db)?;
     let known = std::fs::read(&mark).ok().and_then(|text| serde_json::from_slice::<Progress>(&text).ok());
     let mut progress = match known {
-        Some(known) if known.holds(&this, import.totals.version) => {
+        Some(known) if known.holds(&this, import.position.totals.version) => {
             log::put(&format!("going on after line {} of {}", known.lines, file.display()));
             known
         }
@@ -110,7 +110,7 @@ pub fn import(settings: &Settings, file: &Path) -> Result<(), Failed> {
         import.store(progress.lines + 1, &lines).map_err(|error| format!("{}: {error}", file.display()))?;
         progress.lines += lines.len() as u64;
         progress.bytes += bytes;
-        progress.version = import.totals.version;
+        progress.version = import.position.totals.version;
         std::fs::write(&mark, serde_json::to_vec(&progress)?)?;
         import.bar.show(progress.bytes, progress.lines);
     }
@@ -138,8 +138,8 @@ fn next_line(source: &mut BufReader<File>) -> std::io::Result<(u64, Result<Strin
 /// What a line says.
 enum Line {
     Event(Arc<NewEvent>),
-    Deletion(Deletion),
-    Job(Job),
+    Deletion(RememberedDeletion),
+    Job(RememberedJob),
 }
 
 /// Lines of one sort that are stored as one transaction, each with its number. Deletions come before all else in a
@@ -181,16 +181,16 @@ struct Import<'a> {
     /// What its last write is called.
     name: WriteName,
     /// As of the last answer.
-    totals: Totals,
+    position: Position,
     tally: Tally,
     bar: Bar,
 }
 
 impl<'a> Import<'a> {
     fn new(config: &'a Config, path: &'a Path, mut db: Connection) -> Result<Self, StoreError> {
-        let totals = position(&mut db)?;
+        let position = position(&mut db)?;
         let name = WriteName { incarnation: incarnation(), number: 0 };
-        Ok(Self { config, path, db, name, totals, tally: Tally::default(), bar: Bar::new(1, 0) })
+        Ok(Self { config, path, db, name, position, tally: Tally::default(), bar: Bar::new(1, 0) })
     }
 
     /// Stores lines, of which the first has the number `first`. An error is the database's.
@@ -218,9 +218,9 @@ impl<'a> Import<'a> {
             return Ok(());
         }
         let write = self.next_write();
-        let rows = sqlite::write(&mut self.db, &statements(&lines, &write)).map(|answer| answer.rows);
-        let error = match rows.and_then(|rows| self.told(&lines, &rows, &write)) {
-            Ok(()) => return Ok(()),
+        let error = match self.make(&lines, &write) {
+            Ok(true) => return Ok(()),
+            Ok(false) => return self.write_halves(lines),
             Err(error) => error,
         };
         self.locate(&write)?;
@@ -232,54 +232,78 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
+    fn write_halves(&mut self, mut lines: Vec<(u64, Line)>) -> Result<(), StoreError> {
+        let rest = lines.split_off(lines.len().div_ceil(2));
+        self.write(lines)?;
+        self.write(rest)
+    }
+
+    /// Decides what lines of one sort do, and writes it; says whether they were not too many for that.
+    fn make(&mut self, lines: &[(u64, Line)], write: &Write) -> Result<bool, StoreError> {
+        let work = work(lines);
+        let needed = work.needed();
+        // Whatever the totals say: an export may have answers whose requests come later.
+        let rows = sqlite::read(&mut self.db, &facts::statements(&needed, true))?.rows;
+        let Some(facts) = facts::decode(&needed, true, &rows)? else { return Ok(false) };
+        let before = self.position.totals.last_seq;
+        let decision = work.decide(before, facts);
+        if !decision.changes.is_empty() {
+            let (statements, after) =
+                write::statements(&decision.changes, &self.position, &Flush::default(), &self.kept(), write);
+            sqlite::write(&mut self.db, &statements)?;
+            self.position = after;
+        }
+        self.tell(lines, &decision, before);
+        Ok(true)
+    }
+
+    fn kept(&self) -> Kept {
+        self.config.retention.of_jobs(&self.config.profile)
+    }
+
     fn next_write(&mut self) -> Write {
         self.name.number += 1;
-        Write { expected: self.totals.version, name: self.name }
+        Write { expected: self.position.totals.version, name: self.name }
     }
 
     /// Reads how far the log is after a write has failed.
     fn locate(&mut self, write: &Write) -> Result<(), StoreError> {
         let found = position(&mut self.db)?;
-        if write.landing(&found) == Landing::Fenced {
+        if write.landing(&found.totals) == Landing::Fenced {
             let what = format!("something else writes to {} at the same time", self.path.display());
             return Err(StoreError::new(what));
         }
-        self.totals = found;
+        self.position = found;
         Ok(())
     }
 
     /// Writes nothing but that it has written: whether the database can.
     fn probe(&mut self) -> Result<(), StoreError> {
         let write = self.next_write();
-        match sqlite::write(&mut self.db, &restore::jobs(&[], &write)) {
+        let (statements, after) =
+            write::statements(&Changes::default(), &self.position, &Flush::default(), &self.kept(), &write);
+        match sqlite::write(&mut self.db, &statements) {
             Ok(_) => {
-                self.totals = write.counted(self.totals);
+                self.position = after;
                 Ok(())
             }
             Err(error) => self.locate(&write).and(Err(error)),
         }
     }
 
-    /// Takes note of a group that was written, and counts what became of it.
-    fn told(&mut self, lines: &[(u64, Line)], rows: &Rows, write: &Write) -> Result<(), StoreError> {
-        let events: Vec<(u64, EventId)> =
-            lines.iter().filter_map(|(number, line)| Some((*number, id(line)?))).collect();
-        if events.is_empty() {
-            self.totals = write.counted(self.totals);
-            self.tally.remembered += lines.len() as u64;
-            return Ok(());
-        }
-        let ids: Vec<EventId> = events.iter().map(|(_, id)| *id).collect();
-        let committed = write::decode(&ids, rows, self.totals)?;
-        self.totals = committed.totals;
-        for (number, id) in events {
-            match committed.outcomes.get(&id) {
-                Some(Outcome::Stored { seq, .. }) if *seq > committed.before.last_seq => self.tally.stored += 1,
+    /// Counts what became of lines; `before` is the last number before them.
+    fn tell(&mut self, lines: &[(u64, Line)], decision: &Decision, before: u64) {
+        for (number, line) in lines {
+            let Line::Event(new) = line else {
+                self.tally.remembered += 1;
+                continue;
+            };
+            match decision.outcomes.get(&new.event.id) {
+                Some(Outcome::Stored { seq, .. }) if *seq > before => self.tally.stored += 1,
                 Some(Outcome::Stored { .. } | Outcome::Superseded) => self.tally.known += 1,
-                _ => self.refuse(number, "blocked: its author has deleted it"),
+                _ => self.refuse(*number, "blocked: its author has deleted it"),
             }
         }
-        Ok(())
     }
 
     fn refuse(&mut self, number: u64, reason: &str) {
@@ -290,31 +314,27 @@ impl<'a> Import<'a> {
     }
 }
 
-fn id(line: &Line) -> Option<EventId> {
-    if let Line::Event(new) = line { Some(new.event.id) } else { None }
-}
-
 /// How far the log is.
-fn position(db: &mut Connection) -> Result<Totals, StoreError> {
-    counts::decode_totals(&sqlite::read(db, &counts::read_totals())?.rows)
+fn position(db: &mut Connection) -> Result<Position, StoreError> {
+    counts::decode(&sqlite::read(db, &[counts::read()])?.rows)
 }
 
-/// The statements that store lines, all of one sort.
-fn statements(lines: &[(u64, Line)], write: &Write) -> Vec<Statement> {
+/// What lines ask for that are all of one sort.
+fn work(lines: &[(u64, Line)]) -> Work {
     let (mut events, mut deletions, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
     for (_, line) in lines {
         match line {
             Line::Event(new) => events.push(new.clone()),
-            Line::Deletion(deletion) => deletions.push(deletion),
-            Line::Job(job) => jobs.push(job),
+            Line::Deletion(deletion) => deletions.push(deletion.clone()),
+            Line::Job(job) => jobs.push(job.clone()),
         }
     }
     if !events.is_empty() {
-        write::restore(&events, write)
+        Work::Events(events, Mode::Restored)
     } else if !deletions.is_empty() {
-        restore::deletions(&deletions, write)
+        Work::Deletions(deletions)
     } else {
-        restore::jobs(&jobs, write)
+        Work::Jobs(jobs)
     }
 }
 
@@ -413,6 +433,7 @@ impl Bar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::export;
 
     fn config() -> Config {
         Config::read(|key| (key == "RELAY_URL").then(|| "wss://nexus.example".to_owned())).unwrap()
@@ -438,7 +459,7 @@ mod tests {
     }
 
     fn remembered(import: &mut Import) -> usize {
-        sqlite::read(&mut import.db, &[restore::read_deletions("", 1000)]).unwrap().rows.concat().len()
+        sqlite::read(&mut import.db, &[export::read_deletions("", 1000)]).unwrap().rows.concat().len()
     }
 
     #[test]
@@ -448,8 +469,8 @@ mod tests {
         import.store(1, &deletions(&[1, 2])).unwrap();
         import.store(3, &deletions(&[3])).unwrap();
         let found = position(&mut import.db).unwrap();
-        assert_eq!((found.version, found.writer), (2, Some(import.name)));
-        assert_eq!(import.totals, found);
+        assert_eq!((found.totals.version, found.totals.writer), (2, Some(import.name)));
+        assert_eq!(import.position, found);
 
         let mut other = importing(&config, &path);
         other.store(1, &deletions(&[4])).unwrap();
@@ -458,7 +479,7 @@ mod tests {
             assert_eq!(error, format!("something else writes to {} at the same time", path.display()));
             assert_eq!(remembered(&mut import), 4);
         }
-        assert_eq!(position(&mut import.db).unwrap(), other.totals);
+        assert_eq!(position(&mut import.db).unwrap(), other.position);
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
@@ -472,7 +493,7 @@ mod tests {
         import.store(1, &deletions(&[6, 7, 8])).unwrap();
         import.store(4, &deletions(&[9])).unwrap();
         assert_eq!((import.tally.remembered, import.tally.refused), (3, 1));
-        assert_eq!((remembered(&mut import), position(&mut import.db).unwrap()), (3, import.totals));
+        assert_eq!((remembered(&mut import), position(&mut import.db).unwrap()), (3, import.position.clone()));
         // Where it can write nothing, no line is to blame.
         let full = "CREATE TRIGGER full BEFORE UPDATE ON totals BEGIN SELECT RAISE(ABORT, 'no room'); END";
         import.db.execute_batch(full).unwrap();

@@ -26,3 +26,6 @@ pub use kind::KindClass;
 pub use refusal::{Prefix, Reason};
 pub use tag::Tag;
 pub use values::Values;
+
+/// The largest number that JSON carries exactly everywhere, and the time that stands for ever.
+pub const MAX_INTEGER: u64 = 1 << 53;

@@ -1,5 +1,4 @@
-//! What has to be found out before anything is written again: what became of a group that has landed without saying so,
-//! and what was stored without gateways being told, which is read from the log in pieces and pushed.
+//! What was stored without gateways being told: it is read from the log in pieces and pushed before anything is written.
 
 use std::sync::Arc;
 
@@ -11,37 +10,26 @@ use crate::message::{MISSED_MAX, NewEvent, Stored, StoredEvent, Text};
 use crate::nostr::Event;
 use crate::nostr::deletion::{self, Target, Vanished};
 use crate::seam::{Effect, Millis};
-use crate::store::counts::Totals;
-use crate::store::write::{self, Committed};
 use crate::store::{Rows, StoreError, read};
 
-/// What has to be found out before anything is written again.
+/// What gateways have missed, and is read before anything is written again.
 #[derive(Debug)]
 pub(super) struct CatchUp {
-    /// Up to which number gateways are told.
-    pub upto: u64,
-    pub step: Step,
+    /// After which number.
+    after: u64,
+    /// Up to which one.
+    upto: u64,
     /// Whether the store is being asked.
-    pub asked: bool,
-    /// What the group has come to that has landed without saying so.
-    pub landed: Option<Committed>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Step {
-    /// What became of the events of a group; the totals before it.
-    Fates(Totals),
-    /// What gateways have missed after a number.
-    Missed(u64),
+    asked: bool,
 }
 
 impl Partition {
     /// Tells gateways what they have missed up to a number.
-    pub(super) fn catch_up(&mut self, upto: u64, landed: Option<Committed>, now: Millis, out: &mut Vec<Effect>) {
+    pub(super) fn catch_up(&mut self, upto: u64, now: Millis, out: &mut Vec<Effect>) {
         match self.gateways.behind(upto) {
             Some(after) if upto - after <= MISSED_MAX => {
-                self.log.catching_up = Some(CatchUp { upto, step: Step::Missed(after), asked: false, landed });
-                return self.take_step(now, out);
+                self.log.catching_up = Some(CatchUp { after, upto, asked: false });
+                return self.read_log(now, out);
             }
             Some(after) => {
                 let fields = [("after", after.to_string()), ("upto", upto.to_string())];
@@ -50,47 +38,33 @@ impl Partition {
             }
             None => {}
         }
-        self.caught_up(upto, landed, now, out);
+        self.caught_up(upto, now, out);
     }
 
-    /// Asks the store what is to be found out next.
-    pub(super) fn take_step(&mut self, now: Millis, out: &mut Vec<Effect>) {
+    /// Asks the store for what is missed next.
+    pub(super) fn read_log(&mut self, now: Millis, out: &mut Vec<Effect>) {
         let Some(catch_up) = self.log.catching_up.as_mut().filter(|catch_up| !catch_up.asked) else { return };
         catch_up.asked = true;
-        let statements = match catch_up.step {
-            Step::Fates(before) => {
-                let group: Vec<&NewEvent> = self.writer.group.iter().flatten().map(|waiting| &*waiting.new).collect();
-                write::fates(&group, &before)
-            }
-            Step::Missed(after) => vec![read::log(after, catch_up.upto)],
-        };
+        let statements = vec![read::log(catch_up.after, catch_up.upto)];
         self.query(Purpose::CatchUp, statements, now, out);
     }
 
-    /// The store has said what was to be found out.
-    pub(super) fn step_taken(&mut self, result: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
+    /// The store has told what was missed.
+    pub(super) fn log_read(&mut self, result: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
         let Some(mut catch_up) = self.log.catching_up.take() else { return };
         catch_up.asked = false;
-        let upto = catch_up.upto;
-        let error = match (catch_up.step, result) {
-            (_, Err(error)) => error,
-            (Step::Fates(before), Ok(rows)) => match self.decode_group(&rows, before) {
-                Ok(committed) => return self.catch_up(upto, Some(committed), now, out),
-                Err(error) => error,
-            },
-            (Step::Missed(after), Ok(rows)) => match self.push_missed(after, upto, rows, out) {
-                // A gateway that woke meanwhile may be further behind.
-                Ok(None) => return self.catch_up(upto, catch_up.landed, now, out),
-                Ok(Some(rest)) => {
-                    catch_up.step = Step::Missed(rest);
-                    self.log.catching_up = Some(catch_up);
-                    return self.take_step(now, out);
-                }
-                Err(error) => error,
-            },
-        };
-        self.log.catching_up = Some(catch_up);
-        self.store_failed(&error, now, out);
+        match result.and_then(|rows| self.push_missed(catch_up.after, catch_up.upto, rows, out)) {
+            // A gateway that woke meanwhile may be further behind.
+            Ok(None) => self.catch_up(catch_up.upto, now, out),
+            Ok(Some(rest)) => {
+                self.log.catching_up = Some(CatchUp { after: rest, ..catch_up });
+                self.read_log(now, out);
+            }
+            Err(error) => {
+                self.log.catching_up = Some(catch_up);
+                self.store_failed(&error, now, out);
+            }
+        }
     }
 
     /// Pushes what was read of the log; says after which number more is to be read.
@@ -122,13 +96,9 @@ impl Partition {
     }
 
     /// Gateways have been told of everything up to a number.
-    fn caught_up(&mut self, upto: u64, landed: Option<Committed>, now: Millis, out: &mut Vec<Effect>) {
+    fn caught_up(&mut self, upto: u64, now: Millis, out: &mut Vec<Effect>) {
         self.log.caught_up(upto);
         self.tell_position(upto);
-        if let Some(committed) = landed {
-            let group = self.writer.group.take().unwrap_or_default();
-            self.landed(group, committed, false, now, out);
-        }
         self.release_held();
         self.read_next(now, out);
         self.go_on(now, out);

@@ -73,7 +73,7 @@ impl NetworkRows {
 impl Partition {
     /// Whether the rows of an event may be taken, and how many they are.
     pub(super) fn afford(&self, publish: &Publish, now: Millis) -> Result<u64, Reason> {
-        let rows = cost::rows(&publish.new);
+        let rows = cost::rows(&publish.new, &self.settings.kept);
         let deletes = matches!(publish.new.event.kind, kind::DELETION | kind::VANISH);
         let part = match publish.allowance {
             Allowance::Listed => return Ok(rows),

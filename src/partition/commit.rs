@@ -2,32 +2,21 @@
 //! grow, for as long as somebody may wait.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::Partition;
-use super::log::What;
+use super::log::{Decided, What};
 use super::queue::Waiting;
+use crate::ledger::{Assumed, Decision, Mode, Work};
 use crate::log::Level;
-use crate::message::{NewEvent, Outcome, Publisher, ToGateway, Verdict};
-use crate::nostr::{EventId, Reason, refusal};
+use crate::message::{Outcome, Publisher, ToGateway, Verdict};
+use crate::nostr::{Reason, refusal};
 use crate::seam::{Effect, Millis};
-use crate::store::counts::{self, Totals};
+use crate::store::counts::Position;
 use crate::store::log::Write;
-use crate::store::write::{self, Committed};
-use crate::store::{ErrorKind, Rows, Statement, StoreError, history, market, sweep};
+use crate::store::{ErrorKind, Rows, Statement, StoreError, facts, history, market, write};
 
 /// Milliseconds.
 const MINUTE: Millis = 60_000;
-
-/// What the answer to a write says.
-pub(super) enum Done {
-    Group(Box<Committed>),
-    /// Its rows, and the totals after it.
-    Removal(Rows, Totals),
-    /// The totals after it, and the row of the counts.
-    Counts(Totals, String),
-    Seen,
-}
 
 impl Partition {
     /// Sends the group that gathers on its way after what has arrived with its first event.
@@ -45,28 +34,58 @@ impl Partition {
         self.go_on(now, out);
     }
 
-    /// The statements of a write.
+    /// What a write is to do; none if that need not be decided.
+    pub(super) fn work(&self, what: &What) -> Option<Work> {
+        match what {
+            What::Group => {
+                let group = self.writer.group.iter().flatten().map(|waiting| waiting.new.clone()).collect();
+                Some(Work::Events(group, Mode::New))
+            }
+            What::Removal(found) => Some(Work::Removal(found.seqs.clone(), found.swept.clone())),
+            What::Counts | What::Seen(_) => None,
+        }
+    }
+
+    /// Whether answers may be held whose request is not known.
+    fn has_early(&self, now: Millis) -> bool {
+        self.log.totals().is_some_and(|totals| totals.early > now / 1000)
+    }
+
+    /// The statements that ask what has to be known for a write.
+    pub(super) fn statements_to_decide(&self, what: &What, now: Millis) -> Vec<Statement> {
+        self.work(what).map(|work| facts::statements(&work.needed(), self.has_early(now))).unwrap_or_default()
+    }
+
+    /// Decides what a write does by what the store has told; none if the group is too large for that.
+    pub(super) fn decide(&mut self, what: &What, rows: &Rows, now: Millis) -> Result<Option<Decision>, StoreError> {
+        let Some(work) = self.work(what) else { return Ok(Some(Decision::default())) };
+        let facts = facts::decode(&work.needed(), self.has_early(now), rows)?;
+        let last_seq = self.log.totals().unwrap_or_default().last_seq;
+        facts.iter().for_each(|facts| self.log.memory().learn(facts));
+        Ok(facts.map(|facts| work.decide(last_seq, facts)))
+    }
+
+    /// The statements of a write, and where the log is after it.
     pub(super) fn statements_to_write(
         &mut self,
         what: &What,
+        (decision, assumed): (&Decision, Option<&Assumed>),
+        before: &Position,
         write: &Write,
-        totals: Totals,
         now: Millis,
-    ) -> Vec<Statement> {
-        match what {
-            What::Group => {
-                let group: Vec<Arc<NewEvent>> =
-                    self.writer.group.iter().flatten().map(|waiting| waiting.new.clone()).collect();
-                let flush = self.counters.flush(totals, now);
-                let mut statements = write::statements(&group, &flush, totals.early > now / 1000, write);
-                // After the first statement, which looks whose the log is.
-                statements.splice(1..1, self.snapshot(now));
-                statements
-            }
-            What::Removal(found) => sweep::remove(found, write),
-            What::Counts => counts::save(&self.counters.flush(totals, now), write),
-            What::Seen(keys) => market::seen(keys, now / 1000, write),
+    ) -> (Vec<Statement>, Position) {
+        if let What::Seen(keys) = what {
+            return (market::seen(keys, now / 1000, write), before.clone());
         }
+        let flush = self.counters.flush(before.totals, now);
+        let (mut statements, after) = write::statements(&decision.changes, before, &flush, &self.settings.kept, write);
+        // After the one that looks whose the log is.
+        statements.splice(1..1, assumed.map(facts::assume));
+        if matches!(what, What::Group) {
+            // Of the counts as they are before it.
+            statements.splice(0..0, self.snapshot(now));
+        }
+        (statements, after)
     }
 
     /// With the first group of a minute, a snapshot of the counts for the history, until one is known to have landed. An
@@ -79,55 +98,29 @@ impl Partition {
         }
     }
 
-    /// Reads the answer to a write; `before` are the totals before it.
-    pub(super) fn decode(&self, what: &What, rows: Rows, before: Totals) -> Result<Done, StoreError> {
-        Ok(match what {
-            What::Group => Done::Group(Box::new(self.decode_group(&rows, before)?)),
-            What::Removal(_) => {
-                let (totals, _) = counts::decode_saved(&rows)?;
-                Done::Removal(rows, totals)
-            }
-            What::Counts => {
-                let (totals, counts) = counts::decode_saved(&rows)?;
-                Done::Counts(totals, counts)
-            }
-            What::Seen(_) => Done::Seen,
-        })
-    }
-
-    /// Reads what became of the events of the group.
-    pub(super) fn decode_group(&self, rows: &Rows, before: Totals) -> Result<Committed, StoreError> {
-        let ids: Vec<EventId> = self.writer.group.iter().flatten().map(|waiting| waiting.new.event.id).collect();
-        write::decode(&ids, rows, before)
-    }
-
-    /// A write that was sent at `since` was answered.
-    pub(super) fn follow(&mut self, what: What, done: Done, since: Millis, now: Millis, out: &mut Vec<Effect>) {
-        match done {
-            Done::Group(committed) => {
-                self.last_snapshot = Some(since / MINUTE);
-                let group = self.writer.group.as_deref().unwrap_or_default();
-                if group.len() < committed.outcomes.len() {
-                    // Some were refused while they were on their way, and nobody was told of them.
-                    let before = committed.before;
-                    return self.has_landed(what, before, committed.totals, now, out);
+    /// A write was made that was sent at `since`, or nothing had to be written.
+    pub(super) fn follow(&mut self, what: What, decided: Decided, since: Millis, now: Millis, out: &mut Vec<Effect>) {
+        self.log.memory().follow(&decided.decision.changes);
+        match what {
+            What::Group => {
+                if !decided.decision.changes.is_empty() {
+                    self.last_snapshot = Some(since / MINUTE);
                 }
                 let group = self.writer.group.take().unwrap_or_default();
-                self.landed(group, *committed, true, now, out);
+                self.landed(group, decided, now, out);
             }
-            Done::Removal(rows, totals) => {
-                self.note_removal(&rows);
-                self.advance(totals);
-                if let What::Removal(found) = what {
-                    self.removed(&found, now, out);
-                }
+            What::Removal(found) => {
+                self.facts.written(&decided.after.counts, []);
+                self.recent.follow(&decided.decision.events);
+                self.handlers.clear();
+                self.advance(decided.after);
+                self.removed(&found, now, out);
             }
-            Done::Counts(totals, counts) => {
-                self.facts.written(Some(counts), Vec::new());
-                self.advance(totals);
-                self.counters.flushed(totals);
+            What::Counts => {
+                self.facts.written(&decided.after.counts, []);
+                self.advance(decided.after);
             }
-            Done::Seen => {}
+            What::Seen(_) => {}
         }
     }
 
@@ -183,7 +176,8 @@ impl Partition {
     /// Refuses all that waits and saves what was counted: nothing is written any more after that.
     pub fn leave(&mut self, now: Millis, out: &mut Vec<Effect>) {
         self.now = now;
-        let waiting = self.writer.drain(!self.log.is_on_its_way());
+        self.log.give_up_deciding();
+        let waiting = self.writer.drain(!self.log.is_being_written());
         self.refuse_all(waiting, &refusal::restarting_unstored());
         self.save(now, out);
     }

@@ -6,7 +6,7 @@ use crate::log::Level;
 use crate::message::{Asked, Facts, ToGateway};
 use crate::nostr::PublicKey;
 use crate::seam::{Effect, Millis, Network};
-use crate::store::counts;
+use crate::store::counts::{self, Counts};
 use crate::store::history;
 use crate::store::market::{self, Active};
 use crate::store::schema::{self, Schema};
@@ -21,8 +21,8 @@ const DOUBTFUL_FRESH: Millis = 60_000;
 pub(super) struct Known {
     /// How often the store has been written to.
     writes: u64,
-    /// The row of [`counts::read_counts`] as of the last write, or as it was asked for.
-    counts: Option<String>,
+    /// As of the last write, or as they were asked for.
+    counts: Option<Counts>,
     active: Active,
     /// When both were asked for last: since then each write tells what it changes.
     asked_at: Option<Millis>,
@@ -33,11 +33,10 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// A write to the store has told its counts and who is more active now, each with a slot; without
-    /// counts nothing is known.
-    pub fn written(&mut self, counts: Option<String>, active: Vec<(PublicKey, u64)>) {
+    /// The store was written to: the counts after that, and who is more active now, each with a slot.
+    pub fn written(&mut self, counts: &Counts, active: impl IntoIterator<Item = (PublicKey, u64)>) {
         self.writes += 1;
-        self.counts = counts;
+        self.counts = Some(counts.clone());
         active.into_iter().for_each(|(key, slot)| self.active.note(key, slot));
     }
 
@@ -86,14 +85,14 @@ impl Partition {
     }
 
     fn counts(&mut self, now: Millis) -> Option<Facts> {
-        let counts = counts::decode_counts(self.facts.counts.as_ref()).ok()?;
+        let counts = self.facts.counts.clone()?;
         Some(Facts::Counts(Box::new(counts), self.facts.active.count(now / 1000)))
     }
 
     fn statements_for(&self, asked: &Asked, now: Millis) -> Vec<Statement> {
         let seconds = now / 1000;
         match asked {
-            Asked::Counts => vec![counts::read_counts(), market::active(seconds)],
+            Asked::Counts => vec![counts::read(), market::active(seconds)],
             Asked::History(step) => history::read(*step, seconds),
             Asked::Handlers(kind, online) => {
                 let mut statements = market::handlers(*kind, online.iter(), seconds);
@@ -102,7 +101,7 @@ impl Partition {
                 }
                 statements
             }
-            Asked::Health if self.facts.schema_fits => counts::read_totals(),
+            Asked::Health if self.facts.schema_fits => vec![counts::read()],
             Asked::Health => vec![Schema::read()],
         }
     }
@@ -132,13 +131,13 @@ impl Partition {
     ) -> Result<Facts, StoreError> {
         match asked {
             Asked::Counts => {
-                let [counts, active] = rows.as_slice() else {
+                let [_, active] = rows.as_slice() else {
                     return Err(StoreError::new("the counts were answered with another number of results"));
                 };
-                counts::decode_counts(counts.first())?;
+                let found = counts::decode(&rows)?.counts;
                 // What a write since has told is later.
                 if self.facts.counts.is_none() || writes == self.facts.writes {
-                    self.facts.counts = counts.first().cloned();
+                    self.facts.counts = Some(found);
                 }
                 self.facts.active.add(active, now / 1000);
                 self.facts.asked_at = Some(now);
@@ -172,7 +171,7 @@ impl Partition {
     /// The statements that are asked on waking: where memory does not last nobody has looked at the schema before.
     pub(super) fn waking_statements(&self) -> Vec<Statement> {
         let looks = !self.host.lasting && !self.facts.schema_fits;
-        counts::read_totals().into_iter().chain([sweep::due()]).chain(looks.then(Schema::read)).collect()
+        [counts::read(), sweep::due(&self.settings.kept)].into_iter().chain(looks.then(Schema::read)).collect()
     }
 
     /// Takes up what the database has, if it was asked for that after the totals; a difference is logged.

@@ -17,11 +17,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::budget::{Budget, Reservation, Share};
+use crate::ledger::NewEvent;
 use crate::nostr::deletion::Target;
 use crate::nostr::{Event, Filter, PublicKey, kind};
 use crate::seam::Millis;
 use crate::store::read::{StoredEvent, Text};
-use crate::store::write::NewEvent;
 
 /// Bytes of events in one answer that is kept.
 const MAX_ANSWER: u64 = 500_000;

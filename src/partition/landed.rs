@@ -1,96 +1,92 @@
 //! What follows when a group was stored: its authors are answered and its events pushed, in the order of their numbers,
 //! and what is kept in memory follows.
 
+use std::collections::BTreeMap;
+
 use super::Partition;
 use super::gateways::Pushes;
+use super::log::Decided;
 use super::queue::Waiting;
+use crate::ledger::{Decision, Disagreement, Fresh, Outcome};
 use crate::market::privacy;
 use crate::message::{NewEvent, Verdict};
-use crate::nostr::deletion::{Target, Vanished};
-use crate::nostr::{EventId, PublicKey, Reason, refusal};
+use crate::nostr::deletion::Vanished;
+use crate::nostr::{EventId, Reason, refusal};
 use crate::seam::{Effect, Millis};
-use crate::store::write::{self, Disagreement, Outcome};
 
 impl Partition {
-    /// Answers the authors and pushes the events, in the order of their numbers; those of a group that was found in the
-    /// log were pushed from there, and are not `live`.
-    pub(super) fn landed(
-        &mut self,
-        events: Vec<Waiting>,
-        committed: write::Committed,
-        live: bool,
-        now: Millis,
-        out: &mut Vec<Effect>,
-    ) {
-        let before = committed.before.last_seq;
-        let (mut cancelled, mut pushes) = (Vec::new(), Pushes::default());
-        if live && committed.totals.version > committed.before.version {
-            self.recent.settle(committed.before.newest);
+    /// Answers the authors and pushes the events, in the order of their numbers.
+    pub(super) fn landed(&mut self, group: Vec<Waiting>, decided: Decided, now: Millis, out: &mut Vec<Effect>) {
+        let Decided { decision: Decision { outcomes, cancelled, events, changes }, after } = decided;
+        let before = self.log.totals().unwrap_or_default();
+        let mut pushes = Pushes::default();
+        if after.totals.version > before.version {
+            self.recent.settle(before.newest);
         }
-        let is_new =
-            |id: &EventId| matches!(committed.outcomes.get(id), Some(Outcome::Stored { seq, .. }) if *seq > before);
-        self.recent.follow(&committed.changes);
-        for Waiting { new, .. } in events.iter().filter(|waiting| is_new(&waiting.new.event.id)) {
-            self.handlers.stored(new);
-            if new.deletes.contains(&Target::Everything) {
-                self.vanish(&Vanished::by(&new.event));
+        self.recent.follow(&events);
+        for fresh in &changes.fresh {
+            self.handlers.stored(&fresh.new);
+            if fresh.new.vanishes() {
+                self.vanish(&Vanished::by(&fresh.new.event));
             }
         }
-        for mut waiting in events {
-            let older = waiting.take_older();
-            let Waiting { new, publishers, .. } = waiting;
-            let id = new.event.id;
-            let stored = match committed.outcomes.get(&id) {
-                Some(Outcome::Stored { seq, private, first }) => Ok((*seq, *private, *first)),
-                refused => Err(untaken(&new, refused)),
-            };
-            let fresh = stored.as_ref().is_ok_and(|(seq, ..)| *seq > before);
-            if let (Ok((seq, private, _)), true) = (&stored, fresh) {
-                if live {
-                    let readers = privacy::readers(&new.event, new.part.as_ref(), *private);
-                    pushes.event(&self.gateways, *seq, (new.clone(), readers));
-                }
-                self.follow_up(&new, now, out);
-                let of_request = |(job, _): &&(EventId, PublicKey)| new.deletes.contains(&Target::Event(*job));
-                cancelled.extend(committed.cancelled.iter().filter(of_request).copied());
+        let is_stored = |id: &EventId| matches!(outcomes.get(id), Some(Outcome::Stored { .. }));
+        let mut group: BTreeMap<EventId, Waiting> =
+            group.into_iter().map(|waiting| (waiting.new.event.id, waiting)).collect();
+        // Nobody waits any more for some that are stored.
+        for Fresh { seq, new, private, .. } in &changes.fresh {
+            let readers = privacy::readers(&new.event, new.part.as_ref(), *private);
+            pushes.event(&self.gateways, *seq, (new.clone(), readers));
+            self.follow_up(new, now, out);
+            if let Some(waiting) = group.remove(&new.event.id) {
+                self.answer(waiting, Ok(true), &mut pushes);
             }
-            for (at, to) in publishers.into_iter().enumerate() {
-                let verdict = match &stored {
-                    Ok(_) if fresh && at == 0 => Verdict::Stored,
-                    Ok(_) => Verdict::Duplicate(refusal::already_have()),
-                    Err(reason) => Verdict::Refused(reason.clone()),
-                };
-                pushes.outcome(to, id, verdict);
-            }
-            match older {
-                // A newer version came in time and is stored.
-                Some(older) if stored.is_ok() => {
-                    for Waiting { new, publishers, .. } in older.into_versions() {
-                        for to in publishers {
-                            pushes.outcome(to, new.event.id, Verdict::Duplicate(refusal::newer_stored()));
-                        }
-                    }
-                }
-                // It is written after all.
-                Some(older) => self.writer.put_back(older),
-                None => {}
-            }
-            if let (Ok((seq, private, first)), true) = (stored, fresh && live) {
-                self.recent.add(seq, new, private, first);
-            }
+            let first = matches!(outcomes.get(&new.event.id), Some(Outcome::Stored { first: true, .. }));
+            self.recent.add(*seq, new.clone(), *private, first);
+        }
+        for (id, waiting) in group {
+            let verdict = if is_stored(&id) { Ok(false) } else { Err(untaken(&waiting.new, outcomes.get(&id))) };
+            self.answer(waiting, verdict, &mut pushes);
         }
         for (job, key) in cancelled {
             pushes.cancelled(&self.gateways, job, key);
         }
-        self.push(pushes, before, committed.totals.last_seq);
-        self.facts.written(Some(committed.counts), committed.active);
-        self.advance(committed.totals);
-        self.counters.flushed(committed.totals);
+        self.push(pushes, before.last_seq, after.totals.last_seq);
+        let active = changes.active.iter().filter_map(|key| Some((*key, changes.providers.get(key)?.active)));
+        self.facts.written(&after.counts, active);
+        self.advance(after);
+    }
+
+    /// Answers who waits for an event: whether it is stored by this group, or why it is not stored.
+    fn answer(&mut self, mut waiting: Waiting, stored: Result<bool, Reason>, pushes: &mut Pushes) {
+        let older = waiting.take_older();
+        let id = waiting.new.event.id;
+        for (at, to) in waiting.publishers.into_iter().enumerate() {
+            let verdict = match &stored {
+                Ok(true) if at == 0 => Verdict::Stored,
+                Ok(_) => Verdict::Duplicate(refusal::already_have()),
+                Err(reason) => Verdict::Refused(reason.clone()),
+            };
+            pushes.outcome(to, id, verdict);
+        }
+        match older {
+            // A newer version came in time and is stored.
+            Some(older) if stored.is_ok() => {
+                for Waiting { new, publishers, .. } in older.into_versions() {
+                    for to in publishers {
+                        pushes.outcome(to, new.event.id, Verdict::Duplicate(refusal::newer_stored()));
+                    }
+                }
+            }
+            // It is written after all.
+            Some(older) => self.writer.put_back(older),
+            None => {}
+        }
     }
 
     /// What follows from a stored event, now or later.
     fn follow_up(&mut self, new: &NewEvent, now: Millis, out: &mut Vec<Effect>) {
-        if new.deletes.contains(&Target::Everything) {
+        if new.vanishes() {
             self.facts.vanished(&new.event.pubkey);
             self.will_vanish(now, out);
         }

@@ -1,27 +1,34 @@
 //! The log of the database, which only its owner extends: every write goes through one queue, one at a time, and says
 //! which version of the log it expects ([`store::log`](crate::store::log)).
 //!
+//! A group of events and a removal are decided by facts that are read before: the version says that they hold still when
+//! the write is made. So what a write does is known when it is sent.
+//!
 //! After any failure, whatever its text, the position of the log is read, and then it is known what became of the write:
-//! it has not landed and is sent again; it has landed, and what an outcome says is asked afterwards; or another
-//! incarnation has the log, and this one ends and never takes it again.
+//! it has not landed, and the facts are read again; it has landed as it was sent; or another incarnation has the log, and
+//! this one ends and never takes it again.
 //!
 //! An incarnation takes the log with its first write. What its predecessor wrote without its being told lies between what
 //! gateways had been told of and the version that is found then: one bounded read, after which they have been told of it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use super::catch_up::{CatchUp, Step};
+use super::catch_up::CatchUp;
 use super::commit::not_stored;
 use super::{Partition, Purpose};
+use crate::ledger::{Assumed, Decision, Memory};
 use crate::log::Level;
 use crate::message::ToGateway;
 use crate::nostr::PublicKey;
 use crate::seam::{Effect, Millis, Ticket};
-use crate::store::counts::{self, Totals};
-use crate::store::log::{self, Landing, Write, WriteName};
+use crate::store::counts::{self, Position, Totals};
+use crate::store::log::{Landing, Write, WriteName};
 use crate::store::sweep::Sweep;
 use crate::store::{Rows, StoreError};
 
+/// Groups that facts are read for after something was there that was assumed not to be.
+const CAREFUL: u32 = 16;
 /// Keys of providers that left and wait to be noted; of more the oldest are forgotten.
 const MAX_SEEN: usize = 1000;
 
@@ -38,12 +45,21 @@ pub(super) enum What {
     Seen(Vec<PublicKey>),
 }
 
+/// What a write does.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub decision: Decision,
+    /// Where the log is after it.
+    pub after: Arc<Position>,
+}
+
 /// The write that is on its way, or whose fate is not known.
 #[derive(Debug)]
 struct Writing {
     what: What,
-    /// The number of its first attempt.
-    first: u64,
+    decided: Decided,
+    /// Its number.
+    number: u64,
     /// None from a failure until it is sent again.
     ticket: Option<Ticket>,
     since: Millis,
@@ -61,7 +77,7 @@ pub(super) struct Log {
     /// The number of the last write.
     writes: u64,
     /// As of the last answer.
-    totals: Option<Totals>,
+    position: Option<Arc<Position>>,
     /// Up to which number gateways have been told of everything.
     told: u64,
     /// When it was known how far the log is.
@@ -72,8 +88,14 @@ pub(super) struct Log {
     /// Whether it is being asked how far the log is.
     asking: bool,
     fenced: bool,
+    /// What facts are being read for.
+    deciding: Option<What>,
+    /// Groups that facts are read for although they might be assumed, as the last assumption was wrong.
+    careful: u32,
+    /// What is remembered of facts.
+    memory: Memory,
     writing: Option<Writing>,
-    /// What has to be found out before anything is written.
+    /// What gateways have missed, and is told before anything is written.
     pub catching_up: Option<CatchUp>,
     /// What is to be removed next, and whether that goes before the next group.
     pub removal: Option<Sweep>,
@@ -85,18 +107,21 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// A log of which nothing is known yet.
-    pub fn new(incarnation: u64) -> Self {
+    /// A log of which nothing is known yet, and that remembers facts in so many bytes.
+    pub fn new(incarnation: u64, memory_bytes: usize) -> Self {
         Self {
             incarnation,
             writes: 0,
-            totals: None,
+            position: None,
             told: 0,
             known_at: 0,
             taken: false,
             may_be_taken: false,
             asking: false,
             fenced: false,
+            deciding: None,
+            careful: 0,
+            memory: Memory::new(memory_bytes),
             writing: None,
             catching_up: None,
             removal: None,
@@ -108,7 +133,7 @@ impl Log {
 
     /// The totals as of the last answer.
     pub fn totals(&self) -> Option<Totals> {
-        self.totals
+        self.position.as_ref().map(|position| position.totals)
     }
 
     /// Up to which number gateways have been told of everything.
@@ -123,7 +148,7 @@ impl Log {
 
     /// Whether it is known how far the log is.
     pub fn is_known(&self) -> bool {
-        self.totals.is_some()
+        self.position.is_some()
     }
 
     /// Whether this incarnation has taken the log: nothing is stored that it does not know of.
@@ -143,12 +168,27 @@ impl Log {
 
     /// Whether it is not known what became of a write.
     pub fn is_unresolved(&self) -> bool {
-        self.writing.is_some() && !self.is_on_its_way()
+        self.writing.as_ref().is_some_and(|writing| writing.ticket.is_none())
     }
 
-    /// Whether the store is working on something.
+    /// Whether the store is working on a write, or on what has to be known for one.
     pub fn is_on_its_way(&self) -> bool {
+        self.deciding.is_some() || self.is_being_written()
+    }
+
+    /// Whether the store is working on a write.
+    pub fn is_being_written(&self) -> bool {
         self.writing.as_ref().is_some_and(|writing| writing.ticket.is_some())
+    }
+
+    /// What is remembered of facts.
+    pub fn memory(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    /// What was to be decided is not written.
+    pub fn give_up_deciding(&mut self) {
+        self.deciding = None;
     }
 
     /// Whether it is being found out what gateways have missed.
@@ -174,7 +214,7 @@ impl Partition {
     /// Asks how far the log is, unless it is being asked.
     pub(super) fn ask_position(&mut self, now: Millis, out: &mut Vec<Effect>) {
         if !std::mem::replace(&mut self.log.asking, true) {
-            let statements = if self.log.is_known() { vec![log::position()] } else { self.waking_statements() };
+            let statements = if self.log.is_known() { vec![counts::read()] } else { self.waking_statements() };
             self.query(Purpose::Position, statements, now, out);
         }
     }
@@ -188,46 +228,101 @@ impl Partition {
             return self.look_later(now, out);
         }
         if self.log.catching_up.is_some() {
-            self.take_step(now, out);
+            self.read_log(now, out);
         } else if !self.log.is_known() || self.log.writing.is_some() {
             self.ask_position(now, out);
         } else if self.gateways.behind(self.log.told).is_some() {
-            self.catch_up(self.log.told, None, now, out);
+            self.catch_up(self.log.told, now, out);
         } else {
             self.write_next(now, out);
         }
     }
 
-    /// Sends the next write on its way.
+    /// Sends the next write on its way, or asks what has to be known for it.
     fn write_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
         // Groups and removals take turns.
         let waiting = self.writer.is_waiting();
         let removal = self.log.removal.take_if(|_| self.log.removes_next || !waiting);
         self.log.removes_next = removal.is_none();
-        let what = if let Some(removal) = removal {
-            What::Removal(removal)
+        if let Some(removal) = removal {
+            self.ask_facts(What::Removal(removal), now, out);
         } else if self.writer.next_group() {
-            What::Group
+            self.write_group(now, out);
         } else if std::mem::take(&mut self.log.saves) {
-            What::Counts
+            self.send(What::Counts, Decision::default(), None, now, out);
         } else if !self.log.seen.is_empty() {
-            What::Seen(std::mem::take(&mut self.log.seen).into())
-        } else {
-            return;
-        };
-        self.send(what, None, now, out);
+            let seen = std::mem::take(&mut self.log.seen).into();
+            self.send(What::Seen(seen), Decision::default(), None, now, out);
+        }
     }
 
-    /// Sends a write; `first` is the number of its first attempt.
-    fn send(&mut self, what: What, first: Option<u64>, now: Millis, out: &mut Vec<Effect>) {
-        let Some(totals) = self.log.totals else { return };
+    /// Decides what the group does by what is remembered, and assumes of the rest that it is not there, which the write
+    /// makes sure of; if that is not likely, asks what has to be known.
+    fn write_group(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        let work = self.work(&What::Group).filter(|_| self.log.careful == 0);
+        let known = work.and_then(|work| Some((self.log.memory.facts(&work.needed())?, work)));
+        match known {
+            Some(((facts, assumed), work)) => {
+                let decision = work.decide(self.log.totals().unwrap_or_default().last_seq, facts);
+                if decision.changes.is_empty() {
+                    // No write would make sure of what is assumed.
+                    return self.ask_facts(What::Group, now, out);
+                }
+                self.send(What::Group, decision, Some(assumed), now, out);
+            }
+            None => {
+                self.log.careful = self.log.careful.saturating_sub(1);
+                self.ask_facts(What::Group, now, out);
+            }
+        }
+    }
+
+    /// Asks what has to be known for a write.
+    fn ask_facts(&mut self, what: What, now: Millis, out: &mut Vec<Effect>) {
+        let statements = self.statements_to_decide(&what, now);
+        self.log.deciding = Some(what);
+        if statements.is_empty() {
+            return self.facts_read(Ok(Rows::new()), now, out);
+        }
+        self.query(Purpose::Facts, statements, now, out);
+    }
+
+    /// The store has told what has to be known for a write.
+    pub(super) fn facts_read(&mut self, result: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
+        let Some(what) = self.log.deciding.take() else { return };
+        match result.and_then(|rows| self.decide(&what, &rows, now)) {
+            Ok(Some(decision)) if decision.changes.is_empty() => {
+                self.writer.works();
+                if let Some(after) = self.log.position.clone() {
+                    self.follow(what, Decided { decision, after }, now, now, out);
+                }
+                self.go_on(now, out);
+            }
+            Ok(Some(decision)) => self.send(what, decision, None, now, out),
+            Ok(None) => {
+                self.writer.halve_group();
+                self.ask_facts(what, now, out);
+            }
+            Err(error) => {
+                if matches!(what, What::Removal(_)) {
+                    self.removal_failed(now, out);
+                }
+                self.store_failed(&error, now, out);
+            }
+        }
+    }
+
+    /// Sends a write, which makes sure of what is assumed.
+    fn send(&mut self, what: What, decision: Decision, assumed: Option<Assumed>, now: Millis, out: &mut Vec<Effect>) {
+        let Some(before) = self.log.position.clone() else { return };
         self.log.writes += 1;
-        let name = WriteName { incarnation: self.log.incarnation, number: self.log.writes };
-        let write = Write { expected: totals.version, name };
-        let statements = self.statements_to_write(&what, &write, totals, now);
+        let number = self.log.writes;
+        let write =
+            Write { expected: before.totals.version, name: WriteName { incarnation: self.log.incarnation, number } };
+        let (statements, after) = self.statements_to_write(&what, (&decision, assumed.as_ref()), &before, &write, now);
+        let decided = Decided { decision, after: Arc::new(after) };
         let ticket = self.next_ticket();
-        let first = first.unwrap_or(name.number);
-        self.log.writing = Some(Writing { what, first, ticket: Some(ticket), since: now });
+        self.log.writing = Some(Writing { what, decided, number, ticket: Some(ticket), since: now });
         out.push(Effect::Commit { ticket, statements });
         self.look_later(now, out);
     }
@@ -241,19 +336,24 @@ impl Partition {
         out: &mut Vec<Effect>,
     ) {
         let Some(writing) = self.log.writing.take_if(|writing| writing.ticket == Some(ticket)) else { return };
-        let before = self.log.totals.unwrap_or_default();
-        let done = result.and_then(|rows| self.decode(&writing.what, rows, before));
-        let error = done.as_ref().err().cloned();
+        let error = result.as_ref().err().filter(|error| !error.is_surprise()).cloned();
         match writing.what {
+            What::Group if result.is_err() && error.is_none() => {}
             What::Group => self.counters.storage.committed(now.saturating_sub(writing.since), error.as_ref()),
             _ => self.counters.storage.failed(error.as_ref()),
         }
-        match done {
-            Ok(done) => {
+        match result {
+            Ok(_) => {
                 self.writer.works();
-                self.follow(writing.what, done, writing.since, now, out);
+                let before = self.log.totals().map(|totals| totals.version);
                 // One that changed nothing has not taken the log: a predecessor's may land yet.
-                self.log.taken |= self.log.totals.is_some_and(|totals| totals.version > before.version);
+                self.log.taken |= before.is_some_and(|before| writing.decided.after.totals.version > before);
+                self.follow(writing.what, writing.decided, writing.since, now, out);
+                self.go_on(now, out);
+            }
+            Err(error) if error.is_surprise() => {
+                self.log.careful = CAREFUL;
+                self.writer.works();
                 self.go_on(now, out);
             }
             Err(error) => {
@@ -278,11 +378,11 @@ impl Partition {
             self.note_schema(result.as_ref().unwrap_or(&Rows::new()), out);
             self.due_found(result.as_ref().ok().and_then(|rows| rows.get(1)).map(Vec::as_slice), now, out);
         }
-        let found = result.and_then(|rows| counts::decode_totals(&rows));
+        let found = result.and_then(|rows| counts::decode(&rows));
         self.located(found, now, out);
     }
 
-    fn located(&mut self, result: Result<Totals, StoreError>, now: Millis, out: &mut Vec<Effect>) {
+    fn located(&mut self, result: Result<Position, StoreError>, now: Millis, out: &mut Vec<Effect>) {
         self.log.asking = false;
         let found = match result {
             Ok(found) => found,
@@ -292,10 +392,11 @@ impl Partition {
                 return self.store_failed(&error, now, out);
             }
         };
-        let Some(known) = self.log.totals else {
+        let Some(known) = self.log.totals() else {
             self.writer.works();
-            (self.log.totals, self.log.known_at) = (Some(found), now);
-            return self.catch_up(found.last_seq, None, now, out);
+            let upto = found.totals.last_seq;
+            (self.log.position, self.log.known_at) = (Some(found.into()), now);
+            return self.catch_up(upto, now, out);
         };
         if self.log.fenced || self.log.is_on_its_way() || self.log.catching_up.is_some() {
             // An answer that is to come says more.
@@ -304,78 +405,61 @@ impl Partition {
         let mine = |name: &WriteName| name.incarnation == self.log.incarnation;
         let last = WriteName { incarnation: self.log.incarnation, number: self.log.writes };
         // Whichever of this incarnation's: they are sent one after the other until one has landed.
-        let name = found.writer.filter(mine).unwrap_or(last);
-        match (Write { expected: known.version, name }).landing(&found) {
-            Landing::NotLanded => self.send_again(now, out),
+        let name = found.totals.writer.filter(mine).unwrap_or(last);
+        match (Write { expected: known.version, name }).landing(&found.totals) {
+            Landing::NotLanded => self.has_not_landed(now, out),
             Landing::Landed => {
                 self.log.taken = true;
                 self.writer.works();
-                match self.log.writing.take_if(|writing| name.number >= writing.first) {
-                    Some(writing) => self.has_landed(writing.what, known, found, now, out),
-                    // One that nobody waits for any more.
+                match self.log.writing.take_if(|writing| writing.number == name.number) {
+                    Some(writing) => {
+                        self.follow(writing.what, writing.decided, writing.since, now, out);
+                        self.go_on(now, out);
+                    }
+                    // An earlier attempt: what it did is in the log, and what this one was to do is decided anew.
                     None => self.adopt(found, now, out),
                 }
             }
             // The predecessor's last write has landed late, and so this incarnation's first has not.
-            Landing::Fenced if !self.log.taken && found.version == known.version + 1 => self.adopt(found, now, out),
+            Landing::Fenced if !self.log.taken && found.totals.version == known.version + 1 => {
+                self.adopt(found, now, out)
+            }
             Landing::Fenced if !self.log.taken && !self.log.may_be_taken => self.adopt(found, now, out),
-            Landing::Fenced => self.fence(found, out),
+            Landing::Fenced => self.fence(found.totals, out),
         }
     }
 
-    /// Sends the write again that has not landed; of a group those that somebody waits for yet.
-    fn send_again(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        let Some(writing) = self.log.writing.take() else { return self.go_on(now, out) };
-        match writing.what {
-            What::Group if self.writer.group.as_ref().is_some_and(|group| !group.is_empty()) => {
-                return self.send(What::Group, Some(writing.first), now, out);
-            }
-            What::Group => self.writer.group = None,
-            // What is to be removed is looked for anew, counts are kept, and who left is forgotten.
-            What::Removal(_) | What::Counts | What::Seen(_) => {}
-        }
+    /// The write has not been made. A group is decided anew, as far as somebody waits for it yet; what is to be removed is
+    /// looked for anew, counts are kept, and who left is forgotten.
+    fn has_not_landed(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.log.writing = None;
         self.go_on(now, out);
     }
 
     /// Something was stored without this partition's being told what: it is found in the log.
-    fn adopt(&mut self, found: Totals, now: Millis, out: &mut Vec<Effect>) {
-        (self.log.totals, self.log.known_at) = (Some(found), now);
+    fn adopt(&mut self, found: Position, now: Millis, out: &mut Vec<Effect>) {
+        let totals = found.totals;
+        (self.log.position, self.log.known_at, self.log.writing) = (Some(found.into()), now, None);
         // What may be on its way yet expects what is past.
         self.log.may_be_taken = false;
+        self.counters.flushed(totals);
         self.forget_what_is_stored();
-        self.catch_up(found.last_seq, None, now, out);
+        self.catch_up(totals.last_seq, now, out);
     }
 
     /// Something was added or removed of which nothing is known.
     fn forget_what_is_stored(&mut self) {
-        self.recent.start_over(self.log.totals.map_or(u64::MAX, |totals| totals.newest));
+        self.recent.start_over(self.log.totals().map_or(u64::MAX, |totals| totals.newest));
         self.handlers.clear();
         self.facts.forget();
+        self.log.memory.clear();
     }
 
-    /// A write has landed that was reported as failed, or that nobody waited for any more.
-    pub(super) fn has_landed(&mut self, what: What, before: Totals, found: Totals, now: Millis, out: &mut Vec<Effect>) {
-        self.log.totals = Some(found);
-        self.forget_what_is_stored();
-        self.counters.flushed(found);
-        match what {
-            What::Group if self.writer.group.as_ref().is_none_or(Vec::is_empty) => {
-                self.writer.group = None;
-                return self.catch_up(found.last_seq, None, now, out);
-            }
-            What::Group => {
-                let step = Step::Fates(before);
-                self.log.catching_up = Some(CatchUp { upto: found.last_seq, step, asked: false, landed: None });
-            }
-            What::Removal(_) | What::Counts | What::Seen(_) => {}
-        }
-        self.go_on(now, out);
-    }
-
-    /// A group has been pushed, or counts were saved: the log is so far.
-    pub(super) fn advance(&mut self, totals: Totals) {
-        self.log.totals = Some(totals);
-        self.log.told = totals.last_seq;
+    /// A group has been pushed, or something else was written: the log is so far.
+    pub(super) fn advance(&mut self, after: Arc<Position>) {
+        self.log.told = after.totals.last_seq;
+        self.counters.flushed(after.totals);
+        self.log.position = Some(after);
         self.release_held();
     }
 

@@ -29,6 +29,7 @@ use std::rc::Rc;
 use crate::budget::{Budget, Share};
 use crate::log::Level;
 use crate::market::JobProfile;
+use crate::market::retention::Kept;
 use crate::message::{GatewayId, PartitionGauges, ToGateway, ToPartition};
 use crate::nostr::auth::Authority;
 use crate::seam::{Effect, Host, Millis, Ticket};
@@ -57,6 +58,8 @@ enum Purpose {
     Position,
     /// What was stored without anybody's being told.
     CatchUp,
+    /// What has to be known before something is written.
+    Facts,
     /// What is known of keys.
     WhoIs(Asker),
     /// To answer over HTTP; how often the store had been written to when it was asked.
@@ -71,6 +74,7 @@ const OWN_SHARES: [Share; 7] =
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub profile: JobProfile,
+    pub kept: Kept,
     pub relays: Vec<Authority>,
     pub log_level: Level,
     pub rows_per_day: Option<u64>,
@@ -122,7 +126,7 @@ impl Partition {
             messages: Vec::new(),
             gateways: Gateways::default(),
             writer: Writer::new(budget),
-            log: Log::new(incarnation),
+            log: Log::new(incarnation, budget.max(Share::Jobs) / 2),
             recent: Recent::new(budget),
             handlers: Handlers::new(budget),
             reads: Reads::default(),
@@ -210,7 +214,7 @@ impl Partition {
         let rows_read = result.as_ref().map_or(0, |answer| answer.bill.read.max(answer.looked_at));
         let result = result.map(|answer| answer.rows);
         self.counters.storage.answered(now.saturating_sub(asked_at), result.as_ref().err());
-        let own = matches!(purpose, Purpose::Sweep | Purpose::Position | Purpose::CatchUp);
+        let own = matches!(purpose, Purpose::Sweep | Purpose::Position | Purpose::CatchUp | Purpose::Facts);
         if let (Err(error), true) = (&result, own) {
             self.log_failed(error, out);
         }
@@ -218,7 +222,8 @@ impl Partition {
             Purpose::Read(asker) => self.read_answered(asker, rows_read, result, now, out),
             Purpose::Sweep => self.sweep_found(result, now, out),
             Purpose::Position => self.position_answered(result, now, out),
-            Purpose::CatchUp => self.step_taken(result, now, out),
+            Purpose::CatchUp => self.log_read(result, now, out),
+            Purpose::Facts => self.facts_read(result, now, out),
             Purpose::WhoIs(asker) => self.known(asker, result),
             Purpose::Ask(of, writes) => self.ask_answered(of, writes, asked_at, rows_read, result, now),
         }

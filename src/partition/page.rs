@@ -3,13 +3,12 @@
 //!
 //! A page that ends at the limit would leave a client that goes on with `until` no way to get the rest
 //! of its last second. So a page (a limit of [`PAGE`] or more) is completed by that whole second
-//! (NIP-67), in a second query when there is a rest. A smaller limit asks for the newest few and is met
-//! exactly.
+//! (NIP-67), in a second query when there is a rest, as long as that is a quarter of the limit at the most. A
+//! smaller limit asks for the newest few and is met exactly.
 //!
-//! No subscription ends for the size of what is stored. A second that does not fit the rest of a page is left
-//! to the next page, where it is the newest. The newest second alone may be larger than a page: it is
-//! cut, its lowest ids are sent, and EOSE says `more`. So a page that ends inside of a second holds
-//! nothing else, and its client can ask for that second (`since` = `until`) by authors, kinds or tags.
+//! No subscription ends for the size of what is stored. Where a second has more, the page ends inside of it: its
+//! lowest ids are sent, as many as the limit says, and EOSE says `more`. A client that goes on with `until` gets
+//! that second again from its beginning, and can ask for it alone (`since` = `until`) by authors, kinds or tags.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -26,6 +25,8 @@ use crate::store::{Rows, Statement, StoreError};
 
 /// From this limit on an answer is a page.
 const PAGE: u64 = 100;
+/// A page is completed by as many events as this part of its limit has.
+const COMPLETED_BY: u64 = 4;
 /// Events of one second that complete a page, of all filters together.
 const MAX_SECOND: u64 = 10_000;
 /// Bytes of texts in one answer, and of those that come in the first step.
@@ -235,7 +236,7 @@ impl Reading {
                 (true, None) => {}
                 (true, Some(second)) => match (next(page.asked)?, next(page.asked)?) {
                     (Ok(rest), Ok(older)) => page.complete(second, rest, &older),
-                    _ => page.cut_inside(second),
+                    _ => page.cut = None,
                 },
             }
         }
@@ -323,7 +324,8 @@ struct FilterPage {
 
 impl FilterPage {
     fn rest(&mut self, second: u64, most: u64, share: u64, viewer: &Viewer) -> Vec<Statement> {
-        self.most = most;
+        self.most = most.min(self.most_of(second));
+        let most = self.most;
         let within = Filter { since: Some(second), until: Some(second), ..self.filter.clone() };
         let before = match second.checked_sub(1) {
             Some(until) => Filter { until: Some(until), ..self.filter.clone() },
@@ -351,28 +353,20 @@ impl FilterPage {
         self.events.truncate(limit);
     }
 
-    /// Takes the rest of the second at which the page was cut; `older` begins with the newest event before it.
-    fn complete(&mut self, second: u64, mut rest: Vec<StoredEvent>, older: &[StoredEvent]) {
-        let max = usize::try_from(self.most).unwrap_or(usize::MAX);
-        let left_out = rest.get(max).map(|event| event.id);
-        rest.truncate(max);
-        self.events.retain(|event| event.created_at > second);
-        self.events.extend(rest);
-        self.cut = None;
-        self.next = left_out.or(older.first().map(|event| event.id));
-        if left_out.is_some() {
-            self.cut_inside(second);
-        }
+    /// How many events of the second at which it was cut a page may have.
+    fn most_of(&self, second: u64) -> u64 {
+        let newer = self.events.iter().filter(|event| event.created_at > second).count() as u64;
+        (self.limit + self.limit / COMPLETED_BY).saturating_sub(newer)
     }
 
-    /// The second at which the page was cut is too large: newer seconds are sent without it, or the part of it
-    /// that there is when it is the newest.
-    fn cut_inside(&mut self, second: u64) {
+    /// Takes the rest of the second at which the page was cut, unless it is too large; `older` begins with the newest
+    /// event before it.
+    fn complete(&mut self, second: u64, rest: Vec<StoredEvent>, older: &[StoredEvent]) {
         self.cut = None;
-        let newer = self.events.iter().filter(|event| event.created_at > second).count();
-        if newer > 0 {
-            self.next = self.events.get(newer).map(|event| event.id);
-            self.events.truncate(newer);
+        if rest.len() as u64 <= self.most.min(self.most_of(second)) {
+            self.events.retain(|event| event.created_at > second);
+            self.events.extend(rest);
+            self.next = older.first().map(|event| event.id);
         }
     }
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::budget::Reservation;
+use crate::ledger::NewEvent;
 use crate::message::{GatewayId, Publisher};
 use crate::nostr::deletion::Target;
 use crate::nostr::{EventId, PublicKey};
-use crate::store::write::NewEvent;
 
 /// Events in one group, and the bytes they take in its parameter: what D1 takes (2 MB) with room to
 /// spare, in a batch that takes some milliseconds.

@@ -133,7 +133,8 @@ impl Partition {
             Question::Stored { filters, limits: (usual, max), event_bytes_max, keys, missed } => {
                 let limit = |filter: &Filter| filter.limit.unwrap_or(usual).min(max);
                 let changes = self.known_handlers().map(Handlers::changes);
-                let viewer = Viewer { keys: &keys, profile: &self.settings.profile, now: now / 1000 };
+                let viewer =
+                    Viewer { keys: &keys, profile: &self.settings.profile, kept: &self.settings.kept, now: now / 1000 };
                 let mut reading = Box::new(Reading::new(&filters, limit, changes, &viewer));
                 reading.missed = missed;
                 let from_memory = match when {
@@ -200,7 +201,8 @@ impl Partition {
     }
 
     fn statements_of(&self, read: &mut Read, now: Millis) -> Vec<Statement> {
-        let viewer = Viewer { keys: &read.keys, profile: &self.settings.profile, now: now / 1000 };
+        let viewer =
+            Viewer { keys: &read.keys, profile: &self.settings.profile, kept: &self.settings.kept, now: now / 1000 };
         match &mut read.of {
             Of::Stored(reading) => reading.statements(&viewer),
             Of::Count(filters) => {

@@ -30,11 +30,11 @@ use std::sync::Arc;
 
 use super::page::newest_first;
 use crate::budget::{Budget, Reservation, Share};
+use crate::ledger::{Change, NewEvent};
 use crate::market::privacy::{self, Readers};
 use crate::nostr::deletion::Vanished;
 use crate::nostr::{Event, EventId, Filter, Values};
 use crate::store::read::{StoredEvent, Text, Viewer};
-use crate::store::write::{Change, NewEvent};
 
 /// An event that is held.
 #[derive(Debug)]
@@ -211,6 +211,7 @@ impl HeldEvent {
         let NewEvent { event, text, expires_at, .. } = &*self.new;
         let shown = filter.since.is_none_or(|since| event.created_at >= since)
             && expires_at.is_none_or(|at| at > viewer.now)
+            && viewer.kept.until(event.kind, event.created_at).is_none_or(|at| at > viewer.now)
             && filter.matches(event)
             && privacy::may_read(self.readers.as_ref(), viewer.keys);
         shown.then(|| StoredEvent {

@@ -5,7 +5,7 @@ use super::{Partition, Purpose};
 use crate::log::Level;
 use crate::seam::{Effect, Millis};
 use crate::store::sweep::{self, Sweep};
-use crate::store::{Rows, StoreError, write};
+use crate::store::{Rows, StoreError};
 
 /// Milliseconds between an event's expiry and its removal, at the most; it is not served meanwhile.
 const LATENESS: Millis = 3_600_000;
@@ -19,7 +19,7 @@ impl Partition {
             return;
         }
         self.sweeping = true;
-        self.query(Purpose::Sweep, sweep::find(now / 1000), now, out);
+        self.query(Purpose::Sweep, sweep::find(now / 1000, &self.settings.kept), now, out);
     }
 
     pub(super) fn sweep_found(&mut self, result: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
@@ -52,13 +52,6 @@ impl Partition {
     pub(super) fn removal_failed(&mut self, now: Millis, out: &mut Vec<Effect>) {
         self.sweeping = false;
         self.wake_at(now + RETRY, out);
-    }
-
-    /// Events were removed, as `rows` say, or perhaps.
-    pub(super) fn note_removal(&mut self, rows: &Rows) {
-        self.facts.written(rows.last().and_then(|rows| rows.first().cloned()), Vec::new());
-        self.recent.follow(&write::decode_changes(rows));
-        self.handlers.clear();
     }
 
     fn swept(&mut self, next_expiry: Option<u64>, now: Millis, out: &mut Vec<Effect>) {

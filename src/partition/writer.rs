@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use super::queue::{Group, Queue, Waiter, Waiting};
 use crate::budget::{Budget, Full, NetworkUse, Share};
+use crate::ledger::NewEvent;
 use crate::nostr::{EventId, Reason, refusal};
 use crate::seam::Millis;
-use crate::store::write::{self, NewEvent};
+use crate::store::write;
 use crate::store::{ErrorKind, StoreError};
 
 /// Bytes a job whose answers go first takes: the ones that came last are known.
@@ -81,7 +82,7 @@ impl Writer {
         if self.held.insert(job) {
             self.held_since.push_back(job);
         }
-        if self.held_since.len() > self.budget.max(Share::Jobs) / JOB_BYTES
+        if self.held_since.len() > self.budget.max(Share::Jobs) / 2 / JOB_BYTES
             && let Some(oldest) = self.held_since.pop_front()
         {
             self.held.remove(&oldest);
@@ -141,8 +142,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes the next group to be written, if there is one.
+    /// Takes the next group to be written, if there is one: that which was not written, if somebody waits for it yet.
     pub fn next_group(&mut self) -> bool {
+        if self.group.as_ref().is_some_and(|group| !group.is_empty()) {
+            return true;
+        }
         let mut group = Group::default();
         if self.urgent.fill(&mut group) {
             self.waiting.fill(&mut group);
@@ -156,6 +160,13 @@ impl Writer {
     /// Whether events wait for the next group.
     pub fn is_waiting(&self) -> bool {
         !self.ids.is_empty()
+    }
+
+    /// Leaves the first half of the group and has the others wait for the next one.
+    pub fn halve_group(&mut self) {
+        let Some(group) = &mut self.group else { return };
+        let rest = group.split_off(group.len().div_ceil(2));
+        rest.into_iter().rev().for_each(|waiting| self.put_back(waiting));
     }
 
     /// Puts an event before the others of its author.

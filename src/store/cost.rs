@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use super::write::NewEvent;
+use crate::ledger::NewEvent;
+use crate::market::retention::Kept;
 use crate::market::{Part, reputation};
 use crate::nostr::kind;
 
 /// Of an event in any table and index, when nothing else is to be said of it.
-const EVENT: u64 = 5;
+const EVENT: u64 = 4;
 /// Of what is written once a group, and so at worst once an event: the totals.
 const GROUP: u64 = 1;
 /// Of a job: a request makes its row; an answer moves it and notes the provider and the dealing.
@@ -20,11 +21,14 @@ const REMOVAL: u64 = 4;
 pub const TARGET: u64 = 16;
 
 /// Rows that storing `new` writes at most, and those of its removal, if it will be removed by itself or by a newer
-/// version. Once in the life of a customer, when it becomes known, there are a few more.
-pub fn rows(new: &NewEvent) -> u64 {
+/// version; `kept` says how long events of jobs are kept. Once in the life of a customer, when it becomes known, there are a few more.
+pub fn rows(new: &NewEvent, kept: &Kept) -> u64 {
     let tags: BTreeSet<(u8, &str)> = new.event.tags.iter().filter_map(|tag| tag.indexed()).collect();
     let unique = new.event.replacement_key().is_some() || new.part.as_ref().is_some_and(Part::is_answer);
-    let held = EVENT + u64::from(new.expires_at.is_some()) + u64::from(unique) + tags.len() as u64;
+    let held = EVENT
+        + u64::from(kept.own_expiry(&new.event, new.expires_at).is_some())
+        + u64::from(unique)
+        + tags.len() as u64;
     let goes = new.expires_at.is_some() || new.event.replacement_key().is_some();
     let job = match &new.part {
         Some(part) if part.is_answer() => ANSWER,

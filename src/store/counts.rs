@@ -1,4 +1,4 @@
-//! The totals: one row that says how far the log is and what has been counted, written once a group.
+//! The totals: one row that says how far the log is and what has been counted, written with every group.
 //!
 //! Counts are a JSON object from a key to a number, so that counting costs one row whatever is counted.
 //! The keys: `e KIND` events stored, `j KIND STATE` jobs now in a state, `f BUCKET` and `r BUCKET` jobs
@@ -7,11 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::log::{self, Write, WriteName};
-use super::{MAX_INTEGER, Rows, Statement, StoreError, json};
-use crate::market::histogram::BOUNDS_MS;
+use super::log::{Write, WriteName};
+use super::{Param, Rows, Statement, StoreError, integer, json};
+use crate::ledger::Changes;
 
 /// Keys of one letter after which kinds are no longer told apart.
 const MAX_KEYS: usize = 300;
@@ -42,7 +42,7 @@ pub struct Totals {
 
 /// What the engine has counted since it last handed its counts over. Each number is added once, however
 /// often the group it came with is written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flush {
     /// Higher than [`Totals::flush`]: Unix milliseconds, as a rule. So what a partition counts after it has lost its
     /// memory is not taken for what it had counted before.
@@ -56,7 +56,7 @@ pub struct Flush {
 }
 
 /// Everything that has been counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// When counting began, Unix milliseconds; 0 before the first event.
     pub since_ms: u64,
@@ -68,22 +68,25 @@ pub struct Counts {
     pub counts: BTreeMap<String, i64>,
 }
 
-/// Reads [`Totals`] as one row.
-pub(super) const READ_TOTALS: &str = "SELECT json_object('version', version, 'writer', writer, 'last_seq', last_seq, \
-     'stored', stored, 'flush', flush, \
-     'newest', newest, 'early', early, 'day', day, 'spent', spent) AS r FROM totals";
-/// Reads [`Totals`] and [`Counts`] as one row.
-pub(super) const READ_COUNTS: &str = "SELECT json_object('version', version, 'writer', writer, 'last_seq', last_seq, \
-     'stored', stored, 'flush', flush, \
-     'newest', newest, 'early', early, 'day', day, 'spent', spent, 'since_ms', since_ms, 'counts', json(counts)) AS r FROM totals";
-
-/// Reads [`Totals`]; see [`decode_totals`].
-pub fn read_totals() -> Vec<Statement> {
-    vec![log::position()]
+/// The totals row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// How far the log is.
+    pub totals: Totals,
+    /// What has been counted.
+    pub counts: Counts,
 }
 
-/// Decodes the answer to [`read_totals`].
-pub fn decode_totals(rows: &Rows) -> Result<Totals, StoreError> {
+/// Reads the [`Position`] as one row; see [`decode`].
+pub fn read() -> Statement {
+    let sql = "SELECT json_object('version', version, 'writer', writer, 'last_seq', last_seq, 'stored', stored, \
+         'flush', flush, 'newest', newest, 'early', early, 'day', day, 'spent', spent, 'since_ms', since_ms, \
+         'counts', json(counts)) AS r FROM totals";
+    Statement::new(sql, vec![])
+}
+
+/// Decodes the first of the answers, that to [`read`].
+pub fn decode(rows: &Rows) -> Result<Position, StoreError> {
     #[derive(Deserialize)]
     struct Row {
         version: u64,
@@ -95,99 +98,72 @@ pub fn decode_totals(rows: &Rows) -> Result<Totals, StoreError> {
         early: u64,
         day: u64,
         spent: u64,
+        since_ms: u64,
+        counts: BTreeMap<String, i64>,
     }
-    let Row { version, writer, last_seq, stored, flush, newest, early, day, spent } =
-        decode(rows.first().and_then(|rows| rows.first()))?;
+    let row = rows.first().and_then(|rows| rows.first());
+    let row = row.ok_or_else(|| StoreError::new("the totals row is missing; apply the migrations"))?;
+    let row = serde_json::from_str(row).map_err(|error| StoreError::new(format!("totals row: {error}")))?;
+    let Row { version, writer, last_seq, stored, flush, newest, early, day, spent, since_ms, counts } = row;
     let writer = WriteName::parse(&writer);
-    Ok(Totals { version, writer, last_seq, stored, flush, newest, early, day, spent })
+    Ok(Position {
+        totals: Totals { version, writer, last_seq, stored, flush, newest, early, day, spent },
+        counts: Counts { since_ms, stored, flush, counts },
+    })
 }
 
-/// Reads [`Totals`] and [`Counts`]; see [`decode_counts`].
-pub fn read_counts() -> Statement {
-    Statement::new(READ_COUNTS, vec![])
+impl Position {
+    /// What it is after a write that makes `changes` and adds `flush`.
+    pub fn after(&self, write: &Write, changes: &Changes, flush: &Flush) -> Self {
+        let (mut totals, mut counts) = (self.totals, self.counts.clone());
+        (totals.version, totals.writer) = (write.expected + 1, Some(write.name));
+        totals.last_seq = changes.fresh.last().map_or(totals.last_seq, |fresh| fresh.seq);
+        totals.stored += changes.fresh.len() as u64;
+        let created_at = |fresh: &crate::ledger::Fresh| fresh.new.event.created_at;
+        totals.newest = changes.fresh.iter().map(created_at).fold(totals.newest, u64::max);
+        totals.early = totals.early.max(changes.early);
+        if counts.since_ms == 0 {
+            counts.since_ms = changes.fresh.iter().map(|fresh| fresh.new.came_ms).min().unwrap_or_default();
+        }
+        for (key, other, n) in &changes.counts {
+            add(&mut counts.counts, key, other, *n);
+        }
+        if flush.number > totals.flush {
+            totals.spent = if flush.day > totals.day { 0 } else { totals.spent } + flush.spent;
+            (totals.flush, totals.day) = (flush.number, totals.day.max(flush.day));
+            for (key, n) in &flush.counts {
+                add(&mut counts.counts, key, key, i64::try_from(*n).unwrap_or(i64::MAX));
+            }
+        }
+        (counts.stored, counts.flush) = (totals.stored, totals.flush);
+        Self { totals, counts }
+    }
+
+    /// Makes it the totals of the database, if the log is where `write` expects it; fails, and with it the whole batch,
+    /// where it is not.
+    pub(super) fn put(&self, write: &Write) -> Statement {
+        let Totals { version: _, writer: _, last_seq, stored, flush, newest, early, day, spent } = self.totals;
+        let numbers = [last_seq, stored, flush, newest, early, day, spent, self.counts.since_ms].map(integer);
+        let mut params = vec![integer(write.expected), Param::Text(write.name.to_string().into())];
+        params.extend(numbers);
+        params.push(json(&self.counts.counts));
+        // What may not be NULL fails the batch.
+        let sql = "UPDATE totals SET version = iif(version = ?1, version + 1, NULL), writer = ?2, last_seq = ?3, stored = ?4, \
+             flush = ?5, newest = ?6, early = ?7, day = ?8, spent = ?9, since_ms = ?10, counts = ?11";
+        Statement::new(sql, params)
+    }
 }
 
-/// Decodes the row of [`read_counts`].
-pub fn decode_counts(row: Option<&String>) -> Result<Counts, StoreError> {
-    decode(row)
+/// Adds to a count; one that is not there, where there are as many as may be, is added to another one.
+fn add(counts: &mut BTreeMap<String, i64>, key: &str, other: &str, n: i64) {
+    let letter = |key: &str| key.starts_with("j ");
+    let is_full =
+        || counts.keys().filter(|known| letter(known) == letter(key) && is_of_kinds(known)).count() >= MAX_KEYS;
+    let key = if counts.contains_key(key) || key == other || !is_full() { key } else { other };
+    *counts.entry(key.to_owned()).or_default() += n;
 }
 
-fn decode<T: for<'a> Deserialize<'a>>(row: Option<&String>) -> Result<T, StoreError> {
-    row.map_or_else(
-        || Err(StoreError::new("the totals row is missing; apply the migrations")),
-        |row| serde_json::from_str(row).map_err(|e| StoreError::new(format!("totals row: {e}"))),
-    )
-}
-
-/// The counts with `deltas` added: a SELECT of a key, the key to use when there is no room for another
-/// one, and a number.
-pub fn plus(deltas: &str) -> String {
-    format!(
-        "(SELECT json_group_object(k, n) FROM (SELECT k, sum(n) AS n FROM ( \
-           SELECT key AS k, value AS n FROM json_each(totals.counts) \
-           UNION ALL \
-           SELECT CASE WHEN iif(substr(d.k, 1, 2) = 'j ', s.jobs, s.events) < {MAX_KEYS} \
-               OR json_type(totals.counts, '$.\"' || d.k || '\"') IS NOT NULL THEN d.k ELSE coalesce(d.other, d.k) END, d.n \
-             FROM (SELECT count(*) FILTER (WHERE key GLOB 'e *') AS events, count(*) FILTER (WHERE key GLOB 'j *') AS jobs \
-                FROM json_each((SELECT counts FROM totals))) AS s CROSS JOIN ({deltas}) AS d) GROUP BY k))"
-    )
-}
-
-/// Whether ?1 is later than the last flush.
-const NEW_FLUSH: &str = "totals.flush < ?1->>'$.number'";
-
-/// Counts a group whose events are `fresh`; ?1 is a [`Flush`], ?2 the write's name, `moved` selects how it has moved
-/// jobs. `answers` says whether some answer jobs.
-pub fn count_group(fresh: &str, moved: Option<&str>, answers: bool) -> String {
-    let stored = format!(
-        "SELECT 'e ' || e.kind AS k, 'e *' AS other, count(*) AS n FROM {fresh} GROUP BY e.kind \
-         UNION ALL SELECT key, key, value FROM json_each(?1, '$.counts') WHERE {NEW_FLUSH}"
-    );
-    let deltas = match moved {
-        Some(moved) => format!("{stored} UNION ALL {moved}"),
-        None => stored,
-    };
-    let counts = plus(&deltas);
-    let early = if answers {
-        format!(
-            "max(early, coalesce((SELECT max(coalesce(e.expires_at, {MAX_INTEGER})) FROM {fresh} \
-             CROSS JOIN jobs AS j ON j.id = e.job AND j.kind IS NULL), 0))"
-        )
-    } else {
-        "early".to_owned()
-    };
-    format!(
-        "UPDATE totals SET {}, counts = {counts}, stored = stored + (SELECT count(*) FROM {fresh}), \
-         last_seq = (SELECT max(e.seq) FROM {fresh}), flush = max(flush, ?1->>'$.number'), early = {early}, \
-         spent = iif({NEW_FLUSH}, iif(?1->>'$.day' > day, 0, spent) + ?1->>'$.spent', spent), \
-         day = iif({NEW_FLUSH}, max(day, ?1->>'$.day'), day), newest = max(newest, (SELECT max(e.created_at) FROM {fresh})), \
-         since_ms = CASE since_ms WHEN 0 THEN (SELECT min(e.came_ms) FROM {fresh}) ELSE since_ms END \
-         WHERE EXISTS (SELECT 1 FROM {fresh})",
-        log::COUNT_WRITE
-    )
-}
-
-/// Adds `flush` to the totals by itself, and reads [`Totals`] and [`Counts`] after it.
-pub fn save(flush: &Flush, write: &Write) -> Vec<Statement> {
-    let counts = plus("SELECT key AS k, key AS other, value AS n FROM json_each(?1, '$.counts')");
-    let sql = format!(
-        "UPDATE totals SET {}, counts = {counts}, flush = ?1->>'$.number', \
-         spent = iif(?1->>'$.day' > day, 0, spent) + ?1->>'$.spent', day = max(day, ?1->>'$.day') WHERE {NEW_FLUSH}",
-        log::COUNT_WRITE
-    );
-    log::guarded(write, vec![Statement::new(sql, vec![json(flush), log::name(write)]), read_counts()])
-}
-
-/// Decodes what [`save`] answers: the totals, and the row of the counts.
-pub fn decode_saved(rows: &Rows) -> Result<(Totals, String), StoreError> {
-    let row = rows.last().and_then(|rows| rows.first()).cloned().unwrap_or_default();
-    let totals = decode_totals(&vec![vec![row.clone()]])?;
-    Ok((totals, row))
-}
-
-/// The bucket of a time in milliseconds, as [`crate::market::histogram::bucket`] has it.
-pub fn bucket(ms: &str) -> String {
-    let whens: Vec<String> =
-        BOUNDS_MS.iter().enumerate().map(|(at, bound)| format!("WHEN {ms} <= {bound} THEN {at}")).collect();
-    format!("CASE {} ELSE {} END", whens.join(" "), BOUNDS_MS.len())
+/// Whether a count is of a kind.
+fn is_of_kinds(key: &str) -> bool {
+    key.starts_with("j ") || key.starts_with("e ")
 }

@@ -92,6 +92,12 @@ impl StoreError {
         self.message.contains("NOT NULL constraint failed: totals.version")
     }
 
+    /// Whether a write has found something that it was assumed is not there: see [`facts::assume`](super::facts::assume).
+    /// Nothing has changed then, and the log is the writer's.
+    pub fn is_surprise(&self) -> bool {
+        self.message.contains("NOT NULL constraint failed: totals.writer")
+    }
+
     /// There was no answer in time.
     pub fn timed_out() -> Self {
         Self { message: "the database did not answer in time".to_owned(), kind: ErrorKind::TimedOut }

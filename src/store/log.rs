@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::counts::Totals;
-use super::{Param, Statement, counts, integer};
+use super::{Statement, integer};
 
 /// A write, and its place in the log. It is sent again as it is until it is known what became of it: no other write
 /// may expect the same version before.
@@ -50,11 +50,6 @@ impl Write {
         }
     }
 
-    /// What is to be known of the log after a write that answers no totals: `before` are those it was made on.
-    pub fn counted(&self, before: Totals) -> Totals {
-        Totals { version: self.expected + 1, writer: Some(self.name), ..before }
-    }
-
     /// Fails, and with it the whole batch, where the version is another one: it may not be NULL. Writes no row otherwise.
     fn guard(&self) -> Statement {
         Statement::new("UPDATE totals SET version = NULL WHERE version <> ?1", vec![integer(self.expected)])
@@ -75,23 +70,10 @@ impl fmt::Display for WriteName {
     }
 }
 
-/// Reads where the log is, as one row; decode with [`counts::decode_totals`].
-pub fn position() -> Statement {
-    Statement::new(counts::READ_TOTALS, vec![])
-}
-
-/// `statements` as a write: first of all it is checked that the log is its writer's.
+/// `statements` as a write that leaves the totals as they are: first of all it is checked that the log is its writer's.
 pub(super) fn guarded(write: &Write, mut statements: Vec<Statement>) -> Vec<Statement> {
     statements.insert(0, write.guard());
     statements
-}
-
-/// What an UPDATE of the totals sets to count a write whose name is ?2.
-pub(super) const COUNT_WRITE: &str = "version = version + 1, writer = ?2";
-
-/// The parameter for that.
-pub(super) fn name(write: &Write) -> Param {
-    Param::Text(write.name.to_string().into())
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::dealings::ACTIVE_SLOT;
 use super::log::{self, Write};
-use super::{Param, Rows, Statement, StoreError, integer, json, key, vanish, votes};
+use super::{Param, Rows, Statement, StoreError, hex, integer, is_by, json, text, text_size, vanish, votes};
+use crate::ledger::{ACTIVE_SLOT, tag_key};
 use crate::market::dealing::Dealing;
 use crate::market::handler::Record;
 use crate::market::reputation::Vote;
@@ -35,7 +35,7 @@ const HOUR: u64 = 3600;
 const MAX_ACTIVE: usize = 10_000;
 
 /// Whether the handler `e` has a `d` tag: without one it is an event like any other.
-const NAMED: &str = "EXISTS (SELECT 1 FROM json_each(e.keys) AS k WHERE k.value GLOB 'd[=#]*')";
+const NAMED: &str = "EXISTS (SELECT 1 FROM json_each(e.tags) AS k WHERE k.value->>0 = 'd' AND k.value->1 IS NOT NULL)";
 
 /// A live handler of some kind.
 #[derive(Clone, Debug)]
@@ -54,15 +54,16 @@ pub struct Found {
 pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, now: u64) -> Vec<Statement> {
     let shelf = kind::HANDLER;
     let live = "(s.expires_at IS NULL OR s.expires_at > ?2)";
+    let is_by = is_by("s", "o.pubkey");
     // One key that announces much, or many that announce late, hide nobody who is here.
     let candidates = format!(
-        "SELECT * FROM (SELECT s.seq FROM tags AS s WHERE s.tag = ?1 AND s.shelf = {shelf} AND {live} \
+        "SELECT * FROM (SELECT s.seq FROM tags AS s WHERE s.tag = unhex(?1) AND s.shelf = {shelf} AND {live} \
            ORDER BY s.created_at DESC LIMIT {MAX_LOOKED_AT}) \
-         UNION SELECT n.value FROM (SELECT value AS pubkey FROM json_each(?3) \
+         UNION SELECT n.value FROM (SELECT unhex(value) AS pubkey FROM json_each(?3) \
              UNION SELECT * FROM (SELECT pubkey FROM providers ORDER BY active DESC LIMIT {MAX_LAST_ACTIVE})) AS o \
            CROSS JOIN json_each((SELECT json_group_array(seq) FROM (SELECT s.seq, s.shelf, s.created_at, s.tie FROM events AS s \
-               WHERE s.pubkey = o.pubkey AND s.shelf = {shelf} AND {live} ORDER BY s.created_at DESC LIMIT {MAX_OF_ONE}) AS s \
-             WHERE EXISTS (SELECT 1 FROM tags AS t WHERE t.tag = ?1 AND t.shelf = s.shelf AND t.created_at = s.created_at \
+               WHERE {is_by} AND s.shelf = {shelf} AND {live} ORDER BY s.created_at DESC LIMIT {MAX_OF_ONE}) AS s \
+             WHERE EXISTS (SELECT 1 FROM tags AS t WHERE t.tag = unhex(?1) AND t.shelf = s.shelf AND t.created_at = s.created_at \
                AND t.tie = s.tie AND t.seq = s.seq))) AS n"
     );
     let customers = |which: &str| {
@@ -72,11 +73,12 @@ pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, no
     };
     let listed = format!(
         "SELECT h.pubkey, h.seq FROM (SELECT e.pubkey, e.seq, max(e.created_at) AS at \
-           FROM ({candidates}) AS c CROSS JOIN events AS e ON e.seq = c.seq AND octet_length(e.json) <= {MAX_HANDLER} \
+           FROM ({candidates}) AS c CROSS JOIN events AS e ON e.seq = c.seq AND {size} <= {MAX_HANDLER} \
              AND {NAMED} GROUP BY e.pubkey) AS h \
-         ORDER BY {} DESC, h.pubkey IN (SELECT value FROM json_each(?3)) DESC, {} DESC, h.at DESC LIMIT {MAX_HANDLERS}",
+         ORDER BY {} DESC, h.pubkey IN (SELECT unhex(value) FROM json_each(?3)) DESC, {} DESC, h.at DESC LIMIT {MAX_HANDLERS}",
         customers(" AND d.known = 1"),
         customers(""),
+        size = text_size("e"),
     );
     let dealings = format!(
         "(SELECT d.customer, d.results, d.errors, d.speed, d.known FROM dealings AS d WHERE d.provider = l.pubkey \
@@ -92,16 +94,17 @@ pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, no
         stands = votes::stands("v")
     );
     let found = format!(
-        "SELECT json_object('event', json(e.json), 'results', coalesce(p.results, 0), 'errors', coalesce(p.errors, 0), \
+        "SELECT json_object('event', json({event}), 'results', coalesce(p.results, 0), 'errors', coalesce(p.errors, 0), \
            'seen', p.seen, \
            'dealings', (SELECT json_group_array(json_array(d.known, d.results, d.errors, d.speed)) FROM {dealings}), \
            'votes', (SELECT json_group_array(json_array(v.namespace, json(v.labels), v.customer, v.known)) FROM ({votes}) AS v)) AS r \
          FROM ({listed}) AS l CROSS JOIN events AS e ON e.seq = l.seq AND {stays} \
          LEFT JOIN providers AS p ON p.pubkey = l.pubkey",
-        stays = vanish::stays("e")
+        stays = vanish::stays("e"),
+        event = text("e"),
     );
     let online = json(&online.collect::<Vec<_>>());
-    let params = vec![Param::Text(key::of(b'k', &wanted.to_string()).into()), integer(now), online];
+    let params = vec![Param::Text(tag_key::of(b'k', &wanted.to_string()).into()), integer(now), online];
     vec![Statement { sql: found.into(), params }]
 }
 
@@ -151,16 +154,17 @@ const NO_MORE: &str = "end";
 pub fn announced() -> Statement {
     // From one value to the next, whatever lies between: those that are no kind are passed by.
     let next = |after: &str| {
-        format!("(SELECT t.tag FROM tags AS t WHERE t.tag {after} AND t.tag < 'k=:' ORDER BY t.tag LIMIT 1)")
+        format!("(SELECT t.tag FROM tags AS t WHERE t.tag {after} AND t.tag < x'6b3d3a' ORDER BY t.tag LIMIT 1)")
     };
     Statement::new(
         format!(
             "WITH RECURSIVE w(tag, n) AS (SELECT {}, 1 \
              UNION ALL SELECT {}, n + 1 FROM w WHERE w.tag IS NOT NULL AND n <= {MAX_ANNOUNCED}) \
-             SELECT coalesce(w.tag, '{NO_MORE}') AS r FROM w WHERE w.tag IS NULL \
+             SELECT coalesce({}, '{NO_MORE}') AS r FROM w WHERE w.tag IS NULL \
                OR EXISTS (SELECT 1 FROM tags AS s WHERE s.tag = w.tag AND s.shelf = {})",
-            next(">= 'k=0'"),
+            next(">= x'6b3d30'"),
             next("> w.tag"),
+            hex("w.tag"),
             kind::HANDLER
         ),
         vec![],
@@ -169,7 +173,11 @@ pub fn announced() -> Statement {
 
 /// The answer to [`announced`]: kinds, and whether these are all. More than 5,000 values may hide some.
 pub fn decode_announced(rows: &[String]) -> (BTreeSet<u16>, bool) {
-    let kinds = rows.iter().filter_map(|row| row.strip_prefix("k=")?.parse().ok());
+    let kind = |row: &String| {
+        let text = String::from_utf8(::hex::decode(row.strip_prefix("6b3d")?).ok()?).ok()?;
+        text.parse().ok()
+    };
+    let kinds = rows.iter().filter_map(kind);
     (kinds.collect(), rows.iter().any(|row| row == NO_MORE))
 }
 
@@ -190,21 +198,22 @@ pub fn known_of<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64) -> 
     // Errors alone are no dealing.
     let results = |of: &str, order: &str, count: usize| {
         format!(
-            "(SELECT count(*) FROM (SELECT 1 FROM (SELECT d.results FROM dealings AS d WHERE d.{of} = v.value {order} \
+            "(SELECT count(*) FROM (SELECT 1 FROM (SELECT d.results FROM dealings AS d WHERE d.{of} = unhex(v.value) {order} \
              LIMIT {MAX_SERVED}) AS d WHERE d.results > 0 LIMIT {count}))"
         )
     };
     Statement {
         sql: format!(
             "SELECT pubkey || ' ' || handler || ' ' || (served = {SERVED_AT}) || ' ' || (served > 0 OR bought) AS r FROM ( \
-             SELECT v.value AS pubkey, EXISTS (SELECT 1 FROM (SELECT e.keys FROM events AS e \
-               WHERE e.pubkey = v.value AND e.shelf = {} AND (e.expires_at IS NULL OR e.expires_at > ?2) \
+             SELECT v.value AS pubkey, EXISTS (SELECT 1 FROM (SELECT e.tags FROM events AS e \
+               WHERE {is_by} AND e.shelf = {} AND (e.expires_at IS NULL OR e.expires_at > ?2) \
                ORDER BY e.created_at DESC LIMIT {MAX_OF_ONE}) AS e \
-               WHERE {NAMED} AND EXISTS (SELECT 1 FROM json_each(e.keys) AS k WHERE k.value GLOB 'k=*')) AS handler, \
+               WHERE {NAMED} AND EXISTS (SELECT 1 FROM json_each(e.tags) AS k WHERE k.value->>0 = 'k' AND k.value->1 IS NOT NULL)) AS handler, \
              {} AS served, {} AS bought FROM json_each(?1) AS v) WHERE handler OR served OR bought",
             kind::HANDLER,
             results("provider", "ORDER BY d.known DESC", SERVED_AT),
             results("customer", "", 1),
+            is_by = is_by("e", "unhex(v.value)"),
         )
         .into(),
         params: vec![json(&keys), integer(now)],
@@ -229,9 +238,10 @@ pub fn seen<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64, write: 
     let seen = Statement {
         sql: format!(
             "INSERT INTO providers (pubkey, results, errors, seen, active) \
-             SELECT v.value, 0, 0, ?2, 0 FROM json_each(?1) AS v WHERE EXISTS (SELECT 1 FROM events AS e \
-             WHERE e.pubkey = v.value AND e.shelf = {}) \
+             SELECT unhex(v.value), 0, 0, ?2, 0 FROM json_each(?1) AS v WHERE EXISTS (SELECT 1 FROM events AS e \
+             WHERE {} AND e.shelf = {}) \
              ON CONFLICT (pubkey) DO UPDATE SET seen = excluded.seen WHERE excluded.seen >= providers.seen + 60",
+            is_by("e", "unhex(v.value)"),
             kind::HANDLER
         )
         .into(),
@@ -243,7 +253,8 @@ pub fn seen<'a>(keys: impl IntoIterator<Item = &'a PublicKey>, now: u64, write: 
 /// Which providers have answered a job within the hour before `now` (Unix seconds), to five minutes; decode
 /// with [`Active::add`].
 pub fn active(now: u64) -> Statement {
-    let sql = format!("SELECT pubkey || ' ' || active AS r FROM providers WHERE active > ?1 LIMIT {MAX_ACTIVE}");
+    let sql =
+        format!("SELECT {} || ' ' || active AS r FROM providers WHERE active > ?1 LIMIT {MAX_ACTIVE}", hex("pubkey"));
     Statement { sql: sql.into(), params: vec![integer(hour_before(now))] }
 }
 

@@ -1,4 +1,5 @@
-//! Every SQL text of the relay: groups and filters become [`Statement`]s, rows become outcomes.
+//! Every SQL text of the relay: what has to be known, what changes and what is asked become [`Statement`]s, and rows
+//! become facts and events. What follows from facts is the [`ledger`](crate::ledger)'s to say.
 //!
 //! Executes nothing. A host runs a list of statements atomically and hands back, per statement, the
 //! rows as text: every statement selects one text column, called `r`, or nothing. That is the whole seam
@@ -6,18 +7,13 @@
 
 pub mod cost;
 pub mod counts;
-pub mod dealings;
-mod deletion;
 mod error;
-mod group;
+pub mod export;
+pub mod facts;
 pub mod history;
-mod item;
-pub mod jobs;
-pub mod key;
 pub mod log;
 pub mod market;
 pub mod read;
-pub mod restore;
 pub mod schema;
 mod search;
 pub mod sweep;
@@ -30,6 +26,8 @@ use std::sync::Arc;
 
 pub use error::{ErrorKind, StoreError};
 use serde::Serialize;
+
+use crate::nostr::MAX_INTEGER;
 
 /// One SQL statement with its parameters `?1`, `?2`, …
 #[derive(Clone, Debug, PartialEq)]
@@ -55,9 +53,6 @@ pub enum Param {
     Integer(i64),
 }
 
-/// The largest number that is bound, and the time that stands for ever.
-pub const MAX_INTEGER: u64 = 1 << 53;
-
 /// A number as a parameter.
 fn integer(number: u64) -> Param {
     Param::Integer(i64::try_from(number.min(MAX_INTEGER)).unwrap_or(i64::MAX))
@@ -72,6 +67,53 @@ fn json(value: &impl Serialize) -> Param {
 fn json_text(value: &impl Serialize) -> String {
     // Plain structs of strings and numbers into memory: serialization cannot fail.
     serde_json::to_string(value).unwrap_or_default()
+}
+
+/// A column of bytes as the hex that it is outside of the database.
+fn hex(column: &str) -> String {
+    // Of NULL it is NULL.
+    format!("lower(nullif(hex({column}), ''))")
+}
+
+/// The event whose id is given as an expression of bytes: an index has the first eight of them.
+fn is_id(e: &str, id: &str) -> String {
+    format!("substr({e}.id, 1, 8) = substr({id}, 1, 8) AND {e}.id = {id}")
+}
+
+/// The events of an author given as an expression of bytes: an index has the first eight of them.
+fn is_by(e: &str, pubkey: &str) -> String {
+    format!("{} AND {e}.pubkey = {pubkey}", may_be_by(e, pubkey))
+}
+
+/// The same by what the index has alone: of two authors who begin alike it is those of both.
+fn may_be_by(e: &str, pubkey: &str) -> String {
+    format!("substr({e}.pubkey, 1, 8) = substr({pubkey}, 1, 8)")
+}
+
+/// The tags of an event as JSON. Where its row has [`JOB`] in them, the id of its job stands there, which the row has already.
+fn tags(e: &str) -> String {
+    format!("iif({e}.job IS NULL, {e}.tags, replace({e}.tags, char({}), {}))", u32::from(JOB), hex(&format!("{e}.job")))
+}
+
+/// What stands for the id of an event's job in its tags: no JSON has it as it is.
+const JOB: char = '\u{1}';
+
+/// The canonical text of an event (NIP-01), made of what its row has.
+fn text(e: &str) -> String {
+    format!(
+        "'{{\"id\":\"' || {} || '\",\"pubkey\":\"' || {} || '\",\"created_at\":' || {e}.created_at || ',\"kind\":' || {e}.kind || \
+         ',\"tags\":' || {} || ',\"content\":' || {e}.content || ',\"sig\":\"' || {} || '\"}}'",
+        hex(&format!("{e}.id")),
+        hex(&format!("{e}.pubkey")),
+        tags(e),
+        hex(&format!("{e}.sig")),
+    )
+}
+
+/// The bytes of it.
+fn text_size(e: &str) -> String {
+    // What is the same in each: 256 digits of hex, and 71 bytes of names and quotes.
+    format!("(327 + length({e}.created_at) + length({e}.kind) + octet_length({}) + octet_length({e}.content))", tags(e))
 }
 
 /// What is added to a kind to make its private shelf.

@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::search::{Params, Wanted, searches};
-use super::{PRIVATE, Rows, Statement, StoreError, integer, vanish};
+use super::{PRIVATE, Rows, Statement, StoreError, hex, integer, text, text_size, vanish};
 use crate::market::JobProfile;
+use crate::market::retention::Kept;
 use crate::nostr::{EventId, Filter, PublicKey, Reason, Values, refusal};
 
 /// Index entries one filter may look at.
@@ -23,7 +24,7 @@ pub const MAX_ENTRIES: u64 = 20_000;
 pub const MAX_RANGES: u64 = 2_000;
 /// Stands before the reason in the row that says that a search stopped at its budget.
 pub(super) const OVER_BUDGET: &str = "!";
-/// Follows that: which limit it is, before the name of the list.
+/// Follows that: which limit it is, before the name of the list; of ranges how many may be, too.
 pub(super) const ENTRIES: &str = "entries";
 pub(super) const RANGES: &str = "ranges";
 /// Bytes of texts that are read of the log at once.
@@ -38,6 +39,8 @@ pub struct Viewer<'a> {
     pub keys: &'a Values<PublicKey>,
     /// Says which kinds may be private.
     pub profile: &'a JobProfile,
+    /// How long events of jobs are kept.
+    pub kept: &'a Kept,
     /// Unix seconds: what has expired is not shown.
     pub now: u64,
 }
@@ -53,7 +56,7 @@ pub struct StoredEvent {
     pub created_at: u64,
     /// Its text, or where to get it.
     pub text: Text,
-    /// Unix seconds from which on it is not served; only [`newest`] says.
+    /// Unix seconds from which on it is not served, by its own word; only [`newest`] says.
     pub expires_at: Option<u64>,
     /// Whether it is for its readers alone; only [`log`] says.
     pub private: bool,
@@ -84,8 +87,10 @@ impl Text {
 pub fn newest(filter: &Filter, limit: u64, max_size: u64, viewer: &Viewer) -> Vec<Statement> {
     let row = |e: &str| {
         format!(
-            "{e}.seq || coalesce(':' || {e}.expires_at, '') || ' ' || CASE WHEN octet_length({e}.json) > {max_size} \
-             THEN {e}.id || ' ' || {e}.created_at || ' ' || octet_length({e}.json) ELSE {e}.json END"
+            "{e}.seq || coalesce(':' || {e}.expires_at, '') || ' ' || CASE WHEN {} > {max_size} THEN {} ELSE {} END",
+            text_size(e),
+            large(e),
+            text(e),
         )
     };
     searches(filter, Wanted::Newest(limit.min(MAX_ENTRIES)), &row, viewer)
@@ -94,12 +99,18 @@ pub fn newest(filter: &Filter, limit: u64, max_size: u64, viewer: &Viewer) -> Ve
 /// All stored events `filter` matches, to be counted, in one row for each search: their numbers, and their `authors`
 /// when these are asked for. Decode them with [`decode_counted`].
 pub fn all(filter: &Filter, authors: bool, viewer: &Viewer) -> Vec<Statement> {
-    let row = |e: &str| if authors { format!("{e}.seq || ' ' || {e}.pubkey") } else { format!("{e}.seq") };
+    let pubkey = |e: &str| hex(&format!("{e}.pubkey"));
+    let row = |e: &str| if authors { format!("{e}.seq || ' ' || {}", pubkey(e)) } else { format!("{e}.seq") };
     let mut searches = searches(filter, Wanted::All, &row, viewer);
     for search in &mut searches {
         search.sql = format!("SELECT coalesce(group_concat(r, char(10)), '') AS r FROM ({})", search.sql).into();
     }
     searches
+}
+
+/// What stands for a text that is left where it is.
+fn large(e: &str) -> String {
+    format!("{} || ' ' || {e}.created_at || ' ' || {}", hex(&format!("{e}.id")), text_size(e))
 }
 
 /// A statement that finds nothing.
@@ -112,8 +123,11 @@ pub fn texts(seqs: &[u64]) -> Statement {
     let mut params = Params::default();
     let seqs = params.list(seqs);
     Statement {
-        sql: format!("SELECT e.seq || ' ' || e.json AS r FROM {seqs} AS s CROSS JOIN events AS e ON e.seq = s.value")
-            .into(),
+        sql: format!(
+            "SELECT e.seq || ' ' || {} AS r FROM {seqs} AS s CROSS JOIN events AS e ON e.seq = s.value",
+            text("e")
+        )
+        .into(),
         params: params.0,
     }
 }
@@ -124,9 +138,12 @@ pub fn log(after: u64, upto: u64) -> Statement {
     Statement {
         sql: format!(
             "SELECT e.seq || iif(e.shelf < {PRIVATE}, ' ', ' {HIDDEN}') || CASE WHEN s.bytes > {MAX_LOG_BYTES} \
-             THEN e.id || ' ' || e.created_at || ' ' || octet_length(e.json) ELSE e.json END AS r \
-             FROM (SELECT e.seq, sum(octet_length(e.json)) OVER (ORDER BY e.seq) AS bytes FROM events AS e \
+             THEN {} ELSE {} END AS r \
+             FROM (SELECT e.seq, sum({}) OVER (ORDER BY e.seq) AS bytes FROM events AS e \
                WHERE e.seq > ?1 AND e.seq <= ?2 AND {}) AS s CROSS JOIN events AS e ON e.seq = s.seq ORDER BY e.seq",
+            large("e"),
+            text("e"),
+            text_size("e"),
             vanish::stays("e"),
         )
         .into(),
@@ -138,7 +155,10 @@ pub fn log(after: u64, upto: u64) -> Statement {
 fn over_budget(row: &str) -> Option<Reason> {
     match row.strip_prefix(OVER_BUDGET)?.split_once(' ')? {
         (ENTRIES, list) => Some(refusal::searches_too_much(list, MAX_ENTRIES)),
-        (RANGES, list) => Some(refusal::searches_too_many_ranges(list, MAX_RANGES)),
+        (RANGES, ranges) => {
+            let (most, list) = ranges.split_once(' ')?;
+            Some(refusal::searches_too_many_ranges(list, most.parse::<u64>().ok()?))
+        }
         _ => None,
     }
 }

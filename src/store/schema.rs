@@ -7,7 +7,7 @@ use std::fmt;
 use super::{Statement, StoreError};
 
 /// Every migration in its order; each brings a database from the version that is its place to the next one.
-pub const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_events.sql")];
+pub const MIGRATIONS: &[&str] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
 /// Differences that a message names; more are counted.
 const NAMED_MAX: usize = 8;

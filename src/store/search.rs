@@ -2,11 +2,13 @@
 //! that cost what they must: [`by_id`] looks ids up; [`direct`] joins a few ranges of an index that need no
 //! further check; for all others [`walk`](super::walk) merges the ranges.
 
+use std::ops::RangeInclusive;
+
 use serde::Serialize;
 
-use super::item::READER;
 use super::read::{MAX_ENTRIES, Viewer};
-use super::{PRIVATE, Param, Statement, integer, json, key, vanish, walk};
+use super::{PRIVATE, Param, Statement, integer, is_by, is_id, json, json_text, vanish, walk};
+use crate::ledger::{READER, reader, tag_key};
 use crate::market::privacy;
 use crate::nostr::{EventId, Filter, PublicKey, Values};
 
@@ -44,9 +46,9 @@ impl Params {
         format!("?{}", self.0.len())
     }
 
-    /// A text.
-    pub fn text(&mut self, text: String) -> String {
-        self.bind(Param::Text(text.into()))
+    /// Bytes, given as hex.
+    pub fn bytes(&mut self, hex: String) -> String {
+        format!("unhex({})", self.bind(Param::Text(hex.into())))
     }
 
     fn integer(&mut self, number: u64) -> String {
@@ -59,18 +61,21 @@ impl Params {
         format!("(SELECT value FROM json_each({}))", self.bind(json(&values)))
     }
 
-    /// Texts as a table; one alone costs no row.
-    pub fn texts(&mut self, texts: impl IntoIterator<Item = String>) -> String {
-        let mut texts: Vec<String> = texts.into_iter().collect();
-        match (texts.pop(), texts.is_empty()) {
-            (Some(only), true) => format!("(SELECT {} AS value)", self.bind(Param::Text(only.into()))),
-            (last, _) => self.list(texts.into_iter().chain(last)),
+    /// Bytes, given as hex, as a table; one alone costs no row.
+    pub fn all_bytes(&mut self, hex: impl IntoIterator<Item = String>) -> String {
+        let mut hex: Vec<String> = hex.into_iter().collect();
+        match (hex.pop(), hex.is_empty()) {
+            (Some(only), true) => format!("(SELECT {} AS value)", self.bytes(only)),
+            (last, _) => {
+                let all = json(&hex.into_iter().chain(last).collect::<Vec<_>>());
+                format!("(SELECT unhex(value) AS value FROM json_each({}))", self.bind(all))
+            }
         }
     }
 
     /// The index keys of tags as a table.
     pub fn keys<'a>(&mut self, tags: impl IntoIterator<Item = (u8, &'a Values<String>)>) -> String {
-        self.texts(tags.into_iter().flat_map(|(letter, values)| values.iter().map(move |v| key::of(letter, v))))
+        self.all_bytes(tags.into_iter().flat_map(|(letter, values)| values.iter().map(move |v| tag_key::of(letter, v))))
     }
 }
 
@@ -127,7 +132,7 @@ fn for_viewer(filter: &Filter, viewer: &Viewer) -> Option<Filter> {
 
 fn search(filter: &Filter, shelves: Shelves, wanted: Wanted, row: Row, viewer: &Viewer) -> Statement {
     let lists = walk::lists(filter);
-    let named = filter.kinds.is_some() || lists.is_empty();
+    let named = filter.kinds.is_some();
     let ranges = lists.first().map_or(1, walk::List::len) * filter.kinds.as_ref().map_or(1, |kinds| kinds.len());
     if named && lists.len() < 2 && ranges <= MAX_JOINED {
         direct(filter, shelves, wanted.most(), row, viewer)
@@ -144,13 +149,14 @@ fn by_id(ids: &Values<EventId>, filter: &Filter, wanted: Wanted, row: Row, viewe
         conditions.push(format!("e.kind IN {}", params.list(kinds)));
     }
     conditions.extend(checks(filter.authors.as_ref(), filter.tags.iter(), &mut params));
-    let reader = params.list(viewer.keys.iter().map(|reader| key::of(READER, &reader.to_string())));
+    let reader = params.all_bytes(viewer.keys.iter().map(reader));
     conditions.push(format!("(e.shelf < {PRIVATE} OR {})", has_one_of(&reader)));
     let (row, wanted) = (row("e"), wanted.most());
     Statement {
         sql: format!(
-            "SELECT {row} AS r FROM {list} AS v CROSS JOIN events AS e ON e.id = v.value WHERE {} \
+            "SELECT {row} AS r FROM {list} AS v CROSS JOIN events AS e ON {} WHERE {} \
              ORDER BY e.created_at DESC, e.tie LIMIT {wanted}",
+            is_id("e", "unhex(v.value)"),
             conditions.join(" AND ")
         )
         .into(),
@@ -171,19 +177,16 @@ fn direct(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Vie
              ORDER BY s.created_at DESC, s.tie LIMIT {wanted}"
         ));
     };
-    let named = filter.kinds.iter().flatten().map(|kind| format!("= {}", shelves.of(*kind)));
-    // Without kinds there is an index of all that is public.
-    let all = filter.kinds.is_none().then(|| format!("< {PRIVATE}"));
-    for shelf in named.chain(all) {
-        let shelf = shelf.as_str();
+    for kind in filter.kinds.iter().flatten() {
+        let shelf = &format!("= {}", shelves.of(*kind));
         match (filter.tags.first_key_value(), &filter.authors) {
             (Some((letter, values)), _) => values.iter().for_each(|value| {
-                let key = params.bind(Param::Text(key::of(*letter, value).into()));
+                let key = params.bytes(tag_key::of(*letter, value));
                 term("tags AS s CROSS JOIN events AS e ON e.seq = s.seq", &format!("s.tag = {key}"), shelf);
             }),
             (None, Some(authors)) => authors.iter().for_each(|author| {
-                let author = params.bind(Param::Text(author.to_string().into()));
-                term("events AS s", &format!("s.pubkey = {author}"), shelf);
+                let author = params.bytes(author.to_string());
+                term("events AS s", &is_by("s", &author), shelf);
             }),
             (None, None) => term("events AS s", "true", shelf),
         }
@@ -206,6 +209,13 @@ fn direct(filter: &Filter, shelves: Shelves, wanted: u64, row: Row, viewer: &Vie
 pub fn within(alias: &str, filter: &Filter, viewer: &Viewer, params: &mut Params) -> String {
     let now = params.integer(viewer.now);
     let mut conditions = vec![format!("({alias}.expires_at IS NULL OR {alias}.expires_at > {now})")];
+    let are_asked = |kinds: &RangeInclusive<u16>| {
+        filter.kinds.as_ref().is_none_or(|asked| asked.iter().any(|kind| kinds.contains(kind)))
+    };
+    conditions.extend(viewer.kept.by_kind().filter(|(kinds, _)| are_asked(kinds)).map(|(kinds, seconds)| {
+        let kept = params.integer(viewer.now.saturating_sub(seconds));
+        is_kept(alias, kinds, &kept)
+    }));
     if let Some(since) = filter.since {
         conditions.push(format!("{alias}.created_at >= {}", params.integer(since)));
     }
@@ -213,6 +223,12 @@ pub fn within(alias: &str, filter: &Filter, viewer: &Viewer, params: &mut Params
         conditions.push(format!("{alias}.created_at <= {}", params.integer(until)));
     }
     conditions.join(" AND ")
+}
+
+/// Whether an entry is not of some kinds, or later than a time.
+pub fn is_kept(alias: &str, kinds: &RangeInclusive<u16>, since: &str) -> String {
+    let (first, last) = (kinds.start(), kinds.end());
+    format!("({alias}.shelf & 65535 NOT BETWEEN {first} AND {last} OR {alias}.created_at > {since})")
 }
 
 /// What an index does not have, checked on the event `e` itself: its author, and that it has a tag of every
@@ -223,18 +239,27 @@ pub fn checks<'a>(
     params: &mut Params,
 ) -> Vec<String> {
     let tags: Vec<(u8, &Values<String>)> = tags.map(|(letter, values)| (*letter, values)).collect();
-    let mut checks: Vec<String> =
-        authors.map(|list| format!("e.pubkey IN {}", params.list(list))).into_iter().collect();
+    let mut checks: Vec<String> = authors
+        .map(|list| format!("e.pubkey IN {}", params.all_bytes(list.iter().map(ToString::to_string))))
+        .into_iter()
+        .collect();
     if tags.iter().map(|(_, values)| values.len()).sum::<usize>() <= MAX_LOOKED_UP {
         for (letter, values) in tags {
-            let keys: Vec<String> =
-                values.iter().map(|v| params.bind(Param::Text(key::of(letter, v).into()))).collect();
+            let keys: Vec<String> = values.iter().map(|v| params.bytes(tag_key::of(letter, v))).collect();
             checks.push(has_one_of(&format!("({})", keys.join(", "))));
         }
     } else {
+        let (readers, tags): (Vec<_>, Vec<_>) = tags.into_iter().partition(|(letter, _)| *letter == READER);
+        for readers in readers {
+            checks.push(has_one_of(&params.keys([readers])));
+        }
+        // As texts of JSON, which hold whatever a value has: the same serializer has made the event's own.
+        let spelled = |letter: u8, value: &String| format!("{}{}", char::from(letter), json_text(value));
+        let all = tags.iter().flat_map(|(letter, values)| values.iter().map(|value| spelled(*letter, value)));
         checks.push(format!(
-            "(SELECT count(DISTINCT substr(k.value, 1, 1)) FROM json_each(e.keys) AS k WHERE k.value IN {}) = {}",
-            params.keys(tags.iter().copied()),
+            "(SELECT count(DISTINCT k.value->>0) FROM json_each({}) AS k WHERE (k.value->>0) || (k.value->1) IN {}) = {}",
+            super::tags("e"),
+            params.list(all),
             tags.len()
         ));
     }

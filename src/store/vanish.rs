@@ -1,10 +1,25 @@
 //! What a key that asked to vanish (NIP-62) has left, and that is not removed yet: nobody finds it any more.
 
+use crate::ledger::READER;
 use crate::nostr::kind;
 
 /// Whether the event `e`, a row of `events`, is not among what keys that vanish have left: their own events,
 /// and the gift wraps (NIP-59) that are for them. While no key vanishes this costs nothing.
 pub fn stays(e: &str) -> String {
+    format!(
+        "(NOT EXISTS (SELECT 1 FROM vanishing) \
+          OR NOT EXISTS (SELECT 1 FROM vanishing AS w WHERE w.pubkey = {e}.pubkey AND w.until >= {e}.created_at \
+            AND {e}.kind <> {vanish}) \
+          AND NOT ({e}.kind = {wrap} AND EXISTS (SELECT 1 FROM vanishing AS w CROSS JOIN tags AS t \
+            ON t.tag = unhex('{READER:02x}00' || hex(w.pubkey)) AND t.shelf = {e}.shelf AND t.created_at = {e}.created_at \
+              AND t.tie = {e}.tie AND t.seq = {e}.seq WHERE w.until >= {e}.created_at)))",
+        vanish = kind::VANISH,
+        wrap = kind::GIFT_WRAP,
+    )
+}
+
+/// The same in a database that has keys as texts.
+pub fn stayed(e: &str) -> String {
     format!(
         "(NOT EXISTS (SELECT 1 FROM vanishing) \
           OR NOT EXISTS (SELECT 1 FROM vanishing AS w WHERE w.pubkey = {e}.pubkey AND w.until >= {e}.created_at \

@@ -7,16 +7,18 @@
 //! [`MAX_ENTRIES`], and the rarest is walked. A search that would have to go on after [`MAX_ENTRIES`] entries of
 //! the rarest list is refused, and the row that says so names it.
 
-use super::item::READER;
 use super::read::{ENTRIES, MAX_ENTRIES, MAX_RANGES, OVER_BUDGET, RANGES, Viewer};
 use super::search::{self, Params, Row, Shelves, Wanted};
-use super::{Statement, key, vanish};
+use super::{Statement, is_by, may_be_by, vanish};
+use crate::ledger::{READER, tag_key};
 use crate::nostr::{Filter, PublicKey, Values};
 
 /// A list of so few entries is read whole, which costs less than merging its ranges.
 const FEW: u64 = 100;
 /// Entries of the first list that are looked at before the lists are counted.
 const TRIED: u64 = 1000;
+/// Kinds that are told apart for a filter that names nothing: more than anybody has use for.
+const MAX_KINDS: u64 = 10_000;
 /// Lists of which the rarest is taken, those that name the fewest values: D1 takes five terms of a UNION.
 const MAX_LISTS: usize = 4;
 
@@ -58,17 +60,22 @@ pub fn lists(filter: &Filter) -> Vec<List<'_>> {
     lists
 }
 
+/// Says in SQL whether an entry, by its table's alias, has a value.
+type Has = fn(&str, &str) -> String;
+
 /// How one list is walked, as parts of the statement.
 struct Walk {
     /// What a client calls it.
     name: String,
     /// Selects its ranges: value and shelf.
     ranges: String,
-    /// Whether these are no more than [`MAX_RANGES`].
+    /// Whether these are no more than may be.
     bounded: bool,
+    /// How many may be.
+    most_ranges: u64,
     table: &'static str,
-    /// The column of the value; none when a range is a whole shelf.
-    column: Option<&'static str>,
+    /// Whether an entry has the value, each an expression; none when a range is a whole shelf.
+    has: Option<Has>,
     /// The index that is walked.
     index: &'static str,
     /// Times and expiry of the entry `h`.
@@ -83,37 +90,43 @@ impl Walk {
     fn new(list: Option<List>, filter: &Filter, shelves: Shelves, within: &str, params: &mut Params) -> Self {
         let others = |letter| filter.tags.iter().filter(move |(other, _)| Some(**other) != letter);
         let within = |table| format!("{within} AND {}", vanish::entry_stays(table, "h"));
-        let (name, values, table, column, index, checks) = match list {
+        let (name, values, table, has, index, checks) = match list {
             Some(List::Tag(letter, values)) => {
                 let name = match letter {
                     READER => "what is for your keys".to_owned(),
                     letter => format!("#{}", char::from(letter)),
                 };
                 let checks = search::checks(filter.authors.as_ref(), others(Some(letter)), params);
-                (name, params.keys([(letter, values)]), "tags", Some("tag"), "", checks)
+                (name, params.keys([(letter, values)]), "tags", is_tag as Has, "", checks)
             }
             Some(List::Authors(authors)) => {
                 let checks = search::checks(None, others(None), params);
                 let index = " INDEXED BY events_by_author";
                 (
                     "authors".to_owned(),
-                    params.texts(authors.iter().map(ToString::to_string)),
+                    params.all_bytes(authors.iter().map(ToString::to_string)),
                     "events",
-                    Some("pubkey"),
+                    is_by as Has,
                     index,
                     checks,
                 )
             }
             None => {
-                let named = filter.kinds.iter().flatten().map(|kind| shelves.of(*kind));
-                let ranges = format!("SELECT '', value FROM {}", params.list(named));
+                let ranges = match &filter.kinds {
+                    Some(kinds) => {
+                        format!("SELECT '', value FROM {}", params.list(kinds.iter().map(|kind| shelves.of(*kind))))
+                    }
+                    None => all_shelves(shelves),
+                };
+                let most_ranges = if filter.kinds.is_some() { MAX_RANGES } else { MAX_KINDS };
                 let (name, index) = ("kinds".to_owned(), " INDEXED BY events_by_kind");
                 return Self {
                     name,
                     ranges,
                     bounded: false,
+                    most_ranges,
                     table: "events",
-                    column: None,
+                    has: None,
                     index,
                     within: within("events"),
                     checks: vec![],
@@ -121,10 +134,11 @@ impl Walk {
                 };
             }
         };
-        let ranges = by_shelf(table, column.unwrap_or_default(), &values, list, filter, shelves, params);
+        let ranges = by_shelf(table, &values, list, filter, shelves, params);
         let copies = list.map_or(1, |list| if matches!(list, List::Tag(..)) { list.len() as u64 } else { 1 });
         let bounded = are_named(list, filter);
-        Self { name, ranges, bounded, table, column, index, within: within(table), checks, copies }
+        let (within, most_ranges) = (within(table), MAX_RANGES);
+        Self { name, ranges, bounded, most_ranges, table, has: Some(has), index, within, checks, copies }
     }
 
     /// The table of entries, as `h`.
@@ -134,7 +148,7 @@ impl Walk {
 
     /// What makes the entry `h` part of the range `of`.
     fn range(&self, of: &str) -> String {
-        let value = self.column.map(|column| format!("h.{column} = {of}.value AND ")).unwrap_or_default();
+        let value = self.has.map(|has| format!("{} AND ", has("h", &format!("{of}.value")))).unwrap_or_default();
         format!("{value}h.shelf = {of}.shelf")
     }
 
@@ -151,7 +165,10 @@ impl Walk {
         // What an index is ordered by after the tie, which tells entries apart that have the same.
         let (rest, after) = match self.table {
             "tags" => ("h.seq", "h.seq > w.seq"),
-            _ => ("h.expires_at, h.seq", "(coalesce(h.expires_at, 0), h.seq) > (w.expires_at, w.seq)"),
+            _ => (
+                "h.expires_at, h.seq DESC",
+                "(coalesce(h.expires_at, 0) > w.expires_at OR coalesce(h.expires_at, 0) = w.expires_at AND h.seq < w.seq)",
+            ),
         };
         let (of_range, of_walk) = (self.range("p"), self.range("w"));
         let columns = "e.created_at, e.tie, coalesce(e.expires_at, 0), e.seq";
@@ -188,9 +205,9 @@ fn named_ranges(list: List, filter: &Filter, shelves: Shelves, params: &mut Para
     let kinds = filter.kinds.as_ref().filter(|kinds| kinds.len() * list.len() <= search::MAX_JOINED)?;
     let values: Vec<String> = match list {
         List::Tag(letter, values) => {
-            values.iter().map(|v| format!("h.tag = {}", params.text(key::of(letter, v)))).collect()
+            values.iter().map(|v| format!("h.tag = {}", params.bytes(tag_key::of(letter, v)))).collect()
         }
-        List::Authors(keys) => keys.iter().map(|key| format!("h.pubkey = {}", params.text(key.to_string()))).collect(),
+        List::Authors(keys) => keys.iter().map(|key| is_by("h", &params.bytes(key.to_string()))).collect(),
     };
     let shelves: Vec<u32> = kinds.iter().map(|kind| shelves.of(*kind)).collect();
     let ranges =
@@ -235,7 +252,7 @@ pub fn statement(filter: &Filter, shelves: Shelves, wanted: Wanted, row: Row, vi
         ctes.push(if walk.bounded {
             format!("r{n} (value, shelf) AS NOT MATERIALIZED ({})", walk.ranges)
         } else {
-            format!("r{n} (value, shelf) AS ({} LIMIT {})", walk.ranges, MAX_RANGES + 1)
+            format!("r{n} (value, shelf) AS ({} LIMIT {})", walk.ranges, walk.most_ranges + 1)
         });
     }
     let over = match walks.as_slice() {
@@ -275,10 +292,10 @@ fn alone(walk: &Walk, wanted: Wanted, ctes: &mut Vec<String>) -> String {
             longer
         }
     };
-    let ranges = format!("(SELECT count(*) FROM r0) > {MAX_RANGES}");
+    let ranges = format!("(SELECT count(*) FROM r0) > {}", walk.most_ranges);
     format!(
         "iif({ranges}, {}, {}) AS r WHERE {ranges} OR {more}",
-        many_ranges(&walk.name),
+        many_ranges(walk.most_ranges, &walk.name),
         many_entries(&format!("'{}'", walk.name))
     )
 }
@@ -355,14 +372,14 @@ fn rarest(walks: &[Walk], named: Option<&[String]>, wanted: Wanted, ctes: &mut V
     format!(
         "iif(n > {}, {}, {}) AS r FROM best WHERE n > {MAX_ENTRIES} AND {enough}",
         MAX_ENTRIES + 1,
-        many_ranges("every list of this filter"),
+        many_ranges(MAX_RANGES, "every list of this filter"),
         many_entries(&name)
     )
 }
 
 /// Why a list is not walked, as SQL.
-fn many_ranges(name: &str) -> String {
-    format!("'{RANGES} {name}'")
+fn many_ranges(most: u64, name: &str) -> String {
+    format!("'{RANGES} {most} {name}'")
 }
 
 /// Why the walk along a list ended, as SQL.
@@ -376,11 +393,29 @@ fn are_named(list: Option<List>, filter: &Filter) -> bool {
     filter.kinds.as_ref().is_some_and(|kinds| (values * kinds.len()) as u64 <= MAX_RANGES)
 }
 
-/// The ranges of an index on (`column`, shelf, …): one for each value and kind. When the filter names no kinds,
+/// All shelves on which anything is, each found by one step into the index.
+fn all_shelves(shelves: Shelves) -> String {
+    let end = shelves.end();
+    let next =
+        |after: &str| format!("(SELECT min(i.shelf) FROM events AS i WHERE i.shelf {after} AND i.shelf < {end})");
+    format!(
+        "WITH RECURSIVE here (shelf) AS (SELECT {} UNION ALL SELECT {} FROM here WHERE here.shelf IS NOT NULL LIMIT {}) \
+         SELECT '', shelf FROM here WHERE shelf IS NOT NULL",
+        next(&format!(">= {}", shelves.start())),
+        next("> here.shelf"),
+        MAX_KINDS + 2,
+    )
+}
+
+/// Whether an entry of `tags` has a value.
+fn is_tag(entry: &str, value: &str) -> String {
+    format!("{entry}.tag = {value}")
+}
+
+/// The ranges of an index on (value, shelf, …): one for each value and kind. When the filter names no kinds,
 /// or too many, those the index has for the value, each found by one step into it.
 fn by_shelf(
     table: &str,
-    column: &str,
     values: &str,
     list: Option<List>,
     filter: &Filter,
@@ -392,10 +427,10 @@ fn by_shelf(
         return format!("SELECT v.value, k.value FROM {values} AS v CROSS JOIN {named} AS k");
     }
     let end = shelves.end();
+    let has: Has = if table == "tags" { is_tag } else { may_be_by };
     let next = |value: &str, after: &str| {
-        format!(
-            "(SELECT min(i.shelf) FROM {table} AS i WHERE i.{column} = {value} AND i.shelf {after} AND i.shelf < {end})"
-        )
+        let has = has("i", value);
+        format!("(SELECT min(i.shelf) FROM {table} AS i WHERE {has} AND i.shelf {after} AND i.shelf < {end})")
     };
     let all = format!(
         "SELECT v.value, {} FROM {values} AS v UNION ALL SELECT value, {} FROM here WHERE here.shelf IS NOT NULL",

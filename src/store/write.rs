@@ -1,278 +1,395 @@
-//! Writing: a group of events as one atomic list of statements, and what became of each event.
+//! Writing: what was decided as one atomic list of statements.
 //!
-//! The group travels as a few parameters, so the number of statements does not grow with it. Every
-//! statement is idempotent: a group that landed although it was reported as failed may be written
-//! again, and counts nothing twice.
+//! The rows travel as a few parameters, so the number of statements does not grow with them. The statements decide nothing:
+//! the facts were read of the log's last version, and a write that does not find that version any more changes nothing.
 
-use std::borrow::Borrow;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::counts::{Flush, Totals, decode_totals};
-use super::group::{self, Of, Shape};
-use super::item::{Item, item};
-use super::log::{self, Write};
-use super::{Param, Rows, Statement, StoreError, integer, json, json_text};
-use crate::market::Part;
-use crate::nostr::deletion::Target;
-use crate::nostr::{Event, EventId, PublicKey};
+use serde::Serialize;
 
-/// Bytes of what an item has besides its tags, and of a deletion it makes.
-const ITEM: usize = 1000;
+use super::counts::{Flush, Position};
+use super::log::Write;
+use super::{JOB, PRIVATE, Param, Statement, integer, json, tags};
+use crate::ledger::{Changes, Fresh, Held, Job, NewEvent, RATED, Swept, Vote, tag_key};
+use crate::market::dealing::Dealing;
+use crate::market::retention::Kept;
+use crate::nostr::{EventId, PublicKey, Signature, kind};
+
+/// Bytes of what a row has besides its tags, and of a deletion.
+const ROW: usize = 1000;
 const DELETION: usize = 300;
-/// Bytes an event takes in memory besides its text and fields.
-const LISTED: usize = 700;
-
-/// An event on its way into the database.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewEvent {
-    /// Verified.
-    pub event: Event,
-    /// Its canonical text, which is kept and sent.
-    pub text: Arc<str>,
-    /// When it came, Unix milliseconds.
-    pub came_ms: u64,
-    /// Unix seconds from which on it is not served.
-    pub expires_at: Option<u64>,
-    /// What it asks to be rid of (NIP-09, NIP-62).
-    pub deletes: Vec<Target>,
-    /// Its part in a job.
-    pub part: Option<Part>,
-    /// Of a job request: Unix seconds until which the job is remembered.
-    pub remember_until: u64,
-}
-
-impl NewEvent {
-    /// Bytes it takes in memory at most: the text, the event it was parsed into, what a string takes besides its
-    /// characters for each two quotes, and the lists it is in.
-    pub fn memory_bytes(&self) -> usize {
-        let quotes = self.text.bytes().filter(|byte| *byte == b'"').count();
-        LISTED + 2 * self.text.len() + 20 * quotes + self.deletes.len() * size_of::<Target>()
-    }
-}
-
-/// What became of an event of a committed group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in the database.
-    Stored {
-        /// Its number.
-        seq: u64,
-        /// Whether it is for its readers alone.
-        private: bool,
-        /// Whether it is a job request, and no answer to it was stored before its group.
-        first: bool,
-    },
-    /// A newer event has its place; of results, another one of the same provider.
-    Superseded,
-    /// Its author has deleted it, before or after it came.
-    Deleted,
-    /// It answers a job whose customer has cancelled it.
-    Cancelled,
-    /// It does not agree with the job request it answers.
-    Disagrees(Disagreement),
-}
-
-/// What an answer and its job's request do not agree in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disagreement {
-    /// Another key asked.
-    Customer,
-    /// A request of another kind is answered like this.
-    Kind,
-    /// Others were asked.
-    Provider,
-    /// The request is not known, and many answers to it are here.
-    Early,
-    /// Its author was not asked and has given as much feedback as such a key may.
-    Feedbacks,
-    /// Its author was not asked, and as many such keys as may have answered.
-    Keys,
-}
-
-/// What a transaction has done to an event that was stored before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// The event of this number is not stored any more.
-    Removed(u64),
-    /// The event of this number is for its parties alone from now on.
-    Hidden(u64),
-}
-
-/// What a commit says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// Before the group: every event with a number above [`Totals::last_seq`] is new to the reader.
-    pub before: Totals,
-    /// By event id.
-    pub outcomes: BTreeMap<EventId, Outcome>,
-    /// Jobs that the group cancelled, each with one who had answered it.
-    pub cancelled: Vec<(EventId, PublicKey)>,
-    /// Providers who are more active now than is known, each with the slot of
-    /// [`ACTIVE_SLOT`](super::dealings::ACTIVE_SLOT) seconds since 1970.
-    pub active: Vec<(PublicKey, u64)>,
-    /// What it did to other events. A group that is written again does not say what it did at first.
-    pub changes: Vec<Change>,
-    /// After the group.
-    pub totals: Totals,
-    /// The row of [`read_counts`](super::counts::read_counts), after the group.
-    pub counts: String,
-}
 
 /// Bytes `new` takes in the parameters of its group, about.
 pub fn parameter_size(new: &NewEvent) -> usize {
-    // Besides the text, an item has the event's tags and the deletions that concern it, and little else.
-    2 * new.text.len() + ITEM + DELETION * new.deletes.len()
+    // Besides the text, a row has the event's tags and the deletions that concern it, and little else.
+    2 * new.text.len() + ROW + DELETION * new.deletes.len()
 }
 
-/// The statements that store `group` atomically, and add `flush` to the totals; `early` says whether
-/// answers may be here whose request is among the group ([`Totals::early`]). A group of which nothing is stored leaves
-/// the totals as they are. Decode their answer with [`decode`].
-pub fn statements(group: &[impl Borrow<NewEvent>], flush: &Flush, early: bool, write: &Write) -> Vec<Statement> {
-    as_write(&Listed::new(group, Shape { early, ..Shape::default() }), flush, write)
+/// The statements that make `changes`, of a log that is at `before`, and add `flush` to the totals; and where the log is
+/// after them. They answer nothing. `kept` says how long events of jobs are kept: it need not be written.
+pub fn statements(
+    changes: &Changes,
+    before: &Position,
+    flush: &Flush,
+    kept: &Kept,
+    write: &Write,
+) -> (Vec<Statement>, Position) {
+    let after = before.after(write, changes, flush);
+    let mut list = vec![after.put(write)];
+    remove(changes, &mut list);
+    correct(changes, &mut list);
+    insert(&changes.fresh, kept, &mut list);
+    put_jobs(&changes.jobs, &mut list);
+    put_providers(changes, &mut list);
+    put_dealings(changes, &mut list);
+    put_votes(&changes.votes, &mut list);
+    put_deletions(&changes.deletions, &mut list);
+    sweep(&changes.swept, &mut list);
+    (list, after)
 }
 
-/// The same for a group that was taken once already, as an export has it: nothing counts as too much of it.
-pub fn restore(group: &[impl Borrow<NewEvent>], write: &Write) -> Vec<Statement> {
-    let known = Shape { early: true, restores: true, ..Shape::default() };
-    as_write(&Listed::new(group, known), &Flush::default(), write)
-}
-
-fn as_write(group: &Listed, flush: &Flush, write: &Write) -> Vec<Statement> {
-    let counted = [json(flush), log::name(write)];
-    log::guarded(write, group.fill(&group::plan(group.shape), &counted, 0))
-}
-
-/// What [`statements`] of `group` have said, asked afterwards: for a write whose answer was lost, and that has
-/// [landed](log::Landing::Landed). `before` are the totals before it. Decode with [`decode`]. What the group
-/// removed and hid and who is more active by it is not told, and of those who answered a job that it cancelled none who
-/// deletes his answers in it.
-pub fn fates(group: &[impl Borrow<NewEvent>], before: &Totals) -> Vec<Statement> {
-    let group = Listed::new(group, Shape::default());
-    group.fill(&group::fates(group.shape), &[], before.last_seq)
-}
-
-/// A group as the parameters that its statements share.
-struct Listed {
-    shape: Shape,
-    others: Param,
-    others_texts: Param,
-    answers: Param,
-    answers_texts: Param,
-    requests: Vec<EventId>,
-}
-
-impl Listed {
-    fn new(group: &[impl Borrow<NewEvent>], known: Shape) -> Self {
-        let is_answer = |(_, new): &(usize, &NewEvent)| new.part.as_ref().is_some_and(Part::is_answer);
-        let numbered = group.iter().enumerate().map(|(at, new)| (at + 1, new.borrow()));
-        let (answers, others): (Vec<_>, Vec<_>) = numbered.partition(is_answer);
-        let requests: Vec<EventId> = others.iter().filter_map(|(_, new)| Some(new.part.as_ref()?.job)).collect();
-        let mut shape = Shape {
-            others: !others.is_empty(),
-            requests: !requests.is_empty(),
-            early: known.early && !requests.is_empty(),
-            answers: !answers.is_empty(),
-            ..known
-        };
-        let (others, others_texts) = list(&others, |item| {
-            shape.labels |= item.l.is_some();
-            shape.deletes |= !item.v && !item.t.is_empty();
-            shape.vanishes |= item.v;
-            shape.replaces |= item.is_replaceable();
-        });
-        let (answers, answers_texts) = list(&answers, |_| {});
-        Self { shape, others, others_texts, answers, answers_texts, requests }
-    }
-
-    /// The statements with their parameters; `counted` is what the engine has counted, and the write's name.
-    fn fill(&self, plan: &[(Arc<str>, Of)], counted: &[Param], before: u64) -> Vec<Statement> {
-        let params = |of: Of| match of {
-            Of::Nothing => vec![],
-            Of::Others => vec![self.others.clone()],
-            Of::OthersTexts => vec![self.others.clone(), self.others_texts.clone()],
-            Of::OthersBefore => vec![self.others.clone(), integer(before)],
-            Of::AnswersTexts => vec![self.answers.clone(), self.answers_texts.clone()],
-            Of::Both => vec![self.others.clone(), self.answers.clone()],
-            Of::Requests => vec![json(&self.requests)],
-            Of::Flush => counted.to_vec(),
-            Of::FlushOthers => [counted, std::slice::from_ref(&self.others)].concat(),
-        };
-        plan.iter().map(|(sql, of)| Statement { sql: sql.clone(), params: params(*of) }).collect()
+/// Adds a statement with one list as its parameter, unless that is empty.
+fn with<T: Serialize>(list: &mut Vec<Statement>, rows: &[T], sql: &str) {
+    if !rows.is_empty() {
+        list.push(Statement::new(sql, vec![json(&rows)]));
     }
 }
 
-/// Events, each with its number, as a list of items and one of texts; each item is shown first.
-fn list(events: &[(usize, &NewEvent)], mut show: impl FnMut(&Item)) -> (Param, Param) {
-    let size: usize = events.iter().map(|(_, new)| new.text.len()).sum();
-    let (mut items, mut texts) = (String::with_capacity(size + ITEM * events.len()), String::with_capacity(size));
-    for (n, new) in events {
-        let item = item(new, *n, texts.len() + 1);
-        show(&item);
-        items.push(if items.is_empty() { '[' } else { ',' });
-        items.push_str(&json_text(&item));
-        texts.push_str(&new.text);
+/// Adds statements that share such a list.
+fn with_all<T: Serialize>(list: &mut Vec<Statement>, rows: &[T], sql: &[&str]) {
+    if !rows.is_empty() {
+        let rows = json(&rows);
+        list.extend(sql.iter().map(|sql| Statement::new(*sql, vec![rows.clone()])));
     }
-    items.push_str(if events.is_empty() { "[]" } else { "]" });
-    (Param::Text(items.into()), Param::Text(texts.into()))
 }
 
-/// What the answer to [`statements`] says of the events with `ids`; `before` are the totals before the group.
-pub fn decode(ids: &[EventId], rows: &Rows, before: Totals) -> Result<Committed, StoreError> {
-    let [between @ .., stored, totals] = rows.as_slice() else {
-        return Err(StoreError::new("the commit was answered with too few results"));
-    };
-    let counts = totals.first().cloned().unwrap_or_default();
-    let totals = decode_totals(&vec![totals.clone()])?;
-    let outcomes: BTreeMap<EventId, Outcome> = stored
+/// Where the index entries of an event are: its shelf, time and tie, its number, and their keys.
+#[derive(Serialize)]
+struct Entries {
+    shelf: u32,
+    created_at: u64,
+    tie: u64,
+    seq: u64,
+    keys: Vec<String>,
+}
+
+impl Entries {
+    fn of(held: &Held) -> Self {
+        let shelf = shelf(held.kind, held.private);
+        Self { shelf, created_at: held.created_at, tie: tie(&held.id), seq: held.seq, keys: held.keys() }
+    }
+}
+
+/// Deletes the entries that the list ?1 has.
+const DELETE_ENTRIES: &str = "DELETE FROM tags WHERE (tag, shelf, created_at, tie, seq) IN ( \
+    SELECT unhex(k.value), v.value->>'$.shelf', v.value->>'$.created_at', v.value->>'$.tie', v.value->>'$.seq' \
+    FROM json_each(?1) AS v CROSS JOIN json_each(v.value, '$.keys') AS k)";
+
+fn remove(changes: &Changes, list: &mut Vec<Statement>) {
+    let votes: Vec<_> = changes.removed.iter().filter(|held| held.kind == kind::LABEL).flat_map(votes_of).collect();
+    let remove = "DELETE FROM votes WHERE (provider, voter, namespace) IN ( \
+        SELECT v.provider, v.voter, v.namespace FROM json_each(?1) AS n CROSS JOIN votes AS v \
+        ON v.provider = unhex(n.value->>0) AND v.voter = unhex(n.value->>1) AND v.seq = n.value->>2)";
+    with(list, &votes, remove);
+    let entries: Vec<Entries> = changes.removed.iter().map(Entries::of).collect();
+    with(list, &entries, DELETE_ENTRIES);
+    let seqs: Vec<u64> = changes.removed.iter().map(|held| held.seq).collect();
+    with(list, &seqs, "DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?1))");
+    let vanishing: Vec<(&PublicKey, &u64)> = changes.vanishing.iter().collect();
+    let statements = [
+        "INSERT INTO vanishing (pubkey, until) SELECT unhex(value->>0), value->>1 FROM json_each(?1) WHERE true \
+         ON CONFLICT (pubkey) DO UPDATE SET until = max(until, excluded.until), shelf = 0",
+        "DELETE FROM providers WHERE pubkey IN (SELECT unhex(value->>0) FROM json_each(?1))",
+        "DELETE FROM dealings WHERE customer IN (SELECT unhex(value->>0) FROM json_each(?1))",
+        "DELETE FROM dealings WHERE provider IN (SELECT unhex(value->>0) FROM json_each(?1))",
+    ];
+    with_all(list, &vanishing, &statements);
+}
+
+/// What may be the votes of a label event: of whom, whose, and its number.
+fn votes_of(held: &Held) -> Vec<(PublicKey, PublicKey, u64)> {
+    let about = |key: &String| [RATED, b'p'].iter().find_map(|letter| tag_key::public_key(*letter, key));
+    held.keys().iter().filter_map(about).map(|provider| (provider, held.pubkey, held.seq)).collect()
+}
+
+/// What is corrected of answers when the request of their job is known.
+fn correct(changes: &Changes, list: &mut Vec<Statement>) {
+    let numbers = |set: &BTreeSet<u64>| set.iter().copied().collect::<Vec<u64>>();
+    let left = format!(
+        "UPDATE events SET tags = {}, job = NULL, step = NULL, asked = NULL WHERE seq IN (SELECT value FROM json_each(?1))",
+        tags("events")
+    );
+    with(list, &numbers(&changes.left), &left);
+    let unmoving = "UPDATE events SET step = NULL WHERE seq IN (SELECT value FROM json_each(?1))";
+    with(list, &numbers(&changes.unmoving), unmoving);
+    let public: Vec<Entries> = changes.hidden.iter().map(|(held, _)| Entries::of(held)).collect();
+    with(list, &public, DELETE_ENTRIES);
+    let private: Vec<(Entries, Vec<String>)> = changes
+        .hidden
         .iter()
-        .map(|row| outcome(row).ok_or_else(|| StoreError::new(format!("outcome row: {row}"))))
-        .collect::<Result<_, _>>()?;
-    if ids.iter().any(|id| !outcomes.contains_key(id)) {
-        return Err(StoreError::new("the commit was answered for a part of its group"));
-    }
-    let (mut cancelled, mut active, mut changes) = (Vec::new(), Vec::new(), Vec::new());
-    for row in between.iter().flatten() {
-        match row.split(' ').collect::<Vec<_>>().as_slice() {
-            ["cancelled", job, key] => cancelled.extend(EventId::parse(job).zip(PublicKey::parse(key))),
-            ["active", key, slot] => active.extend(PublicKey::parse(key).zip(slot.parse().ok())),
-            _ => changes.push(change(row).ok_or_else(|| StoreError::new(format!("group row: {row}")))?),
-        }
-    }
-    Ok(Committed { before, outcomes, cancelled, active, changes, totals, counts })
+        .map(|(held, readers)| {
+            let extra = [held.extra.as_slice(), readers].concat();
+            (Entries::of(&Held { private: true, extra: extra.clone(), ..held.clone() }), extra)
+        })
+        .collect();
+    let update = format!(
+        "UPDATE events SET shelf = shelf + {PRIVATE}, extra = v.value->1 FROM json_each(?1) AS v \
+         WHERE events.seq = v.value->>'$[0].seq'"
+    );
+    let insert = "INSERT INTO tags (tag, shelf, created_at, tie, seq, expires_at) \
+        SELECT unhex(k.value), e.shelf, e.created_at, e.tie, e.seq, e.expires_at FROM json_each(?1) AS v \
+        CROSS JOIN events AS e ON e.seq = v.value->>'$[0].seq' CROSS JOIN json_each(v.value, '$[0].keys') AS k";
+    with_all(list, &private, &[&update, insert]);
 }
 
-/// What the answer to [`sweep::remove`](super::sweep::remove) says of events that are gone.
-pub fn decode_changes(rows: &Rows) -> Vec<Change> {
-    rows.iter().flatten().filter_map(|row| change(row)).collect()
+/// A row of `events`, and its rows of `tags`.
+#[derive(Serialize)]
+struct EventRow<'a> {
+    seq: u64,
+    id: &'a EventId,
+    tie: u64,
+    pubkey: &'a PublicKey,
+    sig: &'a Signature,
+    kind: u16,
+    shelf: u32,
+    created_at: u64,
+    expires_at: Option<u64>,
+    place: Option<&'a str>,
+    keys: Vec<String>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    extra: &'a [String],
+    job: Option<&'a EventId>,
+    step: Option<u8>,
+    asked: Option<u16>,
+    delay_ms: i64,
+    /// Where its tags begin in the texts' parameter, from 1, and how many bytes they and its content have.
+    from: usize,
+    tags: usize,
+    content: usize,
 }
 
-fn change(row: &str) -> Option<Change> {
-    let (what, seq) = row.split_once(' ')?;
-    let seq = seq.parse().ok()?;
-    match what {
-        "removed" => Some(Change::Removed(seq)),
-        "hidden" => Some(Change::Hidden(seq)),
-        _ => None,
+fn shelf(kind: u16, private: bool) -> u32 {
+    u32::from(kind) + if private { PRIVATE } else { 0 }
+}
+
+/// The list ?1, with every row taken apart once.
+const ROWS: &str = "WITH g AS MATERIALIZED (SELECT jsonb(value) AS v FROM json_each(?1)) ";
+
+fn insert(fresh: &[Fresh], kept: &Kept, list: &mut Vec<Statement>) {
+    if fresh.is_empty() {
+        return;
     }
+    let size: usize = fresh.iter().map(|fresh| fresh.new.text.len()).sum();
+    let (mut texts, mut rows) = (String::with_capacity(size), String::with_capacity(size + ROW * fresh.len()));
+    for fresh in fresh {
+        rows.push(if rows.is_empty() { '[' } else { ',' });
+        rows.push_str(&json_row(fresh, kept, &mut texts));
+    }
+    rows.push(']');
+    let rows = Param::Text(rows.into());
+    let events = format!(
+        "{ROWS}INSERT INTO events \
+         (seq, id, tie, pubkey, sig, kind, shelf, created_at, expires_at, place, extra, job, step, asked, delay_ms, tags, content) \
+         SELECT g.v->>'$.seq', unhex(g.v->>'$.id'), g.v->>'$.tie', unhex(g.v->>'$.pubkey'), unhex(g.v->>'$.sig'), \
+           g.v->>'$.kind', g.v->>'$.shelf', g.v->>'$.created_at', g.v->>'$.expires_at', unhex(g.v->>'$.place'), \
+           g.v->'$.extra', unhex(g.v->>'$.job'), g.v->>'$.step', g.v->>'$.asked', g.v->>'$.delay_ms', \
+           CAST(substr(t.b, g.v->>'$.from', g.v->>'$.tags') AS TEXT), \
+           CAST(substr(t.b, (g.v->>'$.from') + (g.v->>'$.tags'), g.v->>'$.content') AS TEXT) \
+         FROM g CROSS JOIN (SELECT CAST(?2 AS BLOB) AS b) AS t"
+    );
+    let tags = format!(
+        "{ROWS}INSERT INTO tags (tag, shelf, created_at, tie, seq, expires_at) \
+         SELECT unhex(k.value), g.v->>'$.shelf', g.v->>'$.created_at', g.v->>'$.tie', g.v->>'$.seq', g.v->>'$.expires_at' \
+         FROM g CROSS JOIN json_each(g.v, '$.keys') AS k"
+    );
+    list.push(Statement::new(events, vec![rows.clone(), Param::Text(texts.into())]));
+    list.push(Statement::new(tags, vec![rows]));
 }
 
-fn outcome(row: &str) -> Option<(EventId, Outcome)> {
-    let (id, fate) = row.split_once(' ')?;
-    let outcome = match fate {
-        "superseded" => Outcome::Superseded,
-        "deleted" => Outcome::Deleted,
-        "cancelled" => Outcome::Cancelled,
-        "customer" => Outcome::Disagrees(Disagreement::Customer),
-        "kind" => Outcome::Disagrees(Disagreement::Kind),
-        "provider" => Outcome::Disagrees(Disagreement::Provider),
-        "early" => Outcome::Disagrees(Disagreement::Early),
-        "feedbacks" => Outcome::Disagrees(Disagreement::Feedbacks),
-        "keys" => Outcome::Disagrees(Disagreement::Keys),
-        stored => {
-            let (seq, what) = stored.split_once(' ').unwrap_or((stored, ""));
-            Outcome::Stored { seq: seq.parse().ok()?, private: what == "private", first: what == "first" }
-        }
+/// A row as JSON; what it has of texts is put with the others.
+fn json_row(fresh: &Fresh, kept: &Kept, texts: &mut String) -> String {
+    let event = &fresh.new.event;
+    let from = texts.len() + 1;
+    let tags = super::json_text(&event.tags);
+    match fresh.job {
+        Some(job) => texts.push_str(&tags.replace(&job.to_string(), JOB.encode_utf8(&mut [0; 4]))),
+        None => texts.push_str(&tags),
+    }
+    let tags = texts.len() + 1 - from;
+    texts.push_str(&super::json_text(&event.content));
+    super::json_text(&EventRow {
+        seq: fresh.seq,
+        id: &event.id,
+        tie: tie(&event.id),
+        pubkey: &event.pubkey,
+        sig: &event.sig,
+        kind: event.kind,
+        shelf: shelf(event.kind, fresh.private),
+        created_at: event.created_at,
+        expires_at: kept.own_expiry(event, fresh.new.expires_at),
+        place: fresh.place.as_deref(),
+        keys: fresh.keys(),
+        extra: &fresh.extra,
+        job: fresh.job.as_ref(),
+        step: fresh.state,
+        asked: fresh.asked,
+        delay_ms: delay_ms(&fresh.new),
+        from,
+        tags,
+        content: texts.len() + 1 - from - tags,
+    })
+}
+
+/// When an event came, in milliseconds after it was made.
+fn delay_ms(new: &NewEvent) -> i64 {
+    let made_ms = new.event.created_at.saturating_mul(1000);
+    let bounded = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    bounded(new.came_ms).saturating_sub(bounded(made_ms))
+}
+
+/// The first 60 bits of an id, by which events of one second are ordered (NIP-01: the lowest id first).
+fn tie(id: &EventId) -> u64 {
+    id.as_bytes().iter().take(8).fold(0, |tie, byte| tie << 8 | u64::from(*byte)) >> 4
+}
+
+/// A row of `jobs`.
+#[derive(Serialize)]
+struct JobRow<'a> {
+    id: &'a EventId,
+    held: u64,
+    until: u64,
+    state: u8,
+    kind: Option<u16>,
+    customer: Option<&'a PublicKey>,
+    providers: Option<String>,
+    encrypted: Option<u8>,
+    unasked: &'a BTreeMap<PublicKey, u64>,
+    asked_ms: Option<u64>,
+    reported_ms: Option<u64>,
+    answered_ms: Option<u64>,
+    first: Option<&'a PublicKey>,
+}
+
+fn put_jobs(jobs: &BTreeMap<EventId, Option<Job>>, list: &mut Vec<Statement>) {
+    let row = |id, job: &'_ Job| {
+        let asked = job.asked.as_ref();
+        super::json_text(&JobRow {
+            id,
+            held: job.held,
+            until: job.until,
+            state: job.state,
+            kind: asked.map(|asked| asked.kind),
+            customer: asked.map(|asked| &asked.customer),
+            providers: asked
+                .and_then(|asked| Some(asked.providers.as_ref()?.iter().map(ToString::to_string).collect())),
+            encrypted: asked.map(|asked| u8::from(asked.encrypted)),
+            unasked: &job.unasked,
+            asked_ms: asked.map(|asked| asked.came_ms),
+            reported_ms: job.reported_ms,
+            answered_ms: job.answered_ms,
+            first: job.first.as_ref(),
+        })
     };
-    Some((EventId::parse(id)?, outcome))
+    let rows: Vec<String> = jobs.iter().filter_map(|(id, job)| Some(row(id, job.as_ref()?))).collect();
+    if !rows.is_empty() {
+        let sql = format!(
+            "{ROWS}INSERT INTO jobs (id, held, until, state, kind, customer, providers, encrypted, unasked, asked_ms, \
+               reported_ms, answered_ms, first) \
+             SELECT unhex(g.v->>'$.id'), g.v->>'$.held', g.v->>'$.until', g.v->>'$.state', g.v->>'$.kind', \
+               unhex(g.v->>'$.customer'), \
+               unhex(g.v->>'$.providers'), g.v->>'$.encrypted', g.v->>'$.unasked', g.v->>'$.asked_ms', g.v->>'$.reported_ms', \
+               g.v->>'$.answered_ms', unhex(g.v->>'$.first') FROM g WHERE true \
+             ON CONFLICT (id) DO UPDATE SET held = excluded.held, until = excluded.until, state = excluded.state, \
+               kind = excluded.kind, customer = excluded.customer, providers = excluded.providers, \
+               encrypted = excluded.encrypted, unasked = excluded.unasked, asked_ms = excluded.asked_ms, \
+               reported_ms = excluded.reported_ms, answered_ms = excluded.answered_ms, first = excluded.first"
+        );
+        list.push(Statement::new(sql, vec![Param::Text(format!("[{}]", rows.join(",")).into())]));
+    }
+    let forgotten: Vec<&EventId> = jobs.iter().filter(|(_, job)| job.is_none()).map(|(id, _)| id).collect();
+    with(list, &forgotten, "DELETE FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
+}
+
+/// The index of `active` is only written where it changes: it is a row more.
+fn put_providers(changes: &Changes, list: &mut Vec<Statement>) {
+    let rows = |later: bool| -> Vec<_> {
+        let those = changes.providers.iter().filter(|(key, _)| changes.active.contains(*key) == later);
+        those.map(|(key, p)| (key, p.results, p.errors, p.seen, p.active)).collect()
+    };
+    with(
+        list,
+        &rows(true),
+        "INSERT INTO providers (pubkey, results, errors, seen, active) \
+         SELECT unhex(value->>0), value->>1, value->>2, value->>3, value->>4 FROM json_each(?1) WHERE true \
+         ON CONFLICT (pubkey) DO UPDATE SET results = excluded.results, errors = excluded.errors, seen = excluded.seen, \
+           active = excluded.active",
+    );
+    with(
+        list,
+        &rows(false),
+        "UPDATE providers SET results = v.value->>1, errors = v.value->>2, seen = v.value->>3 FROM json_each(?1) AS v \
+         WHERE providers.pubkey = unhex(v.value->>0)",
+    );
+}
+
+fn put_dealings(changes: &Changes, list: &mut Vec<Statement>) {
+    let row = |((customer, provider), d): (&'_ (PublicKey, PublicKey), &'_ Dealing)| {
+        (*customer, *provider, d.results, d.errors, d.speed, u8::from(d.known))
+    };
+    let rows: Vec<_> = changes.dealings.iter().map(row).collect();
+    with(
+        list,
+        &rows,
+        "INSERT INTO dealings (customer, provider, results, errors, speed, known) \
+         SELECT unhex(value->>0), unhex(value->>1), value->>2, value->>3, value->>4, value->>5 FROM json_each(?1) WHERE true \
+         ON CONFLICT (customer, provider) DO UPDATE SET results = excluded.results, errors = excluded.errors, \
+           speed = excluded.speed",
+    );
+    let known: Vec<&PublicKey> = changes.known.iter().collect();
+    with(list, &known, "UPDATE dealings SET known = 1 WHERE customer IN (SELECT unhex(value) FROM json_each(?1))");
+}
+
+fn put_votes(votes: &[Vote], list: &mut Vec<Statement>) {
+    let row = |vote: &'_ Vote| {
+        let Vote { provider, voter, namespace, labels, created_at, id, seq, expires_at } = vote.clone();
+        (provider, voter, namespace, labels, created_at, tie(&id), seq, expires_at)
+    };
+    let rows: Vec<_> = votes.iter().map(row).collect();
+    with(
+        list,
+        &rows,
+        "INSERT INTO votes (provider, voter, namespace, labels, created_at, tie, seq, expires_at) \
+         SELECT unhex(value->>0), unhex(value->>1), value->>2, value->>3, value->>4, value->>5, value->>6, value->>7 \
+         FROM json_each(?1) WHERE true \
+         ON CONFLICT (provider, voter, namespace) DO UPDATE SET labels = excluded.labels, \
+           created_at = excluded.created_at, tie = excluded.tie, seq = excluded.seq, expires_at = excluded.expires_at \
+         WHERE excluded.created_at > votes.created_at \
+           OR excluded.created_at = votes.created_at AND excluded.tie < votes.tie",
+    );
+}
+
+fn put_deletions(deletions: &BTreeMap<String, u64>, list: &mut Vec<Statement>) {
+    let rows: Vec<(&String, &u64)> = deletions.iter().collect();
+    with(
+        list,
+        &rows,
+        "INSERT INTO deletions (key, until) SELECT value->>0, value->>1 FROM json_each(?1) WHERE true \
+         ON CONFLICT (key) DO UPDATE SET until = excluded.until WHERE excluded.until > deletions.until",
+    );
+}
+
+fn sweep(swept: &Swept, list: &mut Vec<Statement>) {
+    if swept.forget > 0 {
+        let sql = "DELETE FROM jobs WHERE held <= 0 AND until <= ?1";
+        list.push(Statement::new(sql, vec![integer(swept.forget)]));
+    }
+    with(
+        list,
+        &swept.walked,
+        "UPDATE vanishing SET shelf = w.value->>2 FROM json_each(?1) AS w \
+         WHERE vanishing.pubkey = unhex(w.value->>0) AND vanishing.until = w.value->>1",
+    );
+    let vanished =
+        "DELETE FROM vanishing WHERE (pubkey, until) IN (SELECT unhex(value->>0), value->>1 FROM json_each(?1))";
+    with(list, &swept.vanished, vanished);
 }

@@ -32,7 +32,7 @@ pub fn wipe(db: &Sqlite) {
 /// Every stored event with its number.
 pub fn stored(db: &Sqlite, pool: &Pool) -> Stored {
     // What a key that vanishes has left is there until it is removed, and nobody finds it.
-    let sql = "SELECT id, seq FROM events AS e WHERE NOT EXISTS (SELECT 1 FROM vanishing AS w
+    let sql = "SELECT lower(hex(id)), seq FROM events AS e WHERE NOT EXISTS (SELECT 1 FROM vanishing AS w
                WHERE w.pubkey = e.pubkey AND w.until >= e.created_at AND e.kind <> 62)";
     let mut query = db.0.prepare_cached(sql).unwrap();
     let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))).unwrap();

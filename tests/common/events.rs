@@ -1,8 +1,8 @@
 //! Signed events, made with libsecp256k1.
 
+use nexus::ledger::NewEvent;
 use nexus::market::job;
 use nexus::nostr::{Event, EventId, PublicKey, Signature, Tag, deletion};
-use nexus::store::write::NewEvent;
 use secp256k1::{Keypair, schnorr};
 use sha2::{Digest, Sha256};
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::Database;
 use super::chance::Chance;
 use super::events::{Author, NOW};
+use super::ledger::asks_facts;
 use super::refusals;
 use super::sqlite::Sqlite;
 use super::world::{RELAY, config};
@@ -22,6 +23,8 @@ use super::world::{RELAY, config};
 /// What the partition wants the database to do.
 struct Run {
     commit: bool,
+    /// Whether it writes, or asks what has to be known for that.
+    writes: bool,
     ticket: Ticket,
     statements: Vec<Statement>,
 }
@@ -133,8 +136,13 @@ impl Gateways {
     fn perform_partition(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Commit { ticket, statements } => self.runs.push_back(Run { commit: true, ticket, statements }),
-                Effect::Query { ticket, statements } => self.runs.push_back(Run { commit: false, ticket, statements }),
+                Effect::Commit { ticket, statements } => {
+                    self.runs.push_back(Run { commit: true, writes: true, ticket, statements });
+                }
+                Effect::Query { ticket, statements } => {
+                    let writes = asks_facts(&statements);
+                    self.runs.push_back(Run { commit: false, writes, ticket, statements });
+                }
                 Effect::Yield => self.inputs.push(Input::Yielded),
                 Effect::WakeAt { .. } | Effect::TimerAt { .. } | Effect::Log { .. } => {}
                 other => panic!("the partition wants {other:?}"),
@@ -146,9 +154,9 @@ impl Gateways {
     }
 
     /// Runs the oldest statements that write, or that read; the answer waits.
-    fn run(&mut self, commit: bool) {
-        let at = self.runs.iter().position(|run| run.commit == commit).unwrap();
-        let Run { ticket, statements, .. } = self.runs.remove(at).unwrap();
+    fn run(&mut self, writes: bool) {
+        let at = self.runs.iter().position(|run| run.writes == writes).unwrap();
+        let Run { commit, ticket, statements, .. } = self.runs.remove(at).unwrap();
         let broken = || Err(StoreError::new("disk on fire"));
         let result = if self.broken { broken() } else { self.db.run(&statements).map(Answer::from) };
         self.inputs.push(match commit {
@@ -166,8 +174,8 @@ impl Gateways {
             steps.extend((!member.inputs.is_empty()).then_some(Step::OfGateway(n)));
         }
         steps.extend((!self.inputs.is_empty()).then_some(Step::OfPartition));
-        steps.extend(self.runs.iter().any(|run| run.commit).then_some(Step::Write));
-        steps.extend(self.runs.iter().any(|run| !run.commit).then_some(Step::Read));
+        steps.extend(self.runs.iter().any(|run| run.writes).then_some(Step::Write));
+        steps.extend(self.runs.iter().any(|run| !run.writes).then_some(Step::Read));
         steps
     }
 

@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use nexus::gateway::{Config, ConnId, RequestId, TurnedAway};
 use nexus::node::Node;
+use nexus::nostr::EventId;
 use nexus::seam::{Effect, Host, Input, Ticket};
-use nexus::store::{Answer, Bill, Rows, Statement, StoreError, counts, read};
+use nexus::store::{Answer, Bill, Param, Rows, Statement, StoreError, counts, read};
+use serde::Deserialize;
 
 use super::Database;
 use super::events::NOW;
+use super::ledger::asks_facts;
 use super::refusals;
 use super::sqlite::Sqlite;
 
@@ -37,17 +40,48 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether they read the totals first. Neither a removal nor counts alone do.
-    pub fn reads_totals(&self) -> bool {
-        self.statements.first() == counts::read_totals().first()
+    fn begins_like(&self, statement: Option<&Statement>) -> bool {
+        !self.commit && self.statements.first().map(|first| &first.sql) == statement.map(|statement| &statement.sql)
     }
 
-    /// Whether they find out what became of a write: how far the log is, what became of events, what is in the log.
+    /// Whether they read the totals first.
+    pub fn reads_totals(&self) -> bool {
+        self.begins_like(Some(&counts::read()))
+    }
+
+    /// Whether they find out what became of a write: how far the log is, what is in the log.
     pub fn recovers(&self) -> bool {
-        let (first, last) = (self.statements.first(), self.statements.last());
-        let counts = counts::read_counts();
-        let fates = last == Some(&counts) && first != Some(&counts);
-        !self.commit && (self.reads_totals() || fates || first.map(|first| &first.sql) == Some(&read::log(0, 1).sql))
+        self.reads_totals() || self.begins_like(Some(&read::log(0, 1)))
+    }
+
+    /// The numbers of the events that are written, and of those that are removed.
+    pub fn writes(&self) -> (Vec<EventId>, Vec<u64>) {
+        let list = |starts: &str| {
+            let of = |statement: &&Statement| statement.sql.contains(starts);
+            self.statements.iter().find(of).map(|statement| match &statement.params[0] {
+                Param::Text(text) => text.clone(),
+                Param::Integer(_) => panic!("a list is a text"),
+            })
+        };
+        #[derive(Deserialize)]
+        struct Row {
+            id: EventId,
+        }
+        let rows: Vec<Row> =
+            list("INSERT INTO events").map(|list| serde_json::from_str(&list).unwrap()).unwrap_or_default();
+        let removed = list("DELETE FROM events").map(|list| serde_json::from_str(&list).unwrap()).unwrap_or_default();
+        (rows.into_iter().map(|row| row.id).collect(), removed)
+    }
+
+    /// Whether no event comes or goes by them.
+    pub fn writes_no_event(&self) -> bool {
+        let (put, removed) = self.writes();
+        put.is_empty() && removed.is_empty()
+    }
+
+    /// Whether they ask what has to be known before something is written.
+    pub fn reads_facts(&self) -> bool {
+        !self.commit && asks_facts(&self.statements)
     }
 }
 
@@ -85,6 +119,9 @@ pub struct TestHost<C, D = Sqlite> {
     pub log: Vec<String>,
     /// Connections of which the relay wants to know when they have been written all before.
     pub marks: Vec<ConnId>,
+    /// Whether what has to be known before something is written is left to the test like other questions; else it is
+    /// told at once.
+    pub holds_facts: bool,
     /// Whether [`Effect::Yield`] is left to the test; else nothing arrives meanwhile.
     pub busy: bool,
     /// When the engine wants to be woken, in milliseconds.
@@ -117,6 +154,7 @@ impl<C: Clients + Default, D: Database> TestHost<C, D> {
             responses: BTreeMap::new(),
             log: Vec::new(),
             marks: Vec::new(),
+            holds_facts: false,
             busy: false,
             alarm: None,
             timer: None,
@@ -152,6 +190,11 @@ impl<C: Clients, D: Database> TestHost<C, D> {
                 Effect::Restart => self.restarts += 1,
                 Effect::Log { line, .. } => self.log.push(line),
             }
+        }
+        while let Some(at) = self.runs.iter().position(|run| !self.holds_facts && run.reads_facts()) {
+            self.end(at, None);
+            let answer = self.runs.remove(at).answer.unwrap();
+            self.input(answer);
         }
     }
 
@@ -195,7 +238,7 @@ impl<C: Clients, D: Database> TestHost<C, D> {
     pub fn land(&mut self, late: usize) {
         let statements = self.late.remove(late);
         // What is not the next write any more changes nothing.
-        self.db.run(&statements).map(drop).unwrap_or_else(|error| assert!(error.is_fenced(), "{error}"));
+        self.db.run(&statements).map(drop).unwrap_or_else(|error| assert!(changed_nothing(&error), "{error}"));
     }
 
     /// The timer comes, if it was set for `end` or before.
@@ -213,7 +256,7 @@ impl<C: Clients, D: Database> TestHost<C, D> {
             let fault = fault(&run);
             match self.store(&run.statements, fault) {
                 Ok(_) => assert!(fault.is_none()),
-                Err(error) => assert!(fault.is_some() || error.is_fenced(), "{error}"),
+                Err(error) => assert!(fault.is_some() || changed_nothing(&error), "{error}"),
             }
         }
         self.timer = None;
@@ -235,6 +278,11 @@ impl<C: Clients, D: Database> TestHost<C, D> {
     pub fn woke(&self) -> Input {
         Input::Woke { conns: self.attachments.iter().map(|(conn, text)| (*conn, text.clone())).collect() }
     }
+}
+
+/// Whether a write has changed nothing as it came too late, or has found what was not expected.
+pub fn changed_nothing(error: &StoreError) -> bool {
+    error.is_fenced() || error.is_surprise()
 }
 
 /// The texts among some effects that clients are to be sent.

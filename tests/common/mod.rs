@@ -6,11 +6,12 @@ pub mod d1;
 pub mod events;
 pub mod gateways;
 pub mod host;
+pub mod ledger;
 pub mod refusals;
 pub mod sqlite;
 pub mod world;
 
-use nexus::store::counts::{self, Totals};
+use nexus::store::counts::Totals;
 use nexus::store::log::{Write, WriteName};
 use nexus::store::{Rows, Statement, StoreError};
 
@@ -22,7 +23,7 @@ pub trait Database {
 
 /// How far the log of a database is.
 pub fn totals(db: &mut dyn Database) -> Totals {
-    counts::decode_totals(&db.run(&counts::read_totals()).unwrap()).unwrap()
+    ledger::position(db).totals
 }
 
 /// The next write to a log that is so far, of one that has it to itself.

@@ -10,6 +10,7 @@ use nexus::gateway::{Api, Config, ConnId, RequestId};
 use nexus::nostr::Event;
 use nexus::seam::{Host, Input};
 use nexus::store::Statement;
+use rusqlite::types::ValueRef;
 use serde_json::{Value, json};
 
 use super::events::Author;
@@ -383,15 +384,23 @@ impl World {
     /// One text column of the database.
     pub fn column(&self, sql: &str) -> Vec<String> {
         let mut query = self.db.0.prepare(sql).unwrap();
-        let rows = query.query_map([], |row| row.get(0)).unwrap();
-        rows.map(Result::unwrap).collect()
+        // Bytes are shown as hex.
+        let text = |row: &rusqlite::Row| match row.get_ref(0)? {
+            ValueRef::Blob(bytes) => Ok(hex::encode(bytes)),
+            _ => row.get(0),
+        };
+        query.query_map([], text).unwrap().map(Result::unwrap).collect()
     }
 
     /// Every stored event, by the database's own word.
     pub fn stored(&self) -> Vec<String> {
-        self.column("SELECT json FROM events ORDER BY seq")
+        self.column(&format!("SELECT {JSON} FROM events ORDER BY seq"))
     }
 }
+
+/// The JSON of a stored event.
+pub const JSON: &str = r#"'{"id":"' || lower(hex(id)) || '","pubkey":"' || lower(hex(pubkey)) || '","created_at":' || created_at
+    || ',"kind":' || kind || ',"tags":' || replace(tags, char(1), lower(hex(coalesce(job, x'')))) || ',"content":' || content || ',"sig":"' || lower(hex(sig)) || '"}'"#;
 
 /// What a connection's AUTH event must repeat.
 pub fn challenge(conn: ConnId) -> String {

@@ -55,7 +55,7 @@ fn an_event_is_served_until_the_second_it_expires_and_then_removed() {
     assert_eq!(world.stored().len(), 2);
     world.pass(2 * 3600);
     assert_eq!(world.stored().len(), 1);
-    assert_eq!(world.column("SELECT tag FROM tags"), ["t=x"]);
+    assert_eq!(world.column("SELECT tag FROM tags"), ["743d78"]);
 }
 
 #[test]

@@ -189,17 +189,29 @@ fn answers_that_come_twice_or_to_nobody_are_ignored() {
 fn an_answer_that_makes_no_sense_is_a_failure() {
     let mut world = World::open_relay();
     let conn = world.client();
-    let event = Author::new(1).note("a");
+    // What it replaces has to be known.
+    let event = Author::new(1).sign(0, NOW, &[], "a");
+    world.holds_facts = true;
     world.say(conn, json!(["EVENT", event]));
-    let Some(Input::Committed { ticket, .. }) = world.run_oldest(true) else { panic!("a commit") };
-    world.input(Input::Committed { ticket, result: Ok(vec![vec!["nonsense".to_owned()]; 9].into()) });
+    for rows in [vec![], vec![vec!["nonsense".to_owned()]; 9]] {
+        let Some(Input::Answered { ticket, .. }) = world.run_oldest(false) else { panic!("what has to be known") };
+        world.input(Input::Answered { ticket, result: Ok(rows.into()) });
+        assert!(world.take(conn).is_empty());
+        world.pass_until_timer();
+    }
+    let answer = world.run_oldest(false).unwrap();
+    world.input(answer);
+    world.holds_facts = false;
+    world.faults.push_back(Fault::LandsAndFails);
+    let answer = world.run_oldest(true).unwrap();
+    world.input(answer);
     for rows in [vec![], vec![vec!["nonsense".to_owned()]; 9]] {
         assert!(world.take(conn).is_empty());
         world.pass_until_timer();
         let Some(Input::Answered { ticket, .. }) = world.run_oldest(false) else { panic!("how far the log is") };
         world.input(Input::Answered { ticket, result: Ok(rows.into()) });
     }
-    world.pass(1);
+    world.pass(2);
     assert_eq!(world.take(conn), [json!(["OK", event.id, true, ""])]);
     world.say(conn, json!(["REQ", "s", {}]));
     let Some(Input::Answered { ticket, .. }) = world.run_oldest(false) else { panic!("a query") };

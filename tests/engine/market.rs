@@ -35,7 +35,9 @@ impl Market {
     }
 
     pub fn state(&self) -> Vec<String> {
-        self.world.column("SELECT state || ' ' || held || ' ' || coalesce(first, '-') FROM jobs ORDER BY id")
+        self.world.column(
+            "SELECT state || ' ' || held || ' ' || coalesce(lower(nullif(hex(first), '')), '-') FROM jobs ORDER BY id",
+        )
     }
 
     pub fn counted(&mut self) -> Value {
@@ -172,7 +174,6 @@ fn answers_agree_with_the_request_whichever_comes_first() {
     assert_eq!(market.put(&request), "");
     assert_eq!(market.world.stored().len(), 5);
     assert_eq!(market.state(), ["2 2 -"]);
-    assert_eq!(market.world.column("SELECT id FROM events WHERE step = -1").len(), 0);
     assert_eq!(market.counted(), json!({"processing": 1}));
     let orphans = "SELECT tag FROM tags WHERE seq NOT IN (SELECT seq FROM events)";
     assert!(market.world.column(orphans).is_empty());
@@ -288,8 +289,9 @@ fn market_events_are_kept_as_long_as_is_configured() {
     market.put(&soon);
     market.put(&feedback(&market.provider, &request, "processing"));
     market.put(&market.provider.answer(6050, &request, &[]));
-    let expiry = market.world.column("SELECT (expires_at - created_at) || '' FROM events ORDER BY seq");
-    assert_eq!(expiry, ["86400", "60", "86400", "604800"]);
+    let expiry =
+        market.world.column("SELECT coalesce((expires_at - created_at) || '', 'as its kind') FROM events ORDER BY seq");
+    assert_eq!(expiry, ["as its kind", "60", "as its kind", "as its kind"]);
     market.world.pass(61);
     market.world.pass(3600);
     assert_eq!(market.counted(), json!({"expired": 1, "success": 1}), "unanswered and gone");

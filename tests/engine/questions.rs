@@ -19,16 +19,17 @@ fn filled(sql: &str) -> (World, nexus::gateway::ConnId) {
     (world, conn)
 }
 
-/// SQL for `many` events from number `first` on, each a second older than the one before; `key` and `keys` are
+/// SQL for `many` events from number `first` on, each a second older than the one before; `key` and `tags` are
 /// its author and the list of its tags in terms of `n`.
-fn events(first: u64, many: u64, kind: u16, key: &str, keys: &str) -> String {
+fn events(first: u64, many: u64, kind: u16, key: &str, tags: &str) -> String {
     format!(
         "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {many}) \
-         INSERT INTO events (seq, id, tie, pubkey, kind, shelf, created_at, keys, came_ms, json) \
-         SELECT {first} + n, printf('%064x', {first} + n), {first} + n, printf('%064x', {key}), {kind}, {kind}, {NOW} - n, {keys}, 0, \
-           '{{\"id\":\"' || printf('%064x', {first} + n) || '\",\"created_at\":' || ({NOW} - n) || '}}' FROM n; \
-         INSERT INTO tags SELECT k.value, shelf, created_at, tie, seq, NULL FROM events CROSS JOIN json_each(keys) AS k \
-         WHERE seq > {first} AND seq <= {first} + {many};"
+         INSERT INTO events (seq, id, tie, pubkey, sig, kind, shelf, created_at, delay_ms, tags, content) \
+         SELECT {first} + n, unhex(printf('%064x', {first} + n)), {first} + n, unhex(printf('%064x', {key})), zeroblob(64), \
+           {kind}, {kind}, {NOW} - n, 0, {tags}, '\"\"' FROM n; \
+         INSERT INTO tags SELECT iif(length(k.value->>1) = 64, unhex(hex(k.value->>0) || '00' || (k.value->>1)), \
+           CAST((k.value->>0) || '=' || (k.value->>1) AS BLOB)), shelf, created_at, tie, seq, NULL \
+         FROM events CROSS JOIN json_each(events.tags) AS k WHERE seq > {first} AND seq <= {first} + {many};"
     )
 }
 
@@ -56,8 +57,8 @@ fn many_authors_who_have_published_much_are_merged_newest_first() {
 
 #[test]
 fn the_few_events_of_an_author_are_found_under_a_tag_that_many_use() {
-    let quality = events(1000, 30_000, 1985, "n % 80", "'[\"L=quality\"]'");
-    let mine = events(50_000, 3, 1985, "255", "'[\"L=quality\",\"p=x\"]'");
+    let quality = events(1000, 30_000, 1985, "n % 80", r#"'[["L","quality"]]'"#);
+    let mine = events(50_000, 3, 1985, "255", r#"'[["L","quality"],["p","x"]]'"#);
     let (mut world, conn) = filled(
         &(quality
             + &mine
@@ -77,7 +78,7 @@ fn the_few_events_of_an_author_are_found_under_a_tag_that_many_use() {
 #[test]
 fn what_is_refused_is_so_for_its_rarest_list() {
     // Of one author, 25,000; of another 30,000; all have a tag, and none a second one.
-    let sql = events(1000, 25_000, 1, "7", "'[\"t=x\"]'") + &events(100_000, 30_000, 1, "8", "'[\"t=x\"]'");
+    let sql = events(1000, 25_000, 1, "7", r#"'[["t","x"]]'"#) + &events(100_000, 30_000, 1, "8", r#"'[["t","x"]]'"#);
     let (mut world, conn) = filled(&sql);
     let refused = |list: &str| {
         format!(
@@ -91,7 +92,7 @@ fn what_is_refused_is_so_for_its_rarest_list() {
     assert_eq!(world.ask(conn, json!(["REQ", "s", dense])).len(), 501);
     assert_eq!(world.ask(conn, json!(["COUNT", "c", dense])), [json!(["CLOSED", "c", refused("authors")])]);
     // Two tags that no event has both of.
-    let sql = events(1000, 25_000, 1, "7", "'[\"t=x\"]'") + &events(100_000, 30_000, 1, "8", "'[\"u=y\"]'");
+    let sql = events(1000, 25_000, 1, "7", r#"'[["t","x"]]'"#) + &events(100_000, 30_000, 1, "8", r#"'[["u","y"]]'"#);
     let (mut world, conn) = filled(&sql);
     let disjoint = json!({"kinds": [1], "#t": ["x"], "#u": ["y"]});
     for question in ["REQ", "COUNT"] {
@@ -109,8 +110,8 @@ fn what_is_refused_is_so_for_its_rarest_list() {
 fn values_of_one_list_do_not_multiply_the_cost_of_another() {
     // 1,000 events of 500 tags each, and as many that name a key which is asked for.
     let spam = "(WITH RECURSIVE t(t) AS (SELECT 0 UNION ALL SELECT t + 1 FROM t WHERE t < 499) \
-        SELECT json_group_array('t=' || t) FROM t)";
-    let named = events(100_000, 30_000, 1, "8", "json_array('p=' || printf('%064x', n % 900))");
+        SELECT json_group_array(json_array('t', cast(t AS TEXT))) FROM t)";
+    let named = events(100_000, 30_000, 1, "8", "json_array(json_array('p', printf('%064x', n % 900)))");
     let (mut world, conn) = filled(&(events(1000, 1000, 1, "7", spam) + &named));
     let values = |n: u64| (0..n).map(|n| n.to_string()).collect::<Vec<_>>();
     let keys = |n: u64| (0..n).map(hex).collect::<Vec<_>>();

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::common::Database;
 use crate::common::chance::Chance;
 use crate::common::events::{Author, NOW};
+use crate::common::ledger::for_ever;
 use crate::common::world::{ATTEMPTS, Fault, World};
 
 /// A relay that has been awake for long, and somebody who asks with a proven key.
@@ -42,7 +43,7 @@ fn asked(world: &mut World, conn: ConnId, filter: &Value) -> (Vec<String>, bool)
 /// What the store has for the viewer, newest first.
 fn stored(world: &mut World, keys: &[PublicKey], filter: &Value) -> Vec<String> {
     let (filter, keys) = (Filter::parse(&filter.to_string()).unwrap(), keys.iter().copied().collect::<Values<_>>());
-    let viewer = Viewer { keys: &keys, profile: &NIP90, now: world.now / 1000 };
+    let viewer = Viewer { keys: &keys, profile: &NIP90, kept: &for_ever(), now: world.now / 1000 };
     let statements = read::newest(&filter, filter.limit.unwrap_or(500), 1_000_000, &viewer);
     let rows = world.db.run(&statements).unwrap();
     let mut events: Vec<_> = rows.into_iter().flat_map(|rows| read::decode(rows).unwrap().unwrap()).collect();

@@ -165,7 +165,7 @@ fn where_very_many_values_are_announced_the_store_is_asked() {
     let mut world = World::open_relay();
     world.awake_for(200);
     let values = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5001) \
-        INSERT INTO tags SELECT 'k=0' || n, 1, 1, n, n, NULL FROM n";
+        INSERT INTO tags SELECT CAST('k=0' || n AS BLOB), 1, 1, n, n, NULL FROM n";
     world.db.0.execute_batch(values).unwrap();
     for kind in 5000..5003 {
         let request = world.request(Api::Handlers(kind), None);
@@ -173,7 +173,7 @@ fn where_very_many_values_are_announced_the_store_is_asked() {
         world.settle();
         assert_eq!(world.response(request).unwrap().0, 200);
     }
-    world.db.0.execute_batch("DELETE FROM tags WHERE tag = 'k=01'").unwrap();
+    world.db.0.execute_batch("DELETE FROM tags WHERE tag = CAST('k=01' AS BLOB)").unwrap();
     world.reset(false);
     world.settle();
     assert_eq!(world.http(Api::Handlers(5000)).0, 200);
@@ -200,12 +200,12 @@ fn health_names_what_the_schema_lacks() {
         let lines = world.log.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.filter(|line| line["what"] == "the database cannot be relied on").collect()
     };
-    let index = world.column("SELECT sql FROM sqlite_schema WHERE name = 'events_by_time'").remove(0);
-    world.db.0.execute_batch("DROP INDEX events_by_time").unwrap();
+    let index = world.column("SELECT sql FROM sqlite_schema WHERE name = 'events_by_author'").remove(0);
+    world.db.0.execute_batch("DROP INDEX events_by_author").unwrap();
     assert_eq!(found(&world), Vec::<Value>::new());
     world.reset(false);
     world.settle();
-    let difference = "it has another schema than this version needs: index events_by_time is missing";
+    let difference = "it has another schema than this version needs: index events_by_author is missing";
     let line = json!({"level": "error", "what": "the database cannot be relied on", "error": difference});
     assert_eq!(found(&world), [line]);
     assert_eq!(health(&mut world), (503, format!("database: {difference}")));

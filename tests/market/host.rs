@@ -8,7 +8,6 @@ use nexus::gateway::{Api, ConnId};
 use nexus::nostr::EventId;
 use nexus::seam::Input;
 use nexus::store::Param;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::common::chance::Chance;
@@ -37,20 +36,21 @@ enum Expected {
     Refused(&'static str),
 }
 
+impl Expected {
+    /// Whether it is a refusal that begins like a text.
+    fn is(&self, text: &str) -> bool {
+        matches!(self, Self::Refused(prefix) if text.starts_with(&format!("{prefix}: ")))
+    }
+}
+
 /// What a commit is about.
 enum Commit {
+    /// Events that are stored, in the order of their numbers.
     Group(Vec<EventId>),
     /// What is removed, and the second until which jobs are remembered.
     Sweep(Vec<EventId>, u64),
     /// Counts, by themselves.
     Counts,
-}
-
-/// An element of a group's lists.
-#[derive(Clone, Deserialize)]
-struct Item {
-    n: usize,
-    id: EventId,
 }
 
 pub struct Host {
@@ -90,6 +90,7 @@ impl Host {
             ("RETAIN_RESULTS", &results),
         ]);
         world.db.0.set_prepared_statement_cache_capacity(512);
+        world.holds_facts = true;
         Self {
             conns: (0..CONNS).map(|_| world.client()).collect(),
             world,
@@ -186,6 +187,17 @@ impl Host {
                     let newer = |held: &crate::model::Held| held.ev.event.replaces(&ev.event) && same(&held.ev, ev);
                     assert!(self.model.held.values().any(newer), "{} has no newer version", ev.message);
                     self.answer(&id, [Expected::Known; 2]);
+                } else if self
+                    .expected
+                    .get(&(conn, id))
+                    .is_some_and(|expected| expected.iter().any(|one| one.is(&text)))
+                {
+                    // It was said again, and that was refused at once.
+                } else {
+                    // It was decided with a group, and is none of those that this has stored.
+                    let fate = self.model.group(&[(ev.clone(), *came)]).remove(0);
+                    assert_ne!(fate, Fate::Stored, "{} is not stored: {text}", ev.message);
+                    self.tell(&id, fate);
                 }
             }
         }
@@ -196,7 +208,9 @@ impl Host {
         let fault = self.world.faults.front().copied();
         self.tally.faults += u64::from(fault.is_some());
         let answer = self.world.run_oldest(true).unwrap();
+        let surprised = matches!(&answer, Input::Committed { result: Err(error), .. } if error.is_surprise());
         match commit {
+            _ if surprised => {}
             Commit::Group(ids) => self.group(&ids, fault),
             Commit::Sweep(ids, second) => {
                 self.tally.sweeps += 1;
@@ -210,39 +224,26 @@ impl Host {
         self.hear();
     }
 
-    /// What the next commit is about. A group is one parameter, a list of events under `e`; a sweep is a
-    /// list of numbers, which must be those of events that have expired.
+    /// What the next commit is about: a sweep is a list of numbers, which must be those of events that have expired.
     fn next_commit(&mut self) -> Commit {
-        let statements = self.world.next_commit().unwrap();
-        if statements.len() <= 3 {
-            return Commit::Counts;
+        let run = self.world.runs.iter().find(|run| run.commit).unwrap();
+        let (put, removed) = run.writes();
+        let forget = run.statements.iter().find(|statement| statement.sql.starts_with("DELETE FROM jobs WHERE held"));
+        if put.is_empty() && (!removed.is_empty() || forget.is_some()) {
+            let second = forget.map_or(0, |forget| match forget.params[0] {
+                Param::Integer(second) => second as u64,
+                Param::Text(_) => panic!("a time is a number"),
+            });
+            let list: Vec<String> = removed.iter().map(ToString::to_string).collect();
+            let sql = format!("SELECT id FROM events WHERE seq IN ({})", list.join(","));
+            let ids: Vec<EventId> = self.world.column(&sql).iter().map(|id| EventId::parse(id).unwrap()).collect();
+            for id in &ids {
+                let ev = &self.model.held[id].ev;
+                assert!(ev.expires.is_some_and(|at| at <= self.world.now / 1000), "{} is swept too soon", ev.message);
+            }
+            return Commit::Sweep(ids, second);
         }
-        // The last statement but one reads both lists of a group.
-        let lists = statements.iter().rev().nth(1).map(|statement| statement.params.as_slice());
-        if let Some([Param::Text(others), Param::Text(answers)]) = lists {
-            let list = |text: &str| serde_json::from_str::<Vec<Item>>(text).unwrap();
-            let mut group = [list(others), list(answers)].concat();
-            group.sort_by_key(|item| item.n);
-            return Commit::Group(group.into_iter().map(|item| item.id).collect());
-        }
-        // The first statement looks whose the log is.
-        let params: Vec<Param> = statements.iter().skip(1).flat_map(|statement| statement.params.clone()).collect();
-        let text = params.iter().find_map(|param| match param {
-            Param::Text(text) => Some(text.clone()),
-            Param::Integer(_) => None,
-        });
-        let text = text.unwrap();
-        let sql = format!("SELECT id FROM events WHERE seq IN (SELECT value FROM json_each('{text}'))");
-        let ids: Vec<EventId> = self.world.column(&sql).iter().map(|id| EventId::parse(id).unwrap()).collect();
-        for id in &ids {
-            let ev = &self.model.held[id].ev;
-            assert!(ev.expires.is_some_and(|at| at <= self.world.now / 1000), "{} is swept too soon", ev.message);
-        }
-        let second = params.iter().find_map(|param| match param {
-            Param::Integer(second) => Some(*second as u64),
-            Param::Text(_) => None,
-        });
-        Commit::Sweep(ids, second.unwrap())
+        if put.is_empty() { Commit::Counts } else { Commit::Group(put) }
     }
 
     fn group(&mut self, ids: &[EventId], fault: Option<Fault>) {
@@ -316,7 +317,10 @@ impl Host {
         let (extra, missing) = (stored.difference(&held).next(), held.difference(&stored).next());
         let message = |id: &String| &self.model.held[&EventId::parse(id).unwrap()].ev.message;
         assert_eq!((extra, missing.map(message)), (None, None), "{} events, not {}", stored.len(), held.len());
-        let rows = ids("SELECT json_array(id, held, state, kind, customer, reported_ms, answered_ms, first) FROM jobs");
+        let rows = ids(
+            "SELECT json_array(lower(hex(id)), held, state, kind, lower(nullif(hex(customer), '')), reported_ms, answered_ms, \
+             lower(nullif(hex(first), ''))) FROM jobs",
+        );
         let job = |(id, job): (&EventId, &crate::model::Job)| {
             let (kind, customer) = job.asked.as_ref().map(|asked| (asked.kind, asked.customer)).unzip();
             let times = [job.reported, job.answered].map(|time| time.map(|(came, _)| came));
@@ -325,17 +329,20 @@ impl Host {
         let jobs: BTreeSet<String> = self.model.jobs.iter().map(job).collect();
         let (extra, missing) = (rows.difference(&jobs).next(), jobs.difference(&rows).next());
         assert_eq!(extra, missing, "{} jobs, not {}", rows.len(), jobs.len());
-        let rows = ids("SELECT json_array(customer, provider, results, errors, speed, known) FROM dealings");
+        let rows = ids(
+            "SELECT json_array(lower(hex(customer)), lower(hex(provider)), results, errors, speed, known) FROM dealings",
+        );
         let dealing = |((customer, provider), dealt): (&(_, _), &crate::model::Dealt)| {
             let known = u8::from(self.model.knows(customer));
             json!([customer, provider, dealt.results, dealt.errors, dealt.speed, known]).to_string()
         };
         assert_eq!(rows, self.model.dealings.iter().map(dealing).collect());
-        let none = "SELECT 'tag ' || tag FROM tags WHERE seq NOT IN (SELECT seq FROM events) UNION ALL \
-            SELECT 'event ' || id FROM events WHERE job IS NOT NULL AND job NOT IN (SELECT id FROM jobs) UNION ALL \
-            SELECT 'tags of ' || id FROM events AS e \
-            WHERE json_array_length(keys) <> (SELECT count(*) FROM json_each(e.keys) AS k CROSS JOIN tags AS t \
-              ON t.tag = k.value AND t.shelf = e.shelf AND t.created_at = e.created_at AND t.tie = e.tie AND t.seq = e.seq)";
+        let none = "SELECT 'tag ' || hex(tag) FROM tags WHERE seq NOT IN (SELECT seq FROM events) UNION ALL \
+            SELECT 'event ' || hex(id) FROM events WHERE job IS NOT NULL AND job NOT IN (SELECT id FROM jobs) UNION ALL \
+            SELECT 'tags of ' || hex(id) FROM events AS e WHERE (SELECT count(*) FROM tags AS t WHERE t.seq = e.seq \
+              AND t.shelf = e.shelf AND t.created_at = e.created_at AND t.tie = e.tie) <> coalesce(json_array_length(extra), 0) \
+              + (SELECT count(DISTINCT k.value->>0 || (k.value->1)) FROM json_each(replace(e.tags, char(1), '')) AS k WHERE length(k.value->>0) = 1 \
+                AND k.value->>0 GLOB '[a-zA-Z]' AND k.value->1 IS NOT NULL)";
         assert!(self.world.column(none).is_empty(), "{:?}", self.world.column(none));
     }
 

@@ -84,12 +84,14 @@ impl Stage {
     fn end(&mut self) -> End {
         let column = |sql: &str| self.world.column(sql);
         let (jobs, events, tags, counts) = (
-            column("SELECT json_array(id, state, kind, customer, providers, encrypted, held) FROM jobs ORDER BY id"),
             column(
-                "SELECT id || ' ' || shelf FROM events WHERE kind <> 1 AND (job IS NOT NULL OR kind = 5) ORDER BY id",
+                "SELECT json_array(lower(hex(id)), state, kind, lower(hex(customer)), hex(providers), encrypted, held) FROM jobs ORDER BY id",
             ),
             column(
-                "SELECT t.tag || ' ' || t.shelf || ' ' || e.id FROM tags AS t JOIN events AS e ON e.seq = t.seq WHERE e.job IS NOT NULL ORDER BY e.id, t.tag, t.shelf",
+                "SELECT lower(hex(id)) || ' ' || shelf FROM events WHERE kind <> 1 AND (job IS NOT NULL OR kind = 5) ORDER BY id",
+            ),
+            column(
+                "SELECT hex(t.tag) || ' ' || t.shelf || ' ' || lower(hex(e.id)) FROM tags AS t JOIN events AS e ON e.seq = t.seq WHERE e.job IS NOT NULL ORDER BY e.id, t.tag, t.shelf",
             ),
             column("SELECT key || ' ' || value FROM totals, json_each(counts) WHERE key LIKE 'j %' AND value <> 0"),
         );

@@ -176,8 +176,9 @@ test("events come out of what wrangler exports of a D1", { timeout: 120_000 }, (
   wrangler("migrations", "apply", "nexus-relay");
   const sql = join(here, "rows.sql");
   const kept = nexus(["export"], { env }).out;
-  const quoted = kept.trim().replaceAll("'", "''");
-  writeFileSync(sql, `INSERT INTO events (seq, id, tie, pubkey, kind, shelf, created_at, keys, came_ms, json) VALUES (1, '${event.id}', 0, '${event.pubkey}', 1, 1, ${event.created_at}, '[]', 0, '${quoted}'); UPDATE totals SET last_seq = 1;`);
+  const quoted = (value) => `'${JSON.stringify(value).replaceAll("'", "''")}'`;
+  const bytes = [event.id, event.pubkey, event.sig].map((hex) => `x'${hex}'`);
+  writeFileSync(sql, `INSERT INTO events (seq, tie, id, pubkey, sig, kind, shelf, created_at, delay_ms, tags, content) VALUES (1, 0, ${bytes}, 1, 1, ${event.created_at}, 0, ${quoted(event.tags)}, ${quoted(event.content)}); UPDATE totals SET last_seq = 1;`);
   wrangler("execute", "nexus-relay", "--file", sql);
   const dump = join(here, "dump.sql");
   wrangler("export", "nexus-relay", "--output", dump);
@@ -185,4 +186,30 @@ test("events come out of what wrangler exports of a D1", { timeout: 120_000 }, (
   assert.equal(code, 0, err);
   assert.equal(out, kept);
   assert.equal(nexus(["export", "--d1", join(here, "events.jsonl")], { env }).code, 1);
+});
+
+test("what a relay of 0.1 has comes out, too", (t) => {
+  const here = folder(t);
+  const event = who.sign({ content: "of an older relay" });
+  const quoted = (text) => `'${text.replaceAll("'", "''")}'`;
+  const dump = join(here, "dump.sql");
+  const [job, customer] = ["ab".repeat(32), who.pubkey];
+  writeFileSync(
+    dump,
+    `CREATE TABLE events (seq INTEGER PRIMARY KEY, id TEXT, pubkey TEXT, kind INTEGER, created_at INTEGER, expires_at INTEGER, keys TEXT, json TEXT);
+     CREATE TABLE deletions (key TEXT PRIMARY KEY, until INTEGER);
+     CREATE TABLE vanishing (pubkey TEXT PRIMARY KEY, until INTEGER);
+     CREATE TABLE jobs (id TEXT PRIMARY KEY, until INTEGER, state INTEGER, kind INTEGER, customer TEXT, providers TEXT, encrypted INTEGER, asked_ms INTEGER);
+     INSERT INTO events VALUES (1, '${event.id}', '${event.pubkey}', 1, ${event.created_at}, NULL, '[]', ${quoted(JSON.stringify(event))});
+     INSERT INTO deletions VALUES ('${customer} 30023:d=x', 7);
+     INSERT INTO jobs VALUES ('${job}', 9, 0, 5050, '${customer}', '["${customer}"]', 0, 3);`,
+  );
+  const { code, out, err } = nexus(["export", "--d1", dump], { env: {} });
+  assert.equal(code, 0, err);
+  const lines = out.trim().split("\n").map((line) => JSON.parse(line));
+  assert.deepEqual(lines.map(({ job, deletion, id }) => [job?.id, job?.providers, deletion?.key, id]), [
+    [job, [customer], undefined, undefined],
+    [undefined, undefined, `${customer} 30023:d=x`, undefined],
+    [undefined, undefined, undefined, event.id],
+  ]);
 });

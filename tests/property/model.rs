@@ -97,13 +97,17 @@ impl Model {
     }
 
     /// What a REQ finds of one filter, and whether that is all: the newest up to the limit; with 100 or
-    /// more, whole seconds.
+    /// more, whole seconds where that is a quarter more at the most.
     pub fn page(&self, filter: &Value, view: View) -> (Vec<&Value>, bool) {
         let mut found = self.all(filter, view);
         let limit = filter["limit"].as_u64().map_or(self.default_limit, |limit| limit as usize).min(self.max_limit);
-        let mut end = limit.min(found.len());
+        let cut = limit.min(found.len());
+        let mut end = cut;
         while limit >= 100 && end < found.len() && found[end]["created_at"] == found[end - 1]["created_at"] {
             end += 1;
+        }
+        if end > limit + limit / 4 {
+            end = cut;
         }
         let whole = end == found.len();
         found.truncate(end);

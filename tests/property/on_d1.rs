@@ -1,16 +1,15 @@
 //! The fourth judge: the same groups and searches on Miniflare's D1, without the engine.
 
+use nexus::ledger::{Outcome, Work};
 use nexus::market::job::NIP90;
-use nexus::nostr::{Event, EventId, Filter, PublicKey, Values};
-use nexus::store::counts::Flush;
+use nexus::nostr::{Event, Filter, PublicKey, Values};
 use nexus::store::read::{self, StoredEvent, Text, Viewer};
-use nexus::store::write::{self, NewEvent, Outcome};
 use nexus::store::{Rows, Statement, sweep};
 use serde_json::Value;
 
+use crate::common::Database;
 use crate::common::d1::D1;
-use crate::common::events::new_event;
-use crate::common::{Database, totals, write_after};
+use crate::common::ledger::{self, carry_out, for_ever};
 use crate::model::Fate;
 
 /// More than is ever stored.
@@ -42,29 +41,24 @@ pub fn clear(d1: &mut D1) {
 
 /// Writes a group.
 pub fn take(d1: &mut D1, group: &[&Event]) -> Vec<Fate> {
-    let new: Vec<NewEvent> = group.iter().map(|event| new_event(event)).collect();
-    let ids: Vec<EventId> = group.iter().map(|event| event.id).collect();
-    let before = totals(d1);
-    let rows = d1.run(&write::statements(&new, &Flush::default(), true, &write_after(&before))).unwrap();
-    let committed = write::decode(&ids, &rows, before).unwrap();
-    let fate = |id: &EventId| match committed.outcomes[id] {
-        Outcome::Stored { seq, .. } if seq > committed.before.last_seq => Fate::Stored,
+    let committed = carry_out(d1, &ledger::group(group));
+    let fate = |event: &&Event| match committed.outcome(&event.id) {
+        Outcome::Stored { seq, .. } if seq > committed.before.totals.last_seq => Fate::Stored,
         Outcome::Stored { .. } => Fate::Known,
         Outcome::Superseded => Fate::Superseded,
         Outcome::Deleted => Fate::Deleted,
         Outcome::Cancelled | Outcome::Disagrees(_) => panic!("there are no jobs here"),
     };
-    ids.iter().map(fate).collect()
+    group.iter().map(fate).collect()
 }
 
 pub fn sweep(d1: &mut D1, now: u64) {
     loop {
-        let found = sweep::decode(&d1.run(&sweep::find(now)).unwrap()).unwrap();
+        let found = sweep::decode(&d1.run(&sweep::find(now, &for_ever())).unwrap()).unwrap();
         if found.is_empty() {
             return;
         }
-        let write = write_after(&totals(d1));
-        d1.run(&sweep::remove(&found, &write)).unwrap();
+        carry_out(d1, &Work::Removal(found.seqs, found.swept));
     }
 }
 
@@ -72,7 +66,7 @@ pub fn sweep(d1: &mut D1, now: u64) {
 pub fn find(d1: &mut D1, asked: &[Asked]) -> Vec<Found> {
     let statements = |asked: &Asked| {
         let filter = Filter::parse(&asked.filter.to_string()).unwrap();
-        let viewer = Viewer { keys: asked.keys, profile: &NIP90, now: asked.now };
+        let viewer = Viewer { keys: asked.keys, profile: &NIP90, kept: &for_ever(), now: asked.now };
         let newest = |limit| read::newest(&filter, limit, u64::MAX >> 12, &viewer);
         [newest(ALL), newest(asked.limit), read::all(&filter, false, &viewer)]
     };

@@ -9,15 +9,13 @@ use nexus::gateway::ConnId;
 use nexus::node::Node;
 use nexus::nostr::Event;
 use nexus::seam::{Host as Place, Input};
-use nexus::store::counts::Flush;
-use nexus::store::write::{self, NewEvent};
 use nexus::store::{Statement, StoreError, market};
 
 use crate::common::events::new_event;
-use crate::common::host::{Clients, Fault, Run, TestHost};
+use crate::common::host::{Clients, Fault, Run, TestHost, changed_nothing};
+use crate::common::ledger::{carry_out, new_group};
 use crate::common::sqlite::Sqlite;
 use crate::common::world::config;
-use crate::common::{Database, totals, write_after};
 use crate::pool::{Ev, Pool};
 
 /// What statements are for.
@@ -32,6 +30,8 @@ pub enum Errand {
     Totals,
     /// What landed unknown.
     Search,
+    /// What has to be known before something is written.
+    Facts,
     /// What is known of a key that was proven.
     Provider,
 }
@@ -40,10 +40,11 @@ impl Errand {
     fn of(run: &Run) -> Self {
         let is = |known: Statement| run.statements.iter().any(|statement| statement.sql == known.sql);
         match run.commit {
-            true if run.statements.len() <= 3 => Self::Counts,
+            true if run.writes_no_event() => Self::Counts,
             true => Self::Commit,
             false if run.reads_totals() => Self::Totals,
             false if run.recovers() => Self::Search,
+            false if run.reads_facts() => Self::Facts,
             false if is(market::known_of([], 0)) => Self::Provider,
             false => Self::Question,
         }
@@ -101,14 +102,14 @@ impl Host {
     /// A host with an empty database whose relay has yet to wake.
     pub fn new(locked: bool, db: Sqlite) -> Self {
         let config = config(&[("AUTH_REQUIRED", if locked { "true" } else { "false" })]);
-        Self { host: TestHost::new(config, Place::OBJECT, db), delivered: Vec::new() }
+        let mut host = TestHost::new(config, Place::OBJECT, db);
+        host.holds_facts = true;
+        Self { host, delivered: Vec::new() }
     }
 
     /// Puts events into the database, past the engine.
     pub fn store(&mut self, events: impl Iterator<Item = Event>) {
-        let group: Vec<NewEvent> = events.map(|event| new_event(&event)).collect();
-        let write = write_after(&totals(&mut self.db));
-        self.db.run(&write::statements(&group, &Flush::default(), true, &write)).unwrap();
+        carry_out(&mut self.db, &new_group(events.map(|event| new_event(&event))));
     }
 
     /// What clients were sent since this was last asked.
@@ -127,7 +128,7 @@ impl Host {
         self.error = if waited { StoreError::timed_out() } else { StoreError::new("disk on fire") };
         let worked = self.host.end(run, fault);
         let fenced = match &self.runs[run].answer {
-            Some(Input::Committed { result: Err(error), .. }) => error.is_fenced(),
+            Some(Input::Committed { result: Err(error), .. }) => changed_nothing(error),
             _ => false,
         };
         // What landed late may have come before it.
@@ -173,7 +174,7 @@ impl Host {
 
     /// Every stored event with its number, by the database's own word.
     pub fn stored(&self, pool: &Pool) -> BTreeMap<Ev, u64> {
-        let mut query = self.db.0.prepare_cached("SELECT id, seq FROM events").unwrap();
+        let mut query = self.db.0.prepare_cached("SELECT lower(hex(id)), seq FROM events").unwrap();
         let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))).unwrap();
         let known = |(id, seq): (String, i64)| (pool.by_id(&id).expect("an event of the pool"), seq as u64);
         rows.map(|row| known(row.unwrap())).collect()

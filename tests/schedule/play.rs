@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nexus::gateway::ConnId;
 use nexus::seam::Input;
-use nexus::store::counts::Totals;
-use nexus::store::write;
 
 use crate::common::host::Fault;
 use crate::common::sqlite::Sqlite;
@@ -16,7 +14,7 @@ use crate::record::{Record, Tally};
 use crate::rng::Rng;
 use crate::wake;
 
-const ERRANDS: [Errand; 4] = [Errand::Commit, Errand::Question, Errand::Totals, Errand::Search];
+const ERRANDS: [Errand; 5] = [Errand::Commit, Errand::Question, Errand::Totals, Errand::Search, Errand::Facts];
 
 /// What kind of run it is: some things happen often in one and never in another.
 struct Plan {
@@ -269,10 +267,10 @@ impl Run<'_> {
     fn deliver(&mut self, job: usize) -> Result<(), String> {
         self.note(|_| format!("answer of {job}"));
         let answer = &self.host.runs[job].answer;
-        if let (Errand::Commit, Some(Input::Committed { result: Ok(answer), .. })) = (self.host.errand(job), answer) {
-            let group = write::decode(&[], &answer.rows, Totals::default()).map_err(|e| e.to_string())?;
-            self.record.answered(group.outcomes.keys());
-            self.record.known = self.record.known.max(group.totals.last_seq);
+        if let (Errand::Commit, Some(Input::Committed { result: Ok(_), .. })) = (self.host.errand(job), answer) {
+            let (stored, _) = self.host.runs[job].writes();
+            self.record.answered(stored.iter());
+            self.record.knows(&stored);
         }
         if let (Errand::Search, Some(Input::Answered { result: Ok(_), .. })) = (self.host.errand(job), answer) {
             self.record.known = self.record.stored.values().copied().max().unwrap_or_default();

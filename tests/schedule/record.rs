@@ -144,6 +144,12 @@ impl<'a> Record<'a> {
         self.stored = stored;
     }
 
+    /// The engine has been told that events are stored.
+    pub fn knows(&mut self, ids: &[EventId]) {
+        let number = |id: &EventId| self.stored.get(&self.pool.by_id(&id.to_string())?).copied();
+        self.known = ids.iter().filter_map(number).fold(self.known, u64::max);
+    }
+
     /// A group was committed and answered; who left hears nothing of it.
     pub fn answered<'i>(&mut self, ids: impl Iterator<Item = &'i EventId>) {
         let ids: Vec<String> = ids.map(ToString::to_string).collect();

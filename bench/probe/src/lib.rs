@@ -3,19 +3,31 @@
 
 use std::cell::RefCell;
 use std::hint::black_box;
+use std::sync::Arc;
 
+use nexus::ledger::{Memory, Mode, NewEvent, Work};
 use nexus::market::job::NIP90;
+use nexus::market::retention::{Kept, Retention};
 use nexus::nostr::{Event, EventId, PublicKey, Signature, Tag};
-use nexus::store::counts::Flush;
+use nexus::store::counts::{Flush, Position, Totals};
 use nexus::store::log::{Write, WriteName};
-use nexus::store::write::{self, NewEvent};
-use nexus::store::{Param, Statement};
+use nexus::store::{Param, Statement, facts, write};
 use secp256k1::{Keypair, schnorr};
 use sha2::{Digest, Sha256};
+
+/// Bytes of what is remembered of facts, as in an object.
+const MEMORY_BYTES: usize = 1 << 20;
 
 thread_local! {
     static EVENTS: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
     static TEXT: RefCell<String> = const { RefCell::new(String::new()) };
+    static MEMORY: RefCell<Option<Memory>> = const { RefCell::new(None) };
+}
+
+/// Events of jobs are kept as long as where the settings are not touched.
+fn kept() -> Kept {
+    let day = 86_400;
+    Retention { requests: day, feedback: day, results: 7 * day, handlers: 0, others: 0 }.of_jobs(&NIP90)
 }
 
 fn hash(text: &str) -> [u8; 32] {
@@ -61,10 +73,10 @@ pub extern "C" fn verify(count: u32) -> u32 {
     })
 }
 
-/// Writes the statements of a group of the events from `from` on as JSON, `[[sql, [param]]]`, for a log of a version;
+/// Writes the statements of a group of the events from `from` on as JSON, `[[sql, [param]]]`, for a log of a version with so many events;
 /// its length in bytes.
 #[unsafe(no_mangle)]
-pub extern "C" fn group(from: u32, size: u32, version: u32) -> u32 {
+pub extern "C" fn group(from: u32, size: u32, version: u32, last_seq: u32) -> u32 {
     let new = |event: &Event| NewEvent {
         text: event.to_json().into(),
         came_ms: event.created_at * 1000,
@@ -74,8 +86,8 @@ pub extern "C" fn group(from: u32, size: u32, version: u32) -> u32 {
         remember_until: event.created_at + 7 * 86_400,
         event: event.clone(),
     };
-    let group: Vec<NewEvent> =
-        EVENTS.with_borrow(|events| events.iter().skip(from as usize).take(size as usize).map(new).collect());
+    let group: Vec<Arc<NewEvent>> = EVENTS
+        .with_borrow(|events| events.iter().skip(from as usize).take(size as usize).map(new).map(Arc::new).collect());
     let param = |param: &Param| match param {
         Param::Text(text) => serde_json::Value::from(&**text),
         Param::Integer(number) => serde_json::Value::from(*number),
@@ -83,7 +95,17 @@ pub extern "C" fn group(from: u32, size: u32, version: u32) -> u32 {
     let statement = |s: &Statement| (s.sql.to_string(), s.params.iter().map(param).collect::<Vec<_>>());
     let number = u64::from(version);
     let write = Write { expected: number, name: WriteName { incarnation: 0, number } };
-    let list: Vec<_> = write::statements(&group, &Flush::default(), false, &write).iter().map(statement).collect();
+    let totals = Totals { version: number, last_seq: last_seq.into(), ..Totals::default() };
+    let before = Position { totals, ..Position::default() };
+    let (work, mut memory) =
+        (Work::Events(group, Mode::New), MEMORY.take().unwrap_or_else(|| Memory::new(MEMORY_BYTES)));
+    let (facts, assumed) = memory.facts(&work.needed()).expect("nothing is likely to be there");
+    let decision = work.decide(before.totals.last_seq, facts);
+    let (mut statements, _) = write::statements(&decision.changes, &before, &Flush::default(), &kept(), &write);
+    statements.insert(1, facts::assume(&assumed));
+    memory.follow(&decision.changes);
+    MEMORY.set(Some(memory));
+    let list: Vec<_> = statements.iter().map(statement).collect();
     TEXT.set(serde_json::to_string(&list).expect("strings"));
     TEXT.with_borrow(|text| text.len() as u32)
 }

@@ -1,14 +1,15 @@
-//! What became of a group whose answer was lost: asked afterwards it is what the answer has said.
+//! What becomes of events, of every sort: what is decided is what a database has afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nexus::nostr::{Event, PublicKey};
-use nexus::store::write::{self, Committed, NewEvent, Outcome};
+use nexus::ledger::{Changes, Outcome};
+use nexus::nostr::{Event, EventId, PublicKey};
 
-use super::log::{take, write_at};
+use super::put;
+use crate::common::Database;
 use crate::common::chance::Chance;
-use crate::common::events::{Author, NOW, new_event};
-use crate::common::{Database, totals};
+use crate::common::events::{Author, NOW};
+use crate::common::ledger::{facts_for, group, position};
 
 /// Groups of one run.
 const GROUPS: usize = 100;
@@ -108,24 +109,10 @@ impl Maker {
     }
 }
 
-fn asked_afterwards(db: &mut dyn Database, events: &[Event], expected: u64) -> (Committed, Committed) {
-    let before = totals(db);
-    let group: Vec<&Event> = events.iter().collect();
-    let committed = take(db, &group, &write_at(expected, 1));
-    let ids: Vec<_> = events.iter().map(|event| event.id).collect();
-    let new: Vec<NewEvent> = events.iter().map(new_event).collect();
-    let afterwards = write::decode(&ids, &db.run(&write::fates(&new, &before)).unwrap(), before).unwrap();
-    (committed, afterwards)
-}
-
-/// Whom a group concerns besides its authors.
-fn told_afterwards(committed: &Committed, afterwards: &Committed, events: &[Event]) {
-    let deletes = |key: &PublicKey| events.iter().any(|event| event.kind == 5 && event.pubkey == *key);
-    let of = |committed: &Committed| -> BTreeSet<_> {
-        committed.cancelled.iter().copied().filter(|(_, key)| !deletes(key)).collect()
-    };
-    assert_eq!(of(afterwards), of(committed));
-    assert!(afterwards.cancelled.iter().all(|told| committed.cancelled.contains(told)));
+/// What the database has of a group's events, with their numbers.
+fn held(db: &mut dyn Database, events: &[Event]) -> BTreeMap<EventId, u64> {
+    let facts = facts_for(db, &group(&events.iter().collect::<Vec<_>>()));
+    facts.events.into_iter().map(|(id, held)| (id, held.seq)).collect()
 }
 
 fn name(outcome: Outcome, before: u64) -> String {
@@ -137,7 +124,7 @@ fn name(outcome: Outcome, before: u64) -> String {
     }
 }
 
-pub fn fates(db: &mut dyn Database) {
+pub fn outcomes(db: &mut dyn Database) {
     let mut maker = Maker::new(7);
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();
     let mut cancelled = 0;
@@ -151,15 +138,22 @@ pub fn fates(db: &mut dyn Database) {
     groups.extend([vec![popular], answers[..15].to_vec(), answers[15..].to_vec()]);
     groups.extend((0..GROUPS).map(|_| maker.group()));
     for (at, events) in groups.iter().enumerate() {
-        let expected = totals(db).version;
-        let (committed, afterwards) = asked_afterwards(db, events, expected);
-        let wrong = committed.outcomes.iter().find(|(id, outcome)| afterwards.outcomes[*id] != **outcome);
-        assert_eq!(wrong, None, "group {at}: afterwards {:?}", wrong.map(|(id, _)| afterwards.outcomes[id]));
-        assert_eq!((&committed.totals, &committed.counts), (&afterwards.totals, &afterwards.counts));
-        told_afterwards(&committed, &afterwards, events);
-        cancelled += committed.cancelled.len();
-        for outcome in committed.outcomes.values() {
-            *seen.entry(name(*outcome, committed.before.last_seq)).or_default() += 1;
+        let committed = put(db, &events.iter().collect::<Vec<_>>());
+        let held = held(db, events);
+        for (id, outcome) in &committed.decision.outcomes {
+            let here = match outcome {
+                Outcome::Stored { seq, .. } => Some(seq),
+                _ => None,
+            };
+            assert_eq!(held.get(id), here, "group {at}: {outcome:?}");
+        }
+        assert_eq!(committed.after, position(db), "group {at}");
+        // Taken again it changes nothing, but that what it has superseded itself is not here.
+        let again = put(db, &events.iter().collect::<Vec<_>>());
+        assert_eq!(again.decision.changes, Changes::default(), "group {at}");
+        cancelled += committed.decision.cancelled.len();
+        for outcome in committed.decision.outcomes.values() {
+            *seen.entry(name(*outcome, committed.before.totals.last_seq)).or_default() += 1;
         }
     }
     println!("  {seen:?}");

@@ -1,0 +1,189 @@
+//! What is remembered of facts, so that they need not be read again: jobs that move, who has worked for whom.
+//!
+//! The log has one writer, so what it has read or written holds until it writes again. What is not remembered may be
+//! assumed not to be there, if the write itself makes sure of that: see [`Assumed`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::facts::{Facts, Needed, Place, Provider, Served};
+use super::{Changes, Job};
+use crate::market::dealing::Dealing;
+use crate::nostr::{EventId, PublicKey};
+
+/// Bytes that an entry takes besides what it has.
+const ENTRY: usize = 150;
+
+/// Of what is [`Needed`], what is not remembered and assumed not to be in the database.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Assumed {
+    /// No event has one of these ids.
+    pub ids: BTreeSet<EventId>,
+    /// None has one of these places.
+    pub places: BTreeSet<Place>,
+    /// No such deletion is remembered.
+    pub deletions: BTreeSet<String>,
+    /// Nothing is known of these jobs.
+    pub jobs: BTreeSet<EventId>,
+    /// Nor of these providers.
+    pub providers: BTreeSet<PublicKey>,
+    /// These customers had nothing of these providers.
+    pub dealings: BTreeSet<(PublicKey, PublicKey)>,
+    /// These had nothing of anybody.
+    pub customers: BTreeSet<PublicKey>,
+}
+
+/// Entries of which the ones that were put in last are kept, up to some bytes: when the newer half is full, the older one
+/// is forgotten.
+#[derive(Debug)]
+struct Latest<K, V> {
+    newer: BTreeMap<K, V>,
+    older: BTreeMap<K, V>,
+    newer_bytes: usize,
+    half_bytes: usize,
+}
+
+impl<K: Ord + Copy, V> Latest<K, V> {
+    fn new(bytes: usize) -> Self {
+        Self { newer: BTreeMap::new(), older: BTreeMap::new(), newer_bytes: 0, half_bytes: bytes / 2 }
+    }
+
+    fn get(&self, key: &K) -> Option<&V> {
+        self.newer.get(key).or_else(|| self.older.get(key))
+    }
+
+    /// Puts an entry in that takes some bytes besides [`ENTRY`].
+    fn put(&mut self, key: K, value: V, bytes: usize) {
+        self.older.remove(&key);
+        if self.newer.insert(key, value).is_none() {
+            self.newer_bytes += ENTRY + bytes;
+        }
+        if self.newer_bytes > self.half_bytes {
+            self.older = std::mem::take(&mut self.newer);
+            self.newer_bytes = 0;
+        }
+    }
+
+    fn remove(&mut self, key: &K) {
+        self.newer.remove(key);
+        self.older.remove(key);
+    }
+
+    fn retain(&mut self, mut stays: impl FnMut(&K, &mut V) -> bool) {
+        self.newer.retain(&mut stays);
+        self.older.retain(&mut stays);
+    }
+
+    fn clear(&mut self) {
+        *self = Self::new(2 * self.half_bytes);
+    }
+}
+
+/// What is remembered.
+#[derive(Debug)]
+pub struct Memory {
+    jobs: Latest<EventId, Job>,
+    providers: Latest<PublicKey, Provider>,
+    dealings: Latest<(PublicKey, PublicKey), Dealing>,
+    served: Latest<PublicKey, Served>,
+}
+
+impl Memory {
+    /// A memory of so many bytes at most, about.
+    pub fn new(bytes: usize) -> Self {
+        let part = bytes / 8;
+        Self {
+            jobs: Latest::new(5 * part),
+            providers: Latest::new(part),
+            dealings: Latest::new(part),
+            served: Latest::new(part),
+        }
+    }
+
+    /// Forgets everything: something else has been written.
+    pub fn clear(&mut self) {
+        self.jobs.clear();
+        self.providers.clear();
+        self.dealings.clear();
+        self.served.clear();
+    }
+
+    /// What is remembered of what is needed, and what is assumed of the rest; none where that is likely to be there, or
+    /// cannot be assumed away.
+    pub fn facts(&self, needed: &Needed) -> Option<(Facts, Assumed)> {
+        if needed.is_likely {
+            return None;
+        }
+        let (ids, places, deletions) = (needed.ids.clone(), needed.places.clone(), needed.deletions.clone());
+        let mut assumed = Assumed { ids, places, deletions, ..Assumed::default() };
+        let mut facts = Facts::default();
+        for id in &needed.jobs {
+            match self.jobs.get(id) {
+                // Answers that came before a request, and what a cancelled job keeps out, are to be looked at.
+                Some(job) if job.is_cancelled() || job.asked.is_none() => return None,
+                Some(job) => _ = facts.jobs.insert(*id, job.clone()),
+                None => _ = assumed.jobs.insert(*id),
+            }
+        }
+        for pair @ (customer, provider) in &needed.dealings {
+            match self.providers.get(provider) {
+                Some(known) => _ = facts.providers.insert(*provider, *known),
+                None => _ = assumed.providers.insert(*provider),
+            }
+            match self.dealings.get(pair) {
+                Some(known) => _ = facts.dealings.insert(*pair, *known),
+                None => _ = assumed.dealings.insert(*pair),
+            }
+            match self.served.get(customer) {
+                Some(known) => _ = facts.served.insert(*customer, known.clone()),
+                None => _ = assumed.customers.insert(*customer),
+            }
+        }
+        Some((facts, assumed))
+    }
+
+    /// Remembers what was read.
+    pub fn learn(&mut self, facts: &Facts) {
+        facts.jobs.iter().for_each(|(id, job)| self.jobs.put(*id, job.clone(), job.memory_bytes()));
+        facts.providers.iter().for_each(|(key, provider)| self.providers.put(*key, *provider, 0));
+        facts.dealings.iter().for_each(|(pair, dealing)| self.dealings.put(*pair, *dealing, 0));
+        facts.served.iter().for_each(|(key, served)| self.served.put(*key, served.clone(), ENTRY));
+    }
+
+    /// Follows what was written.
+    pub fn follow(&mut self, changes: &Changes) {
+        for key in changes.vanishing.keys() {
+            self.providers.remove(key);
+            self.dealings.retain(|(customer, provider), _| customer != key && provider != key);
+            self.served.remove(key);
+            self.served.retain(|_, served| {
+                served.by.remove(key);
+                true
+            });
+        }
+        for (id, job) in &changes.jobs {
+            match job {
+                Some(job) => self.jobs.put(*id, job.clone(), job.memory_bytes()),
+                None => self.jobs.remove(id),
+            }
+        }
+        if changes.swept.forget > 0 {
+            self.jobs.retain(|_, job| job.held > 0 || job.until > changes.swept.forget);
+        }
+        changes.providers.iter().for_each(|(key, provider)| self.providers.put(*key, *provider, 0));
+        for (pair @ (customer, provider), dealing) in &changes.dealings {
+            self.dealings.put(*pair, *dealing, 0);
+            let mut served = self.served.get(customer).cloned().unwrap_or_default();
+            served.known |= changes.known.contains(customer);
+            if dealing.results > 0 && !served.known {
+                served.by.insert(*provider);
+            }
+            self.served.put(*customer, served, ENTRY);
+        }
+        if !changes.known.is_empty() {
+            self.dealings.retain(|(customer, _), dealing| {
+                dealing.known |= changes.known.contains(customer);
+                true
+            });
+        }
+    }
+}

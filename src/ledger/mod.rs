@@ -1,0 +1,131 @@
+//! What a group of events does: which of them are stored, and what follows for deletions, jobs, providers and counts.
+//!
+//! Owns the decision. It is made of what the database knows that concerns the group ([`Facts`]) and says which rows change
+//! ([`Changes`]); a write that finds the log where the facts were read makes exactly these changes, or none. Knows no SQL,
+//! reads no clock, and does no IO.
+
+mod counted;
+mod dealt;
+mod decide;
+pub mod deletion;
+mod facts;
+mod job;
+mod memory;
+mod reconcile;
+mod removal;
+mod restored;
+pub mod tag_key;
+mod work;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub use dealt::{ACTIVE_SLOT, SLOT_MS};
+pub use decide::{Changes, Decision, Fresh, Mode, RATED, READER, reader};
+pub use facts::{Answer, Facts, Held, Needed, Place, Provider, Served};
+pub use job::{Disagreement, Job, MAX_EARLY, MAX_UNASKED_FEEDBACK, MAX_UNASKED_KEYS, Request};
+pub use memory::{Assumed, Memory};
+pub use removal::Swept;
+pub use restored::{Remembered, RememberedDeletion, RememberedJob};
+pub use work::Work;
+
+use crate::market::{JobRole, Part};
+use crate::nostr::deletion::Target;
+use crate::nostr::{Event, EventId, PublicKey};
+
+/// Bytes an event takes in memory besides its text and fields.
+const LISTED: usize = 700;
+
+/// An event on its way into the database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewEvent {
+    /// Verified.
+    pub event: Event,
+    /// Its canonical text, which is kept and sent.
+    pub text: Arc<str>,
+    /// When it came, Unix milliseconds.
+    pub came_ms: u64,
+    /// Unix seconds from which on it is not served.
+    pub expires_at: Option<u64>,
+    /// What it asks to be rid of (NIP-09, NIP-62).
+    pub deletes: Vec<Target>,
+    /// Its part in a job.
+    pub part: Option<Part>,
+    /// Of a job request: Unix seconds until which the job is remembered.
+    pub remember_until: u64,
+}
+
+impl NewEvent {
+    /// Bytes it takes in memory at most: the text, the event it was parsed into, what a string takes besides its
+    /// characters for each two quotes, and the lists it is in.
+    pub fn memory_bytes(&self) -> usize {
+        let quotes = self.text.bytes().filter(|byte| *byte == b'"').count();
+        LISTED + 2 * self.text.len() + 20 * quotes + self.deletes.len() * size_of::<Target>()
+    }
+
+    /// Whether it asks that everything of its author goes (NIP-62).
+    pub fn vanishes(&self) -> bool {
+        self.deletes.contains(&Target::Everything)
+    }
+
+    /// The place of which its author has one event: by its `d` tag, or as the result of a job.
+    pub fn place(&self) -> Option<Place> {
+        let key = match &self.part {
+            Some(part) if part.role == JobRole::Result => tag_key::of(b'e', &part.job.to_string()),
+            _ => deletion::place_of(self.event.replacement_key()?),
+        };
+        Some((self.event.pubkey, self.event.kind, key))
+    }
+}
+
+/// What becomes of an event of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the database.
+    Stored {
+        /// Its number.
+        seq: u64,
+        /// Whether it is for its readers alone.
+        private: bool,
+        /// Whether it is a job request, and no answer to it was stored before its group.
+        first: bool,
+    },
+    /// A newer event has its place; of results, another one of the same provider.
+    Superseded,
+    /// Its author has deleted it, before or after it came.
+    Deleted,
+    /// It answers a job whose customer has cancelled it.
+    Cancelled,
+    /// It does not agree with the job request it answers.
+    Disagrees(Disagreement),
+}
+
+/// What a transaction does to an event that was stored before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The event of this number is not stored any more.
+    Removed(u64),
+    /// The event of this number is for its parties alone from now on.
+    Hidden(u64),
+}
+
+/// What a key says of a provider in a namespace (NIP-32).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vote {
+    /// Of whom.
+    pub provider: PublicKey,
+    /// Who says it.
+    pub voter: PublicKey,
+    /// The namespace.
+    pub namespace: String,
+    /// What.
+    pub labels: BTreeSet<String>,
+    /// Of the event that says so: Unix seconds.
+    pub created_at: u64,
+    /// Its id.
+    pub id: EventId,
+    /// Its number.
+    pub seq: u64,
+    /// Unix seconds from which on it is not served.
+    pub expires_at: Option<u64>,
+}

@@ -1,0 +1,375 @@
+//! Reading what a decision needs: [`Needed`] becomes statements, and their rows become [`Facts`].
+//!
+//! Whatever is needed is looked up by an index, so what is read follows the group and what its events are about, never
+//! the size of the table.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{PRIVATE, Param, Rows, Statement, StoreError, hex, is_by, is_id, json, tags};
+use crate::ledger::{Answer, Assumed, Facts, Held, Job, MAX_EARLY, Needed, Provider, Request, Served};
+use crate::market::State;
+use crate::market::dealing::{Dealing, KNOWN_AT};
+use crate::nostr::{EventId, PublicKey, Tag};
+
+/// Answers that came before their requests, of all these of a group: those of one job always fit.
+const MAX_ANSWERS: u64 = 4 * MAX_EARLY;
+/// Answers that are looked at for whom to tell that their jobs were cancelled.
+const MAX_TOLD: u64 = 1000;
+
+/// What is asked for together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    ById,
+    ByPlace,
+    ByNumber,
+    Vanishing,
+    Deletions,
+    Jobs,
+    Answers,
+    Answered,
+    Dealt,
+}
+
+impl Part {
+    const ALL: [Self; 9] = [
+        Self::ById,
+        Self::ByPlace,
+        Self::ByNumber,
+        Self::Vanishing,
+        Self::Deletions,
+        Self::Jobs,
+        Self::Answers,
+        Self::Answered,
+        Self::Dealt,
+    ];
+
+    /// Whether anything of it is needed; `early` says whether answers may be there whose request is not known.
+    fn is_needed(self, needed: &Needed, early: bool) -> bool {
+        match self {
+            Self::ById => !needed.ids.is_empty(),
+            Self::ByPlace => !needed.places.is_empty(),
+            Self::ByNumber | Self::Vanishing => !needed.seqs.is_empty(),
+            Self::Deletions => !needed.deletions.is_empty(),
+            Self::Jobs => !needed.jobs.is_empty() || !needed.seqs.is_empty(),
+            Self::Answers => early && !needed.requests.is_empty(),
+            Self::Answered => !needed.cancels.is_empty(),
+            Self::Dealt => !needed.dealings.is_empty() || early && !needed.requests.is_empty(),
+        }
+    }
+
+    fn statement(self, needed: &Needed) -> Statement {
+        match self {
+            Self::ById => {
+                let from = format!("json_each(?1) AS v CROSS JOIN events AS e ON {}", is_id("e", "unhex(v.value)"));
+                events(&from, json(&needed.ids))
+            }
+            Self::ByPlace => {
+                events(&format!("json_each(?1) AS v CROSS JOIN events AS e ON {}", at_place()), json(&needed.places))
+            }
+            Self::ByNumber => {
+                events("json_each(?1) AS v CROSS JOIN events AS e ON e.seq = v.value", json(&needed.seqs))
+            }
+            Self::Vanishing => Statement::new(
+                format!(
+                    "SELECT DISTINCT {} AS r FROM json_each(?1) AS v CROSS JOIN events AS e ON e.seq = v.value \
+                     CROSS JOIN vanishing AS w ON w.pubkey = e.pubkey",
+                    hex("w.pubkey")
+                ),
+                vec![json(&needed.seqs)],
+            ),
+            Self::Deletions => Statement::new(
+                "SELECT t.until || ' ' || t.key AS r FROM json_each(?1) AS v CROSS JOIN deletions AS t ON t.key = v.value",
+                vec![json(&needed.deletions)],
+            ),
+            Self::Jobs => jobs(needed),
+            Self::Answers => Statement::new(
+                format!(
+                    "SELECT json_array(json_array({EVENT}), e.created_at * 1000 + e.delay_ms, e.step, e.asked) AS r \
+                     FROM (SELECT e.seq FROM {} LIMIT {}) AS n CROSS JOIN events AS e ON e.seq = n.seq ORDER BY e.seq",
+                    early(),
+                    MAX_ANSWERS + 1,
+                    EVENT = event(),
+                ),
+                vec![json(&needed.requests)],
+            ),
+            Self::Answered => Statement::new(
+                format!(
+                    "SELECT DISTINCT {id} || ' ' || {pubkey} AS r FROM (SELECT j.id, e.pubkey \
+                     FROM json_each(?1) AS v CROSS JOIN jobs AS j \
+                       ON j.id = unhex(v.value->>0) AND j.customer = unhex(v.value->>1) AND j.state < {cancelled} \
+                     CROSS JOIN {ANSWERS} LIMIT {MAX_TOLD})",
+                    id = hex("id"),
+                    pubkey = hex("pubkey"),
+                    cancelled = State::Cancelled.rank()
+                ),
+                vec![json(&needed.cancels)],
+            ),
+            Self::Dealt => dealt(needed),
+        }
+    }
+}
+
+/// Whether the event `e` has the place `v`: an author, a kind and an index key.
+fn at_place() -> String {
+    format!("{} AND e.kind = v.value->>1 AND e.place = unhex(v.value->>2)", is_by("e", "unhex(v.value->>0)"))
+}
+
+/// The answers `e` of the job `j` that are held.
+const ANSWERS: &str = "tags AS t ON t.tag = unhex('6500' || hex(j.id)) \
+    CROSS JOIN events AS e ON e.seq = t.seq AND e.job = j.id AND e.id <> j.id";
+
+/// The answers `e` to the requests ?1, each with who asks, that are held and whose job `j` is not known by its request.
+fn early() -> String {
+    format!(
+        "json_each(?1) AS v CROSS JOIN jobs AS j ON j.id = unhex(v.value->>0) AND j.kind IS NULL CROSS JOIN {ANSWERS}"
+    )
+}
+
+/// The event `e`, as far as a decision needs it.
+fn event() -> String {
+    let [id, pubkey, job, place] = ["e.id", "e.pubkey", "e.job", "e.place"].map(hex);
+    format!(
+        "e.seq, {id}, {pubkey}, e.kind, e.created_at, e.shelf >= {PRIVATE}, {job}, e.asked IS NOT NULL, {place}, \
+         json({tags}), json(e.extra)",
+        tags = tags("e")
+    )
+}
+
+/// Asks for what `needed` names; `early` says whether answers may be held whose request is not known
+/// ([`Totals::early`](super::counts::Totals::early)). Decode the answer with [`decode`].
+pub fn statements(needed: &Needed, early: bool) -> Vec<Statement> {
+    parts(needed, early).map(|part| part.statement(needed)).collect()
+}
+
+fn parts(needed: &Needed, early: bool) -> impl Iterator<Item = Part> {
+    Part::ALL.into_iter().filter(move |part| part.is_needed(needed, early))
+}
+
+fn events(from: &str, which: Param) -> Statement {
+    Statement::new(format!("SELECT json_array({}) AS r FROM {from}", event()), vec![which])
+}
+
+/// Jobs by id, and those of events that may be removed.
+fn jobs(needed: &Needed) -> Statement {
+    let targets: Vec<&EventId> = needed.cancels.iter().map(|(id, _)| id).collect();
+    let mut which = "SELECT unhex(value) AS id FROM json_each(?1)".to_owned();
+    let mut params = vec![json(&needed.jobs)];
+    let mut and = |is: &str, list: Param| {
+        params.push(list);
+        which.push_str(&format!(
+            " UNION SELECT e.job FROM json_each(?{}) AS v CROSS JOIN events AS e ON {is} WHERE e.job IS NOT NULL",
+            params.len()
+        ));
+    };
+    if !targets.is_empty() {
+        and(&is_id("e", "unhex(v.value)"), json(&targets));
+    }
+    if !needed.seqs.is_empty() {
+        and("e.seq = v.value", json(&needed.seqs));
+    }
+    let [id, customer, providers, first] = ["j.id", "j.customer", "j.providers", "j.first"].map(hex);
+    let columns = format!(
+        "{id}, j.held, j.until, j.state, j.kind, {customer}, {providers}, j.encrypted, json(j.unasked), \
+         j.asked_ms, j.reported_ms, j.answered_ms, {first}"
+    );
+    Statement::new(
+        format!("SELECT json_array({columns}) AS r FROM ({which}) AS n CROSS JOIN jobs AS j ON j.id = n.id"),
+        params,
+    )
+}
+
+/// What providers have done for customers, and how well these are known.
+fn dealt(needed: &Needed) -> Statement {
+    Statement::new(
+        format!(
+            "WITH p (customer, provider) AS MATERIALIZED ( \
+               SELECT unhex(value->>0), unhex(value->>1) FROM json_each(?2) \
+               UNION SELECT unhex(v.value->>1), e.pubkey FROM {early} AND e.step IS NOT NULL) \
+             SELECT json_array('provider', {provider}, o.results, o.errors, o.seen, o.active) AS r \
+               FROM (SELECT DISTINCT provider FROM p) AS n CROSS JOIN providers AS o ON o.pubkey = n.provider \
+             UNION ALL SELECT json_array('dealing', {of}, {by}, d.results, d.errors, d.speed, d.known) \
+               FROM p CROSS JOIN dealings AS d ON d.customer = p.customer AND d.provider = p.provider \
+             UNION ALL SELECT json_array('served', {customer}, EXISTS (SELECT 1 FROM dealings AS d \
+                 WHERE d.customer = n.customer AND d.known = 1), (SELECT json_group_array({by}) FROM ( \
+                   SELECT d.provider FROM dealings AS d WHERE d.customer = n.customer AND d.results > 0 LIMIT {KNOWN_AT}) AS d)) \
+               FROM (SELECT DISTINCT customer FROM p) AS n",
+            early = early(),
+            provider = hex("o.pubkey"),
+            of = hex("d.customer"),
+            by = hex("d.provider"),
+            customer = hex("n.customer"),
+        ),
+        vec![json(&needed.requests), json(&needed.dealings)],
+    )
+}
+
+/// Makes sure of what is assumed: fails, and with it the whole batch, where some of it is there ([`StoreError::is_surprise`]).
+pub fn assume(assumed: &Assumed) -> Statement {
+    let mut terms: Vec<String> = Vec::new();
+    let mut params: Vec<Param> = Vec::new();
+    let mut none = |is_empty: bool, list: Param, found: &str| {
+        if !is_empty {
+            params.push(list);
+            terms.push(format!("EXISTS (SELECT 1 FROM json_each(?{}) AS v CROSS JOIN {found})", params.len()));
+        }
+    };
+    let Assumed { ids, places, deletions, jobs, providers, dealings, customers } = assumed;
+    none(ids.is_empty(), json(ids), &format!("events AS e ON {}", is_id("e", "unhex(v.value)")));
+    none(places.is_empty(), json(places), &format!("events AS e ON {}", at_place()));
+    none(deletions.is_empty(), json(deletions), "deletions AS t ON t.key = v.value");
+    none(jobs.is_empty(), json(jobs), "jobs AS j ON j.id = unhex(v.value)");
+    none(providers.is_empty(), json(providers), "providers AS p ON p.pubkey = unhex(v.value)");
+    let pair = "dealings AS d ON d.customer = unhex(v.value->>0) AND d.provider = unhex(v.value->>1)";
+    none(dealings.is_empty(), json(dealings), pair);
+    none(customers.is_empty(), json(customers), "dealings AS d ON d.customer = unhex(v.value)");
+    Statement::new(format!("UPDATE totals SET writer = NULL WHERE {}", terms.join(" OR ")), params)
+}
+
+/// What the answer to [`statements`] says; none when it names so many answers that came before their requests that not
+/// all of them could be read. Those of one request always can.
+pub fn decode(needed: &Needed, early: bool, rows: &Rows) -> Result<Option<Facts>, StoreError> {
+    let parts: Vec<Part> = parts(needed, early).collect();
+    if parts.len() != rows.len() {
+        return Err(StoreError::new("facts were answered with another number of results"));
+    }
+    let mut facts = Facts::default();
+    for (part, rows) in parts.into_iter().zip(rows) {
+        if part == Part::Answers && rows.len() as u64 > MAX_ANSWERS {
+            return Ok(None);
+        }
+        for row in rows {
+            take(part, row, &mut facts).ok_or_else(|| StoreError::new(format!("facts row: {row}")))?;
+        }
+    }
+    Ok(Some(facts))
+}
+
+fn array<T: DeserializeOwned>(row: &str) -> Option<T> {
+    serde_json::from_str(row).ok()
+}
+
+fn take(part: Part, row: &str, facts: &mut Facts) -> Option<()> {
+    match part {
+        Part::ById | Part::ByPlace | Part::ByNumber => take_event(row, facts),
+        Part::Vanishing => {
+            facts.vanishing.insert(PublicKey::parse(row)?);
+            Some(())
+        }
+        Part::Deletions => {
+            let (until, key) = row.split_once(' ')?;
+            facts.deletions.insert(key.to_owned(), until.parse().ok()?);
+            Some(())
+        }
+        Part::Jobs => take_job(row, facts),
+        Part::Answers => {
+            let (held, came_ms, state, kind) = array::<(EventRow, u64, Option<u8>, Option<u16>)>(row)?;
+            let held: Held = held.into();
+            let (job, answer) = (held.job?, Answer { held, came_ms, state, kind });
+            facts.answers.entry(job).or_default().push(answer);
+            Some(())
+        }
+        Part::Answered => {
+            let (job, key) = row.split_once(' ')?;
+            facts.answered.entry(EventId::parse(job)?).or_default().insert(PublicKey::parse(key)?);
+            Some(())
+        }
+        Part::Dealt => take_dealt(row, facts),
+    }
+}
+
+/// What [`event`] selects.
+#[derive(Deserialize)]
+struct EventRow(
+    u64,
+    EventId,
+    PublicKey,
+    u16,
+    u64,
+    u8,
+    Option<EventId>,
+    u8,
+    Option<String>,
+    Vec<Tag>,
+    Option<Vec<String>>,
+);
+
+impl From<EventRow> for Held {
+    fn from(row: EventRow) -> Self {
+        let EventRow(seq, id, pubkey, kind, created_at, private, job, is_result, place, tags, extra) = row;
+        let (private, is_result, extra) = (private == 1, is_result == 1, extra.unwrap_or_default());
+        Self { seq, id, pubkey, kind, created_at, private, job, is_result, place, tags, extra }
+    }
+}
+
+fn take_event(row: &str, facts: &mut Facts) -> Option<()> {
+    let held: Held = array::<EventRow>(row)?.into();
+    if let Some(place) = &held.place {
+        facts.places.insert((held.pubkey, held.kind, place.clone()), held.id);
+    }
+    facts.events.insert(held.id, held);
+    Some(())
+}
+
+/// Keys that stand one after the other.
+fn each_key(all: &str) -> impl Iterator<Item = PublicKey> {
+    all.as_bytes().chunks(64).filter_map(|key| PublicKey::parse(str::from_utf8(key).ok()?))
+}
+
+fn take_job(row: &str, facts: &mut Facts) -> Option<()> {
+    #[derive(Deserialize)]
+    struct Row(
+        EventId,
+        u64,
+        u64,
+        u8,
+        Option<u16>,
+        Option<PublicKey>,
+        Option<String>,
+        Option<u8>,
+        std::collections::BTreeMap<PublicKey, u64>,
+        Option<u64>,
+        Option<u64>,
+        Option<u64>,
+        Option<PublicKey>,
+    );
+    let Row(
+        id,
+        held,
+        until,
+        state,
+        kind,
+        customer,
+        providers,
+        encrypted,
+        unasked,
+        asked_ms,
+        reported_ms,
+        answered_ms,
+        first,
+    ) = array(row)?;
+    let asked = kind.zip(customer).map(|(kind, customer)| Request {
+        kind,
+        customer,
+        providers: providers.map(|all| each_key(&all).collect()),
+        encrypted: encrypted == Some(1),
+        came_ms: asked_ms.unwrap_or_default(),
+    });
+    facts.jobs.insert(id, Job { held, until, state, asked, unasked, reported_ms, answered_ms, first });
+    Some(())
+}
+
+fn take_dealt(row: &str, facts: &mut Facts) -> Option<()> {
+    if row.starts_with("[\"provider\"") {
+        let (_, key, results, errors, seen, active) = array::<(String, PublicKey, u64, u64, u64, u64)>(row)?;
+        facts.providers.insert(key, Provider { results, errors, seen, active });
+    } else if row.starts_with("[\"dealing\"") {
+        type Row = (String, PublicKey, PublicKey, u64, u64, u64, u8);
+        let (_, customer, provider, results, errors, speed, known) = array::<Row>(row)?;
+        facts.dealings.insert((customer, provider), Dealing { known: known == 1, results, errors, speed });
+    } else {
+        let (_, customer, known, by) = array::<(String, PublicKey, u8, Vec<PublicKey>)>(row)?;
+        facts.served.insert(customer, Served { known: known == 1, by: by.into_iter().collect() });
+    }
+    Some(())
+}

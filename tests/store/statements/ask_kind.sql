@@ -1,0 +1,36 @@
+-- New events of a kind
+
+SELECT r
+FROM (
+  SELECT s.created_at, s.tie, s.seq, s.seq || coalesce(':' || s.expires_at, '') || ' ' || CASE
+  WHEN (327 + length(s.created_at) + length(s.kind) + octet_length(iif(s.job IS NULL, s.tags, replace(s.tags, char(1), lower(nullif(hex(s.job), ''))))) + octet_length(s.content)) > 1000000 THEN lower(nullif(hex(s.id), '')) || ' ' || s.created_at || ' ' || (327 + length(s.created_at) + length(s.kind) + octet_length(iif(s.job IS NULL, s.tags, replace(s.tags, char(1), lower(nullif(hex(s.job), ''))))) + octet_length(s.content)) ELSE '{"id":"' || lower(nullif(hex(s.id), '')) || '","pubkey":"' || lower(nullif(hex(s.pubkey), '')) || '","created_at":' || s.created_at || ',"kind":' || s.kind || ',"tags":' || iif(s.job IS NULL, s.tags, replace(s.tags, char(1), lower(nullif(hex(s.job), '')))) || ',"content":' || s.content || ',"sig":"' || lower(nullif(hex(s.sig), '')) || '"}' END AS r
+  FROM events AS s
+  WHERE true
+  AND s.shelf = 5050
+  AND (s.expires_at IS NULL
+    OR s.expires_at > ?1)
+  AND (s.shelf & 65535 NOT BETWEEN 5000 AND 5999
+    OR s.created_at > ?2)
+  AND s.created_at >= ?3
+  AND (NOT EXISTS (
+      SELECT 1
+      FROM vanishing)
+    OR NOT EXISTS (
+      SELECT 1
+      FROM vanishing AS w
+      WHERE w.pubkey = s.pubkey
+      AND w.until >= s.created_at
+      AND s.kind <> 62)
+    AND NOT (s.kind = 1059
+      AND EXISTS (
+        SELECT 1
+        FROM vanishing AS w
+        CROSS JOIN tags AS t
+        ON t.tag = unhex('3e00' || hex(w.pubkey))
+        AND t.shelf = s.shelf
+        AND t.created_at = s.created_at
+        AND t.tie = s.tie
+        AND t.seq = s.seq
+        WHERE w.until >= s.created_at)))
+  ORDER BY s.created_at DESC, s.tie
+  LIMIT 100);

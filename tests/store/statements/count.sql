@@ -1,0 +1,36 @@
+-- How many events of a kind one who has proven a key may see
+
+SELECT coalesce(group_concat(r, char(10)), '') AS r
+FROM (
+  SELECT r
+  FROM (
+    SELECT s.created_at, s.tie, s.seq, s.seq AS r
+    FROM events AS s
+    WHERE true
+    AND s.shelf = 5050
+    AND (s.expires_at IS NULL
+      OR s.expires_at > ?1)
+    AND (s.shelf & 65535 NOT BETWEEN 5000 AND 5999
+      OR s.created_at > ?2)
+    AND (NOT EXISTS (
+        SELECT 1
+        FROM vanishing)
+      OR NOT EXISTS (
+        SELECT 1
+        FROM vanishing AS w
+        WHERE w.pubkey = s.pubkey
+        AND w.until >= s.created_at
+        AND s.kind <> 62)
+      AND NOT (s.kind = 1059
+        AND EXISTS (
+          SELECT 1
+          FROM vanishing AS w
+          CROSS JOIN tags AS t
+          ON t.tag = unhex('3e00' || hex(w.pubkey))
+          AND t.shelf = s.shelf
+          AND t.created_at = s.created_at
+          AND t.tie = s.tie
+          AND t.seq = s.seq
+          WHERE w.until >= s.created_at)))
+    ORDER BY s.created_at DESC, s.tie
+    LIMIT 20001));

@@ -1,0 +1,72 @@
+-- A step of a sweep: what is asked before
+
+SELECT json_array(e.seq, lower(nullif(hex(e.id), '')), lower(nullif(hex(e.pubkey), '')), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(nullif(hex(e.job), ''))))), json(e.extra)) AS r
+FROM json_each(?1) AS v
+CROSS JOIN events AS e
+ON e.seq = v.value;
+
+SELECT DISTINCT lower(nullif(hex(w.pubkey), '')) AS r
+FROM json_each(?1) AS v
+CROSS JOIN events AS e
+ON e.seq = v.value
+CROSS JOIN vanishing AS w
+ON w.pubkey = e.pubkey;
+
+SELECT json_array(lower(nullif(hex(j.id), '')), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))) AS r
+FROM (
+  SELECT unhex(value) AS id
+  FROM json_each(?1)
+  UNION
+  SELECT e.job
+  FROM json_each(?2) AS v
+  CROSS JOIN events AS e
+  ON e.seq = v.value
+  WHERE e.job IS NOT NULL) AS n
+CROSS JOIN jobs AS j
+ON j.id = n.id;
+
+-- What is written
+
+UPDATE totals
+SET version = iif(version = ?1, version + 1, NULL), writer = ?2, last_seq = ?3, stored = ?4, flush = ?5, newest = ?6, early = ?7, day = ?8, spent = ?9, since_ms = ?10, counts = ?11;
+
+DELETE
+FROM tags
+WHERE (tag, shelf, created_at, tie, seq) IN (
+  SELECT unhex(k.value), v.value->>'$.shelf', v.value->>'$.created_at', v.value->>'$.tie', v.value->>'$.seq'
+  FROM json_each(?1) AS v
+  CROSS JOIN json_each(v.value, '$.keys') AS k);
+
+DELETE
+FROM events
+WHERE seq IN (
+  SELECT value
+  FROM json_each(?1));
+
+WITH g AS MATERIALIZED (
+  SELECT jsonb(value) AS v
+  FROM json_each(?1))
+INSERT INTO jobs (id, held, until, state, kind, customer, providers, encrypted, unasked, asked_ms, reported_ms, answered_ms, first)
+SELECT unhex(g.v->>'$.id'), g.v->>'$.held', g.v->>'$.until', g.v->>'$.state', g.v->>'$.kind', unhex(g.v->>'$.customer'), unhex(g.v->>'$.providers'), g.v->>'$.encrypted', g.v->>'$.unasked', g.v->>'$.asked_ms', g.v->>'$.reported_ms', g.v->>'$.answered_ms', unhex(g.v->>'$.first')
+FROM g
+WHERE true
+ON CONFLICT (id) DO
+UPDATE
+SET held = excluded.held, until = excluded.until, state = excluded.state, kind = excluded.kind, customer = excluded.customer, providers = excluded.providers, encrypted = excluded.encrypted, unasked = excluded.unasked, asked_ms = excluded.asked_ms, reported_ms = excluded.reported_ms, answered_ms = excluded.answered_ms, first = excluded.first;
+
+DELETE
+FROM jobs
+WHERE held <= 0
+AND until <= ?1;
+
+UPDATE vanishing
+SET shelf = w.value->>2
+FROM json_each(?1) AS w
+WHERE vanishing.pubkey = unhex(w.value->>0)
+AND vanishing.until = w.value->>1;
+
+DELETE
+FROM vanishing
+WHERE (pubkey, until) IN (
+  SELECT unhex(value->>0), value->>1
+  FROM json_each(?1));

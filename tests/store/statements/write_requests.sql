@@ -1,0 +1,115 @@
+-- Requests of jobs: what is asked before
+
+SELECT json_array(e.seq, lower(nullif(hex(e.id), '')), lower(nullif(hex(e.pubkey), '')), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(nullif(hex(e.job), ''))))), json(e.extra)) AS r
+FROM json_each(?1) AS v
+CROSS JOIN events AS e
+ON substr(e.id, 1, 8) = substr(unhex(v.value), 1, 8)
+AND e.id = unhex(v.value);
+
+SELECT t.until || ' ' || t.key AS r
+FROM json_each(?1) AS v
+CROSS JOIN deletions AS t
+ON t.key = v.value;
+
+SELECT json_array(lower(nullif(hex(j.id), '')), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))) AS r
+FROM (
+  SELECT unhex(value) AS id
+  FROM json_each(?1)) AS n
+CROSS JOIN jobs AS j
+ON j.id = n.id;
+
+SELECT json_array(json_array(e.seq, lower(nullif(hex(e.id), '')), lower(nullif(hex(e.pubkey), '')), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(nullif(hex(e.job), ''))))), json(e.extra)), e.created_at * 1000 + e.delay_ms, e.step, e.asked) AS r
+FROM (
+  SELECT e.seq
+  FROM json_each(?1) AS v
+  CROSS JOIN jobs AS j
+  ON j.id = unhex(v.value->>0)
+  AND j.kind IS NULL
+  CROSS JOIN tags AS t
+  ON t.tag = unhex('6500' || hex(j.id))
+  CROSS JOIN events AS e
+  ON e.seq = t.seq
+  AND e.job = j.id
+  AND e.id <> j.id
+  LIMIT 4001) AS n
+CROSS JOIN events AS e
+ON e.seq = n.seq
+ORDER BY e.seq;
+
+WITH p (customer, provider) AS MATERIALIZED (
+  SELECT unhex(value->>0), unhex(value->>1)
+  FROM json_each(?2)
+  UNION
+  SELECT unhex(v.value->>1), e.pubkey
+  FROM json_each(?1) AS v
+  CROSS JOIN jobs AS j
+  ON j.id = unhex(v.value->>0)
+  AND j.kind IS NULL
+  CROSS JOIN tags AS t
+  ON t.tag = unhex('6500' || hex(j.id))
+  CROSS JOIN events AS e
+  ON e.seq = t.seq
+  AND e.job = j.id
+  AND e.id <> j.id
+  AND e.step IS NOT NULL)
+SELECT json_array('provider', lower(nullif(hex(o.pubkey), '')), o.results, o.errors, o.seen, o.active) AS r
+FROM (
+  SELECT DISTINCT provider
+  FROM p) AS n
+CROSS JOIN providers AS o
+ON o.pubkey = n.provider
+UNION ALL
+SELECT json_array('dealing', lower(nullif(hex(d.customer), '')), lower(nullif(hex(d.provider), '')), d.results, d.errors, d.speed, d.known)
+FROM p
+CROSS JOIN dealings AS d
+ON d.customer = p.customer
+AND d.provider = p.provider
+UNION ALL
+SELECT json_array('served', lower(nullif(hex(n.customer), '')), EXISTS (
+    SELECT 1
+    FROM dealings AS d
+    WHERE d.customer = n.customer
+    AND d.known = 1), (
+    SELECT json_group_array(lower(nullif(hex(d.provider), '')))
+    FROM (
+      SELECT d.provider
+      FROM dealings AS d
+      WHERE d.customer = n.customer
+      AND d.results > 0
+      LIMIT 3) AS d))
+FROM (
+  SELECT DISTINCT customer
+  FROM p) AS n;
+
+-- What is written
+
+UPDATE totals
+SET version = iif(version = ?1, version + 1, NULL), writer = ?2, last_seq = ?3, stored = ?4, flush = ?5, newest = ?6, early = ?7, day = ?8, spent = ?9, since_ms = ?10, counts = ?11;
+
+WITH g AS MATERIALIZED (
+  SELECT jsonb(value) AS v
+  FROM json_each(?1))
+INSERT INTO events (seq, id, tie, pubkey, sig, kind, shelf, created_at, expires_at, place, extra, job, step, asked, delay_ms, tags, content)
+SELECT g.v->>'$.seq', unhex(g.v->>'$.id'), g.v->>'$.tie', unhex(g.v->>'$.pubkey'), unhex(g.v->>'$.sig'), g.v->>'$.kind', g.v->>'$.shelf', g.v->>'$.created_at', g.v->>'$.expires_at', unhex(g.v->>'$.place'), g.v->'$.extra', unhex(g.v->>'$.job'), g.v->>'$.step', g.v->>'$.asked', g.v->>'$.delay_ms', CAST(substr(t.b, g.v->>'$.from', g.v->>'$.tags') AS TEXT), CAST(substr(t.b, (g.v->>'$.from') + (g.v->>'$.tags'), g.v->>'$.content') AS TEXT)
+FROM g
+CROSS JOIN (
+  SELECT CAST(?2 AS BLOB) AS b) AS t;
+
+WITH g AS MATERIALIZED (
+  SELECT jsonb(value) AS v
+  FROM json_each(?1))
+INSERT INTO tags (tag, shelf, created_at, tie, seq, expires_at)
+SELECT unhex(k.value), g.v->>'$.shelf', g.v->>'$.created_at', g.v->>'$.tie', g.v->>'$.seq', g.v->>'$.expires_at'
+FROM g
+CROSS JOIN json_each(g.v, '$.keys') AS k;
+
+WITH g AS MATERIALIZED (
+  SELECT jsonb(value) AS v
+  FROM json_each(?1))
+INSERT INTO jobs (id, held, until, state, kind, customer, providers, encrypted, unasked, asked_ms, reported_ms, answered_ms, first)
+SELECT unhex(g.v->>'$.id'), g.v->>'$.held', g.v->>'$.until', g.v->>'$.state', g.v->>'$.kind', unhex(g.v->>'$.customer'), unhex(g.v->>'$.providers'), g.v->>'$.encrypted', g.v->>'$.unasked', g.v->>'$.asked_ms', g.v->>'$.reported_ms', g.v->>'$.answered_ms', unhex(g.v->>'$.first')
+FROM g
+WHERE true
+ON CONFLICT (id) DO
+UPDATE
+SET held = excluded.held, until = excluded.until, state = excluded.state, kind = excluded.kind, customer = excluded.customer, providers = excluded.providers, encrypted = excluded.encrypted, unasked = excluded.unasked, asked_ms = excluded.asked_ms, reported_ms = excluded.reported_ms, answered_ms = excluded.answered_ms, first = excluded.first;

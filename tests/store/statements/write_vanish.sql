@@ -1,0 +1,69 @@
+-- A request to vanish: what is asked before
+
+SELECT json_array(e.seq, lower(nullif(hex(e.id), '')), lower(nullif(hex(e.pubkey), '')), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(nullif(hex(e.job), ''))))), json(e.extra)) AS r
+FROM json_each(?1) AS v
+CROSS JOIN events AS e
+ON substr(e.id, 1, 8) = substr(unhex(v.value), 1, 8)
+AND e.id = unhex(v.value);
+
+SELECT t.until || ' ' || t.key AS r
+FROM json_each(?1) AS v
+CROSS JOIN deletions AS t
+ON t.key = v.value;
+
+-- What is written
+
+UPDATE totals
+SET version = iif(version = ?1, version + 1, NULL), writer = ?2, last_seq = ?3, stored = ?4, flush = ?5, newest = ?6, early = ?7, day = ?8, spent = ?9, since_ms = ?10, counts = ?11;
+
+INSERT INTO vanishing (pubkey, until)
+SELECT unhex(value->>0), value->>1
+FROM json_each(?1)
+WHERE true
+ON CONFLICT (pubkey) DO
+UPDATE
+SET until = max(until, excluded.until), shelf = 0;
+
+DELETE
+FROM providers
+WHERE pubkey IN (
+  SELECT unhex(value->>0)
+  FROM json_each(?1));
+
+DELETE
+FROM dealings
+WHERE customer IN (
+  SELECT unhex(value->>0)
+  FROM json_each(?1));
+
+DELETE
+FROM dealings
+WHERE provider IN (
+  SELECT unhex(value->>0)
+  FROM json_each(?1));
+
+WITH g AS MATERIALIZED (
+  SELECT jsonb(value) AS v
+  FROM json_each(?1))
+INSERT INTO events (seq, id, tie, pubkey, sig, kind, shelf, created_at, expires_at, place, extra, job, step, asked, delay_ms, tags, content)
+SELECT g.v->>'$.seq', unhex(g.v->>'$.id'), g.v->>'$.tie', unhex(g.v->>'$.pubkey'), unhex(g.v->>'$.sig'), g.v->>'$.kind', g.v->>'$.shelf', g.v->>'$.created_at', g.v->>'$.expires_at', unhex(g.v->>'$.place'), g.v->'$.extra', unhex(g.v->>'$.job'), g.v->>'$.step', g.v->>'$.asked', g.v->>'$.delay_ms', CAST(substr(t.b, g.v->>'$.from', g.v->>'$.tags') AS TEXT), CAST(substr(t.b, (g.v->>'$.from') + (g.v->>'$.tags'), g.v->>'$.content') AS TEXT)
+FROM g
+CROSS JOIN (
+  SELECT CAST(?2 AS BLOB) AS b) AS t;
+
+WITH g AS MATERIALIZED (
+  SELECT jsonb(value) AS v
+  FROM json_each(?1))
+INSERT INTO tags (tag, shelf, created_at, tie, seq, expires_at)
+SELECT unhex(k.value), g.v->>'$.shelf', g.v->>'$.created_at', g.v->>'$.tie', g.v->>'$.seq', g.v->>'$.expires_at'
+FROM g
+CROSS JOIN json_each(g.v, '$.keys') AS k;
+
+INSERT INTO deletions (key, until)
+SELECT value->>0, value->>1
+FROM json_each(?1)
+WHERE true
+ON CONFLICT (key) DO
+UPDATE
+SET until = excluded.until
+WHERE excluded.until > deletions.until;

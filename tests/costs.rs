@@ -308,7 +308,7 @@ fn an_assumption_costs_little() {
     let mut memory = Memory::new(1 << 20);
     for events in [requests, answers] {
         let work = new_group(events.iter().map(new));
-        let (facts, assumed) = memory.facts(&work.needed()).expect("nothing is likely to be there");
+        let (facts, assumed) = memory.facts(work.needed()).expect("nothing is likely to be there");
         let before = position(&mut d1);
         let decision = work.decide(before.totals.last_seq, facts);
         let made_sure = d1.bill(&[facts::assume(&assumed)]);

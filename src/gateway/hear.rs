@@ -3,7 +3,6 @@
 use super::{ConnId, Gateway};
 use crate::market::handler::can_be_ranked;
 use crate::message::{Interest, Outcome, Part, Push, ToGateway, ToPartition, Verdict};
-use crate::nostr::deletion::Target;
 use crate::nostr::{EventId, Reason, kind, relay_msg};
 use crate::seam::{Effect, Millis};
 
@@ -57,7 +56,7 @@ impl Gateway {
                 Part::Outcome(_) | Part::Cancelled(..) => None,
             })
         };
-        for new in events().filter(|new| new.deletes.contains(&Target::Everything)) {
+        for new in events().filter(|new| new.vanishes()) {
             self.vanish(&new.event);
         }
         for part in push.parts {

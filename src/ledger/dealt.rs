@@ -12,7 +12,7 @@ use crate::nostr::PublicKey;
 /// Seconds of one unit of [`Provider::active`].
 pub const ACTIVE_SLOT: u64 = 300;
 /// The same in milliseconds.
-pub const SLOT_MS: u64 = 1000 * ACTIVE_SLOT;
+const SLOT_MS: u64 = 1000 * ACTIVE_SLOT;
 
 /// What the answers of a group say of one provider.
 #[derive(Clone, Copy, Debug, Default)]

@@ -107,38 +107,38 @@ impl Memory {
         self.served.clear();
     }
 
-    /// What is remembered of what is needed, and what is assumed of the rest; none where that is likely to be there, or
-    /// cannot be assumed away.
-    pub fn facts(&self, needed: &Needed) -> Option<(Facts, Assumed)> {
-        if needed.is_likely {
-            return None;
+    /// What is remembered of what is needed, and what is assumed of the rest; gives back what is needed where some of that
+    /// is likely to be there, or cannot be assumed away.
+    pub fn facts(&self, needed: Needed) -> Result<(Facts, Assumed), Box<Needed>> {
+        // Answers that came before a request, and what a cancelled job keeps out, are to be looked at.
+        let is_open = |job: &Job| job.asked.is_some() && !job.is_cancelled();
+        if needed.is_likely || !needed.jobs.iter().all(|id| self.jobs.get(id).is_none_or(is_open)) {
+            return Err(needed.into());
         }
-        let (ids, places, deletions) = (needed.ids.clone(), needed.places.clone(), needed.deletions.clone());
+        let Needed { ids, places, deletions, jobs, dealings, .. } = needed;
         let mut assumed = Assumed { ids, places, deletions, ..Assumed::default() };
         let mut facts = Facts::default();
-        for id in &needed.jobs {
-            match self.jobs.get(id) {
-                // Answers that came before a request, and what a cancelled job keeps out, are to be looked at.
-                Some(job) if job.is_cancelled() || job.asked.is_none() => return None,
-                Some(job) => _ = facts.jobs.insert(*id, job.clone()),
-                None => _ = assumed.jobs.insert(*id),
+        for id in jobs {
+            match self.jobs.get(&id) {
+                Some(job) => _ = facts.jobs.insert(id, job.clone()),
+                None => _ = assumed.jobs.insert(id),
             }
         }
-        for pair @ (customer, provider) in &needed.dealings {
-            match self.providers.get(provider) {
-                Some(known) => _ = facts.providers.insert(*provider, *known),
-                None => _ = assumed.providers.insert(*provider),
+        for pair @ (customer, provider) in dealings {
+            match self.providers.get(&provider) {
+                Some(known) => _ = facts.providers.insert(provider, *known),
+                None => _ = assumed.providers.insert(provider),
             }
-            match self.dealings.get(pair) {
-                Some(known) => _ = facts.dealings.insert(*pair, *known),
-                None => _ = assumed.dealings.insert(*pair),
+            match self.dealings.get(&pair) {
+                Some(known) => _ = facts.dealings.insert(pair, *known),
+                None => _ = assumed.dealings.insert(pair),
             }
-            match self.served.get(customer) {
-                Some(known) => _ = facts.served.insert(*customer, known.clone()),
-                None => _ = assumed.customers.insert(*customer),
+            match self.served.get(&customer) {
+                Some(known) => _ = facts.served.insert(customer, known.clone()),
+                None => _ = assumed.customers.insert(customer),
             }
         }
-        Some((facts, assumed))
+        Ok((facts, assumed))
     }
 
     /// Remembers what was read.

@@ -20,7 +20,7 @@ mod work;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use dealt::{ACTIVE_SLOT, SLOT_MS};
+pub use dealt::ACTIVE_SLOT;
 pub use decide::{Changes, Decision, Fresh, Mode, RATED, READER, reader};
 pub use facts::{Answer, Facts, Held, Needed, Place, Provider, Served};
 pub use job::{Disagreement, Job, MAX_EARLY, MAX_UNASKED_FEEDBACK, MAX_UNASKED_KEYS, Request};

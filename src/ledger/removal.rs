@@ -1,8 +1,6 @@
 //! What follows when events are removed that may no longer be kept: they have expired (NIP-40, retention), or their authors
 //! vanish (NIP-62). A job that loses its request unanswered has expired, and one whose customer vanishes is not remembered.
 
-use std::collections::BTreeSet;
-
 use super::decide::Deciding;
 use super::job::Moved;
 use super::{Decision, Facts, Mode, Needed};
@@ -12,8 +10,7 @@ use crate::nostr::PublicKey;
 /// What a step of a sweep does besides removing events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Unix seconds up to which jobs need not be remembered of which nothing is held; 0 is for those whose request was
-    /// never seen.
+    /// Unix seconds up to which jobs need not be remembered of which nothing is held; 0 when there are none.
     pub forget: u64,
     /// Keys that are done with vanishing, each with the time it vanished at.
     pub vanished: Vec<(PublicKey, u64)>,
@@ -36,11 +33,9 @@ impl Needed {
 }
 
 /// Removes the events that were asked for by number.
-pub(super) fn remove(seqs: &[u64], swept: Swept, facts: Facts) -> Decision {
+pub(super) fn remove(swept: Swept, facts: Facts) -> Decision {
     let mut deciding = Deciding::new(facts, Mode::New);
-    let seqs: BTreeSet<u64> = seqs.iter().copied().collect();
-    let held: Vec<_> = deciding.facts.events.values().filter(|held| seqs.contains(&held.seq)).cloned().collect();
-    for held in held {
+    for held in deciding.facts.events.values().cloned().collect::<Vec<_>>() {
         if held.job == Some(held.id)
             && let Some(job) = deciding.facts.jobs.get_mut(&held.id)
         {

@@ -36,7 +36,7 @@ impl Work {
     pub fn decide(&self, last_seq: u64, facts: Facts) -> Decision {
         match self {
             Self::Events(group, mode) => decide(group, *mode, last_seq, facts),
-            Self::Removal(seqs, swept) => remove(seqs, swept.clone(), facts),
+            Self::Removal(_, swept) => remove(swept.clone(), facts),
             Self::Deletions(deletions) => restore_deletions(deletions, facts),
             Self::Jobs(jobs) => restore_jobs(jobs, facts),
         }

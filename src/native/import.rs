@@ -3,14 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Read, Seek, SeekFrom, Write as _};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
+use super::bar::Bar;
 use super::database::lock;
 use super::env::Settings;
 use super::gateway::now;
@@ -26,14 +27,12 @@ use crate::store::log::{Landing, Write, WriteName};
 use crate::store::{StoreError, facts, write};
 
 /// Lines that are stored together, and their bytes.
-const TOGETHER: usize = 256;
+pub(super) const TOGETHER: usize = 256;
 const TOGETHER_BYTES: u64 = 4_000_000;
 /// Bytes of a line; more is no event that a relay takes.
 const MAX_LINE: u64 = 2_000_000;
 /// Refused lines that are told one by one.
 const MAX_TOLD: u64 = 20;
-/// How often progress is told where there is no terminal.
-const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// How far an import has come; kept beside the database until it is done.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -380,54 +379,6 @@ fn admit(config: &Config, event: Event, now: u64) -> Result<NewEvent, String> {
         remember_until: config.retention.remember_until(&event),
         event,
     })
-}
-
-/// Progress on stderr: a line that is written over on a terminal, else one now and then.
-struct Bar {
-    size: u64,
-    from: u64,
-    lines: Option<u64>,
-    start: Instant,
-    told: Instant,
-    terminal: bool,
-}
-
-impl Bar {
-    fn new(size: u64, from: u64) -> Self {
-        let now = Instant::now();
-        Self { size, from, lines: None, start: now, told: now, terminal: std::io::stderr().is_terminal() }
-    }
-
-    fn say(&self, text: &str) {
-        log::put(&format!("{}{text}", if self.terminal { "\r\x1b[K" } else { "" }));
-    }
-
-    fn show(&mut self, bytes: u64, lines: u64) {
-        let first = *self.lines.get_or_insert(lines.saturating_sub(TOGETHER as u64));
-        let every = if self.terminal { Duration::from_millis(100) } else { TELL_EVERY };
-        if self.told.elapsed() < every {
-            return;
-        }
-        self.told = Instant::now();
-        let seconds = self.start.elapsed().as_secs_f64().max(0.001);
-        let rate = lines.saturating_sub(first) as f64 / seconds;
-        let share = bytes as f64 / self.size.max(1) as f64;
-        let left = self.size.saturating_sub(bytes) as f64 * seconds / bytes.saturating_sub(self.from).max(1) as f64;
-        let text = format!("{:5.1} %, {lines} lines, {rate:.0}/s, {left:.0} s left", share * 100.0);
-        if self.terminal {
-            let full = (share * 30.0) as usize;
-            let bar = ["=".repeat(full), " ".repeat(30 - full.min(30))].concat();
-            let _ = write!(std::io::stderr(), "\r\x1b[K[{bar}] {text}");
-        } else {
-            log::put(&text);
-        }
-    }
-
-    fn end(&self) {
-        if self.terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! [`socket`]), and they have one partition, on its own thread ([`partition`]). The database ([`database`], [`sqlite`])
 //! has one thread that writes and some that read.
 
+mod bar;
 pub mod cli;
 mod database;
 mod descriptors;

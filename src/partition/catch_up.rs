@@ -8,7 +8,7 @@ use crate::log::Level;
 use crate::market::privacy;
 use crate::message::{MISSED_MAX, NewEvent, Stored, StoredEvent, Text};
 use crate::nostr::Event;
-use crate::nostr::deletion::{self, Target, Vanished};
+use crate::nostr::deletion::{self, Vanished};
 use crate::seam::{Effect, Millis};
 use crate::store::{Rows, StoreError, read};
 
@@ -85,7 +85,7 @@ impl Partition {
         for found in found {
             let seq = found.seq;
             let Some((new, readers)) = self.read_event(found, out) else { continue };
-            if new.deletes.contains(&Target::Everything) {
+            if new.vanishes() {
                 self.vanish(&Vanished::by(&new.event));
             }
             self.handlers.announce(&new.event);

@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 use super::Partition;
 use super::log::{Decided, What};
 use super::queue::Waiting;
-use crate::ledger::{Assumed, Decision, Mode, Work};
+use crate::ledger::{Assumed, Decision, Facts, Mode, Work};
 use crate::log::Level;
 use crate::message::{Outcome, Publisher, ToGateway, Verdict};
 use crate::nostr::{Reason, refusal};
 use crate::seam::{Effect, Millis};
 use crate::store::counts::Position;
 use crate::store::log::Write;
-use crate::store::{ErrorKind, Rows, Statement, StoreError, facts, history, market, write};
+use crate::store::{ErrorKind, Statement, StoreError, facts, history, market, write};
 
 /// Milliseconds.
 const MINUTE: Millis = 60_000;
@@ -34,35 +34,24 @@ impl Partition {
         self.go_on(now, out);
     }
 
-    /// What a write is to do; none if that need not be decided.
-    pub(super) fn work(&self, what: &What) -> Option<Work> {
+    /// What the group is to do.
+    pub(super) fn group_work(&self) -> Work {
+        let group = self.writer.group.iter().flatten().map(|waiting| waiting.new.clone()).collect();
+        Work::Events(group, Mode::New)
+    }
+
+    /// The number of the last event.
+    pub(super) fn last_seq(&self) -> u64 {
+        self.log.totals().unwrap_or_default().last_seq
+    }
+
+    /// Decides what a write does by what the store has told; of the group those are looked at that somebody waits for yet.
+    pub(super) fn decide(&self, what: &What, facts: Facts) -> Decision {
         match what {
-            What::Group => {
-                let group = self.writer.group.iter().flatten().map(|waiting| waiting.new.clone()).collect();
-                Some(Work::Events(group, Mode::New))
-            }
-            What::Removal(found) => Some(Work::Removal(found.seqs.clone(), found.swept.clone())),
-            What::Counts | What::Seen(_) => None,
+            What::Group => self.group_work().decide(self.last_seq(), facts),
+            What::Removal(found) => found.work().decide(self.last_seq(), facts),
+            What::Counts | What::Seen(_) => Decision::default(),
         }
-    }
-
-    /// Whether answers may be held whose request is not known.
-    fn has_early(&self, now: Millis) -> bool {
-        self.log.totals().is_some_and(|totals| totals.early > now / 1000)
-    }
-
-    /// The statements that ask what has to be known for a write.
-    pub(super) fn statements_to_decide(&self, what: &What, now: Millis) -> Vec<Statement> {
-        self.work(what).map(|work| facts::statements(&work.needed(), self.has_early(now))).unwrap_or_default()
-    }
-
-    /// Decides what a write does by what the store has told; none if the group is too large for that.
-    pub(super) fn decide(&mut self, what: &What, rows: &Rows, now: Millis) -> Result<Option<Decision>, StoreError> {
-        let Some(work) = self.work(what) else { return Ok(Some(Decision::default())) };
-        let facts = facts::decode(&work.needed(), self.has_early(now), rows)?;
-        let last_seq = self.log.totals().unwrap_or_default().last_seq;
-        facts.iter().for_each(|facts| self.log.memory().learn(facts));
-        Ok(facts.map(|facts| work.decide(last_seq, facts)))
     }
 
     /// The statements of a write, and where the log is after it.
@@ -110,14 +99,14 @@ impl Partition {
                 self.landed(group, decided, now, out);
             }
             What::Removal(found) => {
-                self.facts.written(&decided.after.counts, []);
+                self.facts.written(&decided.after, []);
                 self.recent.follow(&decided.decision.events);
                 self.handlers.clear();
                 self.advance(decided.after);
                 self.removed(&found, now, out);
             }
             What::Counts => {
-                self.facts.written(&decided.after.counts, []);
+                self.facts.written(&decided.after, []);
                 self.advance(decided.after);
             }
             What::Seen(_) => {}

@@ -6,12 +6,13 @@ use crate::log::Level;
 use crate::message::{Asked, Facts, ToGateway};
 use crate::nostr::PublicKey;
 use crate::seam::{Effect, Millis, Network};
-use crate::store::counts::{self, Counts};
+use crate::store::counts::{self, Position};
 use crate::store::history;
 use crate::store::market::{self, Active};
 use crate::store::schema::{self, Schema};
 use crate::store::{Rows, Statement, StoreError, sweep};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Milliseconds for which counts are believed while something may have landed that nobody was told of.
 const DOUBTFUL_FRESH: Millis = 60_000;
@@ -22,7 +23,7 @@ pub(super) struct Known {
     /// How often the store has been written to.
     writes: u64,
     /// As of the last write, or as they were asked for.
-    counts: Option<Counts>,
+    position: Option<Arc<Position>>,
     active: Active,
     /// When both were asked for last: since then each write tells what it changes.
     asked_at: Option<Millis>,
@@ -33,17 +34,17 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// The store was written to: the counts after that, and who is more active now, each with a slot.
-    pub fn written(&mut self, counts: &Counts, active: impl IntoIterator<Item = (PublicKey, u64)>) {
+    /// The store was written to: where it is after that, and who is more active now, each with a slot.
+    pub fn written(&mut self, after: &Arc<Position>, active: impl IntoIterator<Item = (PublicKey, u64)>) {
         self.writes += 1;
-        self.counts = Some(counts.clone());
+        self.position = Some(after.clone());
         active.into_iter().for_each(|(key, slot)| self.active.note(key, slot));
     }
 
     /// Something was written that has not told.
     pub fn forget(&mut self) {
         self.writes += 1;
-        (self.counts, self.asked_at) = (None, None);
+        (self.position, self.asked_at) = (None, None);
     }
 
     /// A key has vanished.
@@ -73,7 +74,7 @@ impl Partition {
     fn fact(&mut self, asked: &Asked, now: Millis) -> Option<Facts> {
         match asked {
             Asked::Counts => {
-                let at = self.facts.asked_at.filter(|_| self.facts.counts.is_some())?;
+                let at = self.facts.asked_at.filter(|_| self.facts.position.is_some())?;
                 self.is_believed(at, now).then(|| self.counts(now))?
             }
             Asked::Handlers(kind, _) => {
@@ -85,7 +86,7 @@ impl Partition {
     }
 
     fn counts(&mut self, now: Millis) -> Option<Facts> {
-        let counts = self.facts.counts.clone()?;
+        let counts = self.facts.position.as_ref()?.counts.clone();
         Some(Facts::Counts(Box::new(counts), self.facts.active.count(now / 1000)))
     }
 
@@ -134,10 +135,10 @@ impl Partition {
                 let [_, active] = rows.as_slice() else {
                     return Err(StoreError::new("the counts were answered with another number of results"));
                 };
-                let found = counts::decode(&rows)?.counts;
+                let found = counts::decode(&rows)?;
                 // What a write since has told is later.
-                if self.facts.counts.is_none() || writes == self.facts.writes {
-                    self.facts.counts = Some(found);
+                if self.facts.position.is_none() || writes == self.facts.writes {
+                    self.facts.position = Some(found.into());
                 }
                 self.facts.active.add(active, now / 1000);
                 self.facts.asked_at = Some(now);

@@ -9,7 +9,6 @@ use super::Partition;
 use crate::interest;
 use crate::market::handler::can_be_ranked;
 use crate::message::{GatewayId, Interest, NewEvent, Outcome, Part, Publisher, Push, Stored, ToGateway, Verdict};
-use crate::nostr::deletion::Target;
 use crate::nostr::filter::SortedTags;
 use crate::nostr::{Event, EventId, PublicKey, kind, refusal};
 use crate::seam::{Effect, Millis};
@@ -98,7 +97,7 @@ impl Gateways {
     }
 
     fn of_event(&self, new: &NewEvent) -> BTreeSet<GatewayId> {
-        if new.deletes.contains(&Target::Everything) {
+        if new.vanishes() {
             return self.known.keys().copied().collect();
         }
         if self.interest.is_empty() {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::catch_up::CatchUp;
 use super::commit::not_stored;
 use super::{Partition, Purpose};
-use crate::ledger::{Assumed, Decision, Memory};
+use crate::ledger::{Assumed, Decision, Memory, Needed};
 use crate::log::Level;
 use crate::message::ToGateway;
 use crate::nostr::PublicKey;
@@ -25,7 +25,7 @@ use crate::seam::{Effect, Millis, Ticket};
 use crate::store::counts::{self, Position, Totals};
 use crate::store::log::{Landing, Write, WriteName};
 use crate::store::sweep::Sweep;
-use crate::store::{Rows, StoreError};
+use crate::store::{Rows, StoreError, facts};
 
 /// Groups that facts are read for after something was there that was assumed not to be.
 const CAREFUL: u32 = 16;
@@ -43,6 +43,15 @@ pub(super) enum What {
     Counts,
     /// Providers that left.
     Seen(Vec<PublicKey>),
+}
+
+/// What is to be written when the facts are there that were asked for.
+#[derive(Debug)]
+pub(super) struct Deciding {
+    pub what: What,
+    pub needed: Needed,
+    /// Whether answers may be held whose request is not known.
+    pub early: bool,
 }
 
 /// What a write does.
@@ -89,7 +98,7 @@ pub(super) struct Log {
     asking: bool,
     fenced: bool,
     /// What facts are being read for.
-    deciding: Option<What>,
+    deciding: Option<Deciding>,
     /// Groups that facts are read for although they might be assumed, as the last assumption was wrong.
     careful: u32,
     /// What is remembered of facts.
@@ -245,7 +254,8 @@ impl Partition {
         let removal = self.log.removal.take_if(|_| self.log.removes_next || !waiting);
         self.log.removes_next = removal.is_none();
         if let Some(removal) = removal {
-            self.ask_facts(What::Removal(removal), now, out);
+            let needed = removal.work().needed();
+            self.ask_facts(What::Removal(removal), needed, now, out);
         } else if self.writer.next_group() {
             self.write_group(now, out);
         } else if std::mem::take(&mut self.log.saves) {
@@ -259,28 +269,31 @@ impl Partition {
     /// Decides what the group does by what is remembered, and assumes of the rest that it is not there, which the write
     /// makes sure of; if that is not likely, asks what has to be known.
     fn write_group(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        let work = self.work(&What::Group).filter(|_| self.log.careful == 0);
-        let known = work.and_then(|work| Some((self.log.memory.facts(&work.needed())?, work)));
-        match known {
-            Some(((facts, assumed), work)) => {
-                let decision = work.decide(self.log.totals().unwrap_or_default().last_seq, facts);
-                if decision.changes.is_empty() {
+        let work = self.group_work();
+        let mut needed = work.needed();
+        if self.log.careful > 0 {
+            self.log.careful -= 1;
+        } else {
+            needed = match self.log.memory.facts(needed) {
+                Ok((facts, assumed)) => {
+                    let decision = work.decide(self.last_seq(), facts);
+                    if !decision.changes.is_empty() {
+                        return self.send(What::Group, decision, Some(assumed), now, out);
+                    }
                     // No write would make sure of what is assumed.
-                    return self.ask_facts(What::Group, now, out);
+                    work.needed()
                 }
-                self.send(What::Group, decision, Some(assumed), now, out);
-            }
-            None => {
-                self.log.careful = self.log.careful.saturating_sub(1);
-                self.ask_facts(What::Group, now, out);
-            }
+                Err(needed) => *needed,
+            };
         }
+        self.ask_facts(What::Group, needed, now, out);
     }
 
     /// Asks what has to be known for a write.
-    fn ask_facts(&mut self, what: What, now: Millis, out: &mut Vec<Effect>) {
-        let statements = self.statements_to_decide(&what, now);
-        self.log.deciding = Some(what);
+    fn ask_facts(&mut self, what: What, needed: Needed, now: Millis, out: &mut Vec<Effect>) {
+        let early = self.log.totals().is_some_and(|totals| totals.early > now / 1000);
+        let statements = facts::statements(&needed, early);
+        self.log.deciding = Some(Deciding { what, needed, early });
         if statements.is_empty() {
             return self.facts_read(Ok(Rows::new()), now, out);
         }
@@ -289,19 +302,24 @@ impl Partition {
 
     /// The store has told what has to be known for a write.
     pub(super) fn facts_read(&mut self, result: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
-        let Some(what) = self.log.deciding.take() else { return };
-        match result.and_then(|rows| self.decide(&what, &rows, now)) {
-            Ok(Some(decision)) if decision.changes.is_empty() => {
+        let Some(Deciding { what, needed, early }) = self.log.deciding.take() else { return };
+        match result.and_then(|rows| facts::decode(&needed, early, &rows)) {
+            Ok(Some(facts)) => {
+                self.log.memory.learn(&facts);
+                let decision = self.decide(&what, facts);
+                if !decision.changes.is_empty() {
+                    return self.send(what, decision, None, now, out);
+                }
                 self.writer.works();
                 if let Some(after) = self.log.position.clone() {
                     self.follow(what, Decided { decision, after }, now, now, out);
                 }
                 self.go_on(now, out);
             }
-            Ok(Some(decision)) => self.send(what, decision, None, now, out),
             Ok(None) => {
                 self.writer.halve_group();
-                self.ask_facts(what, now, out);
+                let needed = self.group_work().needed();
+                self.ask_facts(what, needed, now, out);
             }
             Err(error) => {
                 if matches!(what, What::Removal(_)) {
@@ -336,9 +354,13 @@ impl Partition {
         out: &mut Vec<Effect>,
     ) {
         let Some(writing) = self.log.writing.take_if(|writing| writing.ticket == Some(ticket)) else { return };
-        let error = result.as_ref().err().filter(|error| !error.is_surprise()).cloned();
+        if result.as_ref().is_err_and(StoreError::is_surprise) {
+            self.log.careful = CAREFUL;
+            self.writer.works();
+            return self.go_on(now, out);
+        }
+        let error = result.as_ref().err().cloned();
         match writing.what {
-            What::Group if result.is_err() && error.is_none() => {}
             What::Group => self.counters.storage.committed(now.saturating_sub(writing.since), error.as_ref()),
             _ => self.counters.storage.failed(error.as_ref()),
         }
@@ -349,11 +371,6 @@ impl Partition {
                 // One that changed nothing has not taken the log: a predecessor's may land yet.
                 self.log.taken |= before.is_some_and(|before| writing.decided.after.totals.version > before);
                 self.follow(writing.what, writing.decided, writing.since, now, out);
-                self.go_on(now, out);
-            }
-            Err(error) if error.is_surprise() => {
-                self.log.careful = CAREFUL;
-                self.writer.works();
                 self.go_on(now, out);
             }
             Err(error) => {

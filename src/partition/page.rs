@@ -80,7 +80,7 @@ impl Reading {
             filter: filter.clone(),
             events: vec![],
             cut: None,
-            most: MAX_SECOND,
+            most: 0,
             asked: 0,
             next: None,
         });
@@ -314,7 +314,7 @@ struct FilterPage {
     events: Vec<StoredEvent>,
     /// The second at which the page was cut, until it is completed.
     cut: Option<u64>,
-    /// Events of it that complete the page.
+    /// How many events of that second the page may have.
     most: u64,
     /// How many statements were asked last.
     asked: usize,
@@ -324,7 +324,7 @@ struct FilterPage {
 
 impl FilterPage {
     fn rest(&mut self, second: u64, most: u64, share: u64, viewer: &Viewer) -> Vec<Statement> {
-        self.most = most.min(self.most_of(second));
+        self.most = self.most.min(most);
         let most = self.most;
         let within = Filter { since: Some(second), until: Some(second), ..self.filter.clone() };
         let before = match second.checked_sub(1) {
@@ -348,22 +348,19 @@ impl FilterPage {
             && self.limit >= PAGE
             && last.created_at == next.created_at
         {
-            self.cut = Some(last.created_at);
+            let second = last.created_at;
+            let newer = self.events.iter().take(limit).filter(|event| event.created_at > second).count() as u64;
+            self.cut = Some(second);
+            self.most = (self.limit + self.limit / COMPLETED_BY).saturating_sub(newer).min(MAX_SECOND);
         }
         self.events.truncate(limit);
-    }
-
-    /// How many events of the second at which it was cut a page may have.
-    fn most_of(&self, second: u64) -> u64 {
-        let newer = self.events.iter().filter(|event| event.created_at > second).count() as u64;
-        (self.limit + self.limit / COMPLETED_BY).saturating_sub(newer)
     }
 
     /// Takes the rest of the second at which the page was cut, unless it is too large; `older` begins with the newest
     /// event before it.
     fn complete(&mut self, second: u64, rest: Vec<StoredEvent>, older: &[StoredEvent]) {
         self.cut = None;
-        if rest.len() as u64 <= self.most.min(self.most_of(second)) {
+        if rest.len() as u64 <= self.most {
             self.events.retain(|event| event.created_at > second);
             self.events.extend(rest);
             self.next = older.first().map(|event| event.id);

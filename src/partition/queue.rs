@@ -7,7 +7,6 @@ use std::sync::Arc;
 use crate::budget::Reservation;
 use crate::ledger::NewEvent;
 use crate::message::{GatewayId, Publisher};
-use crate::nostr::deletion::Target;
 use crate::nostr::{EventId, PublicKey};
 
 /// Events in one group, and the bytes they take in its parameter: what D1 takes (2 MB) with room to
@@ -204,7 +203,7 @@ impl Group {
         let NewEvent { event, deletes, .. } = &*next.new;
         let place = event.replacement_key().map(|d| (event.kind, d));
         // Only who vanishes deletes deletion requests, too.
-        let all = deletes.contains(&Target::Everything);
+        let all = next.new.vanishes();
         let conflicts = |NewEvent { event: earlier, deletes: also, .. }: &NewEvent| {
             earlier.pubkey == event.pubkey
                 && (all

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{PRIVATE, Param, Rows, Statement, StoreError, hex, is_by, is_id, json, tags};
+use super::{PRIVATE, Param, Rows, Statement, StoreError, hex, hex_or_null, is_by, is_id, json, tags};
 use crate::ledger::{Answer, Assumed, Facts, Held, Job, MAX_EARLY, Needed, Provider, Request, Served};
 use crate::market::State;
 use crate::market::dealing::{Dealing, KNOWN_AT};
@@ -128,7 +128,7 @@ fn early() -> String {
 
 /// The event `e`, as far as a decision needs it.
 fn event() -> String {
-    let [id, pubkey, job, place] = ["e.id", "e.pubkey", "e.job", "e.place"].map(hex);
+    let ([id, pubkey], [job, place]) = (["e.id", "e.pubkey"].map(hex), ["e.job", "e.place"].map(hex_or_null));
     format!(
         "e.seq, {id}, {pubkey}, e.kind, e.created_at, e.shelf >= {PRIVATE}, {job}, e.asked IS NOT NULL, {place}, \
          json({tags}), json(e.extra)",
@@ -168,10 +168,11 @@ fn jobs(needed: &Needed) -> Statement {
     if !needed.seqs.is_empty() {
         and("e.seq = v.value", json(&needed.seqs));
     }
-    let [id, customer, providers, first] = ["j.id", "j.customer", "j.providers", "j.first"].map(hex);
+    let [customer, providers, first] = ["j.customer", "j.providers", "j.first"].map(hex_or_null);
     let columns = format!(
-        "{id}, j.held, j.until, j.state, j.kind, {customer}, {providers}, j.encrypted, json(j.unasked), \
-         j.asked_ms, j.reported_ms, j.answered_ms, {first}"
+        "{}, j.held, j.until, j.state, j.kind, {customer}, {providers}, j.encrypted, json(j.unasked), \
+         j.asked_ms, j.reported_ms, j.answered_ms, {first}",
+        hex("j.id")
     );
     Statement::new(
         format!("SELECT json_array({columns}) AS r FROM ({which}) AS n CROSS JOIN jobs AS j ON j.id = n.id"),

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::log::{self, Write};
-use super::{Param, Rows, Statement, StoreError, hex, integer, is_by, json, text, text_size, vanish, votes};
+use super::{
+    Param, Rows, Statement, StoreError, hex, hex_or_null, integer, is_by, json, text, text_size, vanish, votes,
+};
 use crate::ledger::{ACTIVE_SLOT, tag_key};
 use crate::market::dealing::Dealing;
 use crate::market::handler::Record;
@@ -164,7 +166,7 @@ pub fn announced() -> Statement {
                OR EXISTS (SELECT 1 FROM tags AS s WHERE s.tag = w.tag AND s.shelf = {})",
             next(">= x'6b3d30'"),
             next("> w.tag"),
-            hex("w.tag"),
+            hex_or_null("w.tag"),
             kind::HANDLER
         ),
         vec![],

@@ -71,7 +71,11 @@ fn json_text(value: &impl Serialize) -> String {
 
 /// A column of bytes as the hex that it is outside of the database.
 fn hex(column: &str) -> String {
-    // Of NULL it is NULL.
+    format!("lower(hex({column}))")
+}
+
+/// The same of a column that may be NULL, and is NULL then.
+fn hex_or_null(column: &str) -> String {
     format!("lower(nullif(hex({column}), ''))")
 }
 

@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 
 use super::{PRIVATE, Param, Rows, Statement, StoreError, hex, integer, is_by, json, may_be_by};
-use crate::ledger::{READER, Swept};
+use crate::ledger::{READER, Swept, Work};
 use crate::market::retention::Kept;
 use crate::nostr::{PublicKey, kind};
 
@@ -31,6 +31,11 @@ pub struct Sweep {
 }
 
 impl Sweep {
+    /// What is to be done with it.
+    pub fn work(&self) -> Work {
+        Work::Removal(self.seqs.clone(), self.swept.clone())
+    }
+
     /// Whether there is nothing to remove.
     pub fn is_empty(&self) -> bool {
         self.seqs.is_empty() && self.swept.is_empty()

@@ -179,14 +179,9 @@ fn insert(fresh: &[Fresh], kept: &Kept, list: &mut Vec<Statement>) {
     if fresh.is_empty() {
         return;
     }
-    let size: usize = fresh.iter().map(|fresh| fresh.new.text.len()).sum();
-    let (mut texts, mut rows) = (String::with_capacity(size), String::with_capacity(size + ROW * fresh.len()));
-    for fresh in fresh {
-        rows.push(if rows.is_empty() { '[' } else { ',' });
-        rows.push_str(&json_row(fresh, kept, &mut texts));
-    }
-    rows.push(']');
-    let rows = Param::Text(rows.into());
+    let mut texts = String::with_capacity(fresh.iter().map(|fresh| fresh.new.text.len()).sum());
+    let rows: Vec<EventRow> = fresh.iter().map(|fresh| event_row(fresh, kept, &mut texts)).collect();
+    let rows = json(&rows);
     let events = format!(
         "{ROWS}INSERT INTO events \
          (seq, id, tie, pubkey, sig, kind, shelf, created_at, expires_at, place, extra, job, step, asked, delay_ms, tags, content) \
@@ -206,8 +201,8 @@ fn insert(fresh: &[Fresh], kept: &Kept, list: &mut Vec<Statement>) {
     list.push(Statement::new(tags, vec![rows]));
 }
 
-/// A row as JSON; what it has of texts is put with the others.
-fn json_row(fresh: &Fresh, kept: &Kept, texts: &mut String) -> String {
+/// A row; what it has of texts is put with the others.
+fn event_row<'a>(fresh: &'a Fresh, kept: &Kept, texts: &mut String) -> EventRow<'a> {
     let event = &fresh.new.event;
     let from = texts.len() + 1;
     let tags = super::json_text(&event.tags);
@@ -217,7 +212,7 @@ fn json_row(fresh: &Fresh, kept: &Kept, texts: &mut String) -> String {
     }
     let tags = texts.len() + 1 - from;
     texts.push_str(&super::json_text(&event.content));
-    super::json_text(&EventRow {
+    EventRow {
         seq: fresh.seq,
         id: &event.id,
         tie: tie(&event.id),
@@ -237,7 +232,7 @@ fn json_row(fresh: &Fresh, kept: &Kept, texts: &mut String) -> String {
         from,
         tags,
         content: texts.len() + 1 - from - tags,
-    })
+    }
 }
 
 /// When an event came, in milliseconds after it was made.
@@ -270,42 +265,41 @@ struct JobRow<'a> {
     first: Option<&'a PublicKey>,
 }
 
-fn put_jobs(jobs: &BTreeMap<EventId, Option<Job>>, list: &mut Vec<Statement>) {
-    let row = |id, job: &'_ Job| {
-        let asked = job.asked.as_ref();
-        super::json_text(&JobRow {
-            id,
-            held: job.held,
-            until: job.until,
-            state: job.state,
-            kind: asked.map(|asked| asked.kind),
-            customer: asked.map(|asked| &asked.customer),
-            providers: asked
-                .and_then(|asked| Some(asked.providers.as_ref()?.iter().map(ToString::to_string).collect())),
-            encrypted: asked.map(|asked| u8::from(asked.encrypted)),
-            unasked: &job.unasked,
-            asked_ms: asked.map(|asked| asked.came_ms),
-            reported_ms: job.reported_ms,
-            answered_ms: job.answered_ms,
-            first: job.first.as_ref(),
-        })
-    };
-    let rows: Vec<String> = jobs.iter().filter_map(|(id, job)| Some(row(id, job.as_ref()?))).collect();
-    if !rows.is_empty() {
-        let sql = format!(
-            "{ROWS}INSERT INTO jobs (id, held, until, state, kind, customer, providers, encrypted, unasked, asked_ms, \
-               reported_ms, answered_ms, first) \
-             SELECT unhex(g.v->>'$.id'), g.v->>'$.held', g.v->>'$.until', g.v->>'$.state', g.v->>'$.kind', \
-               unhex(g.v->>'$.customer'), \
-               unhex(g.v->>'$.providers'), g.v->>'$.encrypted', g.v->>'$.unasked', g.v->>'$.asked_ms', g.v->>'$.reported_ms', \
-               g.v->>'$.answered_ms', unhex(g.v->>'$.first') FROM g WHERE true \
-             ON CONFLICT (id) DO UPDATE SET held = excluded.held, until = excluded.until, state = excluded.state, \
-               kind = excluded.kind, customer = excluded.customer, providers = excluded.providers, \
-               encrypted = excluded.encrypted, unasked = excluded.unasked, asked_ms = excluded.asked_ms, \
-               reported_ms = excluded.reported_ms, answered_ms = excluded.answered_ms, first = excluded.first"
-        );
-        list.push(Statement::new(sql, vec![Param::Text(format!("[{}]", rows.join(",")).into())]));
+fn job_row<'a>(id: &'a EventId, job: &'a Job) -> JobRow<'a> {
+    let asked = job.asked.as_ref();
+    let providers = asked.and_then(|asked| asked.providers.as_ref());
+    JobRow {
+        id,
+        held: job.held,
+        until: job.until,
+        state: job.state,
+        kind: asked.map(|asked| asked.kind),
+        customer: asked.map(|asked| &asked.customer),
+        providers: providers.map(|keys| keys.iter().map(ToString::to_string).collect()),
+        encrypted: asked.map(|asked| u8::from(asked.encrypted)),
+        unasked: &job.unasked,
+        asked_ms: asked.map(|asked| asked.came_ms),
+        reported_ms: job.reported_ms,
+        answered_ms: job.answered_ms,
+        first: job.first.as_ref(),
     }
+}
+
+fn put_jobs(jobs: &BTreeMap<EventId, Option<Job>>, list: &mut Vec<Statement>) {
+    let rows: Vec<JobRow> = jobs.iter().filter_map(|(id, job)| Some(job_row(id, job.as_ref()?))).collect();
+    let sql = format!(
+        "{ROWS}INSERT INTO jobs (id, held, until, state, kind, customer, providers, encrypted, unasked, asked_ms, \
+           reported_ms, answered_ms, first) \
+         SELECT unhex(g.v->>'$.id'), g.v->>'$.held', g.v->>'$.until', g.v->>'$.state', g.v->>'$.kind', \
+           unhex(g.v->>'$.customer'), \
+           unhex(g.v->>'$.providers'), g.v->>'$.encrypted', g.v->>'$.unasked', g.v->>'$.asked_ms', g.v->>'$.reported_ms', \
+           g.v->>'$.answered_ms', unhex(g.v->>'$.first') FROM g WHERE true \
+         ON CONFLICT (id) DO UPDATE SET held = excluded.held, until = excluded.until, state = excluded.state, \
+           kind = excluded.kind, customer = excluded.customer, providers = excluded.providers, \
+           encrypted = excluded.encrypted, unasked = excluded.unasked, asked_ms = excluded.asked_ms, \
+           reported_ms = excluded.reported_ms, answered_ms = excluded.answered_ms, first = excluded.first"
+    );
+    with(list, &rows, &sql);
     let forgotten: Vec<&EventId> = jobs.iter().filter(|(_, job)| job.is_none()).map(|(id, _)| id).collect();
     with(list, &forgotten, "DELETE FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
 }

@@ -258,3 +258,24 @@ fn a_provider_whose_look_up_failed_is_looked_up_again() {
     world.pass(45);
     assert_eq!(world.stats()["connections"]["providers"], 1);
 }
+
+/// Until when answers may be held whose request is not known is over while it is asked for them.
+#[test]
+fn what_was_asked_is_what_the_answer_is_read_by() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let (buyer, provider) = (Author::new(1), Author::new(2));
+    let request = buyer.sign(5050, NOW, &[], "");
+    let soon = (NOW + 10).to_string();
+    let early = provider.answer(7000, &request, &[&["status", "processing"], &["expiration", &soon]]);
+    assert_eq!(world.ask(conn, json!(["EVENT", early]))[0][2], true);
+    world.holds_facts = true;
+    world.say(conn, json!(["EVENT", request]));
+    assert_eq!(world.waiting(), (0, 1));
+    let answer = world.run_oldest(false).unwrap();
+    world.now = (NOW + 11) * 1000;
+    world.input(answer);
+    assert_eq!(world.waiting(), (1, 0), "nothing is asked again");
+    world.settle();
+    assert_eq!(world.take(conn), [json!(["OK", request.id, true, ""])]);
+}

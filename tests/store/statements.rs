@@ -109,7 +109,7 @@ fn work(stage: &mut Stage) {
     stage.work("write_removal", "A step of a sweep", &Work::Removal(vec![2], swept));
     let memory = Memory::new(1 << 20);
     let new = group(&[&ask("new", &[]), &answers(&ask("new", &[]))[1]]);
-    let (_, assumed) = memory.facts(&new.needed()).unwrap();
+    let (_, assumed) = memory.facts(new.needed()).unwrap();
     stage.say("assume", "What is assumed not to be there", &[facts::assume(&assumed)]);
     let flush = Flush { number: 1, counts: [("x".to_owned(), 1)].into(), ..Flush::default() };
     let write = write_after(&totals(&mut stage.db));

@@ -99,7 +99,7 @@ pub extern "C" fn group(from: u32, size: u32, version: u32, last_seq: u32) -> u3
     let before = Position { totals, ..Position::default() };
     let (work, mut memory) =
         (Work::Events(group, Mode::New), MEMORY.take().unwrap_or_else(|| Memory::new(MEMORY_BYTES)));
-    let (facts, assumed) = memory.facts(&work.needed()).expect("nothing is likely to be there");
+    let (facts, assumed) = memory.facts(work.needed()).expect("nothing is likely to be there");
     let decision = work.decide(before.totals.last_seq, facts);
     let (mut statements, _) = write::statements(&decision.changes, &before, &Flush::default(), &kept(), &write);
     statements.insert(1, facts::assume(&assumed));

@@ -1,6 +1,6 @@
 -- What an export has
 
-SELECT e.seq || ' ' || '{"id":"' || lower(nullif(hex(e.id), '')) || '","pubkey":"' || lower(nullif(hex(e.pubkey), '')) || '","created_at":' || e.created_at || ',"kind":' || e.kind || ',"tags":' || iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(nullif(hex(e.job), '')))) || ',"content":' || e.content || ',"sig":"' || lower(nullif(hex(e.sig), '')) || '"}' AS r
+SELECT e.seq || ' ' || '{"id":"' || lower(hex(e.id)) || '","pubkey":"' || lower(hex(e.pubkey)) || '","created_at":' || e.created_at || ',"kind":' || e.kind || ',"tags":' || iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))) || ',"content":' || e.content || ',"sig":"' || lower(hex(e.sig)) || '"}' AS r
 FROM events AS e
 WHERE e.seq > ?1
 AND (e.expires_at IS NULL
@@ -34,9 +34,9 @@ AND (NOT EXISTS (
 ORDER BY e.seq
 LIMIT ?3;
 
-SELECT json_object('job', json_patch(json_object('id', lower(nullif(hex(id), '')), 'until', until, 'state', state, 'kind', kind, 'customer', lower(nullif(hex(customer), '')), 'encrypted', json(iif(encrypted, 'true', 'false')), 'asked_ms', asked_ms, 'unasked', json((SELECT unasked
+SELECT json_object('job', json_patch(json_object('id', lower(hex(id)), 'until', until, 'state', state, 'kind', kind, 'customer', lower(hex(customer)), 'encrypted', json(iif(encrypted, 'true', 'false')), 'asked_ms', asked_ms, 'unasked', json((SELECT unasked
           FROM jobs AS o
-          WHERE o.id = j.id))), json_object('providers', json((SELECT json_group_array(lower(nullif(hex(substr(providers, 32 * n + 1, 32)), '')))
+          WHERE o.id = j.id))), json_object('providers', json((SELECT json_group_array(lower(hex(substr(providers, 32 * n + 1, 32))))
           FROM (
             WITH RECURSIVE at(n) AS (
               SELECT 0

@@ -23,7 +23,7 @@ FROM (
     WHERE s.shelf IS NOT NULL
     ORDER BY 1
     LIMIT 2000)
-  SELECT lower(nullif(hex(pubkey), '')) || ' ' || until || iif(count(*) > count(shelf), '', ' ' || (max(shelf) + 1)) AS r
+  SELECT lower(hex(pubkey)) || ' ' || until || iif(count(*) > count(shelf), '', ' ' || (max(shelf) + 1)) AS r
   FROM s
   GROUP BY pubkey, until);
 

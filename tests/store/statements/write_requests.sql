@@ -1,6 +1,6 @@
 -- Requests of jobs: what is asked before
 
-SELECT json_array(e.seq, lower(nullif(hex(e.id), '')), lower(nullif(hex(e.pubkey), '')), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(nullif(hex(e.job), ''))))), json(e.extra)) AS r
+SELECT json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))), json(e.extra)) AS r
 FROM json_each(?1) AS v
 CROSS JOIN events AS e
 ON substr(e.id, 1, 8) = substr(unhex(v.value), 1, 8)
@@ -11,14 +11,14 @@ FROM json_each(?1) AS v
 CROSS JOIN deletions AS t
 ON t.key = v.value;
 
-SELECT json_array(lower(nullif(hex(j.id), '')), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))) AS r
+SELECT json_array(lower(hex(j.id)), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))) AS r
 FROM (
   SELECT unhex(value) AS id
   FROM json_each(?1)) AS n
 CROSS JOIN jobs AS j
 ON j.id = n.id;
 
-SELECT json_array(json_array(e.seq, lower(nullif(hex(e.id), '')), lower(nullif(hex(e.pubkey), '')), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(nullif(hex(e.job), ''))))), json(e.extra)), e.created_at * 1000 + e.delay_ms, e.step, e.asked) AS r
+SELECT json_array(json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))), json(e.extra)), e.created_at * 1000 + e.delay_ms, e.step, e.asked) AS r
 FROM (
   SELECT e.seq
   FROM json_each(?1) AS v
@@ -52,25 +52,25 @@ WITH p (customer, provider) AS MATERIALIZED (
   AND e.job = j.id
   AND e.id <> j.id
   AND e.step IS NOT NULL)
-SELECT json_array('provider', lower(nullif(hex(o.pubkey), '')), o.results, o.errors, o.seen, o.active) AS r
+SELECT json_array('provider', lower(hex(o.pubkey)), o.results, o.errors, o.seen, o.active) AS r
 FROM (
   SELECT DISTINCT provider
   FROM p) AS n
 CROSS JOIN providers AS o
 ON o.pubkey = n.provider
 UNION ALL
-SELECT json_array('dealing', lower(nullif(hex(d.customer), '')), lower(nullif(hex(d.provider), '')), d.results, d.errors, d.speed, d.known)
+SELECT json_array('dealing', lower(hex(d.customer)), lower(hex(d.provider)), d.results, d.errors, d.speed, d.known)
 FROM p
 CROSS JOIN dealings AS d
 ON d.customer = p.customer
 AND d.provider = p.provider
 UNION ALL
-SELECT json_array('served', lower(nullif(hex(n.customer), '')), EXISTS (
+SELECT json_array('served', lower(hex(n.customer)), EXISTS (
     SELECT 1
     FROM dealings AS d
     WHERE d.customer = n.customer
     AND d.known = 1), (
-    SELECT json_group_array(lower(nullif(hex(d.provider), '')))
+    SELECT json_group_array(lower(hex(d.provider)))
     FROM (
       SELECT d.provider
       FROM dealings AS d

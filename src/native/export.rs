@@ -71,9 +71,9 @@ fn write(
     loop {
         let page = page(db, export::read_events(form, after, PAGE, kept, now() / 1000))?;
         for row in &page {
-            let (seq, json) = row.split_once(' ').ok_or("a stored event came without its number")?;
-            after = seq.parse()?;
-            if filter.is_none_or(|filter| Event::parse(json).is_ok_and(|event| filter.matches(&event))) {
+            let (seq, json) = export::decode_event(form, row)?;
+            after = seq;
+            if filter.is_none_or(|filter| Event::parse(&json).is_ok_and(|event| filter.matches(&event))) {
                 writeln!(out, "{json}")?;
                 events += 1;
             }

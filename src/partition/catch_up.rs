@@ -112,7 +112,7 @@ impl Partition {
                 let part = self.settings.profile.part_of(&event);
                 let readers = privacy::readers(&event, part.as_ref(), found.private);
                 let deletes = deletion::targets(&event, &self.settings.relays).unwrap_or_default();
-                let (text, expires_at) = (json.into(), found.expires_at);
+                let (text, expires_at) = (json, found.expires_at);
                 let new = NewEvent { event, text, came_ms: 0, expires_at, deletes, part, remember_until: 0 };
                 Some((Arc::new(new), readers))
             }

@@ -218,7 +218,7 @@ impl HeldEvent {
             seq,
             id: event.id,
             created_at: event.created_at,
-            text: Text::Json(text.to_string()),
+            text: Text::Json(text.clone()),
             expires_at: *expires_at,
             private: self.readers.is_some(),
         })

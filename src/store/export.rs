@@ -1,8 +1,10 @@
 //! Reading everything for an export: events, and what a relay remembers besides, deletions that keep events out and jobs
 //! whose requests may be gone before their answers are. What is read here is in databases of all versions.
 
+use std::borrow::Cow;
+
 use super::search::is_kept;
-use super::{Param, Statement, hex, integer, text, vanish};
+use super::{Param, Statement, StoreError, form, hex, integer, vanish};
 use crate::market::retention::Kept;
 
 /// In which form a database has its events and keys.
@@ -35,8 +37,7 @@ impl Form {
 }
 
 /// At most `limit` events after number `after` that are served at `now` (Unix seconds), a row each: the number, a
-/// space and the event; `kept` says how long events of jobs are served, where
-/// that is known.
+/// space and what [`decode_event`] makes the event of; `kept` says how long events of jobs are served, where that is known.
 pub fn read_events(form: Form, after: u64, limit: u64, kept: Option<&Kept>, now: u64) -> Statement {
     let mut params = vec![integer(after), integer(now), integer(limit)];
     let mut rule = String::new();
@@ -44,17 +45,30 @@ pub fn read_events(form: Form, after: u64, limit: u64, kept: Option<&Kept>, now:
         params.push(integer(now.saturating_sub(seconds)));
         rule.push_str(&format!("AND {} ", is_kept("e", kinds, &format!("?{}", params.len()))));
     }
-    let (text, stays) = match form {
+    let (event, stays) = match form {
         Form::Texts => ("e.json".to_owned(), vanish::stayed("e")),
-        Form::Bytes => (text("e"), vanish::stays("e")),
+        Form::Bytes => (form::parts("e"), vanish::stays("e")),
     };
     Statement::new(
         format!(
-            "SELECT e.seq || ' ' || {text} AS r FROM events AS e WHERE e.seq > ?1 \
+            "SELECT e.seq || ' ' || {event} AS r FROM events AS e WHERE e.seq > ?1 \
              AND (e.expires_at IS NULL OR e.expires_at > ?2) {rule}AND {stays} ORDER BY e.seq LIMIT ?3"
         ),
         params,
     )
+}
+
+/// The number and the canonical text of a row of [`read_events`].
+pub fn decode_event(form: Form, row: &str) -> Result<(u64, Cow<'_, str>), StoreError> {
+    let event = || {
+        let (seq, event) = row.split_once(' ')?;
+        let text = match form {
+            Form::Texts => event.into(),
+            Form::Bytes => form::text(event)?.text.into(),
+        };
+        Some((seq.parse().ok()?, text))
+    };
+    event().ok_or_else(|| StoreError::new("a stored event cannot be read"))
 }
 
 /// Keys that stand one after the other as a JSON list of hex.

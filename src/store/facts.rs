@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{PRIVATE, Param, Rows, Statement, StoreError, hex, hex_or_null, is_by, is_id, json, tags};
+use super::{PRIVATE, Param, Rows, Statement, StoreError, form, hex, hex_or_null, is_by, is_id, json};
 use crate::ledger::{Answer, Assumed, Facts, Held, Job, MAX_EARLY, Needed, Provider, Request, Served};
 use crate::market::State;
 use crate::market::dealing::{Dealing, KNOWN_AT};
@@ -132,7 +132,7 @@ fn event() -> String {
     format!(
         "e.seq, {id}, {pubkey}, e.kind, e.created_at, e.shelf >= {PRIVATE}, {job}, e.asked IS NOT NULL, {place}, \
          json({tags}), json(e.extra)",
-        tags = tags("e")
+        tags = form::tags("e")
     )
 }
 

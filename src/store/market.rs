@@ -3,12 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::log::{self, Write};
-use super::{
-    Param, Rows, Statement, StoreError, hex, hex_or_null, integer, is_by, json, text, text_size, vanish, votes,
-};
+use super::{Param, Rows, Statement, StoreError, form, hex, hex_or_null, integer, is_by, json, vanish, votes};
 use crate::ledger::{ACTIVE_SLOT, tag_key};
 use crate::market::dealing::Dealing;
 use crate::market::handler::Record;
@@ -80,7 +77,7 @@ pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, no
          ORDER BY {} DESC, h.pubkey IN (SELECT unhex(value) FROM json_each(?3)) DESC, {} DESC, h.at DESC LIMIT {MAX_HANDLERS}",
         customers(" AND d.known = 1"),
         customers(""),
-        size = text_size("e"),
+        size = form::text_bytes_max("e"),
     );
     let dealings = format!(
         "(SELECT d.customer, d.results, d.errors, d.speed, d.known FROM dealings AS d WHERE d.provider = l.pubkey \
@@ -96,14 +93,15 @@ pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, no
         stands = votes::stands("v")
     );
     let found = format!(
-        "SELECT json_object('event', json({event}), 'results', coalesce(p.results, 0), 'errors', coalesce(p.errors, 0), \
+        "SELECT json_object('results', coalesce(p.results, 0), 'errors', coalesce(p.errors, 0), \
            'seen', p.seen, \
            'dealings', (SELECT json_group_array(json_array(d.known, d.results, d.errors, d.speed)) FROM {dealings}), \
-           'votes', (SELECT json_group_array(json_array(v.namespace, json(v.labels), v.customer, v.known)) FROM ({votes}) AS v)) AS r \
+           'votes', (SELECT json_group_array(json_array(v.namespace, json(v.labels), v.customer, v.known)) FROM ({votes}) AS v)) \
+           || char(10) || {parts} AS r \
          FROM ({listed}) AS l CROSS JOIN events AS e ON e.seq = l.seq AND {stays} \
          LEFT JOIN providers AS p ON p.pubkey = l.pubkey",
         stays = vanish::stays("e"),
-        event = text("e"),
+        parts = form::parts("e"),
     );
     let online = json(&online.collect::<Vec<_>>());
     let params = vec![Param::Text(tag_key::of(b'k', &wanted.to_string()).into()), integer(now), online];
@@ -114,7 +112,6 @@ pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, no
 pub fn decode_handlers(rows: &Rows) -> Result<Vec<Found>, StoreError> {
     #[derive(Deserialize)]
     struct Handler {
-        event: Box<RawValue>,
         results: u64,
         errors: u64,
         seen: Option<u64>,
@@ -122,7 +119,10 @@ pub fn decode_handlers(rows: &Rows) -> Result<Vec<Found>, StoreError> {
         votes: Vec<(String, BTreeSet<String>, u8, u8)>,
     }
     let found = |row: &String| {
-        let row: Handler = serde_json::from_str(row).map_err(|e| StoreError::new(format!("handler row: {e}")))?;
+        let unreadable = || StoreError::new("a handler cannot be read");
+        let (record, event) = row.split_once('\n').ok_or_else(unreadable)?;
+        let row: Handler = serde_json::from_str(record).map_err(|e| StoreError::new(format!("handler row: {e}")))?;
+        let event = form::text(event).ok_or_else(unreadable)?;
         let dealing = |(known, results, errors, speed)| Dealing { known: known == 1, results, errors, speed };
         let vote = |(namespace, labels, customer, known)| Vote {
             namespace,
@@ -131,7 +131,7 @@ pub fn decode_handlers(rows: &Rows) -> Result<Vec<Found>, StoreError> {
             known: known == 1,
         };
         Ok(Found {
-            event: Event::parse(row.event.get()).map_err(|reason| StoreError::new(reason.to_string()))?,
+            event: Event::parse(&event.text).map_err(|reason| StoreError::new(reason.to_string()))?,
             record: Record {
                 results: row.results,
                 errors: row.errors,

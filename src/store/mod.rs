@@ -10,6 +10,7 @@ pub mod counts;
 mod error;
 pub mod export;
 pub mod facts;
+mod form;
 pub mod history;
 pub mod log;
 pub mod market;
@@ -92,32 +93,6 @@ fn is_by(e: &str, pubkey: &str) -> String {
 /// The same by what the index has alone: of two authors who begin alike it is those of both.
 fn may_be_by(e: &str, pubkey: &str) -> String {
     format!("substr({e}.pubkey, 1, 8) = substr({pubkey}, 1, 8)")
-}
-
-/// The tags of an event as JSON. Where its row has [`JOB`] in them, the id of its job stands there, which the row has already.
-fn tags(e: &str) -> String {
-    format!("iif({e}.job IS NULL, {e}.tags, replace({e}.tags, char({}), {}))", u32::from(JOB), hex(&format!("{e}.job")))
-}
-
-/// What stands for the id of an event's job in its tags: no JSON has it as it is.
-const JOB: char = '\u{1}';
-
-/// The canonical text of an event (NIP-01), made of what its row has.
-fn text(e: &str) -> String {
-    format!(
-        "'{{\"id\":\"' || {} || '\",\"pubkey\":\"' || {} || '\",\"created_at\":' || {e}.created_at || ',\"kind\":' || {e}.kind || \
-         ',\"tags\":' || {} || ',\"content\":' || {e}.content || ',\"sig\":\"' || {} || '\"}}'",
-        hex(&format!("{e}.id")),
-        hex(&format!("{e}.pubkey")),
-        tags(e),
-        hex(&format!("{e}.sig")),
-    )
-}
-
-/// The bytes of it.
-fn text_size(e: &str) -> String {
-    // What is the same in each: 256 digits of hex, and 71 bytes of names and quotes.
-    format!("(327 + length({e}.created_at) + length({e}.kind) + octet_length({}) + octet_length({e}.content))", tags(e))
 }
 
 /// What is added to a kind to make its private shelf.

@@ -9,11 +9,10 @@
 //! those the viewer may: it is the same filter with one more tag, the reader's.
 
 use std::collections::BTreeMap;
-
-use serde::Deserialize;
+use std::sync::Arc;
 
 use super::search::{Params, Wanted, searches};
-use super::{PRIVATE, Rows, Statement, StoreError, hex, integer, text, text_size, vanish};
+use super::{PRIVATE, Rows, Statement, StoreError, form, hex, integer, vanish};
 use crate::market::JobProfile;
 use crate::market::retention::Kept;
 use crate::nostr::{EventId, Filter, PublicKey, Reason, Values, refusal};
@@ -31,6 +30,8 @@ pub(super) const RANGES: &str = "ranges";
 pub const MAX_LOG_BYTES: u64 = 4_000_000;
 /// Stands before a private event in the log.
 const HIDDEN: &str = "private ";
+/// Stands where a text is left where it is.
+const LARGE: &str = "large ";
 
 /// For whom and when a search is made.
 #[derive(Clone, Debug)]
@@ -66,8 +67,8 @@ pub struct StoredEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Text {
     /// Here.
-    Json(String),
-    /// Too large to come with the others, with its bytes; [`texts`] gets it.
+    Json(Arc<str>),
+    /// Too large to come with the others, with its bytes at most; [`texts`] gets it.
     Large(u64),
 }
 
@@ -88,9 +89,9 @@ pub fn newest(filter: &Filter, limit: u64, max_size: u64, viewer: &Viewer) -> Ve
     let row = |e: &str| {
         format!(
             "{e}.seq || coalesce(':' || {e}.expires_at, '') || ' ' || CASE WHEN {} > {max_size} THEN {} ELSE {} END",
-            text_size(e),
+            form::text_bytes_max(e),
             large(e),
-            text(e),
+            form::parts(e),
         )
     };
     searches(filter, Wanted::Newest(limit.min(MAX_ENTRIES)), &row, viewer)
@@ -110,7 +111,7 @@ pub fn all(filter: &Filter, authors: bool, viewer: &Viewer) -> Vec<Statement> {
 
 /// What stands for a text that is left where it is.
 fn large(e: &str) -> String {
-    format!("{} || ' ' || {e}.created_at || ' ' || {}", hex(&format!("{e}.id")), text_size(e))
+    format!("'{LARGE}' || {} || ' ' || {e}.created_at || ' ' || {}", hex(&format!("{e}.id")), form::text_bytes_max(e))
 }
 
 /// A statement that finds nothing.
@@ -125,7 +126,7 @@ pub fn texts(seqs: &[u64]) -> Statement {
     Statement {
         sql: format!(
             "SELECT e.seq || ' ' || {} AS r FROM {seqs} AS s CROSS JOIN events AS e ON e.seq = s.value",
-            text("e")
+            form::parts("e")
         )
         .into(),
         params: params.0,
@@ -142,8 +143,8 @@ pub fn log(after: u64, upto: u64) -> Statement {
              FROM (SELECT e.seq, sum({}) OVER (ORDER BY e.seq) AS bytes FROM events AS e \
                WHERE e.seq > ?1 AND e.seq <= ?2 AND {}) AS s CROSS JOIN events AS e ON e.seq = s.seq ORDER BY e.seq",
             large("e"),
-            text("e"),
-            text_size("e"),
+            form::parts("e"),
+            form::text_bytes_max("e"),
             vanish::stays("e"),
         )
         .into(),
@@ -165,11 +166,6 @@ fn over_budget(row: &str) -> Option<Reason> {
 
 /// The rows of one statement as events, in their order, or why the search would read too much.
 pub fn decode(rows: Vec<String>) -> Result<Result<Vec<StoredEvent>, Reason>, StoreError> {
-    #[derive(Deserialize)]
-    struct Head {
-        id: EventId,
-        created_at: u64,
-    }
     if let Some(reason) = rows.first().and_then(|row| over_budget(row)) {
         return Ok(Err(reason));
     }
@@ -189,12 +185,12 @@ pub fn decode(rows: Vec<String>) -> Result<Result<Vec<StoredEvent>, Reason>, Sto
             .ok_or_else(|| StoreError::new("a stored event came without its number"))?;
         let hidden = rest.strip_prefix(HIDDEN);
         let (rest, private) = (hidden.unwrap_or(rest), hidden.is_some());
-        let (id, created_at, text) = if rest.starts_with('{') {
-            let head: Head = serde_json::from_str(rest).map_err(|e| StoreError::new(format!("stored event: {e}")))?;
-            (head.id, head.created_at, Text::Json(rest.to_owned()))
-        } else {
-            large(rest).ok_or_else(|| StoreError::new(format!("large row: {row}")))?
+        let event = match rest.strip_prefix(LARGE) {
+            Some(rest) => large(rest),
+            None => form::text(rest).map(|event| (event.id, event.created_at, Text::Json(event.text.into()))),
         };
+        let (id, created_at, text) =
+            event.ok_or_else(|| StoreError::new(format!("stored event {seq} cannot be read")))?;
         Ok(StoredEvent { seq, id, created_at, text, expires_at, private })
     };
     rows.into_iter().map(event).collect::<Result<_, _>>().map(Ok)

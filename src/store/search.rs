@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use serde::Serialize;
 
 use super::read::{MAX_ENTRIES, Viewer};
-use super::{PRIVATE, Param, Statement, integer, is_by, is_id, json, json_text, vanish, walk};
+use super::{PRIVATE, Param, Statement, form, integer, is_by, is_id, json, json_text, vanish, walk};
 use crate::ledger::{READER, reader, tag_key};
 use crate::market::privacy;
 use crate::nostr::{EventId, Filter, PublicKey, Values};
@@ -258,7 +258,7 @@ pub fn checks<'a>(
         let all = tags.iter().flat_map(|(letter, values)| values.iter().map(|value| spelled(*letter, value)));
         checks.push(format!(
             "(SELECT count(DISTINCT k.value->>0) FROM json_each({}) AS k WHERE (k.value->>0) || (k.value->1) IN {}) = {}",
-            super::tags("e"),
+            form::tags("e"),
             params.list(all),
             tags.len()
         ));

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::counts::{Flush, Position};
 use super::log::Write;
-use super::{JOB, PRIVATE, Param, Statement, integer, json, tags};
+use super::{PRIVATE, Param, Statement, form, integer, json};
 use crate::ledger::{Changes, Fresh, Held, Job, NewEvent, RATED, Swept, Vote, tag_key};
 use crate::market::dealing::Dealing;
 use crate::market::retention::Kept;
@@ -117,7 +117,7 @@ fn correct(changes: &Changes, list: &mut Vec<Statement>) {
     let numbers = |set: &BTreeSet<u64>| set.iter().copied().collect::<Vec<u64>>();
     let left = format!(
         "UPDATE events SET tags = {}, job = NULL, step = NULL, asked = NULL WHERE seq IN (SELECT value FROM json_each(?1))",
-        tags("events")
+        form::tags("events")
     );
     with(list, &numbers(&changes.left), &left);
     let unmoving = "UPDATE events SET step = NULL WHERE seq IN (SELECT value FROM json_each(?1))";
@@ -205,11 +205,7 @@ fn insert(fresh: &[Fresh], kept: &Kept, list: &mut Vec<Statement>) {
 fn event_row<'a>(fresh: &'a Fresh, kept: &Kept, texts: &mut String) -> EventRow<'a> {
     let event = &fresh.new.event;
     let from = texts.len() + 1;
-    let tags = super::json_text(&event.tags);
-    match fresh.job {
-        Some(job) => texts.push_str(&tags.replace(&job.to_string(), JOB.encode_utf8(&mut [0; 4]))),
-        None => texts.push_str(&tags),
-    }
+    texts.push_str(&form::tags_of(event, fresh.job.as_ref()));
     let tags = texts.len() + 1 - from;
     texts.push_str(&super::json_text(&event.content));
     EventRow {

@@ -3,7 +3,7 @@
 SELECT r
 FROM (
   SELECT s.created_at, s.tie, s.seq, s.seq || coalesce(':' || s.expires_at, '') || ' ' || CASE
-  WHEN (327 + length(s.created_at) + length(s.kind) + octet_length(iif(s.job IS NULL, s.tags, replace(s.tags, char(1), lower(hex(s.job))))) + octet_length(s.content)) > 1000000 THEN lower(hex(s.id)) || ' ' || s.created_at || ' ' || (327 + length(s.created_at) + length(s.kind) + octet_length(iif(s.job IS NULL, s.tags, replace(s.tags, char(1), lower(hex(s.job))))) + octet_length(s.content)) ELSE '{"id":"' || lower(hex(s.id)) || '","pubkey":"' || lower(hex(s.pubkey)) || '","created_at":' || s.created_at || ',"kind":' || s.kind || ',"tags":' || iif(s.job IS NULL, s.tags, replace(s.tags, char(1), lower(hex(s.job)))) || ',"content":' || s.content || ',"sig":"' || lower(hex(s.sig)) || '"}' END AS r
+  WHEN (327 + length(s.created_at) + length(s.kind) + octet_length(s.tags) + octet_length(s.content) + iif(s.job IS NULL, 0, 256)) > 1000000 THEN 'large ' || lower(hex(s.id)) || ' ' || s.created_at || ' ' || (327 + length(s.created_at) + length(s.kind) + octet_length(s.tags) + octet_length(s.content) + iif(s.job IS NULL, 0, 256)) ELSE hex(s.id) || hex(s.pubkey) || hex(s.sig) || hex(s.job) || ' ' || s.created_at || ' ' || s.kind || ' ' || octet_length(s.tags) || ' ' || s.tags || s.content END AS r
   FROM events AS s
   WHERE substr(s.pubkey, 1, 8) = substr(unhex(?3), 1, 8)
   AND s.pubkey = unhex(?3)

@@ -1,7 +1,7 @@
 -- Events by id
 
 SELECT e.seq || coalesce(':' || e.expires_at, '') || ' ' || CASE
-WHEN (327 + length(e.created_at) + length(e.kind) + octet_length(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))) + octet_length(e.content)) > 1000000 THEN lower(hex(e.id)) || ' ' || e.created_at || ' ' || (327 + length(e.created_at) + length(e.kind) + octet_length(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))) + octet_length(e.content)) ELSE '{"id":"' || lower(hex(e.id)) || '","pubkey":"' || lower(hex(e.pubkey)) || '","created_at":' || e.created_at || ',"kind":' || e.kind || ',"tags":' || iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))) || ',"content":' || e.content || ',"sig":"' || lower(hex(e.sig)) || '"}' END AS r
+WHEN (327 + length(e.created_at) + length(e.kind) + octet_length(e.tags) + octet_length(e.content) + iif(e.job IS NULL, 0, 256)) > 1000000 THEN 'large ' || lower(hex(e.id)) || ' ' || e.created_at || ' ' || (327 + length(e.created_at) + length(e.kind) + octet_length(e.tags) + octet_length(e.content) + iif(e.job IS NULL, 0, 256)) ELSE hex(e.id) || hex(e.pubkey) || hex(e.sig) || hex(e.job) || ' ' || e.created_at || ' ' || e.kind || ' ' || octet_length(e.tags) || ' ' || e.tags || e.content END AS r
 FROM (
   SELECT value
   FROM json_each(?1)) AS v

@@ -1,6 +1,6 @@
 -- What an export has
 
-SELECT e.seq || ' ' || '{"id":"' || lower(hex(e.id)) || '","pubkey":"' || lower(hex(e.pubkey)) || '","created_at":' || e.created_at || ',"kind":' || e.kind || ',"tags":' || iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))) || ',"content":' || e.content || ',"sig":"' || lower(hex(e.sig)) || '"}' AS r
+SELECT e.seq || ' ' || hex(e.id) || hex(e.pubkey) || hex(e.sig) || hex(e.job) || ' ' || e.created_at || ' ' || e.kind || ' ' || octet_length(e.tags) || ' ' || e.tags || e.content AS r
 FROM events AS e
 WHERE e.seq > ?1
 AND (e.expires_at IS NULL

@@ -1,6 +1,6 @@
 -- Who handles a kind
 
-SELECT json_object('event', json('{"id":"' || lower(hex(e.id)) || '","pubkey":"' || lower(hex(e.pubkey)) || '","created_at":' || e.created_at || ',"kind":' || e.kind || ',"tags":' || iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))) || ',"content":' || e.content || ',"sig":"' || lower(hex(e.sig)) || '"}'), 'results', coalesce(p.results, 0), 'errors', coalesce(p.errors, 0), 'seen', p.seen, 'dealings', (
+SELECT json_object('results', coalesce(p.results, 0), 'errors', coalesce(p.errors, 0), 'seen', p.seen, 'dealings', (
     SELECT json_group_array(json_array(d.known, d.results, d.errors, d.speed))
     FROM (
       SELECT d.customer, d.results, d.errors, d.speed, d.known
@@ -43,7 +43,7 @@ SELECT json_object('event', json('{"id":"' || lower(hex(e.id)) || '","pubkey":"'
         LIMIT 100) AS v
       LEFT JOIN dealings AS d
       ON d.customer = v.voter
-      AND d.provider = l.pubkey) AS v)) AS r
+      AND d.provider = l.pubkey) AS v)) || char(10) || hex(e.id) || hex(e.pubkey) || hex(e.sig) || hex(e.job) || ' ' || e.created_at || ' ' || e.kind || ' ' || octet_length(e.tags) || ' ' || e.tags || e.content AS r
 FROM (
   SELECT h.pubkey, h.seq
   FROM (
@@ -92,7 +92,7 @@ FROM (
             AND t.seq = s.seq))) AS n) AS c
     CROSS JOIN events AS e
     ON e.seq = c.seq
-    AND (327 + length(e.created_at) + length(e.kind) + octet_length(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))) + octet_length(e.content)) <= 8192
+    AND (327 + length(e.created_at) + length(e.kind) + octet_length(e.tags) + octet_length(e.content) + iif(e.job IS NULL, 0, 256)) <= 8192
     AND EXISTS (
       SELECT 1
       FROM json_each(e.tags) AS k

@@ -1,9 +1,9 @@
 -- The log after a number
 
 SELECT e.seq || iif(e.shelf < 65536, ' ', ' private ') || CASE
-WHEN s.bytes > 4000000 THEN lower(hex(e.id)) || ' ' || e.created_at || ' ' || (327 + length(e.created_at) + length(e.kind) + octet_length(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))) + octet_length(e.content)) ELSE '{"id":"' || lower(hex(e.id)) || '","pubkey":"' || lower(hex(e.pubkey)) || '","created_at":' || e.created_at || ',"kind":' || e.kind || ',"tags":' || iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))) || ',"content":' || e.content || ',"sig":"' || lower(hex(e.sig)) || '"}' END AS r
+WHEN s.bytes > 4000000 THEN 'large ' || lower(hex(e.id)) || ' ' || e.created_at || ' ' || (327 + length(e.created_at) + length(e.kind) + octet_length(e.tags) + octet_length(e.content) + iif(e.job IS NULL, 0, 256)) ELSE hex(e.id) || hex(e.pubkey) || hex(e.sig) || hex(e.job) || ' ' || e.created_at || ' ' || e.kind || ' ' || octet_length(e.tags) || ' ' || e.tags || e.content END AS r
 FROM (
-  SELECT e.seq, sum((327 + length(e.created_at) + length(e.kind) + octet_length(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))) + octet_length(e.content))) OVER (
+  SELECT e.seq, sum((327 + length(e.created_at) + length(e.kind) + octet_length(e.tags) + octet_length(e.content) + iif(e.job IS NULL, 0, 256))) OVER (
     ORDER BY e.seq) AS bytes
   FROM events AS e
   WHERE e.seq > ?1

@@ -34,7 +34,7 @@ use crate::nostr::deletion::Target;
 use crate::nostr::{Event, EventId, PublicKey};
 
 /// Bytes an event takes in memory besides its text and fields.
-const LISTED: usize = 700;
+const LISTED: usize = 850;
 
 /// An event on its way into the database.
 #[derive(Clone, Debug, PartialEq)]

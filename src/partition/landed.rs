@@ -41,9 +41,9 @@ impl Partition {
             if let Some(waiting) = group.remove(&new.event.id) {
                 self.answer(waiting, Ok(true), &mut pushes);
             }
-            let first = matches!(outcomes.get(&new.event.id), Some(Outcome::Stored { first: true, .. }));
-            self.recent.add(*seq, new.clone(), *private, first);
         }
+        let unanswered = |id: &EventId| matches!(outcomes.get(id), Some(Outcome::Stored { first: true, .. }));
+        self.recent.add(&changes.fresh, unanswered);
         for (id, waiting) in group {
             let verdict = if is_stored(&id) { Ok(false) } else { Err(untaken(&waiting.new, outcomes.get(&id))) };
             self.answer(waiting, verdict, &mut pushes);

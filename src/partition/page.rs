@@ -248,13 +248,14 @@ impl Reading {
 
     /// Makes the answer of what is held in memory, if nothing can be missing there.
     pub fn remember(&mut self, recent: &Recent, handlers: Option<&Handlers>, viewer: &Viewer) -> Option<()> {
-        let known = |filter| recent.matching(filter, viewer).or_else(|| handlers?.get(filter, viewer.now));
-        let found: Option<Vec<_>> = self.pages.iter().map(|page| known(&page.filter)).collect();
-        for (page, mut events) in self.pages.iter_mut().zip(found?) {
-            let rest = events.split_off(events.len().min(page.limit as usize + 1));
+        let known = |page: &FilterPage| {
+            let recent = recent.newest(&page.filter, page.looks_at(), viewer);
+            recent.or_else(|| handlers?.get(&page.filter, viewer.now))
+        };
+        let found: Option<Vec<_>> = self.pages.iter().map(known).collect();
+        for (page, events) in self.pages.iter_mut().zip(found?) {
             page.take(events.clone());
             if let Some(second) = page.cut {
-                events.extend(rest);
                 let (older, within): (Vec<_>, Vec<_>) =
                     events.into_iter().filter(|e| e.created_at <= second).partition(|e| e.created_at < second);
                 page.complete(second, within, &older);
@@ -323,6 +324,12 @@ struct FilterPage {
 }
 
 impl FilterPage {
+    /// How many of the newest say all of it: what it has at the most, and one more.
+    fn looks_at(&self) -> usize {
+        let completed_by = if self.limit >= PAGE { self.limit / COMPLETED_BY + 1 } else { 0 };
+        usize::try_from(self.limit + completed_by + 1).unwrap_or(usize::MAX)
+    }
+
     fn rest(&mut self, second: u64, most: u64, share: u64, viewer: &Viewer) -> Vec<Statement> {
         self.most = self.most.min(most);
         let most = self.most;

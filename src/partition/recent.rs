@@ -1,44 +1,50 @@
 //! The events that were stored last, to answer what agents usually ask without the store: what is new
-//! since some moment, what answers a job that was just published, and events by id.
+//! since some moment, the newest of a sort, what answers a job that was just published, and events by id.
 //!
 //! An answer from here must be the one that the store would give, so it is given only when it is proven
-//! to be complete. Events are held in the order of their numbers, and leave in two ways: the oldest for want
-//! of room, and any that the store says is no longer stored. So there is a number, the edge, above which all
-//! that is stored is held, and of what lies at or below it `older` bounds `created_at`. What left from the middle
-//! is not stored, and no proof needs it:
+//! to be complete. Events leave in two ways: for want of room, the one of the earliest `created_at` first, and any that
+//! the store says is no longer stored. So what is stored and not held has no later `created_at` than `older`, and:
 //!
 //! - a filter whose `since` is after `older` matches nothing outside;
+//! - of the newest events that a filter matches, those after `older` come first, so they are the answer where they are
+//!   as many as are wanted;
 //! - a filter with `ids` that are all held matches nothing else;
-//! - a job is whole when no answer to it was stored before the group that stored its request. The store says
-//!   so for each request. All answers to it are then of that group or of later ones, so they lie above the
-//!   edge as long as no event of the job has left for want of room and the request is held. A filter for
+//! - a job is whole when no answer to it was stored before the group that stored its request, and no event of
+//!   it has left for want of room since. The store says so for each request. A filter for
 //!   kinds of answers alone, with `#e`, matches nothing else, since an answer has one job. Answers to a
 //!   request that nobody has seen concern that job alone.
 //!
 //! What is stored changes by deletion requests, newer versions, requests that come after answers, and
-//! sweeps. The statements that remove an event, or that hide an answer which turned out to be for its
-//! parties alone, return its number, and exactly that is removed or hidden here. What a key that vanishes
+//! sweeps. What they remove, and the answers that turned out to be for their
+//! parties alone, are told by number, and exactly that is removed or hidden here. What a key that vanishes
 //! has published leaves at once: it may not be served while the store removes it. Expired events are held
 //! and not shown until the store has removed them.
 //!
 //! A write that was reported as failed and has landed all the same may have removed something without saying so: then the
 //! window starts over.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::page::newest_first;
 use crate::budget::{Budget, Reservation, Share};
-use crate::ledger::{Change, NewEvent};
+use crate::ledger::{Change, Fresh, NewEvent};
 use crate::market::privacy::{self, Readers};
 use crate::nostr::deletion::Vanished;
 use crate::nostr::{Event, EventId, Filter, Values};
 use crate::store::read::{StoredEvent, Text, Viewer};
 
+/// Events that are looked at in search of the newest some; where the answer lies deeper the store is asked.
+const MAX_LOOKED_AT: usize = 3000;
+
+/// Where an event stands: by `created_at`, and in a second the lowest id last. Backwards it is the order of an answer.
+type Place = (u64, Reverse<EventId>);
+
 /// An event that is held.
 #[derive(Debug)]
 struct HeldEvent {
+    seq: u64,
     new: Arc<NewEvent>,
     /// Who may read it; `None` is everybody.
     readers: Option<Readers>,
@@ -47,14 +53,16 @@ struct HeldEvent {
 /// The window.
 #[derive(Debug)]
 pub(super) struct Recent {
-    /// By number.
-    events: BTreeMap<u64, HeldEvent>,
+    events: BTreeMap<Place, HeldEvent>,
     /// What they take.
     memory: Reservation,
+    /// By number.
+    numbers: BTreeMap<u64, Place>,
+    /// When they were made.
     ids: BTreeMap<EventId, u64>,
-    /// Numbers of the events of jobs, the request among them.
-    jobs: BTreeMap<EventId, BTreeSet<u64>>,
-    /// Jobs to which no answer was stored before the group of their request.
+    /// The events of jobs, the request among them.
+    jobs: BTreeMap<EventId, BTreeSet<Place>>,
+    /// Jobs of which all is held.
     whole: BTreeSet<EventId>,
     /// No event outside has a later `created_at`.
     older: u64,
@@ -63,13 +71,13 @@ pub(super) struct Recent {
 impl Recent {
     /// A window that holds nothing, and will not hold more than its share.
     pub fn new(budget: &Rc<Budget>) -> Self {
-        let (events, ids, jobs, whole) = Default::default();
-        Self { events, memory: budget.nothing(None, Share::Recent), ids, jobs, whole, older: u64::MAX }
+        let (events, numbers, ids, jobs, whole) = Default::default();
+        Self { events, memory: budget.nothing(None, Share::Recent), numbers, ids, jobs, whole, older: u64::MAX }
     }
 
     /// Holds nothing; what is stored has no later `created_at` than `older`.
     fn restart(&mut self, older: u64) {
-        (self.events, self.ids, self.jobs, self.whole) = Default::default();
+        (self.events, self.numbers, self.ids, self.jobs, self.whole) = Default::default();
         self.memory.set(0);
         self.older = older;
     }
@@ -83,8 +91,8 @@ impl Recent {
 
     /// Holds nothing any more, as events were found that lie outside, none later than `newest`.
     pub fn start_over(&mut self, newest: u64) {
-        let held = self.events.values().map(|held| held.new.event.created_at).max();
-        self.restart(self.older.max(newest).max(held.unwrap_or_default()));
+        let held = self.events.last_key_value().map_or(0, |((created_at, _), _)| *created_at);
+        self.restart(self.older.max(newest).max(held));
     }
 
     /// Takes over what a transaction of the store has done to events that were stored before it.
@@ -93,7 +101,7 @@ impl Recent {
             match change {
                 Change::Removed(seq) => self.remove(*seq),
                 Change::Hidden(seq) => {
-                    if let Some(held) = self.events.get_mut(seq) {
+                    if let Some(held) = self.numbers.get(seq).and_then(|place| self.events.get_mut(place)) {
                         held.readers = privacy::readers(&held.new.event, held.new.part.as_ref(), true);
                     }
                 }
@@ -103,61 +111,64 @@ impl Recent {
 
     /// Forgets what a key that vanished asked to be rid of.
     pub fn vanish(&mut self, vanished: &Vanished) {
-        let gone = |(_, held): &(&u64, &HeldEvent)| vanished.takes(&held.new.event);
-        let gone: Vec<u64> = self.events.iter().filter(gone).map(|(seq, _)| *seq).collect();
+        let gone = self.events.values().filter(|held| vanished.takes(&held.new.event));
+        let gone: Vec<u64> = gone.map(|held| held.seq).collect();
         gone.into_iter().for_each(|seq| self.remove(seq));
     }
 
-    /// Holds a stored event, the newest; `private` says whether it is for its readers alone, `first` whether no
-    /// answer to the request it is was stored before its group.
-    pub fn add(&mut self, seq: u64, new: Arc<NewEvent>, private: bool, first: bool) {
-        let readers = privacy::readers(&new.event, new.part.as_ref(), private);
-        if let Some(part) = &new.part {
-            self.jobs.entry(part.job).or_default().insert(seq);
-            if !part.is_answer() && first {
-                self.whole.insert(part.job);
-            }
-        }
-        self.ids.insert(new.event.id, seq);
-        let bytes = new.memory_bytes();
-        self.events.insert(seq, HeldEvent { new, readers });
-        while self.memory.grow(bytes).is_err() {
-            if self.events.is_empty() {
-                return;
-            }
-            self.forget_first();
-        }
+    /// Holds the events of a group that was stored; `unanswered` says whether an event is a request, and no answer to it
+    /// was stored before.
+    pub fn add(&mut self, group: &[Fresh], unanswered: impl Fn(&EventId) -> bool) {
+        // Before any event of the group leaves for want of room.
+        let ids = group.iter().map(|fresh| fresh.new.event.id);
+        self.whole.extend(ids.filter(unanswered));
+        group.iter().for_each(|fresh| self.hold(fresh));
     }
 
-    /// Lets the event of the lowest number go, which is stored and then lies outside.
-    fn forget_first(&mut self) {
-        let Some((seq, held)) = self.events.pop_first() else { return };
-        self.older = self.older.max(held.new.event.created_at);
-        if let Some(part) = &held.new.part {
-            // The request, or an answer that came in one group with it and before it.
+    fn hold(&mut self, Fresh { seq, new, private, .. }: &Fresh) {
+        while self.memory.grow(new.memory_bytes()).is_err() {
+            let Some((place, held)) = self.events.pop_first() else { return self.left_outside(new) };
+            self.left_outside(&held.new);
+            self.unlist(place, &held);
+        }
+        let readers = privacy::readers(&new.event, new.part.as_ref(), *private);
+        let place = place_of(&new.event);
+        if let Some(part) = &new.part {
+            self.jobs.entry(part.job).or_default().insert(place);
+        }
+        self.numbers.insert(*seq, place);
+        self.ids.insert(new.event.id, new.event.created_at);
+        self.events.insert(place, HeldEvent { seq: *seq, new: new.clone(), readers });
+    }
+
+    /// An event is stored and not held.
+    fn left_outside(&mut self, new: &NewEvent) {
+        self.older = self.older.max(new.event.created_at);
+        if let Some(part) = &new.part {
             self.whole.remove(&part.job);
         }
-        self.unlist(seq, &held);
     }
 
     /// Lets an event go that is not stored any more.
     fn remove(&mut self, seq: u64) {
-        let Some(held) = self.events.remove(&seq) else { return };
+        let Some(place) = self.numbers.get(&seq).copied() else { return };
+        let Some(held) = self.events.remove(&place) else { return };
         if let Some(part) = held.new.part.as_ref().filter(|part| !part.is_answer()) {
-            // Nothing shows any more when the edge passes the request.
+            // It is known for as long as the request is held.
             self.whole.remove(&part.job);
         }
-        self.unlist(seq, &held);
+        self.unlist(place, &held);
     }
 
-    fn unlist(&mut self, seq: u64, held: &HeldEvent) {
+    fn unlist(&mut self, place: Place, held: &HeldEvent) {
         self.memory.shrink(held.new.memory_bytes());
+        self.numbers.remove(&held.seq);
         self.ids.remove(&held.new.event.id);
         if let Some(part) = &held.new.part
-            && let Some(numbers) = self.jobs.get_mut(&part.job)
+            && let Some(places) = self.jobs.get_mut(&part.job)
         {
-            numbers.remove(&seq);
-            if numbers.is_empty() {
+            places.remove(&place);
+            if places.is_empty() {
                 self.jobs.remove(&part.job);
             }
         }
@@ -165,36 +176,41 @@ impl Recent {
 
     /// Whether this very event is held: it is stored, and its signature good.
     pub fn holds(&self, event: &Event) -> bool {
-        self.ids.get(&event.id).and_then(|seq| self.events.get(seq)).is_some_and(|held| held.new.event == *event)
+        self.events.get(&place_of(event)).is_some_and(|held| held.new.event == *event)
     }
 
-    /// All stored events that `filter` matches and `viewer` may read, newest first; `None` when there may
-    /// be others that are not held.
-    pub fn matching(&self, filter: &Filter, viewer: &Viewer) -> Option<Vec<StoredEvent>> {
-        let mut found: Vec<StoredEvent> = match self.candidates(filter, viewer)? {
-            Some(numbers) => numbers
-                .iter()
-                .filter_map(|seq| Some((seq, self.events.get(seq)?)))
-                .filter_map(|(seq, held)| held.shown(*seq, filter, viewer))
-                .collect(),
-            None => self.events.iter().filter_map(|(seq, held)| held.shown(*seq, filter, viewer)).collect(),
-        };
-        found.sort_by(newest_first);
-        Some(found)
+    /// The newest `most` stored events that `filter` matches and `viewer` may read, or some more of them, newest first;
+    /// `None` when there may be others that are not held.
+    pub fn newest(&self, filter: &Filter, most: usize, viewer: &Viewer) -> Option<Vec<StoredEvent>> {
+        if let Some(places) = self.candidates(filter, viewer) {
+            let held = places.iter().rev().filter_map(|place| self.events.get(place));
+            return Some(held.filter_map(|held| held.shown(filter, viewer)).collect());
+        }
+        let whole = filter.since.is_some_and(|since| since > self.older);
+        let until = (filter.until.unwrap_or(u64::MAX), Reverse(EventId::new([0; 32])));
+        let mut found = Vec::new();
+        let those = self.events.range(..=until).rev();
+        for (_, held) in those.take(if whole { usize::MAX } else { MAX_LOOKED_AT }) {
+            let created_at = held.new.event.created_at;
+            if filter.since.is_some_and(|since| created_at < since) || !whole && created_at <= self.older {
+                break;
+            }
+            found.extend(held.shown(filter, viewer));
+            if found.len() >= most {
+                return Some(found);
+            }
+        }
+        whole.then_some(found)
     }
 
-    /// Numbers of which all that match are among, or `None` for all that are held; nothing when the filter
-    /// cannot be answered from here.
-    fn candidates(&self, filter: &Filter, viewer: &Viewer) -> Option<Option<BTreeSet<u64>>> {
-        if let Some(ids) = &filter.ids
-            && let Some(numbers) = ids.iter().map(|id| self.ids.get(id).copied()).collect()
-        {
-            return Some(Some(numbers));
+    /// Where all that match are among; `None` when the filter does not say so.
+    fn candidates(&self, filter: &Filter, viewer: &Viewer) -> Option<BTreeSet<Place>> {
+        let place = |id: &EventId| Some((*self.ids.get(id)?, Reverse(*id)));
+        if let Some(places) = filter.ids.as_ref().and_then(|ids| ids.iter().map(place).collect()) {
+            return Some(places);
         }
-        if let Some(jobs) = self.jobs_asked_for(filter, viewer) {
-            return Some(Some(jobs.iter().filter_map(|job| self.jobs.get(job)).flatten().copied().collect()));
-        }
-        filter.since.is_some_and(|since| since > self.older).then_some(None)
+        let jobs = self.jobs_asked_for(filter, viewer)?;
+        Some(jobs.iter().filter_map(|job| self.jobs.get(job)).flatten().copied().collect())
     }
 
     /// The jobs whose answers alone the filter matches, when all of these are held.
@@ -206,16 +222,19 @@ impl Recent {
     }
 }
 
+fn place_of(event: &Event) -> Place {
+    (event.created_at, Reverse(event.id))
+}
+
 impl HeldEvent {
-    fn shown(&self, seq: u64, filter: &Filter, viewer: &Viewer) -> Option<StoredEvent> {
+    fn shown(&self, filter: &Filter, viewer: &Viewer) -> Option<StoredEvent> {
         let NewEvent { event, text, expires_at, .. } = &*self.new;
-        let shown = filter.since.is_none_or(|since| event.created_at >= since)
+        let shown = filter.matches(event)
             && expires_at.is_none_or(|at| at > viewer.now)
             && viewer.kept.until(event.kind, event.created_at).is_none_or(|at| at > viewer.now)
-            && filter.matches(event)
             && privacy::may_read(self.readers.as_ref(), viewer.keys);
         shown.then(|| StoredEvent {
-            seq,
+            seq: self.seq,
             id: event.id,
             created_at: event.created_at,
             text: Text::Json(text.clone()),

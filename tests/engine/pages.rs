@@ -8,8 +8,17 @@ use serde_json::{Value, json};
 use crate::common::events::{Author, NOW};
 use crate::common::world::World;
 
-/// A relay with so many notes at each time.
+/// A relay with so many notes at each time, that knows of none of them without its store.
 fn stored(notes: &[(u64, u64)]) -> (World, ConnId) {
+    let (mut world, conn) = held(notes);
+    world.reset(true);
+    world.settle();
+    world.take(conn);
+    (world, conn)
+}
+
+/// The same of a relay that has them in memory, too.
+fn held(notes: &[(u64, u64)]) -> (World, ConnId) {
     let mut world = World::open_relay();
     let conn = world.client();
     for (time, count) in notes {
@@ -61,7 +70,12 @@ fn hints_say_whether_all_was_sent() {
 
 #[test]
 fn a_small_limit_is_exact_and_a_page_ends_with_a_whole_second_if_that_is_a_quarter_more() {
-    let (mut world, conn) = stored(&[(NOW + 1, 60), (NOW, 90), (NOW - 1, 5)]);
+    for (mut world, conn) in [stored, held].map(|relay| relay(&[(NOW + 1, 60), (NOW, 90), (NOW - 1, 5)])) {
+        small_limits_and_pages(&mut world, conn);
+    }
+}
+
+fn small_limits_and_pages(world: &mut World, conn: ConnId) {
     let key = Author::new(1).key();
     for filter in [json!({"kinds": [1]}), json!({"kinds": [1], "#t": ["x"]}), json!({"kinds": [1], "authors": [key]})] {
         let limited = |limit: u64| {
@@ -79,7 +93,7 @@ fn a_small_limit_is_exact_and_a_page_ends_with_a_whole_second_if_that_is_a_quart
             (151, 155, "finish"),
             (155, 155, "finish"),
         ] {
-            let (events, given) = page(&mut world, conn, &limited(limit));
+            let (events, given) = page(world, conn, &limited(limit));
             assert_eq!((events.len(), given), (count, json!([hint])), "{filter} {limit}");
             let order: Vec<(u64, String)> =
                 events.iter().map(|e| (u64::MAX - e["created_at"].as_u64().unwrap(), e["id"].to_string())).collect();
@@ -167,6 +181,9 @@ fn a_question_that_would_read_too_much_is_refused() {
     for kind in 0..2001u16 {
         world.say(conn, json!(["EVENT", Author::new(1).sign(40_000 + kind, NOW, &[&["t", "x"]], "")]));
     }
+    world.settle();
+    // Memory would know the newest.
+    world.reset(true);
     world.settle();
     world.take(conn);
     for (list, filter) in

@@ -28,14 +28,24 @@ fn main() {
     }
 }
 
-/// The texts of all migrations, in the order of their names.
+/// The names and texts of all migrations in their order: `0001_….sql`, `0002_….sql` and so on, with no number left out.
 fn migrations(folder: &Path, out: &Path) {
     let entries = fs::read_dir(folder).expect("there are migrations");
     let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "sql"));
     files.sort();
-    let texts: Vec<String> = files.iter().map(|path| format!("include_str!({path:?})")).collect();
-    fs::write(out.join("migrations.rs"), format!("&[{}]", texts.join(","))).expect("the folder can be written to");
+    let mut list = String::from("&[");
+    for (at, path) in files.iter().enumerate() {
+        let name = path.file_name().expect("it is a file").to_string_lossy();
+        let begins = format!("{:04}_", at + 1);
+        assert!(
+            name.starts_with(&begins),
+            "migrations/{name} is the next migration: its name must begin with {begins}"
+        );
+        let _ = write!(list, "Migration {{ name: {name:?}, sql: include_str!({path:?}) }},");
+    }
+    list.push(']');
+    fs::write(out.join("migrations.rs"), list).expect("the folder can be written to");
 }
 
 fn hud(folder: &Path, out: &Path) {

@@ -1,4 +1,5 @@
-//! The store suite: the same cases on SQLite and on Miniflare's D1, with the same answers.
+//! The store suite: the same cases on SQLite and on Miniflare's D1, with the same answers; and what is
+//! written before an upgrade is read after it.
 
 mod common;
 #[path = "store/log.rs"]
@@ -9,6 +10,8 @@ mod outcomes;
 mod statements;
 #[path = "store/texts.rs"]
 mod texts;
+#[path = "store/upgrade.rs"]
+mod upgrade;
 
 use common::d1::D1;
 use common::events::{Author, NOW};

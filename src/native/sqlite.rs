@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Row, StatementStatus, ToSql, params_from_iter};
+use rusqlite::{Connection, OpenFlags, Row, StatementStatus, ToSql, TransactionBehavior, params_from_iter};
 
-use crate::store::schema::{MIGRATIONS, Schema};
-use crate::store::{Answer, Param, Rows, Statement, StoreError};
+use crate::store::schema::{MIGRATIONS, Migration, Schema};
+use crate::store::{Answer, ErrorKind, Param, Rows, Statement, StoreError};
 
 /// Marks a file as a relay's ("nexs").
 const APPLICATION: i32 = 0x6e65_7873;
@@ -31,10 +31,10 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 pub fn open_to_serve(path: &Path) -> Result<(Connection, usize), StoreError> {
     let of = |error: StoreError| StoreError::new(format!("{}: {error}", path.display()));
     if std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
-        version(&open_to_read(path)?).map_err(of)?;
+        version(&open_to_read(path)?, MIGRATIONS).map_err(of)?;
     }
     let mut db = open(path)?;
-    let applied = migrate(&mut db).map_err(of)?;
+    let applied = migrate(&mut db, MIGRATIONS).map_err(of)?;
     Ok((db, applied))
 }
 
@@ -69,40 +69,56 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Brings a database to the schema of this version; answers how many migrations were applied.
-pub fn migrate(db: &mut Connection) -> Result<usize, StoreError> {
-    let version = version(db)?;
-    let missing = MIGRATIONS.get(version..).unwrap_or_default();
-    for (at, migration) in missing.iter().enumerate() {
-        let transaction = db.transaction().map_err(said)?;
-        transaction.execute_batch(migration).map_err(said)?;
-        transaction
-            .execute_batch(&format!(
-                "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {};",
-                version + at + 1
-            ))
-            .map_err(said)?;
-        transaction.commit().map_err(said)?;
+/// Brings a database to the schema that all of these migrations make; answers how many were applied. All that it lacks
+/// are applied, or none.
+pub fn migrate(db: &mut Connection, migrations: &[Migration]) -> Result<usize, StoreError> {
+    let version = version(db, migrations)?;
+    let missing = migrations.get(version..).unwrap_or_default();
+    if missing.is_empty() {
+        return Ok(0);
     }
+    let failed = |at: &str, error| {
+        let error = said(error);
+        let mend = match error.kind {
+            ErrorKind::Full => "Make room on the disk, for as much again as the file has",
+            _ => "Mend what it says",
+        };
+        let message = format!(
+            "the upgrade to schema {} failed at {at}: {}. The file is as it was. {mend}, and start again; meanwhile the \
+             version before serves it",
+            migrations.len(),
+            error.message
+        );
+        StoreError { message, ..error }
+    };
+    let transaction =
+        db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| failed("its beginning", error))?;
+    for migration in missing {
+        transaction.execute_batch(migration.sql).map_err(|error| failed(migration.name, error))?;
+    }
+    let marks = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {};", migrations.len());
+    transaction.execute_batch(&marks).map_err(|error| failed("its end", error))?;
+    transaction.commit().map_err(|error| failed("its end", error))?;
     Ok(missing.len())
 }
 
-/// How many migrations a database has had; an error if it is not a relay's, or has not what they make. Only reads.
-fn version(db: &Connection) -> Result<usize, StoreError> {
+/// How many of the migrations a database has had; an error if it is not a relay's, or has not what they make. Only reads.
+fn version(db: &Connection, migrations: &[Migration]) -> Result<usize, StoreError> {
     let version = pragma::<u32>(db, "user_version")? as usize;
     let application: i32 = pragma(db, "application_id")?;
     let (found, _) = run(db, &[Schema::read()]).map_err(said)?;
     let found = Schema::decode(found.first().map(Vec::as_slice).unwrap_or_default());
-    if version > MIGRATIONS.len() {
-        return Err(StoreError::new(format!(
-            "the file is of schema {version}, this nexus knows {}: it was written by a later one",
-            MIGRATIONS.len()
-        )));
-    }
     if !found.is_empty() && application != APPLICATION {
         return Err(StoreError::new("the file is a database, but not a relay's: name another one in storage.path"));
     }
-    found.check(&Schema::after(version)).map_err(|differences| StoreError::new(format!("{differences}. {MOVE}")))?;
+    let Some(had) = migrations.get(..version) else {
+        return Err(StoreError::new(format!(
+            "the file is of schema {version}, this nexus knows {}: it was written by a later one. Run that one, or serve \
+             the copy that was made before",
+            migrations.len()
+        )));
+    };
+    found.check(&Schema::after(had)).map_err(|differences| StoreError::new(format!("{differences}. {MOVE}")))?;
     Ok(version)
 }
 
@@ -118,7 +134,7 @@ fn said(error: rusqlite::Error) -> StoreError {
 /// Runs statements as one transaction that writes.
 pub fn write(db: &mut Connection, statements: &[Statement]) -> Result<Answer, StoreError> {
     let size = size(db);
-    let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(said)?;
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(said)?;
     let (rows, _) = run(&transaction, statements).map_err(said)?;
     transaction.commit().map_err(said)?;
     Ok(Answer { size, ..Answer::from(rows) })

@@ -6,11 +6,22 @@ use std::fmt;
 
 use super::{Statement, StoreError};
 
-/// Every migration in its order; each brings a database from the version that is its place to the next one.
-pub const MIGRATIONS: &[&str] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
+/// What brings a database from one schema to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// Of its file.
+    pub name: &'static str,
+    /// Its statements.
+    pub sql: &'static str,
+}
+
+/// Every file of `migrations/` in its order: after the first a database is of schema 1, and so on.
+pub const MIGRATIONS: &[Migration] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
 /// Differences that a message names; more are counted.
 const NAMED_MAX: usize = 8;
+/// What is said of each thing that is there and not needed.
+const UNKNOWN: &str = "is unknown";
 
 /// Tables, and the indexes and triggers on them, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,15 +39,20 @@ struct Object {
     parts: Vec<String>,
 }
 
-/// Why a database cannot be used: the ways in which it differs, in words.
+/// Why a database cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Differences(Vec<String>);
+pub struct Differences {
+    /// The ways in which it differs, in words.
+    all: Vec<String>,
+    /// Whether it has all that is needed, and more.
+    is_more: bool,
+}
 
 impl fmt::Display for Differences {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named: Vec<&str> = self.0.iter().take(NAMED_MAX).map(String::as_str).collect();
+        let named: Vec<&str> = self.all.iter().take(NAMED_MAX).map(String::as_str).collect();
         write!(f, "it has another schema than this version needs: {}", named.join("; "))?;
-        match self.0.len().saturating_sub(NAMED_MAX) {
+        match self.all.len().saturating_sub(NAMED_MAX) {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }
@@ -46,12 +62,12 @@ impl fmt::Display for Differences {
 impl std::error::Error for Differences {}
 
 impl Schema {
-    /// What a database has after the first `version` migrations.
-    pub fn after(version: usize) -> Self {
+    /// What a database has after migrations.
+    pub fn after(migrations: &[Migration]) -> Self {
         let mut schema = Self::default();
-        for migration in MIGRATIONS.iter().take(version) {
-            for statement in words(migration).split(|word| word == ";") {
-                schema.0.extend(object(statement));
+        for migration in migrations {
+            for statement in words(migration.sql).split(|word| word == ";") {
+                schema.alter(statement);
             }
         }
         schema
@@ -59,7 +75,38 @@ impl Schema {
 
     /// What this version needs.
     pub fn needed() -> Self {
-        Self::after(MIGRATIONS.len())
+        Self::after(MIGRATIONS)
+    }
+
+    /// Does what a statement does to a schema. What SQLite itself makes of each migration is compared with it by a test.
+    fn alter(&mut self, statement: &[String]) {
+        let words: Vec<&str> = statement.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["alter", "table", table, "add", "column", column @ ..] | ["alter", "table", table, "add", column @ ..] => {
+                let Some(object) = self.0.get_mut(*table) else { return };
+                let behind = usize::from(object.parts.last().is_some_and(|part| is_option(part)));
+                object.parts.insert(object.parts.len().saturating_sub(behind), column.join(" "));
+            }
+            ["alter", "table", table, "drop", "column", column] | ["alter", "table", table, "drop", column] => {
+                let Some(object) = self.0.get_mut(*table) else { return };
+                object.parts.retain(|part| part.split(' ').next() != Some(*column));
+            }
+            ["alter", "table", table, "rename", "to", name] => {
+                let (on, as_on) = (format!(" on {table} "), format!(" on {name} "));
+                for object in self.0.values_mut().filter(|object| object.table == *table) {
+                    object.table = (*name).to_owned();
+                    if object.sort != "table" {
+                        object.parts.iter_mut().for_each(|part| *part = part.replace(&on, &as_on));
+                    }
+                }
+                if let Some(object) = self.0.remove(*table) {
+                    self.0.insert((*name).to_owned(), object);
+                }
+            }
+            ["drop", "table", .., name] => self.0.retain(|_, object| object.table != *name),
+            ["drop", _, .., name] => self.0.retain(|other, _| other != name),
+            _ => self.0.extend(object(statement)),
+        }
     }
 
     /// Whether there is nothing.
@@ -89,21 +136,41 @@ impl Schema {
         }
         for (name, found) in self.0.iter().filter(|(name, _)| !needed.0.contains_key(*name)) {
             if needed.0.contains_key(&found.table) {
-                all.push(format!("{} {name} on {} is unknown", found.sort, found.table));
+                all.push(format!("{} {name} on {} {UNKNOWN}", found.sort, found.table));
             }
         }
-        if all.is_empty() { Ok(()) } else { Err(Differences(all)) }
+        let is_more = all.iter().all(|difference| difference.ends_with(UNKNOWN));
+        if all.is_empty() { Ok(()) } else { Err(Differences { all, is_more }) }
     }
 }
 
-/// Checks the rows that answered [`Schema::read`] against what is needed.
+/// Checks the rows that answered [`Schema::read`] against what this version needs.
 pub fn check(rows: &[String]) -> Result<(), StoreError> {
+    check_for(rows, MIGRATIONS)
+}
+
+/// The same against what migrations make; which of them a database has had is told from its tables.
+pub fn check_for(rows: &[String], migrations: &[Migration]) -> Result<(), StoreError> {
     let found = Schema::decode(rows);
-    let needed = Schema::needed();
+    let needed = Schema::after(migrations);
     if !needed.0.keys().any(|name| found.0.contains_key(name)) {
         return Err(StoreError::new("it has no tables; apply the migrations"));
     }
-    found.check(&needed).map_err(|differences| StoreError::new(differences.to_string()))
+    let Err(differences) = found.check(&needed) else { return Ok(()) };
+    let earlier = (1..migrations.len()).rev().find_map(|version| {
+        let (had, missing) = migrations.split_at_checked(version)?;
+        found.check(&Schema::after(had)).ok().and(missing.first()).map(|next| (version, next.name))
+    });
+    Err(StoreError::new(match earlier {
+        Some((version, next)) => {
+            let needs = migrations.len();
+            format!("it is of schema {version}, this version needs {needs}: apply the migrations, from {next} on")
+        }
+        None if differences.is_more => {
+            format!("{differences}; a later version has written it, or somebody has changed it")
+        }
+        None => differences.to_string(),
+    }))
 }
 
 impl Object {
@@ -123,7 +190,7 @@ impl Object {
             false
         });
         all.extend(missing.iter().map(|part| format!("{} {name} lacks `{part}`", self.sort)));
-        all.extend(unknown.iter().map(|part| format!("{} {name} has `{part}`, which is unknown", self.sort)));
+        all.extend(unknown.iter().map(|part| format!("{} {name} has `{part}`, which {UNKNOWN}", self.sort)));
         if of(&self.parts, &found.parts).is_empty() && of(&found.parts, &self.parts).is_empty() {
             all.push(format!("{} {name} has its columns in another order", self.sort));
         }
@@ -147,6 +214,11 @@ fn object(words: &[String]) -> Option<(String, Object)> {
         }
         _ => None,
     }
+}
+
+/// Whether it is what may follow a table's parentheses.
+fn is_option(part: &str) -> bool {
+    part.split(" , ").all(|option| matches!(option, "without rowid" | "strict"))
 }
 
 /// What stands in a table's parentheses, apart at its commas, and what follows them.
@@ -218,7 +290,7 @@ mod tests {
     }
 
     fn told(found: &[&str], needed: &[&str]) -> Vec<String> {
-        schema(found).check(&schema(needed)).err().map(|differences| differences.0).unwrap_or_default()
+        schema(found).check(&schema(needed)).err().map(|differences| differences.all).unwrap_or_default()
     }
 
     #[test]
@@ -273,6 +345,6 @@ mod tests {
         let error = Schema::default().check(&Schema::needed()).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("table dealings is missing; "), "{text}");
-        assert!(text.ends_with(&format!("; and {} more", error.0.len() - NAMED_MAX)), "{text}");
+        assert!(text.ends_with(&format!("; and {} more", error.all.len() - NAMED_MAX)), "{text}");
     }
 }

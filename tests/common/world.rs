@@ -106,8 +106,13 @@ impl World {
     }
 
     fn on(place: Host, config: Config) -> Self {
+        Self::over(Sqlite::new(), place, config)
+    }
+
+    /// A relay over a database that is there.
+    pub fn over(db: Sqlite, place: Host, config: Config) -> Self {
         let mut world = Self {
-            host: TestHost::new(config, place, Sqlite::new()),
+            host: TestHost::new(config, place, db),
             faults: VecDeque::new(),
             broken: false,
             commits: 0,

@@ -77,16 +77,6 @@ fn each_change_to_what_was_shipped_is_seen() {
     );
 }
 
-/// The migrations that the releases up to one have shipped.
-fn of_release(release: &str) -> &'static [Migration] {
-    let count = shipped().iter().filter(|(other, _)| number(other) <= number(release)).map(|(_, of)| of.len()).sum();
-    &MIGRATIONS[..count]
-}
-
-fn number(release: &str) -> Vec<u32> {
-    release.split('.').map(|part| part.parse().unwrap()).collect()
-}
-
 fn found(db: &Connection) -> Vec<String> {
     let mut query = db.prepare(&Schema::read().sql).unwrap();
     query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
@@ -234,11 +224,10 @@ fn rows(db: &Connection) -> Vec<String> {
     all
 }
 
-/// A database as a release makes it, filled where this version's relay can write to it.
-fn filled(release: &str) -> (Connection, Market, Vec<Value>) {
+/// A database of this version that a relay has filled, and what it answers.
+fn filled() -> (Connection, Market, Vec<Value>) {
     let mut db = Connection::open_in_memory().unwrap();
-    let shipped = of_release(release);
-    assert_eq!(sqlite::migrate(&mut db, shipped).unwrap(), shipped.len());
+    assert_eq!(sqlite::migrate(&mut db, MIGRATIONS).unwrap(), MIGRATIONS.len());
     let mut world = relay(db);
     let market = fill(&mut world);
     let mut again = relay(left(world));
@@ -248,7 +237,7 @@ fn filled(release: &str) -> (Connection, Market, Vec<Value>) {
 
 #[test]
 fn a_relay_answers_the_same_after_an_upgrade_and_goes_on_storing() {
-    let (mut db, market, before) = filled(env!("CARGO_PKG_VERSION"));
+    let (mut db, market, before) = filled();
     assert!(before.iter().filter(|frame| frame[0] == "EVENT").count() > 200);
     let all = [MIGRATIONS, &[TRIAL]].concat();
     assert_eq!(sqlite::migrate(&mut db, &all).unwrap(), 1);
@@ -279,7 +268,7 @@ fn a_relay_answers_the_same_after_an_upgrade_and_goes_on_storing() {
 
 #[test]
 fn an_upgrade_that_fails_leaves_the_database_as_it_was() {
-    let (mut db, market, before) = filled(env!("CARGO_PKG_VERSION"));
+    let (mut db, market, before) = filled();
     let as_it_was = rows(&db);
     let error = sqlite::migrate(&mut db, &[MIGRATIONS, &[TRIAL, FAILS]].concat()).unwrap_err().to_string();
     let (to, at) = (MIGRATIONS.len() + 2, "0003_fails.sql: UNIQUE constraint failed: jobs.id");
@@ -301,10 +290,10 @@ fn what_a_later_version_has_written_is_refused_and_what_an_earlier_one_has_is_to
 
     let missing = schema::check_for(
         &found(&db),
-        &[MIGRATIONS, &[TRIAL, Migration { name: "0003_more.sql", sql: "CREATE TABLE more (id);" }]].concat(),
+        &[MIGRATIONS, &[TRIAL, Migration { name: "0003_later.sql", sql: "CREATE TABLE later (id);" }]].concat(),
     );
     let to = MIGRATIONS.len() + 2;
     let told =
-        format!("it is of schema {}, this version needs {to}: apply the migrations, from 0003_more.sql on", to - 1);
+        format!("it is of schema {}, this version needs {to}: apply the migrations, from 0003_later.sql on", to - 1);
     assert_eq!(missing.unwrap_err().to_string(), told);
 }

@@ -7,7 +7,7 @@ import { ROOT, fail } from "./run.mjs";
 const TEMPLATE = "wrangler.toml";
 export const OVERRIDE = "wrangler.override.toml";
 /** Lies beside the two, as its paths are meant from there. */
-const MERGED = ".wrangler.merged.json";
+export const MERGED = ".wrangler.merged.json";
 const HEAD = `# What is yours: it goes over wrangler.toml, key by key, and git ignores it. \`npm run deploy\` keeps the
 # database's id and the relay's address here; name, account_id, routes and all [vars] may stand here, too.
 `;

@@ -4,8 +4,8 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { bin, fail, run, say, tryRun } from "./run.mjs";
 import { build, checkSize } from "./build.mjs";
-import { OVERRIDE, configArguments, database, keep, readConfig } from "./config.mjs";
-import { QUESTION, difference } from "./schema.mjs";
+import { MERGED as MERGED_FILE, OVERRIDE, configArguments, database, keep, readConfig } from "./config.mjs";
+import { HAD, QUESTION, difference, migrations } from "./schema.mjs";
 import { setup } from "./setup.mjs";
 
 const HELP = `npm run deploy -- [options]
@@ -19,6 +19,8 @@ export const PLANS = {
   paid: { ROWS_PER_DAY: "1600000", MAX_DATABASE_BYTES: "9500000000" },
 };
 const OPTIONS = { url: { type: "string" }, plan: { type: "string" }, yes: { type: "boolean" }, "dry-run": { type: "boolean" }, help: { type: "boolean" } };
+/** With it wrangler knows the operator's database, too. */
+const MERGED = `--config ${MERGED_FILE}`;
 const NO_DATABASE = "00000000-0000-0000-0000-000000000000";
 const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
 
@@ -89,21 +91,48 @@ export async function ceiling(given, config, ask) {
   return PLANS[plan.toLowerCase()] ?? fail(`the plan is free or paid, not "${plan}"; nothing was deployed`);
 }
 
-/** Ends the script when the database's tables are of another version. `where` is --remote or --local, with a folder. */
+/**
+ * Ends the script when the database's tables are of another version. Else it tells which migrations the database has `had`
+ * and which it is `missing`. `where` is --remote or --local, with a folder.
+ */
 export async function checkSchema(wrangler, where, config, way) {
   const { database_name: name } = database(config);
-  const { output, failed } = wrangler("d1", "execute", "DB", ...where, "--json", "--yes", "--command", QUESTION);
-  if (output === undefined) fail(`the tables of the D1 database ${name} could not be read: ${failed}`);
-  const differs = await difference(JSON.parse(output)[0].results);
+  const ask = (command) => {
+    const { output, failed } = wrangler("d1", "execute", "DB", ...where, "--json", "--yes", "--command", command);
+    if (output === undefined) fail(`the tables of the D1 database ${name} could not be read: ${failed}`);
+    return JSON.parse(output)[0].results;
+  };
+  const rows = ask(QUESTION);
+  const had = rows.some((row) => row.name === "d1_migrations") ? ask(HAD).map((row) => row.name) : [];
+  const known = migrations();
+  const later = had.filter((one) => !known.includes(one));
+  if (later.length > 0) {
+    fail(`a later version has migrated the D1 database ${name} (${later.join(", ")}). It was not touched.\n  Deploy that version; docs/OPERATE.md, "Upgrading", says how to go back to this one.`);
+  }
+  const differs = await difference(rows);
   if (differs !== null) fail(`the D1 database ${name} has the tables of another version (${differs}). It was not touched.\n${way(name)}`);
+  return { had, missing: known.filter((one) => !had.includes(one)) };
 }
 
-const WAY = (name) => `  Its events come into a new one like this:
-    npx wrangler d1 export ${name} --remote --output old.sql
-    nexus export --d1 old.sql > events.jsonl          (the native program: npm run native)
+const WAY = () => `  Its events come into a new one like this (docs/OPERATE.md, "Upgrading", says what does not come along):
+    npx wrangler d1 export DB --remote --output old.sql ${MERGED}
+    nexus export --filter '{}' --d1 old.sql > events.jsonl      (the native program: npm run native)
     give [[d1_databases]] binding "DB" another database_name and no database_id in ${OVERRIDE}
     npm run deploy
     publish events.jsonl there with any client, under a key of LISTED_KEYS`;
+
+/**
+ * How to bring a database back to what it is now, as `back`; `failed` is why it is not known. Nothing where no migration will
+ * change what it has.
+ */
+export function bookmark(wrangler, { had, missing }) {
+  if (had.length === 0 || missing.length === 0) return {};
+  const { output, failed } = wrangler("d1", "time-travel", "info", "DB", "--json");
+  if (output === undefined) return { failed };
+  const [, mark] = /"bookmark": ?"([\w-]+)"/.exec(output) ?? [];
+  if (mark === undefined) return { failed: `wrangler's answer was not understood: ${output}` };
+  return { back: `npx wrangler d1 time-travel restore DB --bookmark=${mark} ${MERGED}` };
+}
 
 function makeDatabase(config) {
   const { database_name: name, database_id: id } = database(config);
@@ -146,9 +175,14 @@ async function deploy() {
   await keep({ vars: kept, id });
   if (id !== undefined || Object.keys(kept).length > 0) say(`${OVERRIDE} has ${[...Object.keys(kept), "the database's id"].join(", ")}`);
   const config = await configArguments();
-  await checkSchema((...args) => account(...args, ...config), ["--remote"], await readConfig(), WAY);
-  await run(bin("wrangler"), ["d1", "migrations", "apply", "DB", "--remote", ...config], { env: { CI: "1" } });
-  await run(bin("wrangler"), ["deploy", ...config]);
+  const configured = (...args) => account(...args, ...config);
+  const schema = await checkSchema(configured, ["--remote"], await readConfig(), WAY);
+  const { back, failed } = bookmark(configured, schema);
+  if (failed) fail(`the database's bookmark, to go back to should ${schema.missing.join(", ")} go wrong, could not be read: ${failed}\n  Nothing was changed.`);
+  if (back) say(`before ${schema.missing.join(", ")}; what brings the database back to now, without all that is stored from now on:\n    ${back}`);
+  const upgrading = back && `docs/OPERATE.md, "Upgrading", says what to do. What brings the database back, without all that was stored since:\n    ${back}`;
+  await run(bin("wrangler"), ["d1", "migrations", "apply", "DB", "--remote", ...config], { env: { CI: "1" }, mend: upgrading });
+  await run(bin("wrangler"), ["deploy", ...config], { mend: upgrading });
   const http = url.split(/[\s,]/)[0].replace(/^ws/, "http");
   console.log(`\n  Deployed.\n\n  Relay   ${url}\n  HUD     ${http}\n  Health  ${http.replace(/\/$/, "")}/health\n`);
 }

@@ -3,6 +3,15 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT } from "./run.mjs";
 
+/** Where the tables are defined. */
+export const MIGRATIONS = join(ROOT, "migrations");
+
+/** The migrations of a folder, in their order. */
+export const migrations = (folder = MIGRATIONS) => readdirSync(folder).filter((name) => name.endsWith(".sql")).sort();
+
+/** Which of them a database has had, by wrangler's own notes. */
+export const HAD = "SELECT name FROM d1_migrations ORDER BY id";
+
 /** Each table and index, with the table it is on and the text that made it. */
 export const QUESTION = "SELECT name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL";
 
@@ -22,7 +31,7 @@ async function steps(folder) {
   const { DatabaseSync } = await import("node:sqlite");
   const db = new DatabaseSync(":memory:");
   const made = [[]];
-  for (const file of readdirSync(folder).sort()) {
+  for (const file of migrations(folder)) {
     db.exec(readFileSync(join(folder, file), "utf8"));
     made.push(db.prepare(QUESTION).all());
   }
@@ -31,7 +40,7 @@ async function steps(folder) {
 }
 
 /** How a database that answered `QUESTION` with these rows differs from all that the migrations make, or null. */
-export async function difference(rows, folder = join(ROOT, "migrations")) {
+export async function difference(rows, folder = MIGRATIONS) {
   const all = await steps(folder);
   const tables = new Set(all.at(-1).map(({ tbl_name }) => tbl_name));
   const [there, ...made] = [rows, ...all].map((rows) => known(rows, tables));

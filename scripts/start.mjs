@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { ROOT, bin, fail, run, say, tryRun } from "./run.mjs";
 import { build } from "./build.mjs";
-import { configArguments, readConfig } from "./config.mjs";
+import { MERGED, configArguments, readConfig } from "./config.mjs";
 import { checkSchema } from "./deploy.mjs";
 import { setup } from "./setup.mjs";
 
@@ -33,7 +33,7 @@ const host = option("ip") ?? "127.0.0.1";
 const persist = option("persist-to") ? ["--persist-to", option("persist-to")] : [];
 const config = await configArguments();
 await checkSchema((...args) => tryRun(bin("wrangler"), [...args, ...config]), ["--local", ...persist], await readConfig(), () =>
-  `  Keep its events with \`npx wrangler d1 export DB --local\`, and start with another folder: npm start -- --persist-to ./data`,
+  `  Keep its events with \`npx wrangler d1 export DB --local --output old.sql --config ${MERGED}\`, and start with another folder: npm start -- --persist-to ./data`,
 );
 say("applying migrations to the local D1");
 await run(bin("wrangler"), ["d1", "migrations", "apply", "DB", "--local", ...persist, ...config], { env: { CI: "1" } });

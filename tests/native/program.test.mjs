@@ -1,6 +1,6 @@
 // The program itself: settings with their mistakes, files that are not its own, signals.
 import assert from "node:assert/strict";
-import { closeSync, existsSync, linkSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, existsSync, linkSync, openSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { author, sleep, within } from "../support/relay.mjs";
@@ -58,7 +58,8 @@ test("files that are not its own are refused, one of its own is migrated once", 
   writeFileSync(path, "this is a letter, and not a database at all; it is long enough to have a header of its own".repeat(20));
   assert.match(nexus([], { env }).err, /file is not a database/);
   writeFileSync(path, "");
-  assert.match(nexus(["migrate"], { env }).out, /: 1 migrations applied/);
+  const known = readdirSync("migrations").filter((name) => name.endsWith(".sql")).length;
+  assert.match(nexus(["migrate"], { env }).out, new RegExp(`: ${known} migrations applied`));
   assert.match(nexus(["migrate"], { env }).out, /: 0 migrations applied/);
   // The header's user_version, and its application_id.
   const header = (at, value) => {
@@ -68,8 +69,8 @@ test("files that are not its own are refused, one of its own is migrated once", 
     writeSync(file, bytes, 0, 4, at);
     closeSync(file);
   };
-  header(60, 2);
-  assert.match(nexus([], { env }).err, /the file is of schema 2, this nexus knows 1: it was written by a later one/);
+  header(60, known + 1);
+  assert.match(nexus([], { env }).err, new RegExp(`the file is of schema ${known + 1}, this nexus knows ${known}: it was written by a later one`));
   header(60, 0);
   header(68, 0);
   assert.match(nexus([], { env }).err, /a database, but not a relay's: name another one in storage\.path/);

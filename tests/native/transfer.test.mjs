@@ -6,6 +6,8 @@ import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { PROGRAM } from "../support/native.mjs";
 import { author, rawAgent, seconds, sleep } from "../support/relay.mjs";
+import { kept } from "../upgrade/kept.mjs";
+import { VARS, answers, goOn } from "../upgrade/market.mjs";
 import { folder, nexus, open, publish, stored } from "./support.mjs";
 
 const who = author();
@@ -76,7 +78,7 @@ test("a bad line is one refused line, whatever is in it", (t) => {
   assert.equal(nexus(["import", join(here, "nothing")], {}).code, 1);
 });
 
-test("a file of 0.1 is left by the commands that its refusal names", { timeout: 120_000 }, async (t) => {
+test("a file of other tables is left by the commands that its refusal names", { timeout: 120_000 }, async (t) => {
   const here = folder(t);
   const [path, file] = [join(here, "nexus.sqlite"), join(here, "events.jsonl")];
   const provider = author();
@@ -111,6 +113,36 @@ test("a file of 0.1 is left by the commands that its refusal names", { timeout: 
   assert.equal((await customer.next())[0], "EOSE");
   for (const event of [gone, job]) assert.match((await publish(customer, event))[3], /^blocked: .*deleted/);
   customer.close();
+  await relay.stop();
+});
+
+test("what 0.1 wrote is not upgraded but moved: by the new program, from its file and from what wrangler exports", { timeout: 120_000 }, async (t) => {
+  const here = folder(t);
+  const [file, out, anew] = ["nexus.sqlite", "events.jsonl", "new.sqlite"].map((name) => join(here, name));
+  const env = { STORAGE_PATH: file, RETAIN_REQUESTS: "0", RETAIN_FEEDBACK: "0", RETAIN_RESULTS: "0" };
+  const { DatabaseSync } = await import("node:sqlite");
+  const db = new DatabaseSync(file);
+  db.exec(readFileSync("tests/upgrade/0.1.0.sql", "utf8"));
+  db.exec(`PRAGMA user_version = 1; PRAGMA application_id = ${0x6e657873}`);
+  db.close();
+  const before = readFileSync(file);
+  assert.match(nexus([], { env }).err, /another schema than this version needs: .*It was left as it is\. To move its events: `nexus export > events\.jsonl`/s);
+  assert.deepEqual(readFileSync(file), before);
+  const exported = nexus(["export"], { env });
+  assert.equal(exported.code, 0, exported.err);
+  assert.equal(nexus(["export", "--d1", "tests/upgrade/0.1.0.sql"], { env }).out, exported.out);
+  writeFileSync(out, exported.out);
+  assert.match(nexus(["import", out], { env: { ...env, STORAGE_PATH: anew } }).err, /^55 events stored, 0 were here or are outdated, 0 refused; 7 deletions and jobs remembered$/m);
+
+  const { told, said } = kept("0.1.0");
+  const relay = await open({ vars: { ...VARS, STORAGE_PATH: anew } });
+  const found = await answers(relay, told);
+  const events = (texts) => texts.filter((text) => text.startsWith('["EVENT"'));
+  const asked = Object.keys(said).filter((question) => question.includes("REQ"));
+  assert.ok(asked.flatMap((question) => events(said[question])).length > 200);
+  for (const question of asked) assert.deepEqual(events(found[question]), events(said[question]), question);
+  assert.deepEqual(found.counts.states, said.counts.states);
+  await goOn(relay, told, assert);
   await relay.stop();
 });
 

@@ -2,12 +2,14 @@
 // deployed, the tables that are there.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { OVERRIDE, database, keep, merge, readConfig } from "../../scripts/config.mjs";
-import { PLANS, ceiling, deployed, question } from "../../scripts/deploy.mjs";
+import { Worker } from "node:worker_threads";
+import { MERGED, OVERRIDE, database, keep, merge, readConfig } from "../../scripts/config.mjs";
+import { PLANS, bookmark, ceiling, deployed, question } from "../../scripts/deploy.mjs";
 import { bin } from "../../scripts/run.mjs";
 
 const ID = "11111111-2222-3333-4444-555555555555";
@@ -114,4 +116,68 @@ test("npm start refuses a D1 with other tables before it touches it", (t) => {
   assert.equal(status, 1);
   assert.match(stderr, /the D1 database nexus-relay has the tables of another version \(different: events; missing: .*jobs.*\)\. It was not touched\./);
   assert.deepEqual(tables(), before);
+});
+
+const MARK = "00000085-0000024c-00004c6d-8e61117bf38d7adb71b934ebbf891683";
+const UPGRADE = { had: ["0001_events.sql"], missing: ["0002_more.sql"] };
+
+/** What wrangler asks of an account, answered as Cloudflare does: on a thread of its own, as wrangler is waited for. */
+async function cloud(t) {
+  const code = `
+    const { parentPort } = require("node:worker_threads");
+    const asked = [];
+    const answer = (url) => {
+      if (url.includes("/time_travel/bookmark")) return { bookmark: "${MARK}" };
+      if (url.includes("/time_travel/restore")) return { bookmark: "${MARK}", previous_bookmark: "p", message: "" };
+      return { uuid: "${ID}", name: "nexus-relay", version: "production" };
+    };
+    const server = require("node:http").createServer(({ method, url }, response) => {
+      asked.push(method + " " + url.replace(/^.*\\/d1/, ""));
+      response.setHeader("Content-Type", "application/json");
+      response.end(JSON.stringify({ success: true, errors: [], messages: [], result: answer(url) }));
+    });
+    server.listen(0, "127.0.0.1", () => parentPort.postMessage(server.address().port));
+    parentPort.on("message", () => parentPort.postMessage(asked.splice(0)));`;
+  const thread = new Worker(code, { eval: true });
+  t.after(() => thread.terminate());
+  const [port] = await once(thread, "message");
+  return {
+    env: { CLOUDFLARE_API_BASE_URL: `http://127.0.0.1:${port}/client/v4`, CLOUDFLARE_API_TOKEN: "t", CLOUDFLARE_ACCOUNT_ID: "a" },
+    asked: async () => (thread.postMessage("asked"), (await once(thread, "message"))[0]),
+  };
+}
+
+test("before migrations change what a database has its bookmark is taken, and what is told brings it back", { timeout: 60_000 }, async (t) => {
+  const path = folder(t, `[[d1_databases]]\nbinding = "DB"\ndatabase_id = "${ID}"\n`);
+  writeFileSync(join(path, MERGED), JSON.stringify(await readConfig(path)));
+  const { env, asked } = await cloud(t);
+  const wrangler = (...args) => {
+    const done = spawnSync(bin("wrangler"), args, { cwd: path, encoding: "utf8", env: { ...process.env, ...env, CI: "1", WRANGLER_SEND_METRICS: "false" } });
+    return done.status === 0 ? { output: done.stdout } : { failed: done.stderr };
+  };
+  const { back, failed } = bookmark((...args) => wrangler(...args, "--config", MERGED), UPGRADE);
+  assert.equal(back, `npx wrangler d1 time-travel restore DB --bookmark=${MARK} --config .wrangler.merged.json`, failed);
+  assert.equal((await asked()).at(-1), `GET /database/${ID}/time_travel/bookmark?`);
+  const { output, failed: why } = wrangler(...back.split(" ").slice(2));
+  assert.ok(output, why);
+  assert.equal((await asked()).at(-1), `POST /database/${ID}/time_travel/restore?bookmark=${MARK}`);
+});
+
+test("no bookmark is taken of what is not changed, and one that cannot be had is told", () => {
+  const never = () => assert.fail("asked");
+  for (const schema of [{ had: [], missing: ["0001_events.sql"] }, { had: ["0001_events.sql"], missing: [] }]) assert.deepEqual(bookmark(never, schema), {});
+  assert.deepEqual(bookmark(() => ({ failed: "no network" }), UPGRADE), { failed: "no network" });
+  for (const output of ["", "{}", '{"bookmark": "; rm"}']) assert.match(bookmark(() => ({ output }), UPGRADE).failed, /not understood/);
+});
+
+test("npm start refuses a D1 that a later version has migrated", (t) => {
+  const state = mkdtempSync(join(tmpdir(), "nexus-"));
+  t.after(() => rmSync(state, { recursive: true }));
+  const wrangler = (...args) => read(bin("wrangler"), ["d1", ...args, "--local", "--persist-to", state]);
+  assert.equal(wrangler("migrations", "apply", "DB").status, 0);
+  const more = "CREATE TABLE more (id); INSERT INTO d1_migrations (name) VALUES ('0099_more.sql')";
+  assert.equal(wrangler("execute", "DB", "--command", more).status, 0);
+  const { status, stderr } = read("npm", ["start", "--", "--port", "0", "--persist-to", state]);
+  assert.equal(status, 1);
+  assert.match(stderr, /a later version has migrated the D1 database nexus-relay \(0099_more\.sql\)\. It was not touched\./);
 });

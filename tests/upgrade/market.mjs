@@ -1,7 +1,7 @@
 // A small market that is sent to a relay, and what is asked of it afterwards: each answer as the texts of all its
 // frames.
 import { createHash } from "node:crypto";
-import { author, rawAgent, seconds, sleep } from "../support/relay.mjs";
+import { author, rawAgent, seconds } from "../support/relay.mjs";
 
 /** Settings under which what is stored stays, and may be old. */
 export const VARS = { RETAIN_REQUESTS: 0, RETAIN_FEEDBACK: 0, RETAIN_RESULTS: 0, CREATED_AT_LOWER_LIMIT: 100 * 365 * 86_400 };
@@ -106,7 +106,6 @@ export async function goOn(relay, { job, deleted }, assert) {
   const next = customer.sign({ kind: 5050, tags: [["i", "y", "text"]], content: "after the upgrade" });
   const result = provider.sign({ kind: 6050, tags: [["e", next.id], ["p", customer.pubkey]] });
   for (const [who, event] of [[customer, next], [provider, result]]) assert.deepEqual(await publish(relay, who, event), [true, ""]);
-  await sleep(10);
   const client = await rawAgent(relay, customer);
   client.send(["REQ", "next", { "#e": [next.id] }]);
   assert.deepEqual(await client.next(), ["EVENT", "next", result]);

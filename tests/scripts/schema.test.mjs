@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { Miniflare, convertV4MiniflareOptions as options } from "miniflare";
 import { migrate } from "../../scripts/migrate.mjs";
-import { QUESTION, difference } from "../../scripts/schema.mjs";
+import { HAD, QUESTION, difference } from "../../scripts/schema.mjs";
 
 test("a D1 is known with its tables and without any, and each change to them is named", async () => {
   const miniflare = new Miniflare(options({ modules: true, script: "export default {}", d1Databases: { DB: "nexus" } }));
@@ -42,4 +42,25 @@ test("a database between two migrations is known", async (t) => {
   db.exec("DROP TABLE one");
   assert.equal(await differs(), "missing: one");
   db.close();
+});
+
+test("without wrangler, too, a D1 gets the migrations it has not had, each whole or not at all", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "nexus-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const miniflare = new Miniflare(options({ modules: true, script: "export default {}", d1Databases: { DB: "nexus" } }));
+  t.after(() => miniflare.dispose());
+  const db = await miniflare.getD1Database("DB");
+  const all = async (sql) => (await db.prepare(sql).all()).results;
+  writeFileSync(join(folder, "0001_one.sql"), "CREATE TABLE one (id); -- the first; of two\nINSERT INTO one VALUES ('a; b -- c''d');\n");
+  writeFileSync(join(folder, "shipped.json"), "{}");
+  await migrate(db, folder);
+  await migrate(db, folder);
+  assert.deepEqual(await all("SELECT id FROM one"), [{ id: "a; b -- c'd" }]);
+  writeFileSync(join(folder, "0002_two.sql"), "ALTER TABLE one ADD COLUMN more TEXT DEFAULT '-';\nDELETE FROM one;\nINSERT INTO nowhere VALUES (1);\n");
+  await assert.rejects(migrate(db, folder), /no such table: nowhere/);
+  assert.deepEqual(await all("SELECT * FROM one"), [{ id: "a; b -- c'd" }]);
+  writeFileSync(join(folder, "0002_two.sql"), "ALTER TABLE one ADD COLUMN more TEXT DEFAULT '-';\n");
+  await migrate(db, folder);
+  assert.deepEqual(await all("SELECT * FROM one"), [{ id: "a; b -- c'd", more: "-" }]);
+  assert.deepEqual((await all(HAD)).map(({ name }) => name), ["0001_one.sql", "0002_two.sql"]);
 });

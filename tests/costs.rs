@@ -141,6 +141,21 @@ fn queries(d1: &mut D1) {
     }
 }
 
+/// What was stored after a number, by walking the log: for a gateway that has missed it, and looked at alone, as
+/// docs/BACKENDS.md reckons by it.
+fn arrivals(d1: &mut D1) {
+    let step = 1000;
+    let missed = read::log(EVENTS / 2, EVENTS / 2 + step);
+    let looked_at =
+        "SELECT e.seq AS r FROM events AS e WHERE e.seq > ?1 AND e.seq <= ?2 AND e.kind = 31990 ORDER BY e.seq";
+    let looked_at = Statement { sql: looked_at.into(), params: missed.params.clone() };
+    for (name, statement, rows_each) in [("missed", missed, 5), ("looked at", looked_at, 1)] {
+        let Bill { read, written } = d1.bill(&[statement]);
+        println!("{step} of the log, {name:<10} {read:>7} rows read");
+        assert!(written == 0 && (step..=rows_each * step + 10).contains(&read), "{name}: {read}");
+    }
+}
+
 /// Writes, one event alone in its group.
 fn writes(d1: &mut D1) {
     let (buyer, provider) = (Author::new(1), Author::new(2));
@@ -236,6 +251,7 @@ fn budgets_hold_on_a_hundred_thousand_events() {
     let mut d1 = filled();
     size(&mut d1);
     queries(&mut d1);
+    arrivals(&mut d1);
     writes(&mut d1);
     removals(&mut d1);
 }

@@ -16,6 +16,7 @@ use worker::{
     Cache, Context, Date, Env, Fetcher, Headers, Method, Request, RequestInit, Response, ResponseBuilder, Result, Stub,
     event,
 };
+use web_sys::Url;
 
 use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
 use crate::gateway::{Api, Config, ConfigError, HttpRate, RequestId, SharedAnswers, Sort};
@@ -103,7 +104,7 @@ async fn ask(env: &Env, config: &Config, api: Api, request: &Request, id: Reques
     headers.set(RAY, &id.to_string())?;
     let mut whole = RequestInit::new();
     whole.with_method(Method::Get).with_headers(headers);
-    object(env)?.fetch_with_request(Request::new_with_init(request.url()?.as_str(), &whole)?).await
+    object(env)?.fetch_with_request(Request::new_with_init(&request.inner().url(), &whole)?).await
 }
 
 /// Counts a request that the object is to be asked: the answer, if it is one too many.
@@ -140,7 +141,7 @@ async fn shared(
     if let Some(body) = SHARED.with_borrow_mut(|shared| shared.get_or_ask(api, now, seconds * 1000)) {
         return numbers(api, &body, seconds);
     }
-    let (cache, key) = (Cache::default(), http::cache_key(&request.url()?.origin().ascii_serialization(), api));
+    let (cache, key) = (Cache::default(), http::cache_key(&url_of(request)?.origin(), api));
     if let Some(key) = &key
         && let Some(response) = cache.get(key.as_str(), false).await?
     {
@@ -168,8 +169,15 @@ fn numbers(api: Api, body: &str, seconds: u64) -> Result<Response> {
 }
 
 fn route(request: &Request, upgrade: Option<&str>, accept: Option<&str>) -> Result<Route> {
-    let url = request.url()?;
-    Ok(http::route(request.method().as_ref(), url.path(), url.query().unwrap_or_default(), upgrade, accept))
+    let url = url_of(request)?;
+    let query = url.search();
+    let query = query.strip_prefix('?').unwrap_or_default();
+    Ok(http::route(request.method().as_ref(), &url.pathname(), query, upgrade, accept))
+}
+
+/// As the platform reads it: the library would bring a parser of its own.
+fn url_of(request: &Request) -> Result<Url> {
+    Ok(Url::new(&request.inner().url())?)
 }
 
 async fn asset(assets: Fetcher, request: Request) -> Result<Response> {

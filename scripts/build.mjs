@@ -35,6 +35,9 @@ export async function build() {
         ...wasmCompiler(),
       },
     });
+    // worker-build keeps the names of all functions, 55 kB of them: a panic tells its file and line without.
+    const wasm = join(ROOT, "build/index_bg.wasm");
+    await run(bin("wasm-opt"), [wasm, "--strip-debug", "--strip-producers", "-o", wasm]);
   });
   await buildHud(); // after the Worker, whose build starts with an empty folder
 }

@@ -3,6 +3,7 @@
 //! A key is a hint and never the authority: whether a filter matches, and who may read, is decided again by who has the
 //! subscription. Two values that share a key cost a look in vain.
 
+use crate::trees::Gather;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -51,7 +52,7 @@ pub(crate) fn of_event(event: &Event, tags: &SortedTags) -> BTreeSet<u64> {
         .map(|(letter, value)| Key::Tag(letter, value))
         .chain([Key::Id(event.id.as_bytes()), Key::Author(event.pubkey.as_bytes()), Key::Kind(event.kind), Key::Any])
         .map(|key| key.number())
-        .collect()
+        .gather()
 }
 
 /// The key of what concerns somebody who has proven a public key, whatever he subscribes to.

@@ -32,6 +32,7 @@ pub mod nostr;
 mod partition;
 pub mod seam;
 pub mod store;
+mod trees;
 
 #[cfg(all(target_arch = "wasm32", feature = "cloudflare"))]
 #[allow(unsafe_code, missing_docs)] // in what the bindings' macros expand to

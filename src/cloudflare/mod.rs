@@ -12,11 +12,11 @@ mod object;
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
+use web_sys::Url;
 use worker::{
     Cache, Context, Date, Env, Fetcher, Headers, Method, Request, RequestInit, Response, ResponseBuilder, Result, Stub,
     event,
 };
-use web_sys::Url;
 
 use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
 use crate::gateway::{Api, Config, ConfigError, HttpRate, RequestId, SharedAnswers, Sort};

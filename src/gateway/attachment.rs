@@ -1,5 +1,6 @@
 //! The text a connection is remembered by across hibernation and resets.
 
+use crate::trees::Gather;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -85,7 +86,7 @@ pub fn encode(conn: &Conn, levels: Vec<Option<String>>, told: Option<u64>) -> St
         c: conn.challenge.clone(),
         k: conn.keys.clone(),
         f: conn.first_key,
-        p: conn.known.iter().copied().collect(),
+        p: conn.known.iter().copied().gather(),
         l: levels,
         q: conn.counting.clone(),
         t: told,

@@ -1,6 +1,7 @@
 //! What a gateway knows: what it has counted since it woke, and who is connected to it. What is told of a relay is the
 //! sum over its gateways, and what their partition knows.
 
+use crate::trees::Gather;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Gateway;
@@ -82,8 +83,8 @@ impl Gateway {
             rows_per_day: partition.rows_per_day,
             rows_today: partition.rows_today,
             memory: self.memory(partition),
-            online: conns().flat_map(|conn| conn.keys.iter().copied()).collect(),
-            providing: conns().flat_map(|conn| conn.handlers().map(|key| (!conn.known(key).served, *key))).collect(),
+            online: conns().flat_map(|conn| conn.keys.iter().copied()).gather(),
+            providing: conns().flat_map(|conn| conn.handlers().map(|key| (!conn.known(key).served, *key))).gather(),
         }
     }
 
@@ -97,7 +98,7 @@ impl Gateway {
         };
         let own = Share::ALL.into_iter().filter(|(share, _)| OWN_SHARES.contains(share));
         let mut memory: BTreeMap<_, _> =
-            own.map(|(share, name)| (name, (used(share), self.budget.max(share)))).collect();
+            own.map(|(share, name)| (name, (used(share), self.budget.max(share)))).gather();
         for (name, (used, max)) in &partition.memory {
             let all = memory.entry(name).or_insert((0, *max));
             all.0 += used;

@@ -1,5 +1,6 @@
 //! The form of `/api/stats`, and the keys under which the engine's own counts are kept.
 
+use crate::trees::Gather;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -175,8 +176,8 @@ impl Report {
             auth: Auth { accepted: counters.auth_accepted, rejected: counters.auth_rejected },
             events: Events {
                 stored: active_providers.map(|_| counts.stored),
-                by_kind: of_letter(counts, "e ").map(|(kind, n)| (kind.to_owned(), n)).collect(),
-                rejected: Prefix::ALL.into_iter().map(|p| (p.as_str(), get(&rejected(p)))).collect(),
+                by_kind: of_letter(counts, "e ").map(|(kind, n)| (kind.to_owned(), n)).gather(),
+                rejected: Prefix::ALL.into_iter().map(|p| (p.as_str(), get(&rejected(p)))).gather(),
                 accepted: counters.accepted,
                 duplicate: counters.duplicates,
                 sent: counters.events_sent,
@@ -184,11 +185,11 @@ impl Report {
             jobs: active_providers.map(|_| jobs(counts)),
             providers: active_providers.map(|active_last_hour| Providers { active_last_hour }),
             reqs_refused: counters.refused_reqs,
-            rate_limited: Metered::ALL.into_iter().map(|metered| (metered.as_str(), get(&limited(metered)))).collect(),
+            rate_limited: Metered::ALL.into_iter().map(|metered| (metered.as_str(), get(&limited(metered)))).gather(),
             bytes: Bytes { received: counters.bytes_received, sent: counters.bytes_sent },
             memory: Memory {
-                used: gauges.memory.iter().map(|(share, (used, _))| (*share, *used)).collect(),
-                max: gauges.memory.iter().map(|(share, (_, max))| (*share, *max)).collect(),
+                used: gauges.memory.iter().map(|(share, (used, _))| (*share, *used)).gather(),
+                max: gauges.memory.iter().map(|(share, (_, max))| (*share, *max)).gather(),
             },
             storage: storage(&gauges.storage, counters.from_memory, rows),
         }
@@ -202,7 +203,7 @@ fn of_letter<'a>(counts: &'a Counts, letter: &'a str) -> impl Iterator<Item = (&
 
 fn jobs(counts: &Counts) -> Jobs {
     let mut by_kind: BTreeMap<String, BTreeMap<&'static str, i64>> = BTreeMap::new();
-    let mut states: BTreeMap<&'static str, i64> = State::ALL.into_iter().map(|state| (state.as_str(), 0)).collect();
+    let mut states: BTreeMap<&'static str, i64> = State::ALL.into_iter().map(|state| (state.as_str(), 0)).gather();
     for (name, n) in of_letter(counts, "j ") {
         let Some((kind, state)) = name.split_once(' ') else { continue };
         let Some(state) = State::ALL.into_iter().find(|known| known.as_str() == state) else { continue };

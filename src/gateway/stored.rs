@@ -1,6 +1,7 @@
 //! The stored events of a subscription: asked of the partition, sent, EOSE. When the database is asked is `asking`'s to
 //! know.
 
+use crate::trees::Gather;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -67,7 +68,7 @@ impl Gateway {
 
     fn send_stored(&mut self, conn: ConnId, subscription: &Rc<str>, page: Page, out: &mut Vec<Effect>) {
         let Page { events, completeness, missed } = page;
-        let sent: BTreeSet<EventId> = events.iter().map(|event| event.id).collect();
+        let sent: BTreeSet<EventId> = events.iter().map(|event| event.id).gather();
         let (mut backlog, mut filters) = (None, None);
         if let Some(sub) = self.sub_mut(conn, subscription) {
             backlog = sub.reading.take();

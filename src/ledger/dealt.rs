@@ -8,6 +8,7 @@ use super::job::Request;
 use crate::market::State;
 use crate::market::dealing::{Dealing, HALF_SPEED_MS, KNOWN_AT, SPEED_MAX};
 use crate::nostr::PublicKey;
+use crate::trees::Gather;
 
 /// Seconds of one unit of [`Provider::active`].
 pub const ACTIVE_SLOT: u64 = 300;
@@ -73,6 +74,6 @@ impl Deciding {
         let known = customers.filter(|customer| {
             facts.served.get(customer).is_some_and(|served| !served.known && served.by.len() as u64 >= KNOWN_AT)
         });
-        decision.changes.known = known.collect();
+        decision.changes.known = known.gather();
     }
 }

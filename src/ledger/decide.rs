@@ -1,6 +1,7 @@
 //! The decision over a group. Its events are taken as if they came one by one, in this order: requests to vanish, deletion
 //! requests, then what answers no job, newest first but for job requests, then answers in the order they came.
 
+use crate::trees::Gather;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -464,7 +465,7 @@ impl Deciding {
                     provider,
                     voter: author,
                     namespace: namespace.to_owned(),
-                    labels: labels.into_iter().map(str::to_owned).collect(),
+                    labels: labels.into_iter().map(str::to_owned).gather(),
                     created_at: new.event.created_at,
                     id: new.event.id,
                     seq,

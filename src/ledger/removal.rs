@@ -6,6 +6,7 @@ use super::job::Moved;
 use super::{Decision, Facts, Mode, Needed};
 use crate::market::State;
 use crate::nostr::PublicKey;
+use crate::trees::Gather;
 
 /// What a step of a sweep does besides removing events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +29,7 @@ impl Swept {
 impl Needed {
     /// What has to be known to remove events by number.
     pub(super) fn removing(seqs: impl IntoIterator<Item = u64>) -> Self {
-        Self { seqs: seqs.into_iter().collect(), is_likely: true, ..Self::default() }
+        Self { seqs: seqs.into_iter().gather(), is_likely: true, ..Self::default() }
     }
 }
 

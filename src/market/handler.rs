@@ -3,6 +3,7 @@
 //! Owns what a handler event announces and how candidates are ranked. Never looks anything up: what a
 //! provider did, whether it is online and what is said of it come with the candidate.
 
+use crate::trees::Gather;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
@@ -23,7 +24,7 @@ const STANDING_PART: f64 = 0.2;
 /// `#k` filters ask for it, such as `05050`, is none.
 pub fn capabilities(event: &Event) -> BTreeSet<u16> {
     let kind = |value: &str| value.parse().ok().filter(|kind: &u16| kind.to_string() == value);
-    event.tag_values("k").filter_map(kind).collect()
+    event.tag_values("k").filter_map(kind).gather()
 }
 
 /// Whether a handler event can be ranked: it is one of several (`d`) and names what it can do.

@@ -3,6 +3,7 @@
 //! Owns which labels of an event count, for how much, and which words are praise or blame. Never finds the labels,
 //! nor who was a customer: the store keeps one vote of each key and namespace, and says who is known.
 
+use crate::trees::Gather;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -120,7 +121,7 @@ pub fn said(event: &Event) -> BTreeMap<&str, BTreeSet<&str>> {
     if event.kind != kind::LABEL {
         return said;
     }
-    let namespaces: BTreeSet<&str> = event.tag_values("L").collect();
+    let namespaces: BTreeSet<&str> = event.tag_values("L").gather();
     for tag in event.tags.iter().filter(|tag| tag.name() == "l") {
         let namespace = match tag.element(2).filter(|mark| !mark.is_empty()) {
             Some(mark) if namespaces.contains(mark) => mark,

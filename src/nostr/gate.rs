@@ -1,5 +1,6 @@
 //! Kinds that are for those they name alone: direct messages and gift wraps (NIP-04, NIP-17, NIP-59).
 
+use crate::trees::Gather;
 use std::collections::BTreeSet;
 
 use super::{Event, PublicKey, kind};
@@ -28,7 +29,7 @@ pub fn is_gated(kind: u16) -> bool {
 pub fn readers(event: &Event) -> Option<BTreeSet<PublicKey>> {
     let gate = GATES.iter().find(|gate| gate.kind == event.kind)?;
     let named = event.tag_values("p").filter_map(PublicKey::parse);
-    Some(named.chain(gate.author.then_some(event.pubkey)).collect())
+    Some(named.chain(gate.author.then_some(event.pubkey)).gather())
 }
 
 /// Whether an event of `kind` may be kept from its own author.

@@ -3,6 +3,7 @@
 //! A gateway says under which [keys](crate::interest) its subscriptions stand, or that it cares for everything. What it may
 //! care for is pushed; whether it does is the gateway's to decide.
 
+use crate::trees::Gather;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Partition;
@@ -91,14 +92,14 @@ impl Gateways {
         let of_key = |key| self.interest.range((key, GatewayId::FIRST)..=(key, GatewayId::LAST)).map(|(_, id)| *id);
         let everything = self.known.iter().filter(|(_, gateway)| gateway.everything).map(|(id, _)| *id);
         if self.interest.is_empty() {
-            return everything.collect();
+            return everything.gather();
         }
-        keys.into_iter().flat_map(of_key).chain(everything).collect()
+        keys.into_iter().flat_map(of_key).chain(everything).gather()
     }
 
     fn of_event(&self, new: &NewEvent) -> BTreeSet<GatewayId> {
         if new.vanishes() {
-            return self.known.keys().copied().collect();
+            return self.known.keys().copied().gather();
         }
         if self.interest.is_empty() {
             return self.caring([]);

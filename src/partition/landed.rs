@@ -1,6 +1,7 @@
 //! What follows when a group was stored: its authors are answered and its events pushed, in the order of their numbers,
 //! and what is kept in memory follows.
 
+use crate::trees::Gather;
 use std::collections::BTreeMap;
 
 use super::Partition;
@@ -32,7 +33,7 @@ impl Partition {
         }
         let is_stored = |id: &EventId| matches!(outcomes.get(id), Some(Outcome::Stored { .. }));
         let mut group: BTreeMap<EventId, Waiting> =
-            group.into_iter().map(|waiting| (waiting.new.event.id, waiting)).collect();
+            group.into_iter().map(|waiting| (waiting.new.event.id, waiting)).gather();
         // Nobody waits any more for some that are stored.
         for Fresh { seq, new, private, .. } in &changes.fresh {
             let readers = privacy::readers(&new.event, new.part.as_ref(), *private);

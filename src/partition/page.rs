@@ -10,6 +10,7 @@
 //! lowest ids are sent, as many as the limit says, and EOSE says `more`. A client that goes on with `until` gets
 //! that second again from its beginning, and can ask for it alone (`since` = `until`) by authors, kinds or tags.
 
+use crate::trees::Gather;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -299,7 +300,7 @@ impl Answer {
     /// Puts the texts that were got by themselves in their places; an event that was deleted meanwhile
     /// has none and is left out.
     fn fill(&mut self, texts: Vec<StoredEvent>) {
-        let mut texts: BTreeMap<EventId, Text> = texts.into_iter().map(|event| (event.id, event.text)).collect();
+        let mut texts: BTreeMap<EventId, Text> = texts.into_iter().map(|event| (event.id, event.text)).gather();
         self.events.retain_mut(|event| match event.text {
             Text::Json(_) => true,
             Text::Large(_) => texts.remove(&event.id).map(|text| event.text = text).is_some(),

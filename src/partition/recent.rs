@@ -23,6 +23,7 @@
 //! A write that was reported as failed and has landed all the same may have removed something without saying so: then the
 //! window starts over.
 
+use crate::trees::Gather;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -210,7 +211,7 @@ impl Recent {
             return Some(places);
         }
         let jobs = self.jobs_asked_for(filter, viewer)?;
-        Some(jobs.iter().filter_map(|job| self.jobs.get(job)).flatten().copied().collect())
+        Some(jobs.iter().filter_map(|job| self.jobs.get(job)).flatten().copied().gather())
     }
 
     /// The jobs whose answers alone the filter matches, when all of these are held.

@@ -1,6 +1,7 @@
 //! How many rows an event costs, reckoned before it is written: what D1 bills for storing it and for its removal.
 //! `tests/costs.rs` holds it against D1's own meter.
 
+use crate::trees::Gather;
 use std::collections::BTreeSet;
 
 use crate::ledger::NewEvent;
@@ -23,7 +24,7 @@ pub const TARGET: u64 = 16;
 /// Rows that storing `new` writes at most, and those of its removal, if it will be removed by itself or by a newer
 /// version; `kept` says how long events of jobs are kept. Once in the life of a customer, when it becomes known, there are a few more.
 pub fn rows(new: &NewEvent, kept: &Kept) -> u64 {
-    let tags: BTreeSet<(u8, &str)> = new.event.tags.iter().filter_map(|tag| tag.indexed()).collect();
+    let tags: BTreeSet<(u8, &str)> = new.event.tags.iter().filter_map(|tag| tag.indexed()).gather();
     let unique = new.event.replacement_key().is_some() || new.part.as_ref().is_some_and(Part::is_answer);
     let held = EVENT
         + u64::from(kept.own_expiry(&new.event, new.expires_at).is_some())

@@ -3,6 +3,7 @@
 //! Whatever is needed is looked up by an index, so what is read follows the group and what its events are about, never
 //! the size of the table.
 
+use crate::trees::Gather;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -370,7 +371,7 @@ fn take_dealt(row: &str, facts: &mut Facts) -> Option<()> {
         facts.dealings.insert((customer, provider), Dealing { known: known == 1, results, errors, speed });
     } else {
         let (_, customer, known, by) = array::<(String, PublicKey, u8, Vec<PublicKey>)>(row)?;
-        facts.served.insert(customer, Served { known: known == 1, by: by.into_iter().collect() });
+        facts.served.insert(customer, Served { known: known == 1, by: by.into_iter().gather() });
     }
     Some(())
 }

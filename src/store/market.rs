@@ -1,5 +1,6 @@
 //! What the market asks the store besides events: who handles a kind and how well, and what is known of a key.
 
+use crate::trees::Gather;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -180,7 +181,7 @@ pub fn decode_announced(rows: &[String]) -> (BTreeSet<u16>, bool) {
         text.parse().ok()
     };
     let kinds = rows.iter().filter_map(kind);
-    (kinds.collect(), rows.iter().any(|row| row == NO_MORE))
+    (kinds.gather(), rows.iter().any(|row| row == NO_MORE))
 }
 
 /// What is known of a key.

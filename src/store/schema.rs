@@ -1,6 +1,7 @@
 //! The tables and indexes that this version needs, as the migrations make them, and how those of a database
 //! differ. Names every difference; mends none.
 
+use crate::trees::Gather;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -121,7 +122,7 @@ impl Schema {
 
     /// The answer to [`read`](Self::read).
     pub fn decode(rows: &[String]) -> Self {
-        Self(rows.iter().filter_map(|sql| object(&words(sql))).collect())
+        Self(rows.iter().filter_map(|sql| object(&words(sql))).gather())
     }
 
     /// Compares what a database has with what is needed. Tables that are not needed are somebody else's and

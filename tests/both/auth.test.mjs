@@ -52,6 +52,33 @@ test("a wrong challenge, a challenge of another connection and a forged signatur
   other.close();
 });
 
+// Each host reads URLs with a parser of its own.
+test("the relay is known by host and port, however its URL is written", async () => {
+  const named = await startRelay({ vars: { RELAY_URL: "wss://Nexus.Example:8443/ ws://[::1]:7000,wss://bücher.example" } });
+  const cases = [
+    ["wss://nexus.example.:8443/any?path#here", true],
+    ["ws://user@NEXUS.example:8443", true],
+    [" WSS://[0:0::1]:7000 ", true],
+    ["wss://xn--bcher-kva.example:443", true],
+    ["ws://bücher.example:443", true],
+    ["ws://bücher.example", false],
+    ["wss://nexus.example", false],
+    ["wss://[::1]", false],
+    ["https://nexus.example:8443", false],
+    ["wss://nexus.example:8443x", false],
+    ["nexus.example:8443", false],
+  ];
+  for (const [url, proves] of cases) {
+    const client = await rawClient(named.ws);
+    const [, challenge] = await client.next();
+    client.send(["AUTH", author().sign({ kind: 22242, tags: [["relay", url], ["challenge", challenge]] })]);
+    const [, , proved, reason] = await client.next();
+    assert.equal(proved, proves, `${url}: ${reason}`);
+    client.close();
+  }
+  await named.stop();
+});
+
 test("a forged or altered event is neither stored nor seen", async () => {
   const client = await rawAgent(relay);
   const watcher = await agent(relay);

@@ -1,5 +1,6 @@
 // `npm run bench`: measures the release build of the Worker and prints one table; `-- --native` that of the
-// native program. A whole run is written to bench/RESULTS.md. `-- --url ws://…` measures any relay.
+// native program. A whole run is written to bench/RESULTS.md. `-- --url ws://…` measures any relay, `-- --beside ws://…`
+// the native program and another relay by turns.
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
@@ -19,6 +20,10 @@ const HELP = `npm run bench -- [options]
   --native       measure the native program in place of the Worker
   --url URL      measure the relay at ws://… (${AT_ANY_RELAY.join(", ")}); it must take jobs of keys it does not know
   --relay NAME   the URL it calls itself by in AUTH, if that is another
+  --beside URL   measure the native program and the relay at ws://… by turns (ingest, latency, queries)
+  --pid N        the process of that relay: its CPU is told
+  --program PATH a native program in place of what is built here; may be given more than once
+  --rounds N     how many turns (3)
   --quick        a moment of each: whether all works, not how fast`;
 
 /** Measures with what was built; the rows of the table. */
@@ -81,12 +86,14 @@ function limitRows({ verify, share, alone, echo, best }) {
   ];
 }
 
-export function table(rows) {
-  const columns = [["what", "figure", "limit or bar"], ...rows.map(({ what, figure, limit }) => [what, figure, limit])];
-  const width = (n) => Math.max(...columns.map((row) => row[n].length));
-  const line = (row) => `| ${row.map((cell, n) => cell.padEnd(width(n))).join(" | ")} |`;
-  const [head, ...rest] = columns.map(line);
-  return [head, `|${[0, 1, 2].map((n) => "-".repeat(width(n) + 2)).join("|")}|`, ...rest].join("\n");
+export const table = (rows) => grid([["what", "figure", "limit or bar"], ...rows.map(({ what, figure, limit }) => [what, figure, limit])]);
+
+/** Rows of cells as a table; the first is its head. */
+export function grid(rows) {
+  const widths = rows[0].map((_, n) => Math.max(...rows.map((row) => row[n].length)));
+  const line = (row) => `| ${row.map((cell, n) => cell.padEnd(widths[n])).join(" | ")} |`;
+  const [head, ...rest] = rows.map(line);
+  return [head, `|${widths.map((width) => "-".repeat(width + 2)).join("|")}|`, ...rest].join("\n");
 }
 
 function machine() {
@@ -106,7 +113,7 @@ function keep(text, place) {
 }
 
 if (fileURLToPath(import.meta.url) === process.argv[1]) {
-  const flags = { only: { type: "string" }, native: { type: "boolean" }, url: { type: "string" }, relay: { type: "string" }, quick: { type: "boolean" }, help: { type: "boolean" } };
+  const flags = { only: { type: "string" }, native: { type: "boolean" }, url: { type: "string" }, relay: { type: "string" }, beside: { type: "string" }, pid: { type: "string" }, program: { type: "string", multiple: true }, rounds: { type: "string" }, quick: { type: "boolean" }, help: { type: "boolean" } };
   let values;
   try {
     ({ values } = parseArgs({ options: flags }));
@@ -122,6 +129,13 @@ if (fileURLToPath(import.meta.url) === process.argv[1]) {
   if (unknown !== undefined) fail(`no section ${unknown}\n${HELP}`);
   await setup();
   await buildGenerator();
+  if (values.beside) {
+    if (!values.program) await buildNative();
+    const { beside } = await import("./beside.mjs");
+    const { beside: url, relay, pid, program: programs, rounds = "3", quick } = values;
+    console.log(`\n${grid(await beside({ url, relay, pid, programs, rounds: Number(rounds), only, quick }))}\n`);
+    process.exit();
+  }
   if (values.native) await buildNative();
   else if (!values.url) {
     await build();

@@ -21,28 +21,33 @@ const settings = (folder, vars) => ({
 });
 
 /** Starts it; as `start` of the Worker's host, and `cpu` says the seconds of CPU it has used. */
-export async function start({ folder, vars = {} } = {}) {
+export async function start({ folder, vars = {}, program = PROGRAM } = {}) {
   const own = folder === undefined;
   const persist = folder ?? mkdtempSync(join(tmpdir(), "nexus-bench-"));
   const from = performance.now();
   const log = (line) => line.includes('"listening"') || console.error(line);
-  const { child, ended, http } = await launch(PROGRAM, { env: settings(persist, vars), log });
+  const { child, ended, http } = await launch(program, { env: settings(persist, vars), log });
   const proc = (file) => readFileSync(`/proc/${child.pid}/${file}`, "utf8");
   return {
+    pid: child.pid,
     http,
     url: http.replace("http", "ws"),
     started: performance.now() - from,
     memory: () => Number(/VmRSS:\s+(\d+)/.exec(proc("status"))[1]) * 1024,
-    cpu: () => {
-      const [user, system] = proc("stat").split(") ")[1].split(" ").slice(11, 13).map(Number);
-      return (user + system) / TICKS;
-    },
+    cpu: () => cpuOf(child.pid),
     stop: async () => {
       child.kill("SIGTERM");
       await ended;
       if (own) rmSync(persist, { recursive: true, force: true });
     },
   };
+}
+
+/** Seconds of CPU that a process has used, all its threads. */
+export function cpuOf(pid) {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const [user, system] = stat.slice(stat.lastIndexOf(") ")).split(" ").slice(12, 14).map(Number);
+  return (user + system) / TICKS;
 }
 
 /** Makes the tables of a new store in a folder; its file. */

@@ -10,7 +10,7 @@ import { generate, idle } from "./generator.mjs";
 import { RELAY_URL, start } from "./host.mjs";
 import * as native from "./native.mjs";
 
-const number = (value) => (value >= 100 ? Math.round(value).toLocaleString("en") : Number(value.toPrecision(3)).toString());
+export const number = (value) => (value >= 100 ? Math.round(value).toLocaleString("en") : Number(value.toPrecision(3)).toString());
 const ms = (value) => `${number(value)} ms`;
 const percent = (share) => `${Math.round(share * 100)} %`;
 

@@ -11,7 +11,7 @@ use crate::figures::{Times, tell};
 use crate::jobs::{Author, Frame, mix};
 
 /// Events a second that are made ready; a relay that takes more ends before its time.
-const READY: f64 = 10_000.0;
+const READY: f64 = 20_000.0;
 
 /// One case; every event must be accepted.
 pub async fn run(target: &Target, connections: usize, in_flight: usize, time: Duration) -> Result<(), Error> {

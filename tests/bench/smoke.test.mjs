@@ -2,9 +2,12 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { test } from "node:test";
-import { measure, table } from "../../bench/bench.mjs";
+import { grid, measure, table } from "../../bench/bench.mjs";
+import { beside } from "../../bench/beside.mjs";
 import { GENERATOR } from "../../bench/build.mjs";
 import { generate } from "../../bench/generator.mjs";
+import { RELAY_URL } from "../../bench/host.mjs";
+import { start } from "../../bench/native.mjs";
 import { startRelay } from "../support/relay.mjs";
 
 /** Every row says something, and no figure is missing. */
@@ -33,6 +36,22 @@ test("the bench measures any relay by its URL", async () => {
   sound(rows, ["ingest", "publish to subscriber", "fan-out", "REQ to EOSE"]);
   assert.equal((await relay.stats()).events.rejected.invalid, 0);
   await relay.stop();
+});
+
+test("the bench measures the native program and another relay by turns", async () => {
+  const other = await start();
+  try {
+    const [head, ...rows] = await beside({ url: other.url, relay: RELAY_URL, pid: other.pid, rounds: 1, quick: true });
+    assert.equal(head[2], other.url);
+    for (const what of [/^ingest, .*accepted/, /^ingest, .*CPU/, /^latency, .*p99/, /^queries, one event.*queries/]) {
+      const row = rows.find(([name]) => what.test(name));
+      // Two relays, and the ratio of the pair.
+      assert.match(row?.join(" | "), / \| [\d.,]+ \| [\d.,]+ \| [\d.,]+ \([\d.,]+ to [\d.,]+\)$/, String(what));
+    }
+    assert.equal(grid([head, ...rows]).split("\n").length, rows.length + 2);
+  } finally {
+    await other.stop();
+  }
 });
 
 test("what the bench counts as accepted is what the relay has stored", async () => {

@@ -79,6 +79,7 @@ pub fn import(settings: &Settings, file: &Path) -> Result<(), Failed> {
     let metadata = source.metadata().map_err(of)?;
     let size = metadata.len();
     let mark = sqlite::beside(&settings.path, ".import");
+    let unnamed = sqlite::beside(&settings.path, ".import.new");
     let name = std::fs::canonicalize(file).map_err(of)?;
     let this = Source { file: name, bytes: size, modified: metadata.modified().map_err(of)? };
     let mut import = Import::new(&settings.config, &settings.path, db)?;
@@ -110,7 +111,9 @@ pub fn import(settings: &Settings, file: &Path) -> Result<(), Failed> {
         progress.lines += lines.len() as u64;
         progress.bytes += bytes;
         progress.version = import.position.totals.version;
-        std::fs::write(&mark, serde_json::to_vec(&progress)?)?;
+        // In one step, so that whoever is killed leaves the one before or this one.
+        std::fs::write(&unnamed, serde_json::to_vec(&progress)?)?;
+        std::fs::rename(&unnamed, &mark)?;
         import.bar.show(progress.bytes, progress.lines);
     }
     import.bar.end();

@@ -13,7 +13,7 @@ use super::{PRIVATE, Param, Statement, form, integer, json};
 use crate::ledger::{Changes, Fresh, Held, Job, NewEvent, RATED, Swept, Vote, tag_key};
 use crate::market::dealing::Dealing;
 use crate::market::retention::Kept;
-use crate::nostr::{EventId, PublicKey, Signature, kind};
+use crate::nostr::{EventId, PublicKey, kind};
 
 /// Bytes of what a row has besides its tags, and of a deletion.
 const ROW: usize = 1000;
@@ -63,27 +63,26 @@ fn with_all<T: Serialize>(list: &mut Vec<Statement>, rows: &[T], sql: &[&str]) {
     }
 }
 
-/// Where the index entries of an event are: its shelf, time and tie, its number, and their keys.
-#[derive(Serialize)]
-struct Entries {
-    shelf: u32,
-    created_at: u64,
-    tie: u64,
-    seq: u64,
-    keys: Vec<String>,
+/// Index entries of an event, each as its number, a space and the key.
+fn entries(seq: u64, keys: Vec<String>) -> impl Iterator<Item = String> {
+    keys.into_iter().map(move |key| format!("{seq} {key}"))
 }
 
-impl Entries {
-    fn of(held: &Held) -> Self {
-        let shelf = shelf(held.kind, held.private);
-        Self { shelf, created_at: held.created_at, tie: tie(&held.id), seq: held.seq, keys: held.keys() }
-    }
+/// Where the entries of the list ?1 are in the index: their events have the rest.
+const ENTRIES: &str = "unhex(substr(v.value, instr(v.value, ' ') + 1)), e.shelf, e.created_at, e.tie, e.seq";
+const OF_EVENTS: &str = "json_each(?1) AS v CROSS JOIN events AS e ON e.seq = CAST(v.value AS INTEGER)";
+
+/// Puts the entries of the list ?1.
+fn insert_entries() -> String {
+    format!(
+        "INSERT INTO tags (tag, shelf, created_at, tie, seq, expires_at) SELECT {ENTRIES}, e.expires_at FROM {OF_EVENTS}"
+    )
 }
 
-/// Deletes the entries that the list ?1 has.
-const DELETE_ENTRIES: &str = "DELETE FROM tags WHERE (tag, shelf, created_at, tie, seq) IN ( \
-    SELECT unhex(k.value), v.value->>'$.shelf', v.value->>'$.created_at', v.value->>'$.tie', v.value->>'$.seq' \
-    FROM json_each(?1) AS v CROSS JOIN json_each(v.value, '$.keys') AS k)";
+/// Deletes them.
+fn delete_entries() -> String {
+    format!("DELETE FROM tags WHERE (tag, shelf, created_at, tie, seq) IN (SELECT {ENTRIES} FROM {OF_EVENTS})")
+}
 
 fn remove(changes: &Changes, list: &mut Vec<Statement>) {
     let votes: Vec<_> = changes.removed.iter().filter(|held| held.kind == kind::LABEL).flat_map(votes_of).collect();
@@ -91,8 +90,8 @@ fn remove(changes: &Changes, list: &mut Vec<Statement>) {
         SELECT v.provider, v.voter, v.namespace FROM json_each(?1) AS n CROSS JOIN votes AS v \
         ON v.provider = unhex(n.value->>0) AND v.voter = unhex(n.value->>1) AND v.seq = n.value->>2)";
     with(list, &votes, remove);
-    let entries: Vec<Entries> = changes.removed.iter().map(Entries::of).collect();
-    with(list, &entries, DELETE_ENTRIES);
+    let gone: Vec<String> = changes.removed.iter().flat_map(|held| entries(held.seq, held.keys())).collect();
+    with(list, &gone, &delete_entries());
     let seqs: Vec<u64> = changes.removed.iter().map(|held| held.seq).collect();
     with(list, &seqs, "DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?1))");
     let vanishing: Vec<(&PublicKey, &u64)> = changes.vanishing.iter().collect();
@@ -122,47 +121,46 @@ fn correct(changes: &Changes, list: &mut Vec<Statement>) {
     with(list, &numbers(&changes.left), &left);
     let unmoving = "UPDATE events SET step = NULL WHERE seq IN (SELECT value FROM json_each(?1))";
     with(list, &numbers(&changes.unmoving), unmoving);
-    let public: Vec<Entries> = changes.hidden.iter().map(|(held, _)| Entries::of(held)).collect();
-    with(list, &public, DELETE_ENTRIES);
-    let private: Vec<(Entries, Vec<String>)> = changes
-        .hidden
-        .iter()
-        .map(|(held, readers)| {
-            let extra = [held.extra.as_slice(), readers].concat();
-            (Entries::of(&Held { private: true, extra: extra.clone(), ..held.clone() }), extra)
-        })
-        .collect();
+    let public: Vec<String> = changes.hidden.iter().flat_map(|(held, _)| entries(held.seq, held.keys())).collect();
+    with(list, &public, &delete_entries());
+    let (mut rows, mut private) = (Vec::new(), Vec::new());
+    for (held, readers) in &changes.hidden {
+        let extra = [held.extra.as_slice(), readers].concat();
+        let hidden = Held { private: true, extra, ..held.clone() };
+        private.extend(entries(held.seq, hidden.keys()));
+        rows.push((held.seq, hidden.extra));
+    }
     let update = format!(
         "UPDATE events SET shelf = shelf + {PRIVATE}, extra = v.value->1 FROM json_each(?1) AS v \
-         WHERE events.seq = v.value->>'$[0].seq'"
+         WHERE events.seq = v.value->>0"
     );
-    let insert = "INSERT INTO tags (tag, shelf, created_at, tie, seq, expires_at) \
-        SELECT unhex(k.value), e.shelf, e.created_at, e.tie, e.seq, e.expires_at FROM json_each(?1) AS v \
-        CROSS JOIN events AS e ON e.seq = v.value->>'$[0].seq' CROSS JOIN json_each(v.value, '$[0].keys') AS k";
-    with_all(list, &private, &[&update, insert]);
+    with(list, &rows, &update);
+    with(list, &private, &insert_entries());
 }
 
-/// A row of `events`, and its rows of `tags`.
+/// A row of `events`.
 #[derive(Serialize)]
 struct EventRow<'a> {
     seq: u64,
-    id: &'a EventId,
     tie: u64,
-    pubkey: &'a PublicKey,
-    sig: &'a Signature,
     kind: u16,
     shelf: u32,
     created_at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<&'a str>,
-    keys: Vec<String>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     extra: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<&'a EventId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     asked: Option<u16>,
     delay_ms: i64,
-    /// Where its tags begin in the texts' parameter, from 1, and how many bytes they and its content have.
+    /// Where its id, key, signature, tags and content stand in the texts' parameter, one after the other, from 1; and how
+    /// many bytes the last two have.
     from: usize,
     tags: usize,
     content: usize,
@@ -182,52 +180,52 @@ fn insert(fresh: &[Fresh], kept: &Kept, list: &mut Vec<Statement>) {
     let mut texts = String::with_capacity(fresh.iter().map(|fresh| fresh.new.text.len()).sum());
     let rows: Vec<EventRow> = fresh.iter().map(|fresh| event_row(fresh, kept, &mut texts)).collect();
     let rows = json(&rows);
+    let text = |at: &str, bytes: &str| format!("substr(CAST(?2 AS BLOB), (g.v->>'$.from'){at}, {bytes})");
+    let tags_bytes = "g.v->>'$.tags'";
     let events = format!(
         "{ROWS}INSERT INTO events \
          (seq, id, tie, pubkey, sig, kind, shelf, created_at, expires_at, place, extra, job, step, asked, delay_ms, tags, content) \
-         SELECT g.v->>'$.seq', unhex(g.v->>'$.id'), g.v->>'$.tie', unhex(g.v->>'$.pubkey'), unhex(g.v->>'$.sig'), \
+         SELECT g.v->>'$.seq', unhex({}), g.v->>'$.tie', unhex({}), unhex({}), \
            g.v->>'$.kind', g.v->>'$.shelf', g.v->>'$.created_at', g.v->>'$.expires_at', unhex(g.v->>'$.place'), \
            g.v->'$.extra', unhex(g.v->>'$.job'), g.v->>'$.step', g.v->>'$.asked', g.v->>'$.delay_ms', \
-           CAST(substr(t.b, g.v->>'$.from', g.v->>'$.tags') AS TEXT), \
-           CAST(substr(t.b, (g.v->>'$.from') + (g.v->>'$.tags'), g.v->>'$.content') AS TEXT) \
-         FROM g CROSS JOIN (SELECT CAST(?2 AS BLOB) AS b) AS t"
+           CAST({} AS TEXT), CAST({} AS TEXT) FROM g",
+        text("", "64"),
+        text(" + 64", "64"),
+        text(" + 128", "128"),
+        text(" + 256", tags_bytes),
+        text(&format!(" + 256 + ({tags_bytes})"), "g.v->>'$.content'"),
     );
-    let tags = format!(
-        "{ROWS}INSERT INTO tags (tag, shelf, created_at, tie, seq, expires_at) \
-         SELECT unhex(k.value), g.v->>'$.shelf', g.v->>'$.created_at', g.v->>'$.tie', g.v->>'$.seq', g.v->>'$.expires_at' \
-         FROM g CROSS JOIN json_each(g.v, '$.keys') AS k"
-    );
-    list.push(Statement::new(events, vec![rows.clone(), Param::Text(texts.into())]));
-    list.push(Statement::new(tags, vec![rows]));
+    list.push(Statement::new(events, vec![rows, Param::Text(texts.into())]));
+    let tags: Vec<String> = fresh.iter().flat_map(|fresh| entries(fresh.seq, fresh.keys())).collect();
+    with(list, &tags, &insert_entries());
 }
 
 /// A row; what it has of texts is put with the others.
 fn event_row<'a>(fresh: &'a Fresh, kept: &Kept, texts: &mut String) -> EventRow<'a> {
     let event = &fresh.new.event;
     let from = texts.len() + 1;
-    texts.push_str(&form::tags_of(event, fresh.job.as_ref()));
-    let tags = texts.len() + 1 - from;
-    texts.push_str(&super::json_text(&event.content));
+    for hex in [event.id.to_string(), event.pubkey.to_string(), event.sig.to_string()] {
+        texts.push_str(&hex);
+    }
+    let (tags, content) = (form::tags_of(event, fresh.job.as_ref()), super::json_text(&event.content));
+    texts.push_str(&tags);
+    texts.push_str(&content);
     EventRow {
         seq: fresh.seq,
-        id: &event.id,
         tie: tie(&event.id),
-        pubkey: &event.pubkey,
-        sig: &event.sig,
         kind: event.kind,
         shelf: shelf(event.kind, fresh.private),
         created_at: event.created_at,
         expires_at: kept.own_expiry(event, fresh.new.expires_at),
         place: fresh.place.as_deref(),
-        keys: fresh.keys(),
         extra: &fresh.extra,
         job: fresh.job.as_ref(),
         step: fresh.state,
         asked: fresh.asked,
         delay_ms: delay_ms(&fresh.new),
         from,
-        tags,
-        content: texts.len() + 1 - from - tags,
+        tags: tags.len(),
+        content: content.len(),
     }
 }
 

@@ -20,18 +20,14 @@ WITH g AS MATERIALIZED (
   SELECT jsonb(value) AS v
   FROM json_each(?1))
 INSERT INTO events (seq, id, tie, pubkey, sig, kind, shelf, created_at, expires_at, place, extra, job, step, asked, delay_ms, tags, content)
-SELECT g.v->>'$.seq', unhex(g.v->>'$.id'), g.v->>'$.tie', unhex(g.v->>'$.pubkey'), unhex(g.v->>'$.sig'), g.v->>'$.kind', g.v->>'$.shelf', g.v->>'$.created_at', g.v->>'$.expires_at', unhex(g.v->>'$.place'), g.v->'$.extra', unhex(g.v->>'$.job'), g.v->>'$.step', g.v->>'$.asked', g.v->>'$.delay_ms', CAST(substr(t.b, g.v->>'$.from', g.v->>'$.tags') AS TEXT), CAST(substr(t.b, (g.v->>'$.from') + (g.v->>'$.tags'), g.v->>'$.content') AS TEXT)
-FROM g
-CROSS JOIN (
-  SELECT CAST(?2 AS BLOB) AS b) AS t;
+SELECT g.v->>'$.seq', unhex(substr(CAST(?2 AS BLOB), (g.v->>'$.from'), 64)), g.v->>'$.tie', unhex(substr(CAST(?2 AS BLOB), (g.v->>'$.from') + 64, 64)), unhex(substr(CAST(?2 AS BLOB), (g.v->>'$.from') + 128, 128)), g.v->>'$.kind', g.v->>'$.shelf', g.v->>'$.created_at', g.v->>'$.expires_at', unhex(g.v->>'$.place'), g.v->'$.extra', unhex(g.v->>'$.job'), g.v->>'$.step', g.v->>'$.asked', g.v->>'$.delay_ms', CAST(substr(CAST(?2 AS BLOB), (g.v->>'$.from') + 256, g.v->>'$.tags') AS TEXT), CAST(substr(CAST(?2 AS BLOB), (g.v->>'$.from') + 256 + (g.v->>'$.tags'), g.v->>'$.content') AS TEXT)
+FROM g;
 
-WITH g AS MATERIALIZED (
-  SELECT jsonb(value) AS v
-  FROM json_each(?1))
 INSERT INTO tags (tag, shelf, created_at, tie, seq, expires_at)
-SELECT unhex(k.value), g.v->>'$.shelf', g.v->>'$.created_at', g.v->>'$.tie', g.v->>'$.seq', g.v->>'$.expires_at'
-FROM g
-CROSS JOIN json_each(g.v, '$.keys') AS k;
+SELECT unhex(substr(v.value, instr(v.value, ' ') + 1)), e.shelf, e.created_at, e.tie, e.seq, e.expires_at
+FROM json_each(?1) AS v
+CROSS JOIN events AS e
+ON e.seq = CAST(v.value AS INTEGER);
 
 INSERT INTO votes (provider, voter, namespace, labels, created_at, tie, seq, expires_at)
 SELECT unhex(value->>0), unhex(value->>1), value->>2, value->>3, value->>4, value->>5, value->>6, value->>7

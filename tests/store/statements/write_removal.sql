@@ -33,9 +33,10 @@ SET version = iif(version = ?1, version + 1, NULL), writer = ?2, last_seq = ?3, 
 DELETE
 FROM tags
 WHERE (tag, shelf, created_at, tie, seq) IN (
-  SELECT unhex(k.value), v.value->>'$.shelf', v.value->>'$.created_at', v.value->>'$.tie', v.value->>'$.seq'
+  SELECT unhex(substr(v.value, instr(v.value, ' ') + 1)), e.shelf, e.created_at, e.tie, e.seq
   FROM json_each(?1) AS v
-  CROSS JOIN json_each(v.value, '$.keys') AS k);
+  CROSS JOIN events AS e
+  ON e.seq = CAST(v.value AS INTEGER));
 
 DELETE
 FROM events

@@ -75,5 +75,15 @@ impl Deciding {
             facts.served.get(customer).is_some_and(|served| !served.known && served.by.len() as u64 >= KNOWN_AT)
         });
         decision.changes.known = known.gather();
+        for (customer, _) in decision.changes.dealings.keys() {
+            if let Some(served) = facts.served.get_mut(customer) {
+                served.known |= decision.changes.known.contains(customer);
+                if served.known {
+                    // Whose results they were does not matter any more.
+                    served.by.clear();
+                }
+                decision.changes.served.insert(*customer, served.clone());
+            }
+        }
     }
 }

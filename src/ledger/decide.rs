@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::dealt::Dealt;
-use super::facts::{Facts, Held, Place, Provider, keys_of};
+use super::facts::{Facts, Held, Place, Provider, Served, keys_of};
 use super::job::{Job, Moved, Request};
 use super::{Change, NewEvent, Outcome, Swept, Vote, counted, deletion, tag_key};
 use crate::market::dealing::Dealing;
@@ -65,6 +65,8 @@ pub struct Changes {
     pub dealings: BTreeMap<(PublicKey, PublicKey), Dealing>,
     /// Customers of whom all dealings are known from now on.
     pub known: BTreeSet<PublicKey>,
+    /// How well the customers of these dealings are known now. Their rows say it together: no row is for this alone.
+    pub served: BTreeMap<PublicKey, Served>,
     /// Votes, each unless there is a newer one.
     pub votes: Vec<Vote>,
     /// Deletions to remember, each up to which `created_at` it reaches.
@@ -253,6 +255,8 @@ impl Deciding {
         self.facts.dealings.retain(|(customer, provider), _| *customer != key && *provider != key);
         self.facts.served.remove(&key);
         self.facts.served.values_mut().for_each(|served| _ = served.by.remove(&key));
+        let goes = |held: &Held| held.pubkey == key && held.created_at <= created_at;
+        self.facts.answers.values_mut().for_each(|answers| answers.retain(|answer| !goes(&answer.held)));
     }
 
     fn at(&self, place: &Place) -> Option<&Held> {

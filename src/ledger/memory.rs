@@ -36,8 +36,9 @@ pub struct Assumed {
 /// is forgotten.
 #[derive(Debug)]
 struct Latest<K, V> {
-    newer: BTreeMap<K, V>,
-    older: BTreeMap<K, V>,
+    /// Each with the bytes it takes.
+    newer: BTreeMap<K, (V, usize)>,
+    older: BTreeMap<K, (V, usize)>,
     newer_bytes: usize,
     half_bytes: usize,
 }
@@ -48,15 +49,14 @@ impl<K: Ord + Copy, V> Latest<K, V> {
     }
 
     fn get(&self, key: &K) -> Option<&V> {
-        self.newer.get(key).or_else(|| self.older.get(key))
+        self.newer.get(key).or_else(|| self.older.get(key)).map(|(value, _)| value)
     }
 
     /// Puts an entry in that takes some bytes besides [`ENTRY`].
     fn put(&mut self, key: K, value: V, bytes: usize) {
-        self.older.remove(&key);
-        if self.newer.insert(key, value).is_none() {
-            self.newer_bytes += ENTRY + bytes;
-        }
+        self.remove(&key);
+        self.newer_bytes += ENTRY + bytes;
+        self.newer.insert(key, (value, ENTRY + bytes));
         if self.newer_bytes > self.half_bytes {
             self.older = std::mem::take(&mut self.newer);
             self.newer_bytes = 0;
@@ -64,13 +64,20 @@ impl<K: Ord + Copy, V> Latest<K, V> {
     }
 
     fn remove(&mut self, key: &K) {
-        self.newer.remove(key);
         self.older.remove(key);
+        if let Some((_, bytes)) = self.newer.remove(key) {
+            self.newer_bytes -= bytes;
+        }
     }
 
     fn retain(&mut self, mut stays: impl FnMut(&K, &mut V) -> bool) {
-        self.newer.retain(&mut stays);
-        self.older.retain(&mut stays);
+        self.older.retain(|key, (value, _)| stays(key, value));
+        let bytes = &mut self.newer_bytes;
+        self.newer.retain(|key, (value, own)| {
+            let stays = stays(key, value);
+            *bytes -= if stays { 0 } else { *own };
+            stays
+        });
     }
 
     fn clear(&mut self) {
@@ -157,7 +164,8 @@ impl Memory {
             self.served.remove(key);
             self.served.retain(|_, served| {
                 served.by.remove(key);
-                true
+                // Nobody may be left of those who made it known.
+                !served.known
             });
         }
         for (id, job) in &changes.jobs {
@@ -170,20 +178,36 @@ impl Memory {
             self.jobs.retain(|_, job| job.held > 0 || job.until > changes.swept.forget);
         }
         changes.providers.iter().for_each(|(key, provider)| self.providers.put(*key, *provider, 0));
-        for (pair @ (customer, provider), dealing) in &changes.dealings {
-            self.dealings.put(*pair, *dealing, 0);
-            let mut served = self.served.get(customer).cloned().unwrap_or_default();
-            served.known |= changes.known.contains(customer);
-            if dealing.results > 0 && !served.known {
-                served.by.insert(*provider);
-            }
-            self.served.put(*customer, served, ENTRY);
-        }
+        changes.dealings.iter().for_each(|(pair, dealing)| self.dealings.put(*pair, *dealing, 0));
+        changes.served.iter().for_each(|(customer, served)| self.served.put(*customer, served.clone(), ENTRY));
         if !changes.known.is_empty() {
             self.dealings.retain(|(customer, _), dealing| {
                 dealing.known |= changes.known.contains(customer);
                 true
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a job takes grows with its request, after answers to it have come.
+    #[test]
+    fn an_entry_that_grows_is_counted_as_it_is() {
+        const BYTES: usize = 100_000;
+        let mut latest: Latest<u32, usize> = Latest::new(BYTES);
+        for n in 0..500 {
+            for bytes in [0, 5000, 100] {
+                latest.put(n, bytes, bytes);
+                let held = latest.newer.values().chain(latest.older.values()).map(|(value, _)| ENTRY + value);
+                assert!(held.sum::<usize>() <= BYTES + ENTRY + 5000, "{n}");
+            }
+            if n % 3 == 0 {
+                latest.retain(|key, _| key % 7 > 0);
+            }
+        }
+        assert!(latest.get(&499).is_some());
     }
 }

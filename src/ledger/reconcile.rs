@@ -20,12 +20,9 @@ impl Deciding {
         let changes = &mut self.decision.changes;
         for answer in answers {
             let is_result = answer.kind.is_some();
-            if !asked.agrees(
-                &answer.held.pubkey,
-                is_result,
-                answer.held.named().any(|key| key == asked.customer),
-                answer.kind,
-            ) {
+            // The first key that it names is its customer, whichever of the two comes first.
+            let names_customer = answer.held.named().next() == Some(asked.customer);
+            if !asked.agrees(&answer.held.pubkey, is_result, names_customer, answer.kind) {
                 changes.left.insert(answer.held.seq);
                 job.held = job.held.saturating_sub(1);
                 continue;

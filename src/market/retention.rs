@@ -36,6 +36,13 @@ impl Kept {
         expires_at.filter(|at| self.until(event.kind, event.created_at) != Some(*at))
     }
 
+    /// Seconds for which some answer to a job is kept.
+    pub fn answers_max(&self) -> u64 {
+        let [_, feedback, results] = &self.0;
+        let seconds = |(_, seconds): &(RangeInclusive<u16>, u64)| if *seconds == 0 { u64::MAX } else { *seconds };
+        seconds(feedback).max(seconds(results))
+    }
+
     /// Kinds that are not kept for ever, and for how many seconds they are.
     pub fn by_kind(&self) -> impl Iterator<Item = (&RangeInclusive<u16>, u64)> {
         self.0.iter().filter(|(_, seconds)| *seconds > 0).map(|(kinds, seconds)| (kinds, *seconds))

@@ -291,7 +291,9 @@ impl Partition {
 
     /// Asks what has to be known for a write.
     fn ask_facts(&mut self, what: What, needed: Needed, now: Millis, out: &mut Vec<Effect>) {
-        let early = self.log.totals().is_some_and(|totals| totals.early > now / 1000);
+        // Since they came it may have been set that answers are kept for longer.
+        let upto = |early: u64| early.saturating_add(self.settings.kept.answers_max());
+        let early = self.log.totals().is_some_and(|totals| totals.early > 0 && upto(totals.early) > now / 1000);
         let statements = facts::statements(&needed, early);
         self.log.deciding = Some(Deciding { what, needed, early });
         if statements.is_empty() {

@@ -3,11 +3,13 @@
 //! Whatever is needed is looked up by an index, so what is read follows the group and what its events are about, never
 //! the size of the table.
 
+use std::collections::BTreeSet;
+
 use crate::trees::Gather;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{PRIVATE, Param, Rows, Statement, StoreError, form, hex, hex_or_null, is_by, is_id, json};
+use super::{PRIVATE, Param, Rows, Statement, StoreError, form, hex, hex_or_null, is_by, is_id, json, vanish};
 use crate::ledger::{Answer, Assumed, Facts, Held, Job, MAX_EARLY, Needed, Provider, Request, Served};
 use crate::market::State;
 use crate::market::dealing::{Dealing, KNOWN_AT};
@@ -22,6 +24,7 @@ const MAX_TOLD: u64 = 1000;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     ById,
+    ByTarget,
     ByPlace,
     ByNumber,
     Vanishing,
@@ -33,8 +36,10 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 9] = [
+    // What is read with its tags comes after what is read without them.
+    const ALL: [Self; 10] = [
         Self::ById,
+        Self::ByTarget,
         Self::ByPlace,
         Self::ByNumber,
         Self::Vanishing,
@@ -48,7 +53,8 @@ impl Part {
     /// Whether anything of it is needed; `early` says whether answers may be there whose request is not known.
     fn is_needed(self, needed: &Needed, early: bool) -> bool {
         match self {
-            Self::ById => !needed.ids.is_empty(),
+            Self::ById => known(needed).next().is_some(),
+            Self::ByTarget => !needed.cancels.is_empty(),
             Self::ByPlace => !needed.places.is_empty(),
             Self::ByNumber | Self::Vanishing => !needed.seqs.is_empty(),
             Self::Deletions => !needed.deletions.is_empty(),
@@ -62,9 +68,13 @@ impl Part {
     fn statement(self, needed: &Needed) -> Statement {
         match self {
             Self::ById => {
-                let from = format!("json_each(?1) AS v CROSS JOIN events AS e ON {}", is_id("e", "unhex(v.value)"));
-                events(&from, json(&needed.ids))
+                let ids: Vec<&EventId> = known(needed).collect();
+                Statement::new(
+                    format!("SELECT json_array({}) AS r FROM {}", event_without_tags(), by_id()),
+                    vec![json(&ids)],
+                )
             }
+            Self::ByTarget => events(&by_id(), json(&targets(needed))),
             Self::ByPlace => {
                 events(&format!("json_each(?1) AS v CROSS JOIN events AS e ON {}", at_place()), json(&needed.places))
             }
@@ -111,6 +121,22 @@ impl Part {
     }
 }
 
+/// The events that may be removed by their id: of these alone the tags are needed, which may be long.
+fn targets(needed: &Needed) -> BTreeSet<&EventId> {
+    needed.cancels.iter().map(|(id, _)| id).gather()
+}
+
+/// The others.
+fn known(needed: &Needed) -> impl Iterator<Item = &EventId> {
+    let targets = targets(needed);
+    needed.ids.iter().filter(move |id| !targets.contains(id))
+}
+
+/// The events `e` of the ids ?1.
+fn by_id() -> String {
+    format!("json_each(?1) AS v CROSS JOIN events AS e ON {}", is_id("e", "unhex(v.value)"))
+}
+
 /// Whether the event `e` has the place `v`: an author, a kind and an index key.
 fn at_place() -> String {
     format!("{} AND e.kind = v.value->>1 AND e.place = unhex(v.value->>2)", is_by("e", "unhex(v.value->>0)"))
@@ -120,20 +146,31 @@ fn at_place() -> String {
 const ANSWERS: &str = "tags AS t ON t.tag = unhex('6500' || hex(j.id)) \
     CROSS JOIN events AS e ON e.seq = t.seq AND e.job = j.id AND e.id <> j.id";
 
-/// The answers `e` to the requests ?1, each with who asks, that are held and whose job `j` is not known by its request.
+/// The answers `e` to the requests ?1, each with who asks, that are held and whose job `j` is not known by its request;
+/// none that vanishes.
 fn early() -> String {
     format!(
-        "json_each(?1) AS v CROSS JOIN jobs AS j ON j.id = unhex(v.value->>0) AND j.kind IS NULL CROSS JOIN {ANSWERS}"
+        "json_each(?1) AS v CROSS JOIN jobs AS j ON j.id = unhex(v.value->>0) AND j.kind IS NULL CROSS JOIN {ANSWERS} \
+           AND {}",
+        vanish::stays("e")
     )
 }
 
 /// The event `e`, as far as a decision needs it.
 fn event() -> String {
+    event_with(&format!("json({})", form::tags("e")))
+}
+
+/// The same of one that stays.
+fn event_without_tags() -> String {
+    event_with("json_array()")
+}
+
+fn event_with(tags: &str) -> String {
     let ([id, pubkey], [job, place]) = (["e.id", "e.pubkey"].map(hex), ["e.job", "e.place"].map(hex_or_null));
     format!(
         "e.seq, {id}, {pubkey}, e.kind, e.created_at, e.shelf >= {PRIVATE}, {job}, e.asked IS NOT NULL, {place}, \
-         json({tags}), json(e.extra)",
-        tags = form::tags("e")
+         {tags}, json(e.extra)"
     )
 }
 
@@ -153,7 +190,7 @@ fn events(from: &str, which: Param) -> Statement {
 
 /// Jobs by id, and those of events that may be removed.
 fn jobs(needed: &Needed) -> Statement {
-    let targets: Vec<&EventId> = needed.cancels.iter().map(|(id, _)| id).collect();
+    let targets = targets(needed);
     let mut which = "SELECT unhex(value) AS id FROM json_each(?1)".to_owned();
     let mut params = vec![json(&needed.jobs)];
     let mut and = |is: &str, list: Param| {
@@ -253,7 +290,7 @@ fn array<T: DeserializeOwned>(row: &str) -> Option<T> {
 
 fn take(part: Part, row: &str, facts: &mut Facts) -> Option<()> {
     match part {
-        Part::ById | Part::ByPlace | Part::ByNumber => take_event(row, facts),
+        Part::ById | Part::ByTarget | Part::ByPlace | Part::ByNumber => take_event(row, facts),
         Part::Vanishing => {
             facts.vanishing.insert(PublicKey::parse(row)?);
             Some(())

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::counts::{Flush, Position};
 use super::log::Write;
-use super::{PRIVATE, Param, Statement, form, integer, json};
+use super::{PRIVATE, Param, Statement, form, integer, json, json_text};
 use crate::ledger::{Changes, Fresh, Held, Job, NewEvent, RATED, Swept, Vote, tag_key};
 use crate::market::dealing::Dealing;
 use crate::market::retention::Kept;
@@ -18,6 +18,8 @@ use crate::nostr::{EventId, PublicKey, kind};
 /// Bytes of what a row has besides its tags, and of a deletion.
 const ROW: usize = 1000;
 const DELETION: usize = 300;
+/// Bytes of a list in one parameter, if it has several rows: a database takes 2 MB.
+const LIST: usize = 1_000_000;
 
 /// Bytes `new` takes in the parameters of its group, about.
 pub fn parameter_size(new: &NewEvent) -> usize {
@@ -48,19 +50,24 @@ pub fn statements(
     (list, after)
 }
 
-/// Adds a statement with one list as its parameter, unless that is empty.
+/// Adds a statement with a list as its parameter, unless that is empty.
 fn with<T: Serialize>(list: &mut Vec<Statement>, rows: &[T], sql: &str) {
-    if !rows.is_empty() {
-        list.push(Statement::new(sql, vec![json(&rows)]));
-    }
+    with_all(list, rows, &[sql]);
 }
 
-/// Adds statements that share such a list.
+/// Adds statements that share such a list; one that is too long for a parameter goes in parts.
 fn with_all<T: Serialize>(list: &mut Vec<Statement>, rows: &[T], sql: &[&str]) {
-    if !rows.is_empty() {
-        let rows = json(&rows);
-        list.extend(sql.iter().map(|sql| Statement::new(*sql, vec![rows.clone()])));
+    if rows.is_empty() {
+        return;
     }
+    let text = json_text(&rows);
+    let (first, rest) = rows.split_at(rows.len() / 2);
+    if text.len() > LIST && !first.is_empty() {
+        with_all(list, first, sql);
+        return with_all(list, rest, sql);
+    }
+    let rows = Param::Text(text.into());
+    list.extend(sql.iter().map(|sql| Statement::new(*sql, vec![rows.clone()])));
 }
 
 /// Index entries of an event, each as its number, a space and the key.
@@ -207,7 +214,7 @@ fn event_row<'a>(fresh: &'a Fresh, kept: &Kept, texts: &mut String) -> EventRow<
     for hex in [event.id.to_string(), event.pubkey.to_string(), event.sig.to_string()] {
         texts.push_str(&hex);
     }
-    let (tags, content) = (form::tags_of(event, fresh.job.as_ref()), super::json_text(&event.content));
+    let (tags, content) = (form::tags_of(event, fresh.job.as_ref()), json_text(&event.content));
     texts.push_str(&tags);
     texts.push_str(&content);
     EventRow {

@@ -1,6 +1,6 @@
 -- Requests of jobs: what is asked before
 
-SELECT json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))), json(e.extra)) AS r
+SELECT json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json_array(), json(e.extra)) AS r
 FROM json_each(?1) AS v
 CROSS JOIN events AS e
 ON substr(e.id, 1, 8) = substr(unhex(v.value), 1, 8)
@@ -31,6 +31,26 @@ FROM (
   ON e.seq = t.seq
   AND e.job = j.id
   AND e.id <> j.id
+  AND (NOT EXISTS (
+      SELECT 1
+      FROM vanishing)
+    OR NOT EXISTS (
+      SELECT 1
+      FROM vanishing AS w
+      WHERE w.pubkey = e.pubkey
+      AND w.until >= e.created_at
+      AND e.kind <> 62)
+    AND NOT (e.kind = 1059
+      AND EXISTS (
+        SELECT 1
+        FROM vanishing AS w
+        CROSS JOIN tags AS t
+        ON t.tag = unhex('3e00' || hex(w.pubkey))
+        AND t.shelf = e.shelf
+        AND t.created_at = e.created_at
+        AND t.tie = e.tie
+        AND t.seq = e.seq
+        WHERE w.until >= e.created_at)))
   LIMIT 4001) AS n
 CROSS JOIN events AS e
 ON e.seq = n.seq
@@ -51,6 +71,26 @@ WITH p (customer, provider) AS MATERIALIZED (
   ON e.seq = t.seq
   AND e.job = j.id
   AND e.id <> j.id
+  AND (NOT EXISTS (
+      SELECT 1
+      FROM vanishing)
+    OR NOT EXISTS (
+      SELECT 1
+      FROM vanishing AS w
+      WHERE w.pubkey = e.pubkey
+      AND w.until >= e.created_at
+      AND e.kind <> 62)
+    AND NOT (e.kind = 1059
+      AND EXISTS (
+        SELECT 1
+        FROM vanishing AS w
+        CROSS JOIN tags AS t
+        ON t.tag = unhex('3e00' || hex(w.pubkey))
+        AND t.shelf = e.shelf
+        AND t.created_at = e.created_at
+        AND t.tie = e.tie
+        AND t.seq = e.seq
+        WHERE w.until >= e.created_at)))
   AND e.step IS NOT NULL)
 SELECT json_array('provider', lower(hex(o.pubkey)), o.results, o.errors, o.seen, o.active) AS r
 FROM (

@@ -3,12 +3,12 @@
 //! A key is a hint and never the authority: whether a filter matches, and who may read, is decided again by who has the
 //! subscription. Two values that share a key cost a look in vain.
 
-use crate::trees::Gather;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::nostr::filter::SortedTags;
 use crate::nostr::{Event, Filter, PublicKey};
+use crate::trees::Gather;
 
 /// The values an entry may stand under.
 #[derive(Hash)]

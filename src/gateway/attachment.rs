@@ -1,6 +1,5 @@
 //! The text a connection is remembered by across hibernation and resets.
 
-use crate::trees::Gather;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use super::Millis;
 use super::conn::{Backlog, Conn, Sub};
 use crate::message::Known;
 use crate::nostr::{Filter, PublicKey, Values};
+use crate::trees::Gather;
 
 const VERSION: u32 = 5;
 /// Bytes of text that a socket's attachment holds.

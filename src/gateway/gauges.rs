@@ -1,7 +1,6 @@
 //! What a gateway knows: what it has counted since it woke, and who is connected to it. What is told of a relay is the
 //! sum over its gateways, and what their partition knows.
 
-use crate::trees::Gather;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Gateway;
@@ -11,6 +10,7 @@ use crate::budget::Share;
 use crate::message::{Counts, PartitionGauges, Storage};
 use crate::nostr::PublicKey;
 use crate::seam::Millis;
+use crate::trees::Gather;
 
 /// The shares of memory that a gateway reserves of, and those that are bounded in number.
 const OWN_SHARES: [Share; 7] = [

@@ -1,6 +1,5 @@
 //! The form of `/api/stats`, and the keys under which the engine's own counts are kept.
 
-use crate::trees::Gather;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -14,6 +13,7 @@ use crate::market::reputation::round4;
 use crate::message::{self, Counts, ErrorKind, Latency, metered_keys};
 use crate::nostr::Prefix;
 use crate::seam::Millis;
+use crate::trees::Gather;
 
 /// The version of the report's form.
 const VERSION: u32 = 2;

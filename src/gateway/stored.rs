@@ -1,7 +1,6 @@
 //! The stored events of a subscription: asked of the partition, sent, EOSE. When the database is asked is `asking`'s to
 //! know.
 
-use crate::trees::Gather;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -12,6 +11,7 @@ use crate::market::privacy;
 use crate::message::{self, Page, StoreError, Text, When};
 use crate::nostr::{EventId, Reason, relay_msg};
 use crate::seam::{Effect, Millis};
+use crate::trees::Gather;
 
 impl Gateway {
     /// Asks for the stored events of an installed subscription.

@@ -1,7 +1,6 @@
 //! The decision over a group. Its events are taken as if they came one by one, in this order: requests to vanish, deletion
 //! requests, then what answers no job, newest first but for job requests, then answers in the order they came.
 
-use crate::trees::Gather;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use crate::market::dealing::Dealing;
 use crate::market::{JobRole, Part, privacy, reputation};
 use crate::nostr::deletion::Target;
 use crate::nostr::{EventId, MAX_INTEGER, PublicKey, kind};
+use crate::trees::Gather;
 
 /// Letter of the index keys that a private event has for its readers.
 pub const READER: u8 = b'>';

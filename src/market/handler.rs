@@ -3,7 +3,6 @@
 //! Owns what a handler event announces and how candidates are ranked. Never looks anything up: what a
 //! provider did, whether it is online and what is said of it come with the candidate.
 
-use crate::trees::Gather;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
@@ -14,6 +13,7 @@ use super::dealing::{Dealing, worth};
 use super::metadata::metadata;
 use super::reputation::{Tally, round4, standing};
 use crate::nostr::{Event, EventId, PublicKey};
+use crate::trees::Gather;
 
 /// What part of a score is the share of good answers, what part speed, what part standing.
 const SUCCESS_PART: f64 = 0.5;

@@ -3,13 +3,13 @@
 //! Owns which labels of an event count, for how much, and which words are praise or blame. Never finds the labels,
 //! nor who was a customer: the store keeps one vote of each key and namespace, and says who is known.
 
-use crate::trees::Gather;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::dealing::{KNOWN_WEIGHT, weight_of_others};
 use crate::nostr::{Event, kind};
+use crate::trees::Gather;
 
 /// The namespace of labels that name none (NIP-32).
 pub const UGC: &str = "ugc";

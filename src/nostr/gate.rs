@@ -1,9 +1,9 @@
 //! Kinds that are for those they name alone: direct messages and gift wraps (NIP-04, NIP-17, NIP-59).
 
-use crate::trees::Gather;
 use std::collections::BTreeSet;
 
 use super::{Event, PublicKey, kind};
+use crate::trees::Gather;
 
 /// A kind that only those named by its `p` tags may read.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,6 @@
 //! A gateway says under which [keys](crate::interest) its subscriptions stand, or that it cares for everything. What it may
 //! care for is pushed; whether it does is the gateway's to decide.
 
-use crate::trees::Gather;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Partition;
@@ -13,6 +12,7 @@ use crate::message::{GatewayId, Interest, NewEvent, Outcome, Part, Publisher, Pu
 use crate::nostr::filter::SortedTags;
 use crate::nostr::{Event, EventId, PublicKey, kind, refusal};
 use crate::seam::{Effect, Millis};
+use crate::trees::Gather;
 
 /// Keys of one gateway above which it is taken to care for everything.
 const MAX_KEYS: usize = 1_000_000;

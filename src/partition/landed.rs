@@ -1,7 +1,6 @@
 //! What follows when a group was stored: its authors are answered and its events pushed, in the order of their numbers,
 //! and what is kept in memory follows.
 
-use crate::trees::Gather;
 use std::collections::BTreeMap;
 
 use super::Partition;
@@ -14,6 +13,7 @@ use crate::message::{NewEvent, Verdict};
 use crate::nostr::deletion::Vanished;
 use crate::nostr::{EventId, Reason, refusal};
 use crate::seam::{Effect, Millis};
+use crate::trees::Gather;
 
 impl Partition {
     /// Answers the authors and pushes the events, in the order of their numbers.

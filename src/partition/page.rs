@@ -10,7 +10,6 @@
 //! lowest ids are sent, as many as the limit says, and EOSE says `more`. A client that goes on with `until` gets
 //! that second again from its beginning, and can ask for it alone (`since` = `until`) by authors, kinds or tags.
 
-use crate::trees::Gather;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -23,6 +22,7 @@ use crate::nostr::relay_msg::Completeness;
 use crate::nostr::{EventId, Filter, Reason};
 use crate::store::read::{self, StoredEvent, Text, Viewer};
 use crate::store::{Rows, Statement, StoreError};
+use crate::trees::Gather;
 
 /// From this limit on an answer is a page.
 const PAGE: u64 = 100;

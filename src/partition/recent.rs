@@ -23,7 +23,6 @@
 //! A write that was reported as failed and has landed all the same may have removed something without saying so: then the
 //! window starts over.
 
-use crate::trees::Gather;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -35,6 +34,7 @@ use crate::market::privacy::{self, Readers};
 use crate::nostr::deletion::Vanished;
 use crate::nostr::{Event, EventId, Filter, Values};
 use crate::store::read::{StoredEvent, Text, Viewer};
+use crate::trees::Gather;
 
 /// Events that are looked at in search of the newest some; where the answer lies deeper the store is asked.
 const MAX_LOOKED_AT: usize = 3000;

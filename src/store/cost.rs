@@ -1,13 +1,13 @@
 //! How many rows an event costs, reckoned before it is written: what D1 bills for storing it and for its removal.
 //! `tests/costs.rs` holds it against D1's own meter.
 
-use crate::trees::Gather;
 use std::collections::BTreeSet;
 
 use crate::ledger::NewEvent;
 use crate::market::retention::Kept;
 use crate::market::{Part, reputation};
 use crate::nostr::kind;
+use crate::trees::Gather;
 
 /// Of an event in any table and index, when nothing else is to be said of it.
 const EVENT: u64 = 4;

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::trees::Gather;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -14,6 +13,7 @@ use crate::ledger::{Answer, Assumed, Facts, Held, Job, MAX_EARLY, Needed, Provid
 use crate::market::State;
 use crate::market::dealing::{Dealing, KNOWN_AT};
 use crate::nostr::{EventId, PublicKey, Tag};
+use crate::trees::Gather;
 
 /// Answers that came before their requests, of all these of a group: those of one job always fit.
 const MAX_ANSWERS: u64 = 4 * MAX_EARLY;

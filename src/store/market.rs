@@ -1,6 +1,5 @@
 //! What the market asks the store besides events: who handles a kind and how well, and what is known of a key.
 
-use crate::trees::Gather;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,7 @@ use crate::market::dealing::Dealing;
 use crate::market::handler::Record;
 use crate::market::reputation::Vote;
 use crate::nostr::{Event, PublicKey, kind};
+use crate::trees::Gather;
 
 /// Announcements of a kind that are looked at, the newest first; providers, those that answered last first; and
 /// announcements of one of these or of one that is here.

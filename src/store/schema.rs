@@ -1,11 +1,11 @@
 //! The tables and indexes that this version needs, as the migrations make them, and how those of a database
 //! differ. Names every difference; mends none.
 
-use crate::trees::Gather;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{Statement, StoreError};
+use crate::trees::Gather;
 
 /// What brings a database from one schema to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

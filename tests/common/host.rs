@@ -56,21 +56,25 @@ impl Run {
 
     /// The numbers of the events that are written, and of those that are removed.
     pub fn writes(&self) -> (Vec<EventId>, Vec<u64>) {
-        let list = |starts: &str| {
+        let list = |starts: &str, param: usize| {
             let of = |statement: &&Statement| statement.sql.contains(starts);
-            self.statements.iter().find(of).map(|statement| match &statement.params[0] {
+            self.statements.iter().find(of).map(|statement| match &statement.params[param] {
                 Param::Text(text) => text.clone(),
                 Param::Integer(_) => panic!("a list is a text"),
             })
         };
+        /// Where the texts of an event begin, of which its id is the first.
         #[derive(Deserialize)]
         struct Row {
-            id: EventId,
+            from: usize,
         }
         let rows: Vec<Row> =
-            list("INSERT INTO events").map(|list| serde_json::from_str(&list).unwrap()).unwrap_or_default();
-        let removed = list("DELETE FROM events").map(|list| serde_json::from_str(&list).unwrap()).unwrap_or_default();
-        (rows.into_iter().map(|row| row.id).collect(), removed)
+            list("INSERT INTO events", 0).map(|list| serde_json::from_str(&list).unwrap()).unwrap_or_default();
+        let texts = list("INSERT INTO events", 1).unwrap_or_default();
+        let id = |row: Row| EventId::parse(&texts[row.from - 1..row.from + 63]).unwrap();
+        let removed =
+            list("DELETE FROM events", 0).map(|list| serde_json::from_str(&list).unwrap()).unwrap_or_default();
+        (rows.into_iter().map(id).collect(), removed)
     }
 
     /// Whether no event comes or goes by them.

@@ -3,7 +3,7 @@
 //! Whatever is needed is looked up by an index, so what is read follows the group and what its events are about, never
 //! the size of the table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -69,18 +69,11 @@ impl Part {
         match self {
             Self::ById => {
                 let ids: Vec<&EventId> = known(needed).collect();
-                Statement::new(
-                    format!("SELECT json_array({}) AS r FROM {}", event_without_tags(), by_id()),
-                    vec![json(&ids)],
-                )
+                events(&event_without_tags(), &by_id(), json(&ids))
             }
-            Self::ByTarget => events(&by_id(), json(&targets(needed))),
-            Self::ByPlace => {
-                events(&format!("json_each(?1) AS v CROSS JOIN events AS e ON {}", at_place()), json(&needed.places))
-            }
-            Self::ByNumber => {
-                events("json_each(?1) AS v CROSS JOIN events AS e ON e.seq = v.value", json(&needed.seqs))
-            }
+            Self::ByTarget => events(&event(), &by_id(), json(&targets(needed))),
+            Self::ByPlace => events(&event(), &at_place(), json(&needed.places)),
+            Self::ByNumber => events(&event(), "e.seq = v.value", json(&needed.seqs)),
             Self::Vanishing => Statement::new(
                 format!(
                     "SELECT DISTINCT {} AS r FROM json_each(?1) AS v CROSS JOIN events AS e ON e.seq = v.value \
@@ -132,9 +125,9 @@ fn known(needed: &Needed) -> impl Iterator<Item = &EventId> {
     needed.ids.iter().filter(move |id| !targets.contains(id))
 }
 
-/// The events `e` of the ids ?1.
+/// Whether the event `e` has the id `v`.
 fn by_id() -> String {
-    format!("json_each(?1) AS v CROSS JOIN events AS e ON {}", is_id("e", "unhex(v.value)"))
+    is_id("e", "unhex(v.value)")
 }
 
 /// Whether the event `e` has the place `v`: an author, a kind and an index key.
@@ -184,8 +177,10 @@ fn parts(needed: &Needed, early: bool) -> impl Iterator<Item = Part> {
     Part::ALL.into_iter().filter(move |part| part.is_needed(needed, early))
 }
 
-fn events(from: &str, which: Param) -> Statement {
-    Statement::new(format!("SELECT json_array({}) AS r FROM {from}", event()), vec![which])
+/// What is to be known of the events `e` that one of the list `v` is.
+fn events(columns: &str, is: &str, which: Param) -> Statement {
+    let sql = format!("SELECT json_array({columns}) AS r FROM json_each(?1) AS v CROSS JOIN events AS e ON {is}");
+    Statement::new(sql, vec![which])
 }
 
 /// Jobs by id, and those of events that may be removed.
@@ -201,7 +196,7 @@ fn jobs(needed: &Needed) -> Statement {
         ));
     };
     if !targets.is_empty() {
-        and(&is_id("e", "unhex(v.value)"), json(&targets));
+        and(&by_id(), json(&targets));
     }
     if !needed.seqs.is_empty() {
         and("e.seq = v.value", json(&needed.seqs));
@@ -254,7 +249,7 @@ pub fn assume(assumed: &Assumed) -> Statement {
         }
     };
     let Assumed { ids, places, deletions, jobs, providers, dealings, customers } = assumed;
-    none(ids.is_empty(), json(ids), &format!("events AS e ON {}", is_id("e", "unhex(v.value)")));
+    none(ids.is_empty(), json(ids), &format!("events AS e ON {}", by_id()));
     none(places.is_empty(), json(places), &format!("events AS e ON {}", at_place()));
     none(deletions.is_empty(), json(deletions), "deletions AS t ON t.key = v.value");
     none(jobs.is_empty(), json(jobs), "jobs AS j ON j.id = unhex(v.value)");
@@ -366,7 +361,7 @@ fn take_job(row: &str, facts: &mut Facts) -> Option<()> {
         Option<PublicKey>,
         Option<String>,
         Option<u8>,
-        std::collections::BTreeMap<PublicKey, u64>,
+        BTreeMap<PublicKey, u64>,
         Option<u64>,
         Option<u64>,
         Option<u64>,

@@ -12,7 +12,7 @@ use crate::common::world::{World, config};
 
 /// What is asked is answered by another relay over a copy of the database, which has nothing in memory.
 fn copy(world: &World, name: &str) -> World {
-    let path = std::env::temp_dir().join(format!("nexus-remembered-{}-{name}.sqlite", std::process::id()));
+    let path = std::env::temp_dir().join(format!("nexus-windows-{}-{name}.sqlite", std::process::id()));
     let _ = std::fs::remove_file(&path);
     world.db.0.execute("VACUUM INTO ?1", [path.to_str().unwrap()]).unwrap();
     let db = rusqlite::Connection::open(&path).unwrap();

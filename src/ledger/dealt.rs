@@ -4,10 +4,12 @@
 //! providers: then all its dealings say so, those to come from their beginning. What somebody asks himself says nothing.
 
 use super::decide::Deciding;
+use super::deletion;
 use super::job::Request;
 use crate::market::State;
 use crate::market::dealing::{Dealing, HALF_SPEED_MS, KNOWN_AT, SPEED_MAX};
 use crate::nostr::PublicKey;
+use crate::nostr::deletion::Target;
 use crate::trees::Gather;
 
 /// Seconds of one unit of [`Provider::active`].
@@ -27,7 +29,7 @@ pub(super) struct Dealt {
 impl Deciding {
     /// An answer that counts brings a job to a state.
     pub(super) fn deal(&mut self, asked: &Request, author: &PublicKey, state: u8, is_result: bool, came_ms: u64) {
-        if *author == asked.customer {
+        if *author == asked.customer || self.has_vanished(asked) {
             return;
         }
         let is_error = state == State::Error.rank();
@@ -48,6 +50,12 @@ impl Deciding {
             served.by.insert(*author);
         }
         self.decision.changes.dealings.insert(pair, *dealing);
+    }
+
+    /// Whether the customer has vanished since he asked: nothing is noted of him.
+    fn has_vanished(&self, asked: &Request) -> bool {
+        let until = self.facts.deletions.get(&deletion::key_of(&asked.customer, &Target::Everything));
+        until.is_some_and(|until| *until >= asked.came_ms / 1000)
     }
 
     /// Notes what was dealt.

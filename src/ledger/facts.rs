@@ -33,7 +33,7 @@ pub struct Held {
     pub is_result: bool,
     /// The index key of its place, if it has one.
     pub place: Option<String>,
-    /// Its tags.
+    /// Its tags, at least those that can be searched for; none of an event that stays.
     pub tags: Vec<Tag>,
     /// Index keys that it has besides those of its tags.
     pub extra: Vec<String>,
@@ -71,6 +71,10 @@ pub struct Answer {
     pub state: Option<u8>,
     /// Of a result: the kind of request it answers.
     pub kind: Option<u16>,
+    /// The first key that it names.
+    pub names: Option<PublicKey>,
+    /// Whether it has so many tags that they are not read: then it cannot be hidden.
+    pub is_long: bool,
 }
 
 /// What is known of a provider.
@@ -138,6 +142,7 @@ impl Needed {
                 }
                 if part.is_answer() {
                     needed.dealings.insert((part.customer, event.pubkey));
+                    needed.deletions.insert(deletion::key_of(&part.customer, &Target::Everything));
                 }
             }
             if event.kind == kind::LABEL {

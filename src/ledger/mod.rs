@@ -98,6 +98,8 @@ pub enum Outcome {
     Cancelled,
     /// It does not agree with the job request it answers.
     Disagrees(Disagreement),
+    /// It concerns more than can be looked at at once.
+    TooMuch,
 }
 
 /// What a transaction does to an event that was stored before it.

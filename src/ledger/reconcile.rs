@@ -1,10 +1,11 @@
 //! What follows for answers that came before their job's request: those that do not agree with it are no part of the job,
-//! those to an encrypted one are hidden, and the others are counted as if they came after it.
+//! those to an encrypted one are hidden, and the others are counted as if they came after it. One that would have to be
+//! hidden and is too long for that stays as public as it came, and is no part of the job.
 
 use std::collections::BTreeSet;
 
 use super::decide::{Deciding, reader};
-use super::facts::{Answer, Held};
+use super::facts::Answer;
 use super::job::Request;
 use super::{Change, Job};
 use crate::nostr::{EventId, PublicKey};
@@ -21,14 +22,15 @@ impl Deciding {
         for answer in answers {
             let is_result = answer.kind.is_some();
             // The first key that it names is its customer, whichever of the two comes first.
-            let names_customer = answer.held.named().next() == Some(asked.customer);
-            if !asked.agrees(&answer.held.pubkey, is_result, names_customer, answer.kind) {
+            let names_customer = answer.names == Some(asked.customer);
+            let hides = asked.encrypted && !answer.held.private;
+            if !asked.agrees(&answer.held.pubkey, is_result, names_customer, answer.kind) || hides && answer.is_long {
                 changes.left.insert(answer.held.seq);
                 job.held = job.held.saturating_sub(1);
                 continue;
             }
-            if asked.encrypted && !answer.held.private {
-                let readers = parties(&answer.held, &asked).iter().map(reader).collect();
+            if hides {
+                let readers = parties(&answer, &asked).iter().map(reader).collect();
                 self.decision.events.push(Change::Hidden(answer.held.seq));
                 changes.hidden.push((answer.held.clone(), readers));
             }
@@ -58,7 +60,8 @@ fn count(job: &mut Job, answer: &Answer, state: u8) {
 }
 
 /// Whom an answer to an encrypted job is for: its author and the customer, of the customer's own the key that it names.
-fn parties(answer: &Held, asked: &Request) -> BTreeSet<PublicKey> {
-    let named = answer.named().next().filter(|_| answer.pubkey == asked.customer);
-    BTreeSet::from([answer.pubkey, named.unwrap_or(asked.customer)])
+fn parties(answer: &Answer, asked: &Request) -> BTreeSet<PublicKey> {
+    let author = answer.held.pubkey;
+    let named = answer.names.filter(|_| author == asked.customer);
+    BTreeSet::from([author, named.unwrap_or(asked.customer)])
 }

@@ -21,7 +21,7 @@ use crate::gateway::Config;
 use crate::ledger::{Changes, Decision, Mode, NewEvent, Outcome, Remembered, RememberedDeletion, RememberedJob, Work};
 use crate::market::retention::Kept;
 use crate::market::rules;
-use crate::nostr::{Event, EventId, KindClass, MAX_INTEGER, PublicKey, deletion};
+use crate::nostr::{Event, EventId, KindClass, MAX_INTEGER, PublicKey, deletion, refusal};
 use crate::store::counts::{self, Flush, Position};
 use crate::store::log::{Landing, Write, WriteName};
 use crate::store::{StoreError, facts, write};
@@ -222,7 +222,11 @@ impl<'a> Import<'a> {
         let write = self.next_write();
         let error = match self.make(&lines, &write) {
             Ok(true) => return Ok(()),
-            Ok(false) => return self.write_halves(lines),
+            Ok(false) if lines.len() > 1 => return self.write_halves(lines),
+            Ok(false) => {
+                lines.iter().for_each(|(number, _)| self.refuse(*number, &refusal::concerns_too_much().to_string()));
+                return Ok(());
+            }
             Err(error) => error,
         };
         self.locate(&write)?;
@@ -240,7 +244,7 @@ impl<'a> Import<'a> {
         self.write(rest)
     }
 
-    /// Decides what lines of one sort do, and writes it; says whether they were not too many for that.
+    /// Decides what lines of one sort do, and writes it; says whether they do not concern too much for that.
     fn make(&mut self, lines: &[(u64, Line)], write: &Write) -> Result<bool, StoreError> {
         let work = work(lines);
         let needed = work.needed();

@@ -6,14 +6,15 @@ use std::collections::BTreeSet;
 use super::Partition;
 use super::log::{Decided, What};
 use super::queue::Waiting;
-use crate::ledger::{Assumed, Decision, Facts, Mode, Work};
+use crate::ledger::{Assumed, Decision, Facts, Mode, Outcome, Work};
 use crate::log::Level;
-use crate::message::{Outcome, Publisher, ToGateway, Verdict};
+use crate::message::{self, Publisher, ToGateway, Verdict};
 use crate::nostr::{Reason, refusal};
 use crate::seam::{Effect, Millis};
 use crate::store::counts::Position;
 use crate::store::log::Write;
 use crate::store::{ErrorKind, Statement, StoreError, facts, history, market, write};
+use crate::trees::Gather;
 
 /// Milliseconds.
 const MINUTE: Millis = 60_000;
@@ -113,6 +114,23 @@ impl Partition {
         }
     }
 
+    /// What is to be written concerns more than can be looked at at once: half of it is decided first, and one event is
+    /// refused.
+    pub(super) fn decide_less(&mut self, mut what: What, now: Millis, out: &mut Vec<Effect>) {
+        let needed = match &mut what {
+            What::Removal(found) => found.halve().then(|| found.work().needed()),
+            What::Group => self.writer.halve_group().then(|| self.group_work().needed()),
+            What::Counts | What::Seen(_) => None,
+        };
+        if let Some(needed) = needed {
+            return self.ask_facts(what, needed, now, out);
+        }
+        let What::Group = what else { return self.removal_failed(now, out) };
+        let ids = self.writer.group.iter().flatten().map(|waiting| waiting.new.event.id);
+        let outcomes = ids.map(|id| (id, Outcome::TooMuch)).gather();
+        self.nothing_to_write(what, Decision { outcomes, ..Decision::default() }, now, out);
+    }
+
     /// The store has failed: what waits for too long is refused, and it is asked again after a pause.
     pub(super) fn store_failed(&mut self, error: &StoreError, now: Millis, out: &mut Vec<Effect>) {
         self.writer.failed(error, now);
@@ -175,7 +193,10 @@ impl Partition {
         for waiting in events.into_iter().flat_map(Waiting::into_versions) {
             let id = waiting.new.event.id;
             for (gateway, to) in waiting.publishers {
-                self.tell(gateway, ToGateway::Verdict(Outcome { to, id, verdict: Verdict::Refused(reason.clone()) }));
+                self.tell(
+                    gateway,
+                    ToGateway::Verdict(message::Outcome { to, id, verdict: Verdict::Refused(reason.clone()) }),
+                );
             }
         }
     }

@@ -111,6 +111,7 @@ fn untaken(new: &NewEvent, outcome: Option<&Outcome>) -> Reason {
     match outcome {
         Some(Outcome::Deleted) => refusal::deleted(),
         Some(Outcome::Cancelled) => refusal::job_cancelled(),
+        Some(Outcome::TooMuch) => refusal::concerns_too_much(),
         Some(Outcome::Disagrees(Disagreement::Customer)) => refusal::answer_not_the_customer(),
         Some(Outcome::Disagrees(Disagreement::Kind)) => refusal::answer_kind(),
         Some(Outcome::Disagrees(Disagreement::Provider)) => refusal::answer_not_asked(),

@@ -290,7 +290,7 @@ impl Partition {
     }
 
     /// Asks what has to be known for a write.
-    fn ask_facts(&mut self, what: What, needed: Needed, now: Millis, out: &mut Vec<Effect>) {
+    pub(super) fn ask_facts(&mut self, what: What, needed: Needed, now: Millis, out: &mut Vec<Effect>) {
         // Since they came it may have been set that answers are kept for longer.
         let upto = |early: u64| early.saturating_add(self.settings.kept.answers_max());
         let early = self.log.totals().is_some_and(|totals| totals.early > 0 && upto(totals.early) > now / 1000);
@@ -312,17 +312,9 @@ impl Partition {
                 if !decision.changes.is_empty() {
                     return self.send(what, decision, None, now, out);
                 }
-                self.writer.works();
-                if let Some(after) = self.log.position.clone() {
-                    self.follow(what, Decided { decision, after }, now, now, out);
-                }
-                self.go_on(now, out);
+                self.nothing_to_write(what, decision, now, out);
             }
-            Ok(None) => {
-                self.writer.halve_group();
-                let needed = self.group_work().needed();
-                self.ask_facts(what, needed, now, out);
-            }
+            Ok(None) => self.decide_less(what, now, out),
             Err(error) => {
                 if matches!(what, What::Removal(_)) {
                     self.removal_failed(now, out);
@@ -330,6 +322,15 @@ impl Partition {
                 self.store_failed(&error, now, out);
             }
         }
+    }
+
+    /// A decision changes no row.
+    pub(super) fn nothing_to_write(&mut self, what: What, decision: Decision, now: Millis, out: &mut Vec<Effect>) {
+        self.writer.works();
+        if let Some(after) = self.log.position.clone() {
+            self.follow(what, Decided { decision, after }, now, now, out);
+        }
+        self.go_on(now, out);
     }
 
     /// Sends a write, which makes sure of what is assumed.

@@ -162,11 +162,13 @@ impl Writer {
         !self.ids.is_empty()
     }
 
-    /// Leaves the first half of the group and has the others wait for the next one.
-    pub fn halve_group(&mut self) {
-        let Some(group) = &mut self.group else { return };
+    /// Leaves the first half of the group and has the others wait for the next one; says whether there are others.
+    pub fn halve_group(&mut self) -> bool {
+        let Some(group) = &mut self.group else { return false };
         let rest = group.split_off(group.len().div_ceil(2));
+        let halved = !rest.is_empty();
         rest.into_iter().rev().for_each(|waiting| self.put_back(waiting));
+        halved
     }
 
     /// Puts an event before the others of its author.

@@ -16,9 +16,13 @@ use crate::nostr::{EventId, PublicKey, Tag};
 use crate::trees::Gather;
 
 /// Answers that came before their requests, of all these of a group: those of one job always fit.
-const MAX_ANSWERS: u64 = 4 * MAX_EARLY;
+const MAX_ANSWERS: u64 = MAX_EARLY;
 /// Answers that are looked at for whom to tell that their jobs were cancelled.
 const MAX_TOLD: u64 = 1000;
+/// Bytes of what is long in the rows that are read at once: of tags, or of who was asked. Of one event it always fits.
+const MAX_BYTES: usize = 4_000_000;
+/// Bytes of the searchable tags of an answer that came before its request: of all answers of one job they fit.
+const MAX_ANSWER_BYTES: usize = MAX_BYTES / MAX_EARLY as usize;
 
 /// What is asked for together.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,11 +73,12 @@ impl Part {
         match self {
             Self::ById => {
                 let ids: Vec<&EventId> = known(needed).collect();
-                events(&event_without_tags(), &by_id(), json(&ids))
+                let sql = format!("SELECT json_array({}) AS r FROM {}", event_that_stays(), events_that(&by_id()));
+                Statement::new(sql, vec![json(&ids)])
             }
-            Self::ByTarget => events(&event(), &by_id(), json(&targets(needed))),
-            Self::ByPlace => events(&event(), &at_place(), json(&needed.places)),
-            Self::ByNumber => events(&event(), "e.seq = v.value", json(&needed.seqs)),
+            Self::ByTarget => events(&by_id(), json(&targets(needed))),
+            Self::ByPlace => events(&at_place(), json(&needed.places)),
+            Self::ByNumber => events("e.seq = v.value", json(&needed.seqs)),
             Self::Vanishing => Statement::new(
                 format!(
                     "SELECT DISTINCT {} AS r FROM json_each(?1) AS v CROSS JOIN events AS e ON e.seq = v.value \
@@ -87,16 +92,7 @@ impl Part {
                 vec![json(&needed.deletions)],
             ),
             Self::Jobs => jobs(needed),
-            Self::Answers => Statement::new(
-                format!(
-                    "SELECT json_array(json_array({EVENT}), e.created_at * 1000 + e.delay_ms, e.step, e.asked) AS r \
-                     FROM (SELECT e.seq FROM {} LIMIT {}) AS n CROSS JOIN events AS e ON e.seq = n.seq ORDER BY e.seq",
-                    early(),
-                    MAX_ANSWERS + 1,
-                    EVENT = event(),
-                ),
-                vec![json(&needed.requests)],
-            ),
+            Self::Answers => answers(needed),
             Self::Answered => Statement::new(
                 format!(
                     "SELECT DISTINCT {id} || ' ' || {pubkey} AS r FROM (SELECT j.id, e.pubkey \
@@ -149,21 +145,21 @@ fn early() -> String {
     )
 }
 
-/// The event `e`, as far as a decision needs it.
+/// The event `e`, as far as a decision needs it that may remove it.
 fn event() -> String {
-    event_with(&format!("json({})", form::tags("e")))
+    event_with(&format!("json({})", form::tags("e")), "json(e.extra)")
 }
 
 /// The same of one that stays.
-fn event_without_tags() -> String {
-    event_with("json_array()")
+fn event_that_stays() -> String {
+    event_with("json_array()", "NULL")
 }
 
-fn event_with(tags: &str) -> String {
+fn event_with(tags: &str, extra: &str) -> String {
     let ([id, pubkey], [job, place]) = (["e.id", "e.pubkey"].map(hex), ["e.job", "e.place"].map(hex_or_null));
     format!(
         "e.seq, {id}, {pubkey}, e.kind, e.created_at, e.shelf >= {PRIVATE}, {job}, e.asked IS NOT NULL, {place}, \
-         {tags}, json(e.extra)"
+         {tags}, {extra}"
     )
 }
 
@@ -177,10 +173,41 @@ fn parts(needed: &Needed, early: bool) -> impl Iterator<Item = Part> {
     Part::ALL.into_iter().filter(move |part| part.is_needed(needed, early))
 }
 
-/// What is to be known of the events `e` that one of the list `v` is.
-fn events(columns: &str, is: &str, which: Param) -> Statement {
-    let sql = format!("SELECT json_array({columns}) AS r FROM json_each(?1) AS v CROSS JOIN events AS e ON {is}");
-    Statement::new(sql, vec![which])
+/// Reads `columns` of each row, unless `bytes` of all rows together are more than [`MAX_BYTES`]: then rows are empty.
+fn bounded(columns: &str, bytes: &str, from: &str) -> String {
+    format!("SELECT iif((SELECT sum({bytes}) FROM {from}) <= {MAX_BYTES}, json_array({columns}), '') AS r FROM {from}")
+}
+
+/// The events `e` that one of the list `v` is.
+fn events_that(is: &str) -> String {
+    format!("json_each(?1) AS v CROSS JOIN events AS e ON {is}")
+}
+
+/// What is to be known of them if they may be removed.
+fn events(is: &str, which: Param) -> Statement {
+    let bytes = "octet_length(e.tags) + ifnull(octet_length(e.extra), 0)";
+    Statement::new(bounded(&event(), bytes, &events_that(is)), vec![which])
+}
+
+/// Answers that came before the requests that are here.
+fn answers(needed: &Needed) -> Statement {
+    let searchable = format!(
+        "(SELECT json_group_array(json_array(t.value->>0, t.value->>1)) FROM json_each({}) AS t \
+           WHERE length(t.value->>0) = 1 AND t.value->>1 IS NOT NULL)",
+        form::tags("e")
+    );
+    let named = "(SELECT t.value->>1 FROM json_each(a.tags) AS t WHERE t.value->>0 = 'p' \
+        AND t.value->>1 NOT GLOB '*[^0-9a-f]*' AND length(t.value->>1) = 64 LIMIT 1)";
+    let (is_short, event) = (format!("octet_length(a.tags) <= {MAX_ANSWER_BYTES}"), event_that_stays());
+    let sql = format!(
+        "SELECT json_array(json(a.event), a.came_ms, a.step, a.asked, {named}, iif({is_short}, json(a.tags), NULL)) AS r \
+         FROM (SELECT json_array({event}) AS event, e.created_at * 1000 + e.delay_ms AS came_ms, e.step, e.asked, \
+             {searchable} AS tags \
+           FROM (SELECT e.seq FROM {} LIMIT {}) AS n CROSS JOIN events AS e ON e.seq = n.seq ORDER BY e.seq) AS a",
+        early(),
+        MAX_ANSWERS + 1,
+    );
+    Statement::new(sql, vec![json(&needed.requests)])
 }
 
 /// Jobs by id, and those of events that may be removed.
@@ -207,10 +234,8 @@ fn jobs(needed: &Needed) -> Statement {
          j.asked_ms, j.reported_ms, j.answered_ms, {first}",
         hex("j.id")
     );
-    Statement::new(
-        format!("SELECT json_array({columns}) AS r FROM ({which}) AS n CROSS JOIN jobs AS j ON j.id = n.id"),
-        params,
-    )
+    let bytes = "ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked)";
+    Statement::new(bounded(&columns, bytes, &format!("({which}) AS n CROSS JOIN jobs AS j ON j.id = n.id")), params)
 }
 
 /// What providers have done for customers, and how well these are known.
@@ -260,8 +285,8 @@ pub fn assume(assumed: &Assumed) -> Statement {
     Statement::new(format!("UPDATE totals SET writer = NULL WHERE {}", terms.join(" OR ")), params)
 }
 
-/// What the answer to [`statements`] says; none when it names so many answers that came before their requests that not
-/// all of them could be read. Those of one request always can.
+/// What the answer to [`statements`] says; none when it is more than is read at once. What concerns one event always can
+/// be read, unless it deletes others, or an import has brought more answers to its job than are taken before a request.
 pub fn decode(needed: &Needed, early: bool, rows: &Rows) -> Result<Option<Facts>, StoreError> {
     let parts: Vec<Part> = parts(needed, early).collect();
     if parts.len() != rows.len() {
@@ -269,7 +294,8 @@ pub fn decode(needed: &Needed, early: bool, rows: &Rows) -> Result<Option<Facts>
     }
     let mut facts = Facts::default();
     for (part, rows) in parts.into_iter().zip(rows) {
-        if part == Part::Answers && rows.len() as u64 > MAX_ANSWERS {
+        let too_many = part == Part::Answers && rows.len() as u64 > MAX_ANSWERS;
+        if too_many || rows.first().is_some_and(String::is_empty) {
             return Ok(None);
         }
         for row in rows {
@@ -297,9 +323,11 @@ fn take(part: Part, row: &str, facts: &mut Facts) -> Option<()> {
         }
         Part::Jobs => take_job(row, facts),
         Part::Answers => {
-            let (held, came_ms, state, kind) = array::<(EventRow, u64, Option<u8>, Option<u16>)>(row)?;
-            let held: Held = held.into();
-            let (job, answer) = (held.job?, Answer { held, came_ms, state, kind });
+            type Row = (EventRow, u64, Option<u8>, Option<u16>, Option<PublicKey>, Option<Vec<Tag>>);
+            let (held, came_ms, state, kind, names, tags) = array::<Row>(row)?;
+            let (mut held, is_long): (Held, bool) = (held.into(), tags.is_none());
+            held.tags = tags.unwrap_or_default();
+            let (job, answer) = (held.job?, Answer { held, came_ms, state, kind, names, is_long });
             facts.answers.entry(job).or_default().push(answer);
             Some(())
         }

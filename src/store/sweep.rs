@@ -36,6 +36,14 @@ impl Sweep {
         Work::Removal(self.seqs.clone(), self.swept.clone())
     }
 
+    /// Leaves the rest of the events to the next step, and what holds when they are removed; says whether there is a rest.
+    pub fn halve(&mut self) -> bool {
+        let rest = self.seqs.split_off(self.seqs.len().div_ceil(2));
+        self.swept = Swept::default();
+        self.more |= !rest.is_empty();
+        !rest.is_empty()
+    }
+
     /// Whether there is nothing to remove.
     pub fn is_empty(&self) -> bool {
         self.seqs.is_empty() && self.swept.is_empty()

@@ -210,6 +210,12 @@ impl World {
         self.take(conn)
     }
 
+    /// Publishes an event and lets everything happen; returns its OK.
+    pub fn publish(&mut self, conn: ConnId, event: &Event) -> Value {
+        let frames = self.ask(conn, json!(["EVENT", event]));
+        frames.into_iter().find(|frame| frame[0] == "OK").unwrap()
+    }
+
     /// How many frames there are to be taken.
     pub fn frames(&self, conn: ConnId) -> usize {
         self.clients.get(&conn).map_or(0, Vec::len)

@@ -1,7 +1,6 @@
 //! What somebody who speaks the protocol might try against the market, and what must not come of it.
 
 use nexus::gateway::Api;
-use nexus::nostr::Event;
 use nexus::seam::Input;
 use nexus::store::{Bill, Param};
 use serde_json::json;
@@ -11,17 +10,12 @@ use crate::common::world::World;
 
 const LIMITS: [(&str, &str); 1] = [("RATE_LIMITS", "on")];
 
-fn put(world: &mut World, conn: nexus::gateway::ConnId, event: &Event) -> String {
-    let frames = world.ask(conn, json!(["EVENT", event]));
-    frames.iter().find(|frames| frames[0] == "OK").unwrap()[3].as_str().unwrap().to_owned()
-}
-
 #[test]
 fn one_key_neither_hides_other_handlers_nor_fills_the_memory() {
     let mut world = World::open_relay();
     let conn = world.client();
     let honest = world.agent(&Author::new(9));
-    put(&mut world, honest, &Author::new(9).sign(31990, NOW, &[&["d", "h"], &["k", "5050"]], "{\"name\":\"honest\"}"));
+    world.publish(honest, &Author::new(9).sign(31990, NOW, &[&["d", "h"], &["k", "5050"]], "{\"name\":\"honest\"}"));
     let author = Author::new(1);
     let fill = format!("{{\"a\":[{}0]}}", "0,".repeat(2700));
     for n in 0..500 {
@@ -43,10 +37,10 @@ fn a_job_is_cancelled_once() {
     let (buyer, provider) = (Author::new(1), Author::new(2));
     let (conn, working) = (world.client(), world.agent(&provider));
     let request = buyer.sign(5050, NOW, &[], "");
-    put(&mut world, conn, &request);
-    put(&mut world, conn, &provider.answer(7000, &request, &[&["status", "processing"]]));
+    world.publish(conn, &request);
+    world.publish(conn, &provider.answer(7000, &request, &[&["status", "processing"]]));
     for n in 0..5 {
-        put(&mut world, conn, &buyer.sign(5, NOW, &[&["e", &request.id.to_string()]], &n.to_string()));
+        world.publish(conn, &buyer.sign(5, NOW, &[&["e", &request.id.to_string()]], &n.to_string()));
     }
     assert_eq!(world.take(working).len(), 1);
 }
@@ -89,10 +83,10 @@ fn an_answer_to_an_encrypted_job_stays_private_when_the_request_is_gone() {
     let (conn, stranger) = (world.client(), world.client());
     let (buyer, provider) = (Author::new(1), Author::new(2));
     let request = buyer.sign(5050, NOW, &[&["encrypted"]], "");
-    put(&mut world, conn, &request);
-    put(&mut world, conn, &buyer.sign(5, NOW, &[&["e", &request.id.to_string()]], ""));
+    world.publish(conn, &request);
+    world.publish(conn, &buyer.sign(5, NOW, &[&["e", &request.id.to_string()]], ""));
     world.ask(stranger, json!(["REQ", "live", {"kinds": [7000]}]));
-    put(&mut world, conn, &provider.answer(7000, &request, &[&["status", "partial"]]));
+    world.publish(conn, &provider.answer(7000, &request, &[&["status", "partial"]]));
     assert_eq!(world.take(stranger).len(), 0);
 }
 
@@ -101,12 +95,12 @@ fn what_landed_unknown_is_swept() {
     let mut world = World::open_relay();
     let conn = world.client();
     let author = Author::new(1);
-    put(&mut world, conn, &author.note("secret"));
+    world.publish(conn, &author.note("secret"));
     let vanish = author.sign(62, NOW, &[&["relay", "ALL_RELAYS"]], "");
     world.say(conn, json!(["EVENT", vanish]));
     world.lose();
     assert_eq!(world.take(conn)[0][2], false);
-    put(&mut world, conn, &vanish);
+    world.publish(conn, &vanish);
     world.pass(30 * 86_400);
     assert_eq!(world.stored().len(), 1);
 }
@@ -128,11 +122,11 @@ fn an_old_request_to_vanish_takes_nothing_again() {
     let conn = world.client();
     let (buyer, provider) = (Author::new(1), Author::new(2));
     let vanish = provider.sign(62, NOW - 1000, &[&["relay", "ALL_RELAYS"]], "");
-    put(&mut world, conn, &vanish);
+    world.publish(conn, &vanish);
     let request = buyer.sign(5050, NOW, &[], "");
-    put(&mut world, conn, &request);
-    put(&mut world, conn, &provider.answer(6050, &request, &[]));
-    put(&mut world, conn, &vanish);
+    world.publish(conn, &request);
+    world.publish(conn, &provider.answer(6050, &request, &[]));
+    world.publish(conn, &vanish);
     assert_eq!(world.column("SELECT results||'' FROM providers"), ["1"]);
 }
 
@@ -143,11 +137,11 @@ fn a_request_that_comes_again_moves_nothing() {
     let (buyer, provider) = (Author::new(1), Author::new(2));
     let request = buyer.sign(5050, NOW, &[], "");
     let err = provider.answer(7000, &request, &[&["status", "error"]]);
-    put(&mut world, conn, &err);
-    put(&mut world, conn, &request);
-    put(&mut world, conn, &provider.sign(5, NOW, &[&["e", &err.id.to_string()]], ""));
-    put(&mut world, conn, &request);
-    put(&mut world, conn, &provider.answer(7000, &request, &[&["status", "processing"]]));
+    world.publish(conn, &err);
+    world.publish(conn, &request);
+    world.publish(conn, &provider.sign(5, NOW, &[&["e", &err.id.to_string()]], ""));
+    world.publish(conn, &request);
+    world.publish(conn, &provider.answer(7000, &request, &[&["status", "processing"]]));
     assert_eq!(world.stats()["jobs"]["by_kind"]["5050"], json!({"error": 1}));
 }
 
@@ -160,11 +154,11 @@ fn a_result_counts_whenever_its_request_comes_once_and_not_for_oneself() {
         let request = Author::new(if own { 2 } else { 1 }).sign(5050, NOW, &[], "");
         let result = provider.answer(6050, &request, &[]);
         for event in if first { [&result, &request] } else { [&request, &result] } {
-            put(&mut world, conn, event);
+            world.publish(conn, event);
         }
         if again {
-            put(&mut world, conn, &provider.sign(5, NOW, &[&["e", &result.id.to_string()]], ""));
-            put(&mut world, conn, &provider.answer(6050, &request, &[&["n", "2"]]));
+            world.publish(conn, &provider.sign(5, NOW, &[&["e", &result.id.to_string()]], ""));
+            world.publish(conn, &provider.answer(6050, &request, &[&["n", "2"]]));
         }
         world.column("SELECT results||'' FROM providers").concat()
     };
@@ -192,8 +186,8 @@ fn a_far_expiry_does_not_stop_the_sweep() {
     let mut world = World::open_relay();
     let conn = world.client();
     let author = Author::new(1);
-    put(&mut world, conn, &author.sign(1, NOW, &[&["expiration", "18446744073709551615"]], ""));
-    put(&mut world, conn, &author.sign(1, NOW, &[&["expiration", &(NOW + 60).to_string()]], "gone"));
+    world.publish(conn, &author.sign(1, NOW, &[&["expiration", "18446744073709551615"]], ""));
+    world.publish(conn, &author.sign(1, NOW, &[&["expiration", &(NOW + 60).to_string()]], "gone"));
     for _ in 0..20 {
         world.pass(3600);
     }
@@ -206,7 +200,7 @@ fn a_commit_is_of_bounded_size() {
     let conn = world.client();
     let (buyer, provider) = (Author::new(1), Author::new(2));
     let request = buyer.sign(5050, NOW, &[], "");
-    put(&mut world, conn, &request);
+    world.publish(conn, &request);
     world.say(conn, json!(["EVENT", buyer.note("first")]));
     for event in [
         buyer.sign(5, NOW, &[&["e", &"ab".repeat(32)]], ""),
@@ -232,8 +226,8 @@ fn a_vanished_provider_is_not_noted_when_it_leaves() {
     let mut world = World::open_relay();
     let author = Author::new(1);
     let conn = world.agent(&author);
-    put(&mut world, conn, &author.sign(31990, NOW, &[&["d", "h"], &["k", "5050"]], ""));
-    put(&mut world, conn, &author.sign(62, NOW, &[&["relay", "ALL_RELAYS"]], ""));
+    world.publish(conn, &author.sign(31990, NOW, &[&["d", "h"], &["k", "5050"]], ""));
+    world.publish(conn, &author.sign(62, NOW, &[&["relay", "ALL_RELAYS"]], ""));
     world.close(conn);
     world.settle();
     assert!(world.column("SELECT pubkey FROM providers").is_empty());
@@ -248,6 +242,6 @@ fn kinds_nobody_asked_for_do_not_hide_job_kinds() {
         world.say(conn, json!(["EVENT", author.sign(1000 + k, NOW, &[], "")]));
     }
     world.settle();
-    put(&mut world, conn, &author.sign(5050, NOW, &[], ""));
+    world.publish(conn, &author.sign(5050, NOW, &[], ""));
     assert_eq!(world.stats()["jobs"]["by_kind"]["5050"], json!({"open": 1}));
 }

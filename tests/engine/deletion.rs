@@ -8,10 +8,6 @@ use crate::common::chance::Chance;
 use crate::common::events::{Author, NOW};
 use crate::common::world::{RELAY, World};
 
-fn put(world: &mut World, conn: ConnId, event: &Event) -> Value {
-    world.ask(conn, json!(["EVENT", event]))[0].clone()
-}
-
 fn accepted(event: &Event) -> Value {
     json!(["OK", event.id, true, ""])
 }
@@ -41,16 +37,16 @@ fn an_event_is_deleted_by_its_author_and_stays_away() {
     let conn = world.client();
     let (alice, bob) = (Author::new(1), Author::new(2));
     let (a, b) = (alice.sign(1, NOW, &[&["t", "x"]], "a"), bob.sign(1, NOW, &[&["t", "x"]], "b"));
-    put(&mut world, conn, &a);
-    put(&mut world, conn, &b);
+    world.publish(conn, &a);
+    world.publish(conn, &b);
     let request = delete(&alice, NOW, &[&["e", &a.id.to_string()], &["e", &b.id.to_string()]]);
-    assert_eq!(put(&mut world, conn, &request), accepted(&request));
+    assert_eq!(world.publish(conn, &request), accepted(&request));
     // Only one's own; the request itself is served.
     assert_eq!(contents(&mut world, conn, json!({"kinds": [1]})), ["b"]);
     assert_eq!(contents(&mut world, conn, json!({"#t": ["x"]})), ["b"]);
     assert_eq!(contents(&mut world, conn, json!({"kinds": [5]})), ["deletion"]);
-    assert_eq!(put(&mut world, conn, &a), blocked(&a));
-    assert_eq!(put(&mut world, conn, &b)[2], true);
+    assert_eq!(world.publish(conn, &a), blocked(&a));
+    assert_eq!(world.publish(conn, &b)[2], true);
     let tags: Vec<String> = world.column("SELECT tag FROM tags WHERE shelf = 1");
     assert_eq!(tags, ["743d78"]);
 }
@@ -62,9 +58,9 @@ fn a_deletion_that_comes_first_or_together_counts_too() {
     let (alice, bob) = (Author::new(1), Author::new(2));
     let (early, own, held) = (alice.note("early"), alice.note("together"), bob.note("bob's"));
     let request = delete(&alice, NOW - 5, &[&["e", &early.id.to_string()], &["e", &held.id.to_string()]]);
-    put(&mut world, conn, &request);
-    assert_eq!(put(&mut world, conn, &early), blocked(&early));
-    assert_eq!(put(&mut world, conn, &held), accepted(&held));
+    world.publish(conn, &request);
+    assert_eq!(world.publish(conn, &early), blocked(&early));
+    assert_eq!(world.publish(conn, &held), accepted(&held));
     // In one group, in either order.
     let together = delete(&alice, NOW, &[&["e", &own.id.to_string()]]);
     for order in [[&own, &together], [&together, &own]] {
@@ -79,23 +75,23 @@ fn addresses_are_deleted_up_to_the_request() {
     let conn = world.client();
     let (alice, bob) = (Author::new(1), Author::new(2));
     let at = |time, d: &str, content: &str| alice.sign(30023, time, &[&["d", d]], content);
-    put(&mut world, conn, &at(NOW, "x", "x old"));
-    put(&mut world, conn, &at(NOW, "y", "y"));
-    put(&mut world, conn, &alice.sign(0, NOW, &[], "profile"));
+    world.publish(conn, &at(NOW, "x", "x old"));
+    world.publish(conn, &at(NOW, "y", "y"));
+    world.publish(conn, &alice.sign(0, NOW, &[], "profile"));
     let address = |author: &Author, kind: u16, d: &str| format!("{kind}:{}:{d}", author.key());
     let theirs = delete(&bob, NOW + 9, &[&["a", &address(&alice, 30023, "x")]]);
-    put(&mut world, conn, &theirs);
+    world.publish(conn, &theirs);
     assert_eq!(contents(&mut world, conn, json!({"kinds": [30023]})).len(), 2);
     let (x, profile) = (address(&alice, 30023, "x"), address(&alice, 0, ""));
     let request = delete(&alice, NOW + 1, &[&["a", &x], &["a", &profile]]);
-    put(&mut world, conn, &request);
+    world.publish(conn, &request);
     assert_eq!(contents(&mut world, conn, json!({"kinds": [30023, 0]})), ["y"]);
     let late = at(NOW + 1, "x", "as old as the request");
-    assert_eq!(put(&mut world, conn, &late), blocked(&late));
+    assert_eq!(world.publish(conn, &late), blocked(&late));
     let new = at(NOW + 2, "x", "x new");
-    assert_eq!(put(&mut world, conn, &new), accepted(&new));
+    assert_eq!(world.publish(conn, &new), accepted(&new));
     // An older request that comes later reaches no further than itself.
-    put(&mut world, conn, &delete(&alice, NOW, &[&["a", &x]]));
+    world.publish(conn, &delete(&alice, NOW, &[&["a", &x]]));
     assert_eq!(contents(&mut world, conn, json!({"kinds": [30023]})), ["x new", "y"]);
 }
 
@@ -106,7 +102,7 @@ fn targets_in_another_spelling_are_refused() {
     let conn = world.client();
     let alice = Author::new(1);
     let (key, note) = (alice.key().to_string(), alice.note("stays"));
-    put(&mut world, conn, &note);
+    world.publish(conn, &note);
     let kinds = ["+30023", "030023", "3e4", "30023.0", " 30023", "-1", "65536", ""];
     let mut wrong: Vec<[String; 2]> = kinds.map(|kind| ["a".to_owned(), format!("{kind}:{key}:x")]).into();
     for address in [format!("30023:{}:x", key.to_uppercase()), format!("30023:{key}"), String::new()] {
@@ -121,7 +117,7 @@ fn targets_in_another_spelling_are_refused() {
             "a" => "invalid: a tag must be <kind>:<key>:<d>, the kind in digits, the key in lower-case hex",
             _ => "invalid: e tag must be 64 lower-case hex digits",
         };
-        assert_eq!(put(&mut world, conn, &request), json!(["OK", request.id, false, reason]), "{name} {value}");
+        assert_eq!(world.publish(conn, &request), json!(["OK", request.id, false, reason]), "{name} {value}");
     }
     assert_eq!(contents(&mut world, conn, json!({})), ["stays"]);
 }
@@ -132,9 +128,9 @@ fn a_blocked_version_replaces_nothing() {
     let conn = world.client();
     let alice = Author::new(1);
     let (old, new) = (alice.sign(0, NOW, &[], "old"), alice.sign(0, NOW + 1, &[], "new"));
-    put(&mut world, conn, &delete(&alice, NOW, &[&["e", &new.id.to_string()]]));
-    put(&mut world, conn, &old);
-    assert_eq!(put(&mut world, conn, &new), blocked(&new));
+    world.publish(conn, &delete(&alice, NOW, &[&["e", &new.id.to_string()]]));
+    world.publish(conn, &old);
+    assert_eq!(world.publish(conn, &new), blocked(&new));
     assert_eq!(contents(&mut world, conn, json!({"kinds": [0]})), ["old"]);
 }
 
@@ -145,11 +141,11 @@ fn a_deletion_request_cannot_be_deleted() {
     let alice = Author::new(1);
     let note = alice.note("gone");
     let request = delete(&alice, NOW, &[&["e", &note.id.to_string()]]);
-    put(&mut world, conn, &request);
-    put(&mut world, conn, &delete(&alice, NOW + 1, &[&["e", &request.id.to_string()]]));
+    world.publish(conn, &request);
+    world.publish(conn, &delete(&alice, NOW + 1, &[&["e", &request.id.to_string()]]));
     assert_eq!(contents(&mut world, conn, json!({"ids": [request.id]})), ["deletion"]);
-    assert_eq!(put(&mut world, conn, &note), blocked(&note));
-    assert_eq!(put(&mut world, conn, &request)[3], "duplicate: already have this event");
+    assert_eq!(world.publish(conn, &note), blocked(&note));
+    assert_eq!(world.publish(conn, &request)[3], "duplicate: already have this event");
 }
 
 #[test]
@@ -160,12 +156,12 @@ fn gift_wraps_are_deleted_by_whom_they_are_for() {
     let wrap = |to: &Author, content: &str| throw_away.sign(1059, NOW, &[&["p", &to.key().to_string()]], content);
     let (mine, another, theirs) = (wrap(&alice, "mine"), wrap(&alice, "another"), wrap(&bob, "theirs"));
     for event in [&mine, &another, &theirs] {
-        put(&mut world, conn, event);
+        world.publish(conn, event);
     }
     let ids = [&mine, &theirs].map(|event| event.id.to_string());
-    put(&mut world, conn, &delete(&alice, NOW, &[&["e", &ids[0]], &["e", &ids[1]]]));
+    world.publish(conn, &delete(&alice, NOW, &[&["e", &ids[0]], &["e", &ids[1]]]));
     assert_eq!(contents(&mut world, conn, json!({"kinds": [1059]})), ["another"]);
-    assert_eq!(put(&mut world, conn, &mine), blocked(&mine));
+    assert_eq!(world.publish(conn, &mine), blocked(&mine));
     let reader = world.agent(&bob);
     assert_eq!(contents(&mut world, reader, json!({"kinds": [1059]})), ["theirs"]);
 }
@@ -183,10 +179,10 @@ fn who_vanishes_is_gone_for_good() {
     let request = delete(&alice, NOW, &[&["e", &"ab".repeat(32)]]);
     let (reply, future) = (bob.sign(1, NOW, &[&["t", "x"]], "bob's"), alice.sign(1, NOW + 2, &[], "after"));
     for event in [&wrap, &request, &reply, &future] {
-        put(&mut world, conn, event);
+        world.publish(conn, event);
     }
     let vanish = alice.sign(62, NOW + 1, &[&["relay", RELAY]], "bye");
-    assert_eq!(put(&mut world, conn, &vanish), accepted(&vanish));
+    assert_eq!(world.publish(conn, &vanish), accepted(&vanish));
     // In bounded steps; here all of them have been let happen.
     assert_eq!(contents(&mut world, conn, json!({"authors": [alice.key()]})), ["after", "bye"]);
     assert!(contents(&mut world, conn, json!({"kinds": [1059]})).is_empty());
@@ -194,13 +190,13 @@ fn who_vanishes_is_gone_for_good() {
     assert_eq!(world.column("SELECT count(*) || '' FROM tags WHERE tag <> x'743d78'"), ["0"]);
     assert_eq!(world.column("SELECT pubkey FROM vanishing"), Vec::<String>::new());
     for gone in [&notes[7], &request, &wrap] {
-        assert_eq!(put(&mut world, conn, gone), blocked(gone));
+        assert_eq!(world.publish(conn, gone), blocked(gone));
     }
     let again = alice.sign(1, NOW + 3, &[], "again");
-    assert_eq!(put(&mut world, conn, &again), accepted(&again));
+    assert_eq!(world.publish(conn, &again), accepted(&again));
     // No request undoes it.
-    put(&mut world, conn, &delete(&alice, NOW + 4, &[&["e", &vanish.id.to_string()]]));
-    assert_eq!(put(&mut world, conn, &vanish)[3], "duplicate: already have this event");
+    world.publish(conn, &delete(&alice, NOW + 4, &[&["e", &vanish.id.to_string()]]));
+    assert_eq!(world.publish(conn, &vanish)[3], "duplicate: already have this event");
 }
 
 #[test]
@@ -209,7 +205,7 @@ fn a_request_to_vanish_must_be_for_us() {
     let conn = world.client();
     let alice = Author::new(1);
     let note = alice.note("stays");
-    put(&mut world, conn, &note);
+    world.publish(conn, &note);
     for tags in [
         &[][..],
         &[&["relay", "wss://elsewhere.example"][..]][..],
@@ -218,11 +214,11 @@ fn a_request_to_vanish_must_be_for_us() {
     ] {
         let vanish = alice.sign(62, NOW, tags, "");
         let reason = "invalid: relay tag must be ALL_RELAYS or this relay's URL";
-        assert_eq!(put(&mut world, conn, &vanish), json!(["OK", vanish.id, false, reason]));
+        assert_eq!(world.publish(conn, &vanish), json!(["OK", vanish.id, false, reason]));
     }
     assert_eq!(contents(&mut world, conn, json!({})), ["stays"]);
     let vanish = alice.sign(62, NOW, &[&["relay", "wss://elsewhere.example"], &["relay", "ALL_RELAYS"]], "");
-    put(&mut world, conn, &vanish);
+    world.publish(conn, &vanish);
     assert!(contents(&mut world, conn, json!({"kinds": [1]})).is_empty());
 }
 
@@ -254,10 +250,10 @@ fn a_deletion_request_that_vanished_deletes_nothing() {
     let later = alice.sign(1, NOW + 5, &[], "after vanishing");
     let request = delete(&alice, NOW, &[&["e", &later.id.to_string()]]);
     let vanish = alice.sign(62, NOW + 1, &[&["relay", "ALL_RELAYS"]], "");
-    put(&mut world, conn, &later);
+    world.publish(conn, &later);
     // Together with the request to vanish, and after it.
     world.together(conn, &[&vanish, &request]);
-    assert_eq!(put(&mut world, conn, &request), blocked(&request));
+    assert_eq!(world.publish(conn, &request), blocked(&request));
     assert_eq!(contents(&mut world, conn, json!({"kinds": [1], "authors": [alice.key()]})), ["after vanishing"]);
 }
 
@@ -292,7 +288,7 @@ fn an_authors_events_keep_their_order() {
         let (a, b) = (at_once.client(), one_by_one.client());
         let list: Vec<&Event> = events.iter().collect();
         let mut told = at_once.together(a, &list);
-        let mut wanted: Vec<Value> = events.iter().map(|event| put(&mut one_by_one, b, event)).collect();
+        let mut wanted: Vec<Value> = events.iter().map(|event| one_by_one.publish(b, event)).collect();
         // Groups are answered in the order of their numbers, authors take turns.
         told.sort_by_key(|frame| frame[1].to_string());
         wanted.sort_by_key(|frame| frame[1].to_string());
@@ -325,9 +321,9 @@ fn nothing_of_who_vanished_is_served_from_the_ok_on() {
         throw_away.sign(1059, NOW - 1, &[&["p", &alice.key().to_string()], &["p", &bob.key().to_string()]], "for both"),
     ];
     for event in &old {
-        put(&mut world, conn, event);
+        world.publish(conn, event);
     }
-    put(&mut world, other, &bob.sign(1, NOW - 1, &[&["t", "x"]], "bob's"));
+    world.publish(other, &bob.sign(1, NOW - 1, &[&["t", "x"]], "bob's"));
     world.say(conn, json!(["EVENT", alice.sign(62, NOW, &[&["relay", "ALL_RELAYS"]], "bye")]));
     // The request alone is carried out.
     let answer = world.run_oldest(true).unwrap();
@@ -447,7 +443,7 @@ fn a_walk_through_what_who_vanishes_has_left_ends_when_nothing_is_left() {
     let conn = world.client();
     let victim = Author::new(1);
     for kind in [1_u16, 7, 30, 40, 1063, 30_023] {
-        put(&mut world, conn, &victim.sign(kind, NOW - 10, &[&["d", "x"]], "private life"));
+        world.publish(conn, &victim.sign(kind, NOW - 10, &[&["d", "x"]], "private life"));
     }
     // 2,500 keys have asked to vanish, and the victim has used 6,000 kinds since.
     let sql = format!(
@@ -463,7 +459,7 @@ fn a_walk_through_what_who_vanishes_has_left_ends_when_nothing_is_left() {
     world.db.0.execute_batch(&sql).unwrap();
     world.reset(true);
     world.settle();
-    put(&mut world, conn, &victim.sign(62, NOW, &[&["relay", RELAY]], ""));
+    world.publish(conn, &victim.sign(62, NOW, &[&["relay", RELAY]], ""));
     world.pass(7200);
     assert_eq!(world.column("SELECT count(*) || '' FROM vanishing"), ["0"]);
     let left =

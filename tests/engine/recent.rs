@@ -27,11 +27,6 @@ fn awake() -> (World, ConnId) {
     (world, conn)
 }
 
-fn put(world: &mut World, conn: ConnId, event: &Event) -> String {
-    let frames = world.ask(conn, json!(["EVENT", event]));
-    frames.iter().find(|frame| frame[0] == "OK").unwrap()[3].as_str().unwrap().to_owned()
-}
-
 /// The ids of what is answered, and whether the store was asked.
 fn asked(world: &mut World, conn: ConnId, filter: &Value) -> (Vec<String>, bool) {
     world.say(conn, json!(["REQ", "q", filter]));
@@ -62,14 +57,14 @@ fn what_agents_ask_costs_no_rows() {
     let (mut world, conn) = awake();
     let (buyer, provider) = (Author::new(2), Author::new(3));
     let old = buyer.sign(5050, NOW - 50, &[], "old");
-    put(&mut world, conn, &old);
+    world.publish(conn, &old);
     let request = buyer.sign(5050, NOW, &[&["t", "gpu"]], "");
-    put(&mut world, conn, &request);
-    put(&mut world, conn, &provider.answer(7000, &request, &[&["status", "processing"]]));
-    put(&mut world, conn, &provider.answer(6050, &request, &[]));
+    world.publish(conn, &request);
+    world.publish(conn, &provider.answer(7000, &request, &[&["status", "processing"]]));
+    world.publish(conn, &provider.answer(6050, &request, &[]));
     let another = buyer.sign(5050, NOW - 2, &[&["t", "gpu"]], "");
-    put(&mut world, conn, &another);
-    put(&mut world, conn, &provider.answer(6050, &another, &[]));
+    world.publish(conn, &another);
+    world.publish(conn, &provider.answer(6050, &another, &[]));
     let id = request.id.to_string();
     for (filter, count) in [
         (json!({"kinds": [5050], "since": NOW - 1}), 1),
@@ -95,7 +90,7 @@ fn what_agents_ask_costs_no_rows() {
 fn a_known_event_is_neither_verified_nor_written_again() {
     let (mut world, conn) = awake();
     let note = Author::new(2).note("once");
-    put(&mut world, conn, &note);
+    world.publish(conn, &note);
     world.say(conn, json!(["EVENT", note]));
     assert_eq!(world.waiting(), (0, 0));
     assert_eq!(world.take(conn)[0][3], "duplicate: already have this event");
@@ -103,17 +98,17 @@ fn a_known_event_is_neither_verified_nor_written_again() {
     let mut forged = serde_json::to_value(&note).unwrap();
     forged["sig"] = json!("ab".repeat(64));
     assert!(world.ask(conn, json!(["EVENT", forged]))[0][3].as_str().unwrap().starts_with("invalid: sig"));
-    put(&mut world, conn, &Author::new(2).sign(5, NOW, &[&["e", &note.id.to_string()]], ""));
-    assert!(put(&mut world, conn, &note).starts_with("blocked: "));
+    world.publish(conn, &Author::new(2).sign(5, NOW, &[&["e", &note.id.to_string()]], ""));
+    assert!(world.publish(conn, &note)[3].as_str().unwrap().starts_with("blocked: "));
 }
 
 #[test]
 fn the_window_is_bounded_and_knows_what_left_it() {
     let (mut world, conn) = awake();
     let first = Author::new(2).note("first");
-    put(&mut world, conn, &first);
+    world.publish(conn, &first);
     for n in 0..300 {
-        put(&mut world, conn, &Author::new(2).sign(1, NOW + 1, LARGE, &n.to_string()));
+        world.publish(conn, &Author::new(2).sign(1, NOW + 1, LARGE, &n.to_string()));
     }
     assert!(asked(&mut world, conn, &json!({"ids": [first.id]})).1, "20 MB are full");
     assert!(asked(&mut world, conn, &json!({"since": NOW, "limit": 1})).1);
@@ -128,7 +123,7 @@ fn a_relay_that_has_just_woken_asks_the_store() {
     assert!(asked(&mut world, conn, &json!({"since": NOW + 1})).1);
     // With its first commit it has the log: nothing is stored that it does not know of.
     let note = Author::new(2).note("first");
-    put(&mut world, conn, &note);
+    world.publish(conn, &note);
     assert_eq!(asked(&mut world, conn, &json!({"since": NOW + 1})), (vec![], false));
     assert!(!asked(&mut world, conn, &json!({"ids": [note.id]})).1, "what is held is stored");
 }
@@ -150,7 +145,7 @@ fn what_left_the_window_is_asked_of_the_store() {
 fn an_answer_that_left_while_its_group_was_taken_up_is_asked_of_the_store() {
     let (mut world, conn) = awake();
     for n in 0..FILLING {
-        put(&mut world, conn, &Author::new(9).sign(1, NOW + 20, LARGE, &n.to_string()));
+        world.publish(conn, &Author::new(9).sign(1, NOW + 20, LARGE, &n.to_string()));
     }
     let request = Author::new(1).sign(5050, NOW, LARGE, "");
     let (id, customer) = (request.id.to_string(), request.pubkey.to_string());
@@ -178,7 +173,7 @@ fn random_markets(seeds: Range<u64>, large: u64) -> u64 {
         let mut published: Vec<Event> = Vec::new();
         let mut requests: Vec<Event> = Vec::new();
         for n in 0..large {
-            put(&mut world, conn, &Author::new(9).sign(1, NOW + 20, LARGE, &n.to_string()));
+            world.publish(conn, &Author::new(9).sign(1, NOW + 20, LARGE, &n.to_string()));
         }
         for step in 0..120 {
             let author = chance.pick(&authors).clone();
@@ -272,17 +267,17 @@ fn what_strangers_do_leaves_the_rest_in_memory() {
         let request = buyer.sign(5050, at, &[], &n.to_string());
         let unknown = format!("{n:064x}");
         let stranger = Author::new(66).sign(6050, at, &[&["e", &unknown], &["p", &buyer.key().to_string()]], "");
-        put(&mut world, conn, &request);
-        put(&mut world, conn, &provider.answer(7000, &request, &[&["status", "processing"]]));
-        put(&mut world, conn, &provider.answer(6050, &request, &[]));
-        put(&mut world, conn, &provider.sign(31_990, at, &[&["d", "h"], &["k", "5050"]], ""));
-        put(&mut world, conn, &buyer.sign(0, at, &[], &n.to_string()));
-        put(&mut world, conn, &stranger);
+        world.publish(conn, &request);
+        world.publish(conn, &provider.answer(7000, &request, &[&["status", "processing"]]));
+        world.publish(conn, &provider.answer(6050, &request, &[]));
+        world.publish(conn, &provider.sign(31_990, at, &[&["d", "h"], &["k", "5050"]], ""));
+        world.publish(conn, &buyer.sign(0, at, &[], &n.to_string()));
+        world.publish(conn, &stranger);
         requests.push(request);
         if n % 10 == 5 {
             let request = chance.pick(&requests).clone();
             let buyer = buyers.iter().find(|buyer| buyer.key() == request.pubkey).unwrap();
-            put(&mut world, conn, &buyer.sign(5, at, &[&["e", &request.id.to_string()]], ""));
+            world.publish(conn, &buyer.sign(5, at, &[&["e", &request.id.to_string()]], ""));
             cancelled.insert(request.id);
         }
         world.now += 1000;
@@ -307,21 +302,21 @@ fn who_looks_for_handlers_again_costs_no_rows() {
     let (mut world, conn) = awake();
     let (alice, bob) = (Author::new(2), Author::new(3));
     let handler = |author: &Author, kind: &str, at| author.sign(31_990, at, &[&["d", "h"], &["k", kind]], "");
-    put(&mut world, conn, &handler(&alice, "5050", NOW - 9));
+    world.publish(conn, &handler(&alice, "5050", NOW - 9));
     let wanted = json!({"kinds": [31990], "#k": ["5050"], "limit": 50});
     assert!(asked(&mut world, conn, &wanted).1);
     // Neither jobs nor handlers of other kinds change the answer.
     let request = bob.sign(5050, NOW, &[], "");
-    put(&mut world, conn, &request);
-    put(&mut world, conn, &handler(&bob, "5100", NOW - 8));
-    put(&mut world, conn, &bob.sign(5, NOW, &[&["e", &request.id.to_string()]], ""));
+    world.publish(conn, &request);
+    world.publish(conn, &handler(&bob, "5100", NOW - 8));
+    world.publish(conn, &bob.sign(5, NOW, &[&["e", &request.id.to_string()]], ""));
     assert_eq!(asked(&mut world, conn, &wanted).0.len(), 1);
     assert!(!asked(&mut world, conn, &wanted).1);
     // Another question, the same in other words, and one that asks for more besides.
     assert!(asked(&mut world, conn, &json!({"kinds": [31990], "#k": ["5050"], "limit": 5})).1);
     assert!(!asked(&mut world, conn, &json!({"limit": 50, "#k": ["5050"], "kinds": [31990]})).1);
     assert!(asked(&mut world, conn, &json!({"kinds": [31989, 31990], "#k": ["5050"], "limit": 50})).1);
-    put(&mut world, conn, &handler(&bob, "5050", NOW - 7));
+    world.publish(conn, &handler(&bob, "5050", NOW - 7));
     assert_eq!(asked(&mut world, conn, &wanted), (stored(&mut world, &[], &wanted), true));
     assert_eq!(asked(&mut world, conn, &wanted), (stored(&mut world, &[], &wanted), false));
 }
@@ -340,7 +335,7 @@ fn a_handler_that_landed_late_is_known_with_the_next_group() {
     // It lands late; with the next group that is found.
     world.faults.clear();
     world.db.run(&late).unwrap();
-    assert_eq!(put(&mut world, conn, &Author::new(3).note("next")), "");
+    assert_eq!(world.publish(conn, &Author::new(3).note("next"))[3], "");
     for of_store in [true, false] {
         assert_eq!(asked(&mut world, conn, &wanted), (vec![handler.id.to_string()], of_store));
     }

@@ -16,11 +16,6 @@ use crate::common::sqlite::Sqlite;
 use crate::common::world::{World, config};
 use crate::common::{Database, write_after};
 
-fn put(world: &mut World, conn: ConnId, event: &Event) -> Value {
-    let frames = world.ask(conn, json!(["EVENT", event]));
-    frames.iter().find(|frame| frame[0] == "OK").unwrap().clone()
-}
-
 fn ids(world: &mut World, conn: ConnId, filter: &Value) -> Vec<String> {
     let frames = world.ask(conn, json!(["REQ", "q", filter]));
     assert_eq!(frames.last().unwrap()[0], "EOSE", "{filter}: {frames:?}");
@@ -39,8 +34,8 @@ fn an_early_answer_is_for_the_same_readers_in_memory_and_in_the_store() {
     let tags: &[&[&str]] = &[&["e", &id], &["p", &first], &["p", &second], &["status", "processing"]];
     let answer = provider.sign(7000, NOW, tags, "secret");
     let conn = world.client();
-    put(&mut world, conn, &answer);
-    put(&mut world, conn, &request);
+    world.publish(conn, &answer);
+    world.publish(conn, &request);
     let conns = [&customer, &provider, &other].map(|author| world.agent(author));
     let guest = world.client();
     let all = [conns[0], conns[1], conns[2], guest];
@@ -68,7 +63,7 @@ fn an_answer_that_names_another_key_first_ends_the_same_in_any_order() {
         if early {
             events.reverse();
         }
-        events.into_iter().for_each(|event| drop(put(&mut world, conn, event)));
+        events.into_iter().for_each(|event| drop(world.publish(conn, event)));
         world.column("SELECT cast(held AS TEXT) FROM jobs")
     };
     assert_eq!(held(true), held(false));
@@ -83,14 +78,14 @@ fn answers_that_are_kept_longer_are_still_held_to_a_late_request() {
     let (customer, provider) = (Author::new(2), Author::new(3));
     let request = customer.sign(5050, NOW + 3700, &[&["encrypted"]], "");
     let answer = provider.answer(7000, &request, &[&["status", "processing"]]);
-    put(&mut world, conn, &answer);
+    world.publish(conn, &answer);
     world.now += 3_500_000;
     world.restart(config(&settings("2592000")));
     world.now += 200_000;
     world.take(conn);
     let filter = json!({"ids": [answer.id]});
     assert_eq!(ids(&mut world, conn, &filter).len(), 1, "it is served");
-    assert_eq!(put(&mut world, conn, &request)[2], true);
+    assert_eq!(world.publish(conn, &request)[2], true);
     assert_eq!(ids(&mut world, conn, &filter).len(), 0, "it is for the parties alone");
 }
 
@@ -261,7 +256,7 @@ fn nothing_is_noted_of_a_provider_that_vanished_before_the_request_came() {
         let conn = world.client();
         let (customer, provider) = (Author::new(2), Author::new(3));
         let request = customer.sign(5050, NOW, &[], "");
-        put(&mut world, conn, &provider.answer(6050, &request, &[]));
+        world.publish(conn, &provider.answer(6050, &request, &[]));
         let vanish = provider.sign(62, NOW + 1, &[&["relay", "ALL_RELAYS"]], "");
         if together {
             world.together(conn, &[&vanish, &request]);
@@ -281,5 +276,31 @@ fn nothing_is_noted_of_a_provider_that_vanished_before_the_request_came() {
             let known = world.column(&format!("SELECT cast(count(*) AS TEXT) FROM {table} = unhex('{key}')"));
             assert_eq!(known, ["0"], "{table}, in one group: {together}");
         }
+    }
+}
+
+/// Who vanished is not noted as a customer again by answers to the job it had asked.
+#[test]
+fn nothing_is_noted_of_a_customer_that_vanished_before_an_answer_came() {
+    for together in [true, false] {
+        let mut world = World::open_relay();
+        let conn = world.client();
+        let (customer, provider, first) = (Author::new(2), Author::new(3), Author::new(4));
+        let request = customer.sign(5050, NOW, &[], "");
+        world.publish(conn, &request);
+        // An event of the job that stays.
+        world.publish(conn, &first.answer(7000, &request, &[&["status", "processing"]]));
+        let vanish = customer.sign(62, NOW + 1, &[&["relay", "ALL_RELAYS"]], "");
+        let answer = provider.answer(6050, &request, &[]);
+        if together {
+            world.together(conn, &[&vanish, &answer]);
+        } else {
+            world.publish(conn, &vanish);
+            world.pass(200);
+            world.publish(conn, &answer);
+        }
+        let key = customer.key();
+        let sql = format!("SELECT cast(count(*) AS TEXT) FROM dealings WHERE customer = unhex('{key}')");
+        assert_eq!(world.column(&sql), ["0"], "in one group: {together}");
     }
 }

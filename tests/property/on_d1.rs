@@ -48,6 +48,7 @@ pub fn take(d1: &mut D1, group: &[&Event]) -> Vec<Fate> {
         Outcome::Superseded => Fate::Superseded,
         Outcome::Deleted => Fate::Deleted,
         Outcome::Cancelled | Outcome::Disagrees(_) => panic!("there are no jobs here"),
+        Outcome::TooMuch => panic!("there is nothing large here"),
     };
     group.iter().map(fate).collect()
 }

@@ -1,12 +1,18 @@
 -- Answers to a job: what is asked before
 
-SELECT json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json_array(), json(e.extra)) AS r
+SELECT json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json_array(), NULL) AS r
 FROM json_each(?1) AS v
 CROSS JOIN events AS e
 ON substr(e.id, 1, 8) = substr(unhex(v.value), 1, 8)
 AND e.id = unhex(v.value);
 
-SELECT json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))), json(e.extra)) AS r
+SELECT iif((SELECT sum(octet_length(e.tags) + ifnull(octet_length(e.extra), 0))
+    FROM json_each(?1) AS v
+    CROSS JOIN events AS e
+    ON substr(e.pubkey, 1, 8) = substr(unhex(v.value->>0), 1, 8)
+    AND e.pubkey = unhex(v.value->>0)
+    AND e.kind = v.value->>1
+    AND e.place = unhex(v.value->>2)) <= 4000000, json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))), json(e.extra)), '') AS r
 FROM json_each(?1) AS v
 CROSS JOIN events AS e
 ON substr(e.pubkey, 1, 8) = substr(unhex(v.value->>0), 1, 8)
@@ -19,7 +25,12 @@ FROM json_each(?1) AS v
 CROSS JOIN deletions AS t
 ON t.key = v.value;
 
-SELECT json_array(lower(hex(j.id)), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))) AS r
+SELECT iif((SELECT sum(ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked))
+    FROM (
+      SELECT unhex(value) AS id
+      FROM json_each(?1)) AS n
+    CROSS JOIN jobs AS j
+    ON j.id = n.id) <= 4000000, json_array(lower(hex(j.id)), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))), '') AS r
 FROM (
   SELECT unhex(value) AS id
   FROM json_each(?1)) AS n

@@ -1,6 +1,6 @@
 -- An encrypted request that comes after an answer: what is asked before
 
-SELECT json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json_array(), json(e.extra)) AS r
+SELECT json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json_array(), NULL) AS r
 FROM json_each(?1) AS v
 CROSS JOIN events AS e
 ON substr(e.id, 1, 8) = substr(unhex(v.value), 1, 8)
@@ -11,50 +11,67 @@ FROM json_each(?1) AS v
 CROSS JOIN deletions AS t
 ON t.key = v.value;
 
-SELECT json_array(lower(hex(j.id)), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))) AS r
+SELECT iif((SELECT sum(ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked))
+    FROM (
+      SELECT unhex(value) AS id
+      FROM json_each(?1)) AS n
+    CROSS JOIN jobs AS j
+    ON j.id = n.id) <= 4000000, json_array(lower(hex(j.id)), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))), '') AS r
 FROM (
   SELECT unhex(value) AS id
   FROM json_each(?1)) AS n
 CROSS JOIN jobs AS j
 ON j.id = n.id;
 
-SELECT json_array(json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))), json(e.extra)), e.created_at * 1000 + e.delay_ms, e.step, e.asked) AS r
+SELECT json_array(json(a.event), a.came_ms, a.step, a.asked, (
+    SELECT t.value->>1
+    FROM json_each(a.tags) AS t
+    WHERE t.value->>0 = 'p'
+    AND t.value->>1 NOT GLOB '*[^0-9a-f]*'
+    AND length(t.value->>1) = 64
+    LIMIT 1), iif(octet_length(a.tags) <= 4000, json(a.tags), NULL)) AS r
 FROM (
-  SELECT e.seq
-  FROM json_each(?1) AS v
-  CROSS JOIN jobs AS j
-  ON j.id = unhex(v.value->>0)
-  AND j.kind IS NULL
-  CROSS JOIN tags AS t
-  ON t.tag = unhex('6500' || hex(j.id))
-  CROSS JOIN events AS e
-  ON e.seq = t.seq
-  AND e.job = j.id
-  AND e.id <> j.id
-  AND (NOT EXISTS (
-      SELECT 1
-      FROM vanishing)
-    OR NOT EXISTS (
-      SELECT 1
-      FROM vanishing AS w
-      WHERE w.pubkey = e.pubkey
-      AND w.until >= e.created_at
-      AND e.kind <> 62)
-    AND NOT (e.kind = 1059
-      AND EXISTS (
+  SELECT json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json_array(), NULL) AS event, e.created_at * 1000 + e.delay_ms AS came_ms, e.step, e.asked, (
+    SELECT json_group_array(json_array(t.value->>0, t.value->>1))
+    FROM json_each(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))) AS t
+    WHERE length(t.value->>0) = 1
+    AND t.value->>1 IS NOT NULL) AS tags
+  FROM (
+    SELECT e.seq
+    FROM json_each(?1) AS v
+    CROSS JOIN jobs AS j
+    ON j.id = unhex(v.value->>0)
+    AND j.kind IS NULL
+    CROSS JOIN tags AS t
+    ON t.tag = unhex('6500' || hex(j.id))
+    CROSS JOIN events AS e
+    ON e.seq = t.seq
+    AND e.job = j.id
+    AND e.id <> j.id
+    AND (NOT EXISTS (
+        SELECT 1
+        FROM vanishing)
+      OR NOT EXISTS (
         SELECT 1
         FROM vanishing AS w
-        CROSS JOIN tags AS t
-        ON t.tag = unhex('3e00' || hex(w.pubkey))
-        AND t.shelf = e.shelf
-        AND t.created_at = e.created_at
-        AND t.tie = e.tie
-        AND t.seq = e.seq
-        WHERE w.until >= e.created_at)))
-  LIMIT 4001) AS n
-CROSS JOIN events AS e
-ON e.seq = n.seq
-ORDER BY e.seq;
+        WHERE w.pubkey = e.pubkey
+        AND w.until >= e.created_at
+        AND e.kind <> 62)
+      AND NOT (e.kind = 1059
+        AND EXISTS (
+          SELECT 1
+          FROM vanishing AS w
+          CROSS JOIN tags AS t
+          ON t.tag = unhex('3e00' || hex(w.pubkey))
+          AND t.shelf = e.shelf
+          AND t.created_at = e.created_at
+          AND t.tie = e.tie
+          AND t.seq = e.seq
+          WHERE w.until >= e.created_at)))
+    LIMIT 1001) AS n
+  CROSS JOIN events AS e
+  ON e.seq = n.seq
+  ORDER BY e.seq) AS a;
 
 WITH p (customer, provider) AS MATERIALIZED (
   SELECT unhex(value->>0), unhex(value->>1)

@@ -1,6 +1,6 @@
 -- A request to vanish: what is asked before
 
-SELECT json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json_array(), json(e.extra)) AS r
+SELECT json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json_array(), NULL) AS r
 FROM json_each(?1) AS v
 CROSS JOIN events AS e
 ON substr(e.id, 1, 8) = substr(unhex(v.value), 1, 8)

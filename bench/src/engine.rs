@@ -68,7 +68,7 @@ pub fn run(work: Work, filters: usize, events: usize) -> Result<(), Error> {
 
 fn frames(work: Work, events: usize) -> Vec<Frame> {
     if work != Work::Match {
-        return mix("engine", events, f64::INFINITY).iter().map(Frame::new).collect();
+        return mix("engine", events, now(), f64::INFINITY).iter().map(Frame::new).collect();
     }
     let (author, to) = (Author::new("engine"), hex::encode(hash("matched")));
     let event = |n: usize| author.sign(20_050, now(), &[&["p", &to], &["n", &n.to_string()]], "x".repeat(400));

@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use crate::Error;
 use crate::client::{Client, Target, accepts, id, verb};
 use crate::figures::{Times, tell};
-use crate::jobs::{Author, Frame, mix};
+use crate::jobs::{Author, Frame, mix, now};
 
 /// Events a second that are made ready; a relay that takes more ends before its time.
 const READY: f64 = 20_000.0;
@@ -21,7 +21,7 @@ pub async fn run(target: &Target, connections: usize, in_flight: usize, time: Du
     let mut agents = Vec::new();
     for n in 0..connections {
         let name = name(n);
-        let frames: Vec<Frame> = mix(&name, each, READY / connections as f64).iter().map(Frame::new).collect();
+        let frames: Vec<Frame> = mix(&name, each, now(), READY / connections as f64).iter().map(Frame::new).collect();
         agents.push((Client::join(target, &Author::new(&name)).await?, frames));
     }
     let start = Instant::now();

@@ -66,10 +66,10 @@ fn filler(n: usize) -> String {
 }
 
 /// Requests, feedback and results in the order of a market: `events` of them, one job after the other, `pace` a
-/// second by their `created_at`.
-pub fn mix(name: &str, events: usize, pace: f64) -> Vec<Event> {
+/// second by their `created_at`, which begins with `start` (Unix seconds).
+pub fn mix(name: &str, events: usize, start: u64, pace: f64) -> Vec<Event> {
     let (customer, provider) = (Author::new(&format!("{name} customer")), Author::new(&format!("{name} provider")));
-    let (start, to) = (now(), customer.key().to_string());
+    let to = customer.key().to_string();
     let mut list = Vec::with_capacity(events + 2);
     for n in 0..events.div_ceil(3) {
         let from = start + (3.0 * n as f64 / pace) as u64;

@@ -104,7 +104,7 @@ async fn publish(mut client: Client, mut due: UnboundedReceiver<String>, count: 
 async fn job(target: &Target, time: Duration) -> Result<(), Error> {
     let name = format!("job {:?}", std::time::SystemTime::now());
     let [customer, provider] = ["customer", "provider"].map(|part| Author::new(&format!("{name} {part}")));
-    let jobs = mix(&name, 3 * JOBS, f64::INFINITY);
+    let jobs = mix(&name, 3 * JOBS, now(), f64::INFINITY);
     let (mut buying, mut selling) = (Client::join(target, &customer).await?, Client::join(target, &provider).await?);
     selling.ask("jobs", &format!(r#"{{"kinds":[5050],"authors":["{}"],"limit":0}}"#, customer.key())).await?;
     buying.ask("mine", &format!(r##"{{"kinds":[6050,7000],"#p":["{}"],"limit":0}}"##, customer.key())).await?;

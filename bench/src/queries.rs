@@ -4,14 +4,21 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 
+use nexus::nostr::Event;
+
 use crate::Error;
 use crate::client::{Client, Target, accepts};
 use crate::figures::{Times, tell};
 use crate::fill;
-use crate::jobs::{Author, Frame, mix};
+use crate::jobs::{Author, Frame, hash, mix, now, request};
 
-/// Jobs that are published where nothing is known of what is stored.
-const PUBLISHED: usize = 100;
+/// Events of jobs that are published where nothing is known of what is stored, and as of how many seconds.
+const PUBLISHED: usize = 6000;
+const PUBLISHED_S: u64 = 60;
+/// Of each sort, other events among them.
+const OTHERS: usize = 20;
+/// Events that are sent before their answers are waited for.
+const WINDOW: usize = 64;
 
 /// A job to ask about.
 struct Job {
@@ -103,21 +110,44 @@ fn filled(events: u64) -> Sample {
 async fn published(target: &Target) -> Result<Sample, Error> {
     let name = format!("queries {:?}", std::time::SystemTime::now());
     let mut client = Client::join(target, &Author::new(&name)).await?;
-    // What was published before is of an earlier second.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let events = mix(&name, 3 * PUBLISHED, f64::INFINITY);
-    for event in &events {
-        client.send(Frame::new(event).text).await?;
-        let answer = client.next().await?;
-        if !accepts(&answer) {
-            return Err(format!("EVENT: {answer}").into());
+    let first = now() - PUBLISHED_S;
+    let events = mix(&name, PUBLISHED, first, PUBLISHED as f64 / PUBLISHED_S as f64);
+    let others = others(&name);
+    for window in events.chunks(WINDOW).chain(others.chunks(WINDOW)) {
+        for event in window {
+            client.send(Frame::new(event).text).await?;
+        }
+        for _ in window {
+            let answer = client.next().await?;
+            if !accepts(&answer) {
+                return Err(format!("EVENT: {answer}").into());
+            }
         }
     }
-    let job = |events: &[nexus::nostr::Event]| {
+    let job = |events: &[Event]| {
         let [request, feedback, ..] = events else { return None };
         let [id, customer] = [request.id.to_string(), request.pubkey.to_string()];
         Some(Job { id, customer, provider: feedback.pubkey.to_string() })
     };
-    let since = events.first().map_or(0, |event| event.created_at);
+    let since = events.last().map_or(0, |event| event.created_at.saturating_sub(1));
     Ok(Sample { jobs: events.chunks(3).filter_map(job).collect(), since })
+}
+
+/// What else comes in a market: handlers and profiles that are renewed, jobs that are cancelled, answers to jobs that are
+/// not known here.
+fn others(name: &str) -> Vec<Event> {
+    let of = |what: &str, n: usize| Author::new(&format!("{name} {what} {n}"));
+    let at = now();
+    let mut list = Vec::new();
+    for n in 0..OTHERS {
+        let (handler, customer) = (of("handler", n % 5), of("customer", n));
+        let (renewed, job) = (at - (OTHERS - n) as u64, request(&customer, name, n, at));
+        list.push(handler.sign(31_990, renewed, &[&["d", "h"], &["k", "5050"]], String::new()));
+        list.push(handler.sign(0, renewed, &[], "{}".to_owned()));
+        list.push(customer.sign(5, at, &[&["e", &job.id.to_string()]], String::new()));
+        list.insert(list.len() - 1, job);
+        let (unknown, key) = (hex::encode(hash(&format!("{name} {n}"))), customer.key().to_string());
+        list.push(handler.sign(7000, at, &[&["e", &unknown], &["p", &key], &["status", "processing"]], String::new()));
+    }
+    list
 }

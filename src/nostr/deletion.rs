@@ -70,6 +70,11 @@ impl Vanished {
         Self { key: request.pubkey, name: request.pubkey.to_string(), until: request.created_at }
     }
 
+    /// The key that vanishes.
+    pub fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
     /// Whether an event goes: it is the key's own, but no request to vanish, or a gift wrap (NIP-59) for it.
     pub fn takes(&self, event: &Event) -> bool {
         let own = event.pubkey == self.key && event.kind != kind::VANISH;

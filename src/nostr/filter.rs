@@ -44,6 +44,26 @@ impl<'e> SortedTags<'e> {
     }
 }
 
+/// What filters ask of an event besides its tags.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'e> {
+    /// Its id.
+    pub id: &'e EventId,
+    /// Its author.
+    pub pubkey: &'e PublicKey,
+    /// Unix seconds.
+    pub created_at: u64,
+    /// Its kind.
+    pub kind: u16,
+}
+
+impl<'e> Head<'e> {
+    /// That of an event.
+    fn of(event: &'e Event) -> Self {
+        Self { id: &event.id, pubkey: &event.pubkey, created_at: event.created_at, kind: event.kind }
+    }
+}
+
 /// Conditions that must all hold; `None` means the condition was not given. An empty list was
 /// given and can be met by nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,24 +98,25 @@ impl Filter {
 
     /// Whether every condition holds for `event`; `limit` is not one.
     pub fn matches(&self, event: &Event) -> bool {
-        self.matches_but_tags(event)
-            && self.tags.iter().all(|(letter, values)| {
-                let tags = event.tags.iter().filter_map(|tag| tag.indexed());
-                tags.filter(|(l, _)| l == letter).any(|(_, value)| values.contains(value))
-            })
+        self.matches_parts(&Head::of(event), |letter, values| {
+            let tags = event.tags.iter().filter_map(|tag| tag.indexed());
+            tags.filter(|(l, _)| *l == letter).any(|(_, value)| values.contains(value))
+        })
     }
 
     /// The same, for many filters and one event, whose `tags` are put in order before.
     pub fn matches_sorted(&self, event: &Event, tags: &SortedTags) -> bool {
-        self.matches_but_tags(event) && self.tags.iter().all(|(letter, values)| tags.have_one_of(*letter, values))
+        self.matches_parts(&Head::of(event), |letter, values| tags.have_one_of(letter, values))
     }
 
-    fn matches_but_tags(&self, event: &Event) -> bool {
-        self.ids.as_ref().is_none_or(|ids| ids.contains(&event.id))
-            && self.authors.as_ref().is_none_or(|authors| authors.contains(&event.pubkey))
-            && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind))
-            && self.since.is_none_or(|since| event.created_at >= since)
-            && self.until.is_none_or(|until| event.created_at <= until)
+    /// The same of an event that begins with `head`; `has` says whether a tag of a letter has one of some values.
+    pub fn matches_parts(&self, head: &Head, has: impl Fn(u8, &Values<String>) -> bool) -> bool {
+        self.ids.as_ref().is_none_or(|ids| ids.contains(head.id))
+            && self.authors.as_ref().is_none_or(|authors| authors.contains(head.pubkey))
+            && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&head.kind))
+            && self.since.is_none_or(|since| head.created_at >= since)
+            && self.until.is_none_or(|until| head.created_at <= until)
+            && self.tags.iter().all(|(letter, values)| has(*letter, values))
     }
 
     /// Whether some condition can never hold, so that nothing, stored or live, can match.

@@ -101,7 +101,7 @@ impl Partition {
             }
             What::Removal(found) => {
                 self.facts.written(&decided.after, []);
-                self.recent.follow(&decided.decision.events);
+                self.recent.follow(&decided.decision.events, &self.settings.profile);
                 self.handlers.clear();
                 self.advance(decided.after);
                 self.removed(&found, now, out);

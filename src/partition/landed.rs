@@ -24,7 +24,7 @@ impl Partition {
         if after.totals.version > before.version {
             self.recent.settle(before.newest);
         }
-        self.recent.follow(&events);
+        self.recent.follow(&events, &self.settings.profile);
         for fresh in &changes.fresh {
             self.handlers.stored(&fresh.new);
             if fresh.new.vanishes() {

@@ -12,6 +12,7 @@ mod counters;
 mod facts;
 mod gateways;
 mod handlers;
+mod held;
 mod landed;
 mod log;
 mod networks;

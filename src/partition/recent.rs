@@ -26,14 +26,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::sync::Arc;
 
+use super::held::{self, HeldEvent};
 use crate::budget::{Budget, Reservation, Share};
 use crate::ledger::{Change, Fresh, NewEvent};
-use crate::market::privacy::{self, Readers};
+use crate::market::JobProfile;
 use crate::nostr::deletion::Vanished;
 use crate::nostr::{Event, EventId, Filter, Values};
-use crate::store::read::{StoredEvent, Text, Viewer};
+use crate::store::read::{StoredEvent, Viewer};
 use crate::trees::Gather;
 
 /// Events that are looked at in search of the newest some; where the answer lies deeper the store is asked.
@@ -41,15 +41,8 @@ const MAX_LOOKED_AT: usize = 3000;
 
 /// Where an event stands: by `created_at`, and in a second the lowest id last. Backwards it is the order of an answer.
 type Place = (u64, Reverse<EventId>);
-
-/// An event that is held.
-#[derive(Debug)]
-struct HeldEvent {
-    seq: u64,
-    new: Arc<NewEvent>,
-    /// Who may read it; `None` is everybody.
-    readers: Option<Readers>,
-}
+const FIRST_PLACE: Place = (0, Reverse(EventId::new([u8::MAX; 32])));
+const LAST_PLACE: Place = (u64::MAX, Reverse(EventId::new([0; 32])));
 
 /// The window.
 #[derive(Debug)]
@@ -62,7 +55,7 @@ pub(super) struct Recent {
     /// When they were made.
     ids: BTreeMap<EventId, u64>,
     /// The events of jobs, the request among them.
-    jobs: BTreeMap<EventId, BTreeSet<Place>>,
+    jobs: BTreeSet<(EventId, Place)>,
     /// Jobs of which all is held.
     whole: BTreeSet<EventId>,
     /// No event outside has a later `created_at`.
@@ -97,14 +90,13 @@ impl Recent {
     }
 
     /// Takes over what a transaction of the store has done to events that were stored before it.
-    pub fn follow(&mut self, changes: &[Change]) {
+    pub fn follow(&mut self, changes: &[Change], profile: &JobProfile) {
         for change in changes {
             match change {
                 Change::Removed(seq) => self.remove(*seq),
                 Change::Hidden(seq) => {
-                    if let Some(held) = self.numbers.get(seq).and_then(|place| self.events.get_mut(place)) {
-                        held.readers = privacy::readers(&held.new.event, held.new.part.as_ref(), true);
-                    }
+                    let held = self.numbers.get(seq).and_then(|place| self.events.get_mut(place));
+                    held.into_iter().for_each(|held| held.hide(profile));
                 }
             }
         }
@@ -112,7 +104,7 @@ impl Recent {
 
     /// Forgets what a key that vanished asked to be rid of.
     pub fn vanish(&mut self, vanished: &Vanished) {
-        let gone = self.events.values().filter(|held| vanished.takes(&held.new.event));
+        let gone = self.events.values().filter(|held| held.is_taken_by(vanished));
         let gone: Vec<u64> = gone.map(|held| held.seq).collect();
         gone.into_iter().for_each(|seq| self.remove(seq));
     }
@@ -126,58 +118,47 @@ impl Recent {
         group.iter().for_each(|fresh| self.hold(fresh));
     }
 
-    fn hold(&mut self, Fresh { seq, new, private, .. }: &Fresh) {
-        while self.memory.grow(new.memory_bytes()).is_err() {
-            let Some((place, held)) = self.events.pop_first() else { return self.left_outside(new) };
-            self.left_outside(&held.new);
-            self.unlist(place, &held);
+    fn hold(&mut self, fresh: &Fresh) {
+        let new = &fresh.new;
+        let (place, job) = (place_of(&new.event), new.part.as_ref().map(|part| part.job));
+        while self.memory.grow(held::bytes(new)).is_err() {
+            let Some((first, held)) = self.events.pop_first() else { return self.left_outside(&place, job) };
+            self.left_outside(&first, held.job.map(|(job, _)| job));
+            self.unlist(first, &held);
         }
-        let readers = privacy::readers(&new.event, new.part.as_ref(), *private);
-        let place = place_of(&new.event);
-        if let Some(part) = &new.part {
-            self.jobs.entry(part.job).or_default().insert(place);
-        }
-        self.numbers.insert(*seq, place);
+        self.jobs.extend(job.map(|job| (job, place)));
+        self.numbers.insert(fresh.seq, place);
         self.ids.insert(new.event.id, new.event.created_at);
-        self.events.insert(place, HeldEvent { seq: *seq, new: new.clone(), readers });
+        self.events.insert(place, HeldEvent::new(fresh));
     }
 
-    /// An event is stored and not held.
-    fn left_outside(&mut self, new: &NewEvent) {
-        self.older = self.older.max(new.event.created_at);
-        if let Some(part) = &new.part {
-            self.whole.remove(&part.job);
-        }
+    /// An event is stored and not held, which stands at a place and belongs to a job.
+    fn left_outside(&mut self, (created_at, _): &Place, job: Option<EventId>) {
+        self.older = self.older.max(*created_at);
+        job.inspect(|job| _ = self.whole.remove(job));
     }
 
     /// Lets an event go that is not stored any more.
     fn remove(&mut self, seq: u64) {
         let Some(place) = self.numbers.get(&seq).copied() else { return };
         let Some(held) = self.events.remove(&place) else { return };
-        if let Some(part) = held.new.part.as_ref().filter(|part| !part.is_answer()) {
+        if let Some((job, false)) = &held.job {
             // It is known for as long as the request is held.
-            self.whole.remove(&part.job);
+            self.whole.remove(job);
         }
         self.unlist(place, &held);
     }
 
     fn unlist(&mut self, place: Place, held: &HeldEvent) {
-        self.memory.shrink(held.new.memory_bytes());
+        self.memory.shrink(held.bytes());
         self.numbers.remove(&held.seq);
-        self.ids.remove(&held.new.event.id);
-        if let Some(part) = &held.new.part
-            && let Some(places) = self.jobs.get_mut(&part.job)
-        {
-            places.remove(&place);
-            if places.is_empty() {
-                self.jobs.remove(&part.job);
-            }
-        }
+        self.ids.remove(&place.1.0);
+        held.job.inspect(|(job, _)| _ = self.jobs.remove(&(*job, place)));
     }
 
     /// Whether this very event is held: it is stored, and its signature good.
-    pub fn holds(&self, event: &Event) -> bool {
-        self.events.get(&place_of(event)).is_some_and(|held| held.new.event == *event)
+    pub fn holds(&self, new: &NewEvent) -> bool {
+        self.events.get(&place_of(&new.event)).is_some_and(|held| held.is(new))
     }
 
     /// The newest `most` stored events that `filter` matches and `viewer` may read, or some more of them, newest first;
@@ -188,12 +169,11 @@ impl Recent {
             return Some(held.filter_map(|held| held.shown(filter, viewer)).collect());
         }
         let whole = filter.since.is_some_and(|since| since > self.older);
-        let until = (filter.until.unwrap_or(u64::MAX), Reverse(EventId::new([0; 32])));
+        let until = (filter.until.unwrap_or(u64::MAX), LAST_PLACE.1);
         let mut found = Vec::new();
         let those = self.events.range(..=until).rev();
-        for (_, held) in those.take(if whole { usize::MAX } else { MAX_LOOKED_AT }) {
-            let created_at = held.new.event.created_at;
-            if filter.since.is_some_and(|since| created_at < since) || !whole && created_at <= self.older {
+        for ((created_at, _), held) in those.take(if whole { usize::MAX } else { MAX_LOOKED_AT }) {
+            if filter.since.is_some_and(|since| *created_at < since) || !whole && *created_at <= self.older {
                 break;
             }
             found.extend(held.shown(filter, viewer));
@@ -211,7 +191,8 @@ impl Recent {
             return Some(places);
         }
         let jobs = self.jobs_asked_for(filter, viewer)?;
-        Some(jobs.iter().filter_map(|job| self.jobs.get(job)).flatten().copied().gather())
+        let of_job = |job: &EventId| self.jobs.range((*job, FIRST_PLACE)..=(*job, LAST_PLACE)).map(|(_, place)| *place);
+        Some(jobs.iter().flat_map(of_job).gather())
     }
 
     /// The jobs whose answers alone the filter matches, when all of these are held.
@@ -225,22 +206,4 @@ impl Recent {
 
 fn place_of(event: &Event) -> Place {
     (event.created_at, Reverse(event.id))
-}
-
-impl HeldEvent {
-    fn shown(&self, filter: &Filter, viewer: &Viewer) -> Option<StoredEvent> {
-        let NewEvent { event, text, expires_at, .. } = &*self.new;
-        let shown = filter.matches(event)
-            && expires_at.is_none_or(|at| at > viewer.now)
-            && viewer.kept.until(event.kind, event.created_at).is_none_or(|at| at > viewer.now)
-            && privacy::may_read(self.readers.as_ref(), viewer.keys);
-        shown.then(|| StoredEvent {
-            seq: self.seq,
-            id: event.id,
-            created_at: event.created_at,
-            text: Text::Json(text.clone()),
-            expires_at: *expires_at,
-            private: self.readers.is_some(),
-        })
-    }
 }

@@ -207,7 +207,7 @@ fn what_is_counted_is_what_is_taken() {
     let mut world = World::open_relay();
     // What the window holds.
     let conn = world.client();
-    for n in 0..6000 {
+    for n in 0..9000 {
         let tags: Vec<Vec<String>> = (0..6).map(|t| vec!["t".to_owned(), format!("{n} {t}")]).collect();
         let tags: Vec<Vec<&str>> = tags.iter().map(|tag| tag.iter().map(String::as_str).collect()).collect();
         let tags: Vec<&[&str]> = tags.iter().map(Vec::as_slice).collect();

@@ -17,7 +17,7 @@ use crate::common::world::{ATTEMPTS, Fault, World};
 
 /// Tags of next to no text, which weigh most in memory, and how many events that have so many fill the window.
 const LARGE: &[&[&str]] = &[&["t", ""] as &[&str]; 1900];
-const FILLING: u64 = 130;
+const FILLING: u64 = 231;
 
 /// A relay that has been awake for long, and somebody who asks with a proven key.
 fn awake() -> (World, ConnId) {
@@ -173,7 +173,8 @@ fn random_markets(seeds: Range<u64>, large: u64) -> u64 {
         let mut published: Vec<Event> = Vec::new();
         let mut requests: Vec<Event> = Vec::new();
         for n in 0..large {
-            world.publish(conn, &Author::new(9).sign(1, NOW + 20, LARGE, &n.to_string()));
+            // Of a kind of their own: all of them are more than one answer holds.
+            world.publish(conn, &Author::new(9).sign(2, NOW + 20, LARGE, &n.to_string()));
         }
         for step in 0..120 {
             let author = chance.pick(&authors).clone();
@@ -232,7 +233,7 @@ fn random_markets(seeds: Range<u64>, large: u64) -> u64 {
             let job = chance.pick(&published).id.to_string();
             let author = chance.pick(&authors).key();
             for filter in [
-                json!({"since": world.now / 1000 - chance.below(20)}),
+                json!({"kinds": [0, 1, 5, 62, 5050, 6050, 7000, 10_002], "since": world.now / 1000 - chance.below(20)}),
                 json!({"kinds": [5050], "since": NOW - 5 + chance.below(12), "limit": chance.below(5)}),
                 json!({"kinds": [6050, 7000], "#e": [job]}),
                 json!({"ids": [job]}),
@@ -421,4 +422,31 @@ fn answers_about_handlers_are_those_of_the_store() {
         }
     }
     assert!(from_memory > 1000 && of_store > 1000, "{from_memory} from memory, {of_store} of the store");
+}
+
+/// What a filter asks for is found in memory where the text has it in another form, and only there.
+#[test]
+fn odd_values_of_tags_are_found_in_memory() {
+    let (mut world, conn) = awake();
+    let author = Author::new(3);
+    let odd = ["", "\"", "\\", "\\\"", "a\\", "\n\t\u{1}", "[\"t\",\"x\"]", "],[", "\u{7f}é€𝄞", "\",\"", "x"];
+    let events: Vec<Event> = odd
+        .iter()
+        .map(|value| {
+            let tags: &[&[&str]] =
+                &[&["t"], &["\"tags\":[", value], &["u", "x\\\"", value], &["t", value, "more"], &["y", "z"]];
+            author.sign(1, NOW, tags, "\"tags\":[[\"t\",\"x\"]]")
+        })
+        .collect();
+    events.iter().for_each(|event| assert_eq!(world.publish(conn, event)[2], true));
+    for (value, event) in odd.iter().zip(&events) {
+        let filter = json!({"kinds": [1], "#t": [value], "#y": ["z"], "since": NOW});
+        assert_eq!(asked(&mut world, conn, &filter), (vec![event.id.to_string()], false), "{value:?}");
+    }
+    for other in ["more", "tags", "x\\\"", "a", "t"] {
+        let filter = json!({"kinds": [1], "#t": [other], "since": NOW});
+        assert_eq!(asked(&mut world, conn, &filter), (vec![], false), "{other:?}");
+    }
+    let filter = json!({"kinds": [1], "#u": ["x\\\""], "since": NOW});
+    assert_eq!(asked(&mut world, conn, &filter).0.len(), odd.len());
 }

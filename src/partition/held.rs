@@ -1,0 +1,152 @@
+//! An event of the [window](super::recent): its canonical text, and what filters ask of it. It is not kept as it was
+//! parsed, which would take twice as much: the values of its tags are where they stand in the text.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::ledger::{Fresh, NewEvent};
+use crate::market::privacy::{self, Readers};
+use crate::market::{JobProfile, Part};
+use crate::nostr::deletion::Vanished;
+use crate::nostr::filter::Head;
+use crate::nostr::{Event, EventId, Filter, PublicKey, Tag, Values, kind};
+use crate::store::read::{StoredEvent, Text, Viewer};
+
+/// Bytes it takes besides its text and tags, with its places in the lists of the window.
+const HELD: usize = 560;
+
+/// Where the value of a tag that can be asked for stands in the text, as JSON without its quotes.
+#[derive(Debug)]
+struct Span {
+    letter: u8,
+    from: u32,
+    to: u32,
+}
+
+/// An event that is held.
+#[derive(Debug)]
+pub(super) struct HeldEvent {
+    pub seq: u64,
+    id: EventId,
+    pubkey: PublicKey,
+    created_at: u64,
+    kind: u16,
+    expires_at: Option<u64>,
+    text: Arc<str>,
+    tags: Box<[Span]>,
+    /// The job it belongs to, and whether it answers it.
+    pub job: Option<(EventId, bool)>,
+    /// Who may read it; `None` is everybody.
+    readers: Option<Readers>,
+}
+
+/// Bytes that an event takes when it is held.
+pub(super) fn bytes(new: &NewEvent) -> usize {
+    HELD + new.text.len() + new.event.tags.iter().filter(|tag| tag.indexed().is_some()).count() * size_of::<Span>()
+}
+
+impl HeldEvent {
+    /// An event that was stored.
+    pub fn new(Fresh { seq, new, private, .. }: &Fresh) -> Self {
+        let event = &new.event;
+        Self {
+            seq: *seq,
+            id: event.id,
+            pubkey: event.pubkey,
+            created_at: event.created_at,
+            kind: event.kind,
+            expires_at: new.expires_at,
+            text: new.text.clone(),
+            tags: spans(&event.tags, &new.text),
+            job: new.part.as_ref().map(|part| (part.job, Part::is_answer(part))),
+            readers: privacy::readers(event, new.part.as_ref(), *private),
+        }
+    }
+
+    /// Bytes it takes.
+    pub fn bytes(&self) -> usize {
+        HELD + self.text.len() + size_of_val::<[_]>(&self.tags)
+    }
+
+    /// Whether it is this very event.
+    pub fn is(&self, new: &NewEvent) -> bool {
+        self.text == new.text
+    }
+
+    /// Whether a key that vanished takes it with it.
+    pub fn is_taken_by(&self, vanished: &Vanished) -> bool {
+        (self.pubkey == *vanished.key() || self.kind == kind::GIFT_WRAP) && vanished.takes_text(&self.text)
+    }
+
+    /// It is for its parties alone from now on.
+    pub fn hide(&mut self, profile: &JobProfile) {
+        // What is not read again is shown to nobody.
+        self.readers = Some(Readers::new());
+        if let Ok(event) = Event::parse(&self.text) {
+            self.readers = privacy::readers(&event, profile.part_of(&event).as_ref(), true);
+        }
+    }
+
+    /// What is shown of it to a viewer whose filter matches it.
+    pub fn shown(&self, filter: &Filter, viewer: &Viewer) -> Option<StoredEvent> {
+        let Self { id, pubkey, created_at, kind, .. } = self;
+        let head = Head { id, pubkey, created_at: *created_at, kind: *kind };
+        let has = |letter, values: &Values<String>| {
+            self.tags.iter().filter(|span| span.letter == letter).any(|span| values.contains(&*self.value(span)))
+        };
+        let shown = filter.matches_parts(&head, has)
+            && self.expires_at.is_none_or(|at| at > viewer.now)
+            && viewer.kept.until(*kind, *created_at).is_none_or(|at| at > viewer.now)
+            && privacy::may_read(self.readers.as_ref(), viewer.keys);
+        shown.then(|| StoredEvent {
+            seq: self.seq,
+            id: *id,
+            created_at: *created_at,
+            text: Text::Json(self.text.clone()),
+            expires_at: self.expires_at,
+            private: self.readers.is_some(),
+        })
+    }
+
+    fn value(&self, span: &Span) -> Cow<'_, str> {
+        let (from, to) = (span.from as usize, span.to as usize);
+        let json = self.text.get(from..to).unwrap_or_default();
+        if !json.contains('\\') {
+            return json.into();
+        }
+        let quoted = self.text.get(from - 1..=to).unwrap_or_default();
+        serde_json::from_str::<String>(quoted).unwrap_or_default().into()
+    }
+}
+
+/// Where the values of tags stand in the canonical text of their event.
+fn spans(tags: &[Tag], text: &str) -> Box<[Span]> {
+    let bytes = text.as_bytes();
+    // Quotes inside of a string have a backslash before them, so this is the first place where it can be.
+    let mut at = text.find("\"tags\":[").map_or(text.len(), |at| at + 8);
+    let mut spans = Vec::with_capacity(tags.iter().filter(|tag| tag.indexed().is_some()).count());
+    for tag in tags {
+        // Behind the bracket.
+        at += 1;
+        for n in (0..).take_while(|n| tag.element(*n).is_some()) {
+            let from = at + 1;
+            let to = end_of_string(bytes, from);
+            if let (1, Some((letter, _)), Ok(from), Ok(to)) = (n, tag.indexed(), from.try_into(), to.try_into()) {
+                spans.push(Span { letter, from, to });
+            }
+            // Behind the quote and a comma, or the other bracket.
+            at = to + 2;
+        }
+        at += 1;
+    }
+    spans.into()
+}
+
+/// Where the quote stands that ends the JSON string whose first character is at `from`.
+fn end_of_string(bytes: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Some(byte) = bytes.get(at).filter(|byte| **byte != b'"') {
+        at += if *byte == b'\\' { 2 } else { 1 };
+    }
+    at
+}

@@ -23,10 +23,11 @@ use common::{Database, totals, write_after};
 use nexus::market::job::NIP90;
 
 use nexus::ledger::{Change, Outcome, tag_key};
-use nexus::nostr::{Event, EventId, Filter, Values};
+use nexus::nostr::{Event, EventId, Filter, PublicKey, Values};
 use nexus::store::Statement;
 use nexus::store::counts::{Flush, Totals};
 use nexus::store::read::{self, StoredEvent, Text, Viewer};
+use serde_json::json;
 
 /// One case: a name and what it does with an empty database.
 type Case = (&'static str, fn(&mut dyn Database));
@@ -42,6 +43,7 @@ const CASES: &[Case] = &[
     ("tags of a replaced event are gone", replaced_tags),
     ("ids, authors, kinds and times", plain_filters),
     ("tags: any letter, several letters, with and without kinds", tag_filters),
+    ("several lists of several values, with and without kinds", lists),
     ("newest first, lowest id first, up to the limit", order),
     ("events of one second whose ids begin alike are told apart", alike),
     ("values with NUL, quotes, length and two letters alike", odd_values),
@@ -98,8 +100,11 @@ fn get(db: &mut dyn Database, filters: &str) -> Vec<Event> {
     let viewer = Viewer { keys: &keys, profile: &NIP90, kept: &for_ever(), now: NOW };
     let mut found = Vec::new();
     for filter in filters.iter().filter(|filter| !filter.is_void()) {
-        let rows = db.run(&read::newest(filter, filter.limit.unwrap_or(100), u64::MAX >> 12, &viewer)).unwrap();
+        let (limit, max_size) = (filter.limit.unwrap_or(100), u64::MAX >> 12);
+        let rows = db.run(&read::newest(filter, limit, max_size, &viewer)).unwrap();
         let page = read::decode(rows[0].clone()).unwrap().expect("within the budget");
+        let of_few = db.run(&read::newest_of_few(filter, limit, max_size, &viewer)).unwrap();
+        assert!(read::is_of_many(&of_few[0]) || of_few == rows, "{filter:?}");
         found.extend(page.iter().map(text).map(|json| Event::parse(&json).unwrap()));
     }
     found
@@ -468,4 +473,32 @@ fn log_after(db: &mut dyn Database) {
     let found = read::decode(rows).unwrap().unwrap();
     let found: Vec<String> = found.iter().map(|found| Event::parse(&text(found)).unwrap().content).collect();
     assert_eq!(found, ["1", "2"]);
+}
+
+fn lists(db: &mut dyn Database) {
+    let authors: Vec<Author> = (1..5).map(Author::new).collect();
+    let (keys, values): (Vec<PublicKey>, _) = (authors.iter().map(Author::key).collect(), ["a", "b", "c"]);
+    let mut events = Vec::new();
+    for (n, author) in authors.iter().enumerate() {
+        for (m, value) in values.iter().enumerate() {
+            let at = NOW + (n * 3 + m) as u64;
+            events.push(author.sign(if m == 0 { 1 } else { 7 }, at, &[&["t", value], &["u", "x"], &["t", "all"]], ""));
+        }
+    }
+    put(db, &events.iter().collect::<Vec<_>>());
+    // 150 more have one of the values, so the lists are not all short.
+    for n in 0..150 {
+        put(db, &[&Author::new(9).sign(7, NOW, &[&["t", "c"]], &n.to_string())]);
+    }
+    let own = |event: &&Event| keys[..3].contains(&event.pubkey);
+    let mut wanted: Vec<&Event> = events.iter().filter(own).collect();
+    wanted.reverse();
+    for kinds in [r#","kinds":[1,7]"#, ""] {
+        let filter = json!({"authors": &keys[..3], "#t": values, "#u": ["x", "y"]}).to_string();
+        let filter = format!("[{}{kinds}}}]", filter.trim_end_matches('}'));
+        assert_eq!(get(db, &filter).iter().collect::<Vec<_>>(), wanted, "{filter}");
+        let filter = json!({"authors": &keys[..3], "#t": ["a", "all"]}).to_string();
+        let filter = format!("[{}{kinds}}}]", filter.trim_end_matches('}'));
+        assert_eq!(get(db, &filter).iter().collect::<Vec<_>>(), wanted, "{filter}");
+    }
 }

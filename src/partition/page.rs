@@ -80,6 +80,7 @@ impl Reading {
             limit: limit(filter),
             filter: filter.clone(),
             events: vec![],
+            first: Some(Search::OfFew),
             cut: None,
             most: 0,
             asked: 0,
@@ -118,9 +119,14 @@ impl Reading {
         }
     }
 
-    /// Whether a part of the answer is there already.
-    pub fn goes_on(&self) -> bool {
-        self.answer.is_some() || self.pages.iter().any(|page| page.cut.is_some())
+    /// Whether the first part of some page is not there yet.
+    fn begins(&self) -> bool {
+        self.pages.iter().any(|page| page.first.is_some())
+    }
+
+    /// Whether all of these are there, and some are to be completed.
+    fn completes(&self) -> bool {
+        !self.begins() && self.pages.iter().any(|page| page.cut.is_some())
     }
 
     /// Bytes it takes while it waits; its filters are its subscription's.
@@ -145,9 +151,10 @@ impl Reading {
         let large = |event: &StoredEvent| matches!(event.text, Text::Large(_)).then(|| event.text.size());
         let bytes = match &self.answer {
             Some(answer) => answer.events.iter().filter_map(large).sum(),
-            None if self.goes_on() => MAX_ANSWER + MAX_SECOND * EVENT_BYTES,
+            None if self.completes() => MAX_ANSWER + MAX_SECOND * EVENT_BYTES,
             None => {
-                let rows: u64 = self.pages.iter().map(|page| page.limit + 1).sum();
+                let begun = self.pages.iter().filter(|page| page.first.is_some());
+                let rows: u64 = begun.map(|page| page.limit + 1).sum();
                 let missed = if self.missed.is_some() { read::MAX_LOG_BYTES } else { 0 };
                 missed + rows * EVENT_BYTES + MAX_FIRST.min(rows.saturating_mul(max_event))
             }
@@ -174,18 +181,13 @@ impl Reading {
             return if seqs.is_empty() { Vec::new() } else { vec![read::texts(&seqs)] };
         }
         let pages = (self.pages.len() as u64).max(1);
-        if self.goes_on() {
+        if self.completes() {
             let cut = self.pages.iter().filter(|page| page.cut.is_some()).count() as u64;
             let (most, share) = (MAX_SECOND / cut.max(1), MAX_ANSWER / MAX_SECOND);
             let rests = self.pages.iter_mut().filter_map(|page| Some(page.rest(page.cut?, most, share, viewer)));
             return rests.flatten().collect();
         }
-        let first = |page: &mut FilterPage| {
-            let share = MAX_FIRST / pages / (page.limit + 1);
-            let statements = read::newest(&page.filter, page.limit + 1, share, viewer);
-            page.asked = statements.len();
-            statements
-        };
+        let first = |page: &mut FilterPage| page.first_part(MAX_FIRST / pages / (page.limit + 1), viewer);
         let missed = self.missed.map(|(after, upto)| read::log(after, upto));
         missed.into_iter().chain(self.pages.iter_mut().flat_map(first)).collect()
     }
@@ -193,38 +195,45 @@ impl Reading {
     /// Takes the rows of [`statements`](Self::statements); an inner error when the search was not made.
     pub fn take(&mut self, rows: Rows) -> Result<Result<(), Reason>, StoreError> {
         let mut rows = rows.into_iter();
-        // An inner error when the store would have had to read too much.
+        // An inner error when the store would have had to read too much; none when it has to be asked otherwise.
         let mut next = |count: usize| {
-            let mut all = Vec::new();
-            let mut over_budget = None;
+            let (mut all, mut over_budget, mut is_of_many) = (Vec::new(), None, false);
             for _ in 0..count {
-                match rows.next().map(read::decode) {
-                    Some(Ok(Ok(events))) => all.extend(events),
-                    Some(Ok(Err(over))) => over_budget = Some(over),
-                    Some(Err(error)) => return Err(error),
-                    None => return Err(StoreError::new("a query was answered with too few results")),
+                let rows = rows.next().ok_or_else(|| StoreError::new("a query was answered with too few results"))?;
+                if read::is_of_many(&rows) {
+                    is_of_many = true;
+                    continue;
+                }
+                match read::decode(rows)? {
+                    Ok(events) => all.extend(events),
+                    Err(over) => over_budget = Some(over),
                 }
             }
             // Public events and those for the viewer alone come in one list each.
             if count > 1 {
                 all.sort_by(newest_first);
             }
-            Ok(over_budget.map_or(Ok(all), Err))
+            Ok(over_budget.map_or(Ok(Some(all).filter(|_| !is_of_many)), Err))
         };
         if self.missed.take().is_some() {
-            self.found = next(1)?.unwrap_or_default();
+            self.found = next(1)?.ok().flatten().unwrap_or_default();
             self.lost |= self.found.iter().any(|event| matches!(event.text, Text::Large(_)));
         }
         if let Some(answer) = &mut self.answer {
-            answer.fill(next(1)?.unwrap_or_default());
+            answer.fill(next(1)?.ok().flatten().unwrap_or_default());
             return Ok(Ok(()));
         }
-        let goes_on = self.pages.iter().any(|page| page.cut.is_some());
+        let begins = self.begins();
         for page in &mut self.pages {
-            match (goes_on, page.cut) {
-                (false, _) => {
+            match (begins, page.cut) {
+                (true, _) if page.first.is_none() => {}
+                (true, _) => {
                     let events = match next(page.asked)? {
-                        Ok(events) => events,
+                        Ok(Some(events)) => events,
+                        Ok(None) => {
+                            page.first = Some(Search::Whole);
+                            continue;
+                        }
                         Err(over) => return Ok(Err(over)),
                     };
                     let kept = self.changes.is_some() && handlers::asks_for_handlers(&page.filter);
@@ -234,14 +243,14 @@ impl Reading {
                     self.handlers
                         .extend(handlers.filter(|_| page.cut.is_none()).map(|found| (page.filter.clone(), found)));
                 }
-                (true, None) => {}
-                (true, Some(second)) => match (next(page.asked)?, next(page.asked)?) {
-                    (Ok(rest), Ok(older)) => page.complete(second, rest, &older),
+                (false, None) => {}
+                (false, Some(second)) => match (next(page.asked)?, next(page.asked)?) {
+                    (Ok(Some(rest)), Ok(Some(older))) => page.complete(second, rest, &older),
                     _ => page.cut = None,
                 },
             }
         }
-        if !self.goes_on() {
+        if !self.begins() && !self.completes() {
             self.answer = Some(self.whole());
         }
         Ok(Ok(()))
@@ -308,12 +317,23 @@ impl Answer {
     }
 }
 
+/// How a filter's events are searched for.
+#[derive(Clone, Copy, Debug)]
+enum Search {
+    /// As it does where there are few.
+    OfFew,
+    /// As it does for all.
+    Whole,
+}
+
 /// One filter's part of the answer.
 #[derive(Debug)]
 struct FilterPage {
     filter: Filter,
     limit: u64,
     events: Vec<StoredEvent>,
+    /// How its first part is searched for; none when that is there.
+    first: Option<Search>,
     /// The second at which the page was cut, until it is completed.
     cut: Option<u64>,
     /// How many events of that second the page may have.
@@ -329,6 +349,16 @@ impl FilterPage {
     fn looks_at(&self) -> usize {
         let completed_by = if self.limit >= PAGE { self.limit / COMPLETED_BY + 1 } else { 0 };
         usize::try_from(self.limit + completed_by + 1).unwrap_or(usize::MAX)
+    }
+
+    fn first_part(&mut self, share: u64, viewer: &Viewer) -> Vec<Statement> {
+        let statements = match self.first {
+            Some(Search::OfFew) => read::newest_of_few(&self.filter, self.limit + 1, share, viewer),
+            Some(Search::Whole) => read::newest(&self.filter, self.limit + 1, share, viewer),
+            None => Vec::new(),
+        };
+        self.asked = statements.len();
+        statements
     }
 
     fn rest(&mut self, second: u64, most: u64, share: u64, viewer: &Viewer) -> Vec<Statement> {
@@ -350,6 +380,7 @@ impl FilterPage {
     /// Takes the first answer: all there is, or one more than the limit.
     fn take(&mut self, events: Vec<StoredEvent>) {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        self.first = None;
         self.events = events;
         self.next = self.events.get(limit).map(|event| event.id);
         if let (Some(last), Some(next)) = (self.events.get(limit.saturating_sub(1)), self.events.get(limit))

@@ -235,7 +235,7 @@ impl Partition {
                     Ok(Ok(())) if reading.lost => self.tell(asker.0, answered(Ok(Err(refusal::lost_request())))),
                     Ok(Ok(())) => {
                         reading.teach(&mut self.handlers);
-                        if reading.goes_on() && reading.asks() {
+                        if reading.asks() {
                             read.memory.set(reading.held_bytes());
                             read.of = Of::Stored(reading);
                             self.reads.by_asker.insert(asker, read);

@@ -12,6 +12,7 @@ pub mod export;
 pub mod facts;
 mod form;
 pub mod history;
+mod lists;
 pub mod log;
 pub mod market;
 pub mod read;

@@ -26,6 +26,8 @@ pub(super) const OVER_BUDGET: &str = "!";
 /// Follows that: which limit it is, before the name of the list; of ranges how many may be, too.
 pub(super) const ENTRIES: &str = "entries";
 pub(super) const RANGES: &str = "ranges";
+/// The row that says that the lists of a filter have many entries.
+pub(super) const MANY: &str = "!many";
 /// Bytes of texts that are read of the log at once.
 pub const MAX_LOG_BYTES: u64 = 4_000_000;
 /// Stands before a private event in the log.
@@ -86,6 +88,16 @@ impl Text {
 /// each of the answers; texts of more than `max_size` bytes are left where they are. Decode them with
 /// [`decode`].
 pub fn newest(filter: &Filter, limit: u64, max_size: u64, viewer: &Viewer) -> Vec<Statement> {
+    newest_row(filter, Wanted::Newest(limit.min(MAX_ENTRIES)), max_size, viewer)
+}
+
+/// The same by statements that are short, and do for what agents ask: where a list of the filter has many entries an
+/// answer [says so](is_of_many), and [`newest`] is to be asked.
+pub fn newest_of_few(filter: &Filter, limit: u64, max_size: u64, viewer: &Viewer) -> Vec<Statement> {
+    newest_row(filter, Wanted::OfFew(limit.min(MAX_ENTRIES)), max_size, viewer)
+}
+
+fn newest_row(filter: &Filter, wanted: Wanted, max_size: u64, viewer: &Viewer) -> Vec<Statement> {
     let row = |e: &str| {
         format!(
             "{e}.seq || coalesce(':' || {e}.expires_at, '') || ' ' || CASE WHEN {} > {max_size} THEN {} ELSE {} END",
@@ -94,7 +106,7 @@ pub fn newest(filter: &Filter, limit: u64, max_size: u64, viewer: &Viewer) -> Ve
             form::parts(e),
         )
     };
-    searches(filter, Wanted::Newest(limit.min(MAX_ENTRIES)), &row, viewer)
+    searches(filter, wanted, &row, viewer)
 }
 
 /// All stored events `filter` matches, to be counted, in one row for each search: their numbers, and their `authors`
@@ -150,6 +162,11 @@ pub fn log(after: u64, upto: u64) -> Statement {
         .into(),
         params: vec![integer(after), integer(upto)],
     }
+}
+
+/// Whether [`newest_of_few`] does not do.
+pub fn is_of_many(rows: &[String]) -> bool {
+    rows.first().is_some_and(|row| row == MANY)
 }
 
 /// Why a search was not made, if the row says so; the reason names the list of the filter and the limit.

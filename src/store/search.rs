@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use serde::Serialize;
 
 use super::read::{MAX_ENTRIES, Viewer};
-use super::{PRIVATE, Param, Statement, form, integer, is_by, is_id, json, json_text, vanish, walk};
+use super::{PRIVATE, Param, Statement, form, integer, is_by, is_id, json, json_text, lists, vanish, walk};
 use crate::ledger::{READER, reader, tag_key};
 use crate::market::privacy;
 use crate::nostr::{EventId, Filter, PublicKey, Values};
@@ -22,6 +22,8 @@ const MAX_LOOKED_UP: usize = 8;
 pub enum Wanted {
     /// The newest, at most so many.
     Newest(u64),
+    /// The same, where it does for that to read the shortest list whole; else a row says so.
+    OfFew(u64),
     /// All, in no order.
     All,
 }
@@ -30,7 +32,7 @@ impl Wanted {
     /// How many at most; one more than may be found says that there are too many.
     pub fn most(self) -> u64 {
         match self {
-            Self::Newest(limit) => limit,
+            Self::Newest(limit) | Self::OfFew(limit) => limit,
             Self::All => MAX_ENTRIES + 1,
         }
     }
@@ -131,13 +133,16 @@ fn for_viewer(filter: &Filter, viewer: &Viewer) -> Option<Filter> {
 }
 
 fn search(filter: &Filter, shelves: Shelves, wanted: Wanted, row: Row, viewer: &Viewer) -> Statement {
-    let lists = walk::lists(filter);
+    let lists = lists::of(filter);
     let named = filter.kinds.is_some();
-    let ranges = lists.first().map_or(1, walk::List::len) * filter.kinds.as_ref().map_or(1, |kinds| kinds.len());
+    let ranges = lists.first().map_or(1, lists::List::len) * filter.kinds.as_ref().map_or(1, |kinds| kinds.len());
     if named && lists.len() < 2 && ranges <= MAX_JOINED {
         direct(filter, shelves, wanted.most(), row, viewer)
     } else {
-        walk::statement(filter, shelves, wanted, row, viewer)
+        match (wanted, lists.as_slice()) {
+            (Wanted::OfFew(most), [first, _, ..]) => walk::of_few(*first, filter, shelves, most, row, viewer),
+            _ => walk::statement(filter, shelves, wanted, row, viewer),
+        }
     }
 }
 

@@ -3,15 +3,16 @@
 //! wanted and the number of ranges, and not what is in them.
 //!
 //! Of several lists one is walked and the others are checked on each event. First the list that names the
-//! fewest values is tried: read whole if it has [`FEW`] entries, else walked for [`TRIED`]. If that does not answer, the lists are counted, up to
+//! fewest values is tried: if it has no more than [`FEW`] entries it is read whole ([`of_few`], a statement of its own, as
+//! that is short and mostly does); else it is walked for [`TRIED`]. If that does not answer, the lists are counted, up to
 //! [`MAX_ENTRIES`], and the rarest is walked. A search that would have to go on after [`MAX_ENTRIES`] entries of
 //! the rarest list is refused, and the row that says so names it.
 
-use super::read::{ENTRIES, MAX_ENTRIES, MAX_RANGES, OVER_BUDGET, RANGES, Viewer};
+use super::lists::{self, Has, List};
+use super::read::{ENTRIES, MANY, MAX_ENTRIES, MAX_RANGES, OVER_BUDGET, RANGES, Viewer};
 use super::search::{self, Params, Row, Shelves, Wanted};
-use super::{Statement, is_by, may_be_by, vanish};
-use crate::ledger::{READER, tag_key};
-use crate::nostr::{Filter, PublicKey, Values};
+use super::{Statement, vanish};
+use crate::nostr::Filter;
 
 /// A list of so few entries is read whole, which costs less than merging its ranges.
 const FEW: u64 = 100;
@@ -21,47 +22,6 @@ const TRIED: u64 = 1000;
 const MAX_KINDS: u64 = 10_000;
 /// Lists of which the rarest is taken, those that name the fewest values: D1 takes five terms of a UNION.
 const MAX_LISTS: usize = 4;
-
-/// A list that an index has ranges for.
-#[derive(Clone, Copy)]
-pub enum List<'a> {
-    /// Values of a tag.
-    Tag(u8, &'a Values<String>),
-    /// Who signed.
-    Authors(&'a Values<PublicKey>),
-}
-
-impl List<'_> {
-    /// How many values it names.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Tag(_, values) => values.len(),
-            Self::Authors(keys) => keys.len(),
-        }
-    }
-
-    /// Of lists that name as many values, those come first that tell events apart best.
-    fn place(&self) -> usize {
-        match self {
-            Self::Tag(b'e', _) => 0,
-            Self::Tag(READER, _) => 1,
-            Self::Tag(b'p', _) => 2,
-            Self::Authors(_) => 3,
-            Self::Tag(..) => 4,
-        }
-    }
-}
-
-/// The lists of a filter, those that name the fewest values first; kinds are a part of each.
-pub fn lists(filter: &Filter) -> Vec<List<'_>> {
-    let tags = filter.tags.iter().map(|(letter, values)| List::Tag(*letter, values));
-    let mut lists: Vec<List> = tags.chain(filter.authors.as_ref().map(List::Authors)).collect();
-    lists.sort_by_key(|list| (list.len(), list.place()));
-    lists
-}
-
-/// Says in SQL whether an entry, by its table's alias, has a value.
-type Has = fn(&str, &str) -> String;
 
 /// How one list is walked, as parts of the statement.
 struct Walk {
@@ -88,57 +48,40 @@ struct Walk {
 
 impl Walk {
     fn new(list: Option<List>, filter: &Filter, shelves: Shelves, within: &str, params: &mut Params) -> Self {
-        let others = |letter| filter.tags.iter().filter(move |(other, _)| Some(**other) != letter);
         let within = |table| format!("{within} AND {}", vanish::entry_stays(table, "h"));
-        let (name, values, table, has, index, checks) = match list {
-            Some(List::Tag(letter, values)) => {
-                let name = match letter {
-                    READER => "what is for your keys".to_owned(),
-                    letter => format!("#{}", char::from(letter)),
-                };
-                let checks = search::checks(filter.authors.as_ref(), others(Some(letter)), params);
-                (name, params.keys([(letter, values)]), "tags", is_tag as Has, "", checks)
-            }
-            Some(List::Authors(authors)) => {
-                let checks = search::checks(None, others(None), params);
-                let index = " INDEXED BY events_by_author";
-                (
-                    "authors".to_owned(),
-                    params.all_bytes(authors.iter().map(ToString::to_string)),
-                    "events",
-                    is_by as Has,
-                    index,
-                    checks,
-                )
-            }
-            None => {
-                let ranges = match &filter.kinds {
-                    Some(kinds) => {
-                        format!("SELECT '', value FROM {}", params.list(kinds.iter().map(|kind| shelves.of(*kind))))
-                    }
-                    None => all_shelves(shelves),
-                };
-                let most_ranges = if filter.kinds.is_some() { MAX_RANGES } else { MAX_KINDS };
-                let (name, index) = ("kinds".to_owned(), " INDEXED BY events_by_kind");
-                return Self {
-                    name,
-                    ranges,
-                    bounded: false,
-                    most_ranges,
-                    table: "events",
-                    has: None,
-                    index,
-                    within: within("events"),
-                    checks: vec![],
-                    copies: 1,
-                };
-            }
+        let Some(list) = list else {
+            let ranges = match &filter.kinds {
+                Some(kinds) => {
+                    format!("SELECT '', value FROM {}", params.list(kinds.iter().map(|kind| shelves.of(*kind))))
+                }
+                None => lists::all_shelves(shelves, MAX_KINDS + 2),
+            };
+            return Self {
+                name: "kinds".to_owned(),
+                ranges,
+                bounded: false,
+                most_ranges: if filter.kinds.is_some() { MAX_RANGES } else { MAX_KINDS },
+                table: "events",
+                has: None,
+                index: " INDEXED BY events_by_kind",
+                within: within("events"),
+                checks: vec![],
+                copies: 1,
+            };
         };
-        let ranges = by_shelf(table, &values, list, filter, shelves, params);
-        let copies = list.map_or(1, |list| if matches!(list, List::Tag(..)) { list.len() as u64 } else { 1 });
-        let bounded = are_named(list, filter);
-        let (within, most_ranges) = (within(table), MAX_RANGES);
-        Self { name, ranges, bounded, most_ranges, table, has: Some(has), index, within, checks, copies }
+        let checks = list.checks(filter, params);
+        Self {
+            name: list.name(),
+            ranges: list.ranges(filter, shelves, params),
+            bounded: list.is_bounded(filter),
+            most_ranges: MAX_RANGES,
+            table: list.table(),
+            has: Some(list.has()),
+            index: list.index(),
+            within: within(list.table()),
+            checks,
+            copies: list.copies(),
+        }
     }
 
     /// The table of entries, as `h`.
@@ -200,46 +143,40 @@ impl Walk {
     }
 }
 
-/// Where the ranges of a list are, if they are few and the filter names them all.
-fn named_ranges(list: List, filter: &Filter, shelves: Shelves, params: &mut Params) -> Option<Vec<String>> {
-    let kinds = filter.kinds.as_ref().filter(|kinds| kinds.len() * list.len() <= search::MAX_JOINED)?;
-    let values: Vec<String> = match list {
-        List::Tag(letter, values) => {
-            values.iter().map(|v| format!("h.tag = {}", params.bytes(tag_key::of(letter, v)))).collect()
+/// The statement that reads the shortest list of the filter whole, if it has few entries, and checks each event once; if
+/// it has many it answers [`MANY`]. Other lists the filter has, too.
+pub fn of_few(list: List, filter: &Filter, shelves: Shelves, most: u64, row: Row, viewer: &Viewer) -> Statement {
+    let mut params = Params::default();
+    let within = search::within("h", filter, viewer, &mut params);
+    let checks = list.checks(filter, &mut params).join(" AND ");
+    let entries = format!("{} AS h{}", list.table(), list.index());
+    let (ranges, entries) = match list.named_ranges(filter, shelves, &mut params) {
+        Some(ranges) => {
+            let range = |range| format!("SELECT h.seq FROM {entries} WHERE {range} AND {within}");
+            (String::new(), ranges.into_iter().map(range).collect::<Vec<_>>().join(" UNION ALL "))
         }
-        List::Authors(keys) => keys.iter().map(|key| is_by("h", &params.bytes(key.to_string()))).collect(),
+        None => {
+            let ranges = format!("p (value, shelf) AS ({}), ", list.ranges(filter, shelves, &mut params));
+            let has = (list.has())("h", "p.value");
+            (ranges, format!("SELECT h.seq FROM p CROSS JOIN {entries} ON {has} AND h.shelf = p.shelf AND {within}"))
+        }
     };
-    let shelves: Vec<u32> = kinds.iter().map(|kind| shelves.of(*kind)).collect();
-    let ranges =
-        |value: &String| shelves.iter().map(|shelf| format!("{value} AND h.shelf = {shelf}")).collect::<Vec<_>>();
-    Some(values.iter().flat_map(ranges).collect())
-}
-
-impl Walk {
-    /// The numbers of all entries of some ranges.
-    fn each(&self, ranges: &[String]) -> String {
-        let (entries, within) = (self.entries(), &self.within);
-        let range = |range: &String| format!("SELECT h.seq FROM {entries} WHERE {range} AND {within}");
-        ranges.iter().map(range).collect::<Vec<_>>().join(" UNION ALL ")
-    }
-
-    /// The answer when the table `few` has all entries of the list: its events that pass the checks, each read once.
-    fn few(&self, row: &str, most: u64) -> String {
-        let distinct = if self.copies > 1 { "SELECT DISTINCT seq FROM few" } else { "SELECT seq FROM few" };
-        let checks: String = self.checks.iter().map(|check| format!(" AND {check}")).collect();
-        format!(
-            "SELECT r FROM (SELECT {row} AS r FROM ({distinct}) AS w CROSS JOIN events AS e ON e.seq = w.seq \
-             WHERE NOT EXISTS (SELECT 1 FROM many){checks} ORDER BY e.created_at DESC, e.tie LIMIT {most})"
-        )
-    }
+    let distinct = if list.copies() > 1 { "SELECT DISTINCT seq FROM few" } else { "SELECT seq FROM few" };
+    let (row, stays) = (row("e"), vanish::stays("e"));
+    let sql = format!(
+        "WITH {ranges}few AS MATERIALIZED ({entries} LIMIT {}) SELECT '{MANY}' AS r WHERE (SELECT count(*) FROM few) > {FEW} \
+         UNION ALL SELECT r FROM (SELECT {row} AS r FROM ({distinct}) AS w CROSS JOIN events AS e ON e.seq = w.seq \
+           WHERE (SELECT count(*) FROM few) <= {FEW} AND {checks} AND {stays} ORDER BY e.created_at DESC, e.tie LIMIT {most})",
+        FEW + 1,
+    );
+    Statement { sql: sql.into(), params: params.0 }
 }
 
 /// The statement that walks a list of the filter.
 pub fn statement(filter: &Filter, shelves: Shelves, wanted: Wanted, row: Row, viewer: &Viewer) -> Statement {
     let mut params = Params::default();
     let within = search::within("h", filter, viewer, &mut params);
-    let lists = lists(filter);
-    let named = lists.first().and_then(|first| named_ranges(*first, filter, shelves, &mut params));
+    let lists = lists::of(filter);
     let mut walk = |list| Walk::new(list, filter, shelves, &within, &mut params);
     let walks: Vec<Walk> = if lists.is_empty() {
         vec![walk(None)]
@@ -257,17 +194,13 @@ pub fn statement(filter: &Filter, shelves: Shelves, wanted: Wanted, row: Row, vi
     }
     let over = match walks.as_slice() {
         [only] => alone(only, wanted, &mut ctes),
-        walks => rarest(walks, named.as_deref(), wanted, &mut ctes),
+        walks => rarest(walks, wanted, &mut ctes),
     };
     let (row, most) = (row("e"), wanted.most());
-    let few = match walks.as_slice() {
-        [first, _, ..] if wanted != Wanted::All => format!(" UNION ALL {}", first.few(&row, most)),
-        _ => String::new(),
-    };
     let sql = format!(
         "WITH RECURSIVE {} SELECT '{OVER_BUDGET}' || {over} \
          UNION ALL SELECT r FROM (SELECT {row} AS r FROM newest AS n CROSS JOIN events AS e ON e.seq = n.seq \
-           ORDER BY n.created_at DESC, n.tie LIMIT {most}){few}",
+           ORDER BY n.created_at DESC, n.tie LIMIT {most})",
         ctes.join(", "),
     );
     Statement { sql: sql.into(), params: params.0 }
@@ -278,7 +211,7 @@ fn alone(walk: &Walk, wanted: Wanted, ctes: &mut Vec<String>) -> String {
     let most = wanted.most();
     let longer = format!("EXISTS (SELECT 1 FROM {} LIMIT 1 OFFSET {MAX_ENTRIES})", walk.all("r0"));
     let more = match wanted {
-        Wanted::Newest(_) => {
+        Wanted::Newest(_) | Wanted::OfFew(_) => {
             // Nothing is checked, so no more are needed.
             let entries = most.saturating_mul(walk.copies).min(MAX_ENTRIES);
             ctes.push(walk.merged("w0", "r0", "", entries));
@@ -302,22 +235,16 @@ fn alone(walk: &Walk, wanted: Wanted, ctes: &mut Vec<String>) -> String {
 
 /// Walks the rarest of several lists, unless the first answers soon; returns the row that says that there is
 /// too much.
-fn rarest(walks: &[Walk], named: Option<&[String]>, wanted: Wanted, ctes: &mut Vec<String>) -> String {
+fn rarest(walks: &[Walk], wanted: Wanted, ctes: &mut Vec<String>) -> String {
     let most = wanted.most();
     let first = walks.first();
     // One row when the lists have to be counted, else none.
     let tried = first.filter(|_| wanted != Wanted::All).map(|first| {
         let all = first.all("r0");
-        let few = match named {
-            Some(ranges) => first.each(ranges),
-            None => format!("SELECT h.seq FROM {all}"),
-        };
-        ctes.push(format!("few AS MATERIALIZED ({few} LIMIT {})", FEW + 1));
-        ctes.push(format!("many AS MATERIALIZED (SELECT 1 AS yes FROM few LIMIT 1 OFFSET {FEW})"));
-        ctes.push(first.merged("w", "r0", "many AS g CROSS JOIN ", TRIED));
+        ctes.push(first.merged("w", "r0", "", TRIED));
         ctes.push(format!("tried AS MATERIALIZED ({} LIMIT {most})", first.checked("w")));
         format!(
-            "SELECT 1 AS yes FROM many WHERE CASE WHEN (SELECT count(*) FROM tried) < {most} \
+            "SELECT 1 AS yes WHERE CASE WHEN (SELECT count(*) FROM tried) < {most} \
              THEN EXISTS (SELECT 1 FROM {all} LIMIT 1 OFFSET {TRIED}) END"
         )
     });
@@ -346,7 +273,7 @@ fn rarest(walks: &[Walk], named: Option<&[String]>, wanted: Wanted, ctes: &mut V
         let (name, ranges) = (format!("w{n}"), format!("r{n}"));
         let gate = format!("(SELECT 1 FROM best WHERE list = {n}) AS g CROSS JOIN ");
         ctes.push(match wanted {
-            Wanted::Newest(_) => walk.merged(&name, &ranges, &gate, MAX_ENTRIES),
+            Wanted::Newest(_) | Wanted::OfFew(_) => walk.merged(&name, &ranges, &gate, MAX_ENTRIES),
             Wanted::All => {
                 let all = walk.all(&ranges);
                 format!("{name} AS (SELECT h.created_at, h.tie, h.seq FROM {gate}{all} LIMIT {most})")
@@ -366,7 +293,7 @@ fn rarest(walks: &[Walk], named: Option<&[String]>, wanted: Wanted, ctes: &mut V
         walks.iter().enumerate().map(|(n, walk)| format!("WHEN {n} THEN '{}'", walk.name)).collect();
     let name = format!("CASE list {} END", names.join(" "));
     let enough = match wanted {
-        Wanted::Newest(_) => format!("(SELECT count(*) FROM newest) < {most}"),
+        Wanted::Newest(_) | Wanted::OfFew(_) => format!("(SELECT count(*) FROM newest) < {most}"),
         Wanted::All => "true".to_owned(),
     };
     format!(
@@ -385,66 +312,4 @@ fn many_ranges(most: u64, name: &str) -> String {
 /// Why the walk along a list ended, as SQL.
 fn many_entries(name: &str) -> String {
     format!("'{ENTRIES} ' || {name}")
-}
-
-/// Whether the filter names the ranges of a list, and they are not too many.
-fn are_named(list: Option<List>, filter: &Filter) -> bool {
-    let values = list.map_or(1, |list| list.len());
-    filter.kinds.as_ref().is_some_and(|kinds| (values * kinds.len()) as u64 <= MAX_RANGES)
-}
-
-/// All shelves on which anything is, each found by one step into the index.
-fn all_shelves(shelves: Shelves) -> String {
-    let end = shelves.end();
-    let next =
-        |after: &str| format!("(SELECT min(i.shelf) FROM events AS i WHERE i.shelf {after} AND i.shelf < {end})");
-    format!(
-        "WITH RECURSIVE here (shelf) AS (SELECT {} UNION ALL SELECT {} FROM here WHERE here.shelf IS NOT NULL LIMIT {}) \
-         SELECT '', shelf FROM here WHERE shelf IS NOT NULL",
-        next(&format!(">= {}", shelves.start())),
-        next("> here.shelf"),
-        MAX_KINDS + 2,
-    )
-}
-
-/// Whether an entry of `tags` has a value.
-fn is_tag(entry: &str, value: &str) -> String {
-    format!("{entry}.tag = {value}")
-}
-
-/// The ranges of an index on (value, shelf, …): one for each value and kind. When the filter names no kinds,
-/// or too many, those the index has for the value, each found by one step into it.
-fn by_shelf(
-    table: &str,
-    values: &str,
-    list: Option<List>,
-    filter: &Filter,
-    shelves: Shelves,
-    params: &mut Params,
-) -> String {
-    if let Some(kinds) = filter.kinds.as_ref().filter(|_| are_named(list, filter)) {
-        let named = params.list(kinds.iter().map(|kind| shelves.of(*kind)));
-        return format!("SELECT v.value, k.value FROM {values} AS v CROSS JOIN {named} AS k");
-    }
-    let end = shelves.end();
-    let has: Has = if table == "tags" { is_tag } else { may_be_by };
-    let next = |value: &str, after: &str| {
-        let has = has("i", value);
-        format!("(SELECT min(i.shelf) FROM {table} AS i WHERE {has} AND i.shelf {after} AND i.shelf < {end})")
-    };
-    let all = format!(
-        "SELECT v.value, {} FROM {values} AS v UNION ALL SELECT value, {} FROM here WHERE here.shelf IS NOT NULL",
-        next("v.value", &format!(">= {}", shelves.start())),
-        next("here.value", "> here.shelf"),
-    );
-    // Each value ends with a row without a shelf, so this many rows hold more than enough ranges.
-    let most = MAX_RANGES as usize + 1 + list.map_or(1, |list| list.len());
-    let kinds = filter.kinds.as_ref().map(|kinds| params.list(kinds.iter().map(|kind| shelves.of(*kind))));
-    // What was cut there is not left out in silence: it counts as too many ranges.
-    let cut = format!("(SELECT count(*) FROM here) >= {most}");
-    let named = kinds.map(|kinds| format!(" AND (shelf IN {kinds} OR {cut})")).unwrap_or_default();
-    format!(
-        "WITH RECURSIVE here (value, shelf) AS ({all} LIMIT {most}) \
-         SELECT value, shelf FROM here WHERE shelf IS NOT NULL{named}"
-    )
 }

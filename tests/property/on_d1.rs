@@ -69,15 +69,19 @@ pub fn find(d1: &mut D1, asked: &[Asked]) -> Vec<Found> {
         let filter = Filter::parse(&asked.filter.to_string()).unwrap();
         let viewer = Viewer { keys: asked.keys, profile: &NIP90, kept: &for_ever(), now: asked.now };
         let newest = |limit| read::newest(&filter, limit, u64::MAX >> 12, &viewer);
-        [newest(ALL), newest(asked.limit), read::all(&filter, false, &viewer)]
+        let of_few = read::newest_of_few(&filter, asked.limit, u64::MAX >> 12, &viewer);
+        [newest(ALL), newest(asked.limit), of_few, read::all(&filter, false, &viewer)]
     };
-    let statements: Vec<[Vec<Statement>; 3]> = asked.iter().map(statements).collect();
+    let statements: Vec<[Vec<Statement>; 4]> = asked.iter().map(statements).collect();
     let mut rows = d1.run(&statements.as_flattened().concat()).unwrap().into_iter();
     let mut next = |statements: &Vec<Statement>| rows.by_ref().take(statements.len()).collect::<Rows>();
-    let found = |(asked, [all, limited, counted]): (&Asked, &[Vec<Statement>; 3])| Found {
-        all: events(next(all), ALL),
-        limited: events(next(limited), asked.limit),
-        counted: read::decode_counted(next(counted)).unwrap().unwrap().len(),
+    let found = |(asked, [all, limited, of_few, counted]): (&Asked, &[Vec<Statement>; 4])| {
+        let (all, limited, of_few) = (next(all), events(next(limited), asked.limit), next(of_few));
+        if !of_few.iter().any(|rows| read::is_of_many(rows)) {
+            assert_eq!(events(of_few, asked.limit), limited, "{}", asked.filter);
+        }
+        let counted = read::decode_counted(next(counted)).unwrap().unwrap().len();
+        Found { all: events(all, ALL), limited, counted }
     };
     asked.iter().zip(&statements).map(found).collect()
 }

@@ -139,7 +139,11 @@ fn questions(stage: &mut Stage) {
     for (name, title, filter) in shapes {
         let filter = Filter::parse(&filter).unwrap();
         let viewer = Viewer { keys: &nobody, profile: &NIP90, kept: &kept, now: NOW };
-        stage.say(name, title, &read::newest(&filter, 100, 1_000_000, &viewer));
+        stage.say(name, title, &read::newest_of_few(&filter, 100, 1_000_000, &viewer));
+        if name == "ask_job" {
+            let title = "The same where many events have the job's tag";
+            stage.say("ask_job_of_many", title, &read::newest(&filter, 100, 1_000_000, &viewer));
+        }
     }
     let viewer = Viewer { keys: &keys, profile: &NIP90, kept: &kept, now: NOW };
     let filter = Filter::parse(r#"{"kinds":[5050]}"#).unwrap();

@@ -194,6 +194,8 @@ pub enum Effect {
         ticket: Ticket,
         /// In order.
         statements: Vec<Statement>,
+        /// Whether it is a client's question: it may wait for others, to be one transaction with them.
+        may_wait: bool,
     },
     /// Give [`Input::Yielded`] once what has arrived by now has been given, at most a few milliseconds
     /// later: so what comes together is committed together.

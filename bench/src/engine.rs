@@ -150,7 +150,7 @@ impl World {
                         let rows: Rows = vec![Vec::new(); statements.len()];
                         inputs.push(Input::Committed { ticket, result: Ok(rows.into()) });
                     }
-                    Effect::Query { ticket, statements } => {
+                    Effect::Query { ticket, statements, .. } => {
                         // The totals are known; of what clients ask for nothing is stored.
                         let row = (statements.first() == Some(&counts::read())).then(|| TOTALS.to_owned());
                         let rows: Rows = vec![row.into_iter().collect(); statements.len()];

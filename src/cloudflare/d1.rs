@@ -42,15 +42,20 @@ extern "C" {
     fn size_after(this: &Meta) -> Option<f64>;
 }
 
-/// Runs `statements` as one transaction: all of them or none.
-pub async fn run(db: &D1Database, statements: &[Statement]) -> Result<Answer, StoreError> {
-    match select(pin!(batch(db, statements)), Delay::from(TIMEOUT)).await {
+/// Runs all statements of `lists` as one transaction: all of them or none. Each list has its own answer.
+pub async fn run(db: &D1Database, lists: &[Vec<Statement>]) -> Result<Vec<Answer>, StoreError> {
+    match select(pin!(batch(db, lists)), Delay::from(TIMEOUT)).await {
         Either::Left((result, _)) => result.map_err(|error| self::error(&error)),
         Either::Right(_) => Err(StoreError::timed_out()),
     }
 }
 
-async fn batch(db: &D1Database, statements: &[Statement]) -> Result<Answer, JsValue> {
+/// Runs `statements` as one transaction.
+pub async fn run_one(db: &D1Database, statements: Vec<Statement>) -> Result<Answer, StoreError> {
+    Ok(run(db, &[statements]).await?.pop().unwrap_or_default())
+}
+
+async fn batch(db: &D1Database, lists: &[Vec<Statement>]) -> Result<Vec<Answer>, JsValue> {
     let db: &worker_sys::D1Database = db.unchecked_ref();
     let prepared = Array::new();
     // A text that several statements share becomes a string once.
@@ -60,27 +65,37 @@ async fn batch(db: &D1Database, statements: &[Statement]) -> Result<Answer, JsVa
         // D1 takes numbers as doubles; the store binds none above 2^53.
         Param::Integer(number) => JsValue::from_f64(*number as f64),
     };
-    for statement in statements {
+    for statement in lists.iter().flatten() {
         let params: Array = statement.params.iter().map(&mut value).collect();
         prepared.push(db.prepare(&statement.sql)?.bind(params)?.as_ref());
     }
     let results: Array = JsFuture::from(db.batch(prepared)?).await?.unchecked_into();
-    let mut answer = Answer::default();
-    let text = |row: JsValue| row.unchecked_ref::<Row>().r().as_string();
-    for said in results.iter().map(JsCast::unchecked_into::<Said>) {
-        let rows = said.results().unwrap_or_default();
-        let texts: Option<Vec<String>> = rows.iter().map(text).collect();
-        answer.rows.push(texts.ok_or("a row of the database is no text")?);
-        if let Some(meta) = said.meta() {
-            answer.bill.read += whole(meta.rows_read()).unwrap_or_default();
-            answer.bill.written += whole(meta.rows_written()).unwrap_or_default();
-            answer.size = whole(meta.size_after()).or(answer.size);
+    let mut results = results.iter().map(JsCast::unchecked_into::<Said>);
+    let mut answers = Vec::new();
+    for list in lists {
+        let mut answer = Answer::default();
+        for said in results.by_ref().take(list.len()) {
+            take(&said, &mut answer).ok_or("a row of the database is no text")?;
         }
+        if answer.rows.len() != list.len() {
+            return Err("the database answered only a part".into());
+        }
+        answers.push(answer);
     }
-    if answer.rows.len() != statements.len() {
-        return Err("the database answered only a part".into());
+    Ok(answers)
+}
+
+/// Adds what the database says to one statement.
+fn take(said: &Said, answer: &mut Answer) -> Option<()> {
+    let text = |row: JsValue| row.unchecked_ref::<Row>().r().as_string();
+    let rows = said.results().unwrap_or_default();
+    answer.rows.push(rows.iter().map(text).collect::<Option<_>>()?);
+    if let Some(meta) = said.meta() {
+        answer.bill.read += whole(meta.rows_read()).unwrap_or_default();
+        answer.bill.written += whole(meta.rows_written()).unwrap_or_default();
+        answer.size = whole(meta.size_after()).or(answer.size);
     }
-    Ok(answer)
+    Some(())
 }
 
 /// A number of JavaScript's that counts something.

@@ -8,6 +8,7 @@ mod d1;
 mod env;
 mod frame;
 mod object;
+mod questions;
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;

@@ -20,6 +20,7 @@ use worker::{
 };
 
 use super::frame::{self, Frame};
+use super::questions::Questions;
 use super::{RAY, attachments, d1, env, json, refuse, retry, route};
 use crate::gateway::http::Route;
 use crate::gateway::{Api, ConnId, RequestId, Requests, http};
@@ -65,6 +66,7 @@ struct Core {
     relay: RefCell<Node>,
     sockets: RefCell<BTreeMap<ConnId, WebSocket>>,
     requests: RefCell<Requests<Asker>>,
+    questions: RefCell<Questions>,
     /// When the engine's timer comes.
     timer: Cell<Option<u64>>,
 }
@@ -158,8 +160,8 @@ impl Core {
         getrandom::fill(&mut random).map_err(|error| format!("random numbers: {error}"))?;
         let incarnation = u64::from_be_bytes(random);
         let relay = RefCell::new(Node::new(Rc::new(config), Host::OBJECT, incarnation, now()));
-        let (sockets, requests, timer) = Default::default();
-        let core = Rc::new(Self { state, sql, db, relay, sockets, requests, timer });
+        let (sockets, requests, questions, timer) = Default::default();
+        let core = Rc::new(Self { state, sql, db, relay, sockets, requests, questions, timer });
         let mut conns = Vec::new();
         for socket in core.state.get_websockets() {
             let Some(conn) = core.conn_of(&socket) else { continue };
@@ -248,8 +250,12 @@ impl Core {
             Effect::Commit { ticket, statements, .. } => {
                 self.run(statements, move |result| Input::Committed { ticket, result });
             }
-            Effect::Query { ticket, statements } => {
+            Effect::Query { ticket, statements, may_wait: false } => {
                 self.run(statements, move |result| Input::Answered { ticket, result });
+            }
+            Effect::Query { ticket, statements, may_wait: true } => {
+                self.questions.borrow_mut().wait(ticket, statements);
+                self.ask_together();
             }
             Effect::Respond { request, status, body, retry_after_s } => {
                 if let Some(sender) = self.requests.borrow_mut().take(request) {
@@ -315,8 +321,20 @@ impl Core {
     ) {
         let core = self.clone();
         spawn_local(async move {
-            let result = d1::run(&core.db, &statements).await;
-            core.handle(answer(result));
+            core.handle(answer(d1::run_one(&core.db, statements).await));
+        });
+    }
+
+    /// Asks what waits, as many questions together as there are.
+    fn ask_together(self: &Rc<Self>) {
+        let Some(batch) = self.questions.borrow_mut().next() else { return };
+        let core = self.clone();
+        spawn_local(async move {
+            for (ticket, result) in batch.ask(&core.db).await {
+                core.handle(Input::Answered { ticket, result });
+            }
+            core.questions.borrow_mut().answered();
+            core.ask_together();
         });
     }
 }

@@ -238,7 +238,7 @@ impl Core {
                     let done = move |result| answered(Input::Committed { ticket, result });
                     self.database.write(statements, Box::new(done));
                 }
-                Effect::Query { ticket, statements } => {
+                Effect::Query { ticket, statements, .. } => {
                     self.on_their_way += 1;
                     let answered = self.answered.clone();
                     let done = move |result| answered(Input::Answered { ticket, result });

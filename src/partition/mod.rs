@@ -274,8 +274,9 @@ impl Partition {
 
     fn query(&mut self, purpose: Purpose, statements: Vec<Statement>, now: Millis, out: &mut Vec<Effect>) {
         let ticket = self.next_ticket();
+        let may_wait = matches!(purpose, Purpose::Read(_) | Purpose::WhoIs(_) | Purpose::Ask(..));
         self.queries.insert(ticket, (purpose, now));
-        out.push(Effect::Query { ticket, statements });
+        out.push(Effect::Query { ticket, statements, may_wait });
     }
 
     fn next_ticket(&mut self) -> Ticket {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::log::{self, Write};
-use super::{Param, Rows, Statement, StoreError, form, hex, hex_or_null, integer, is_by, json, vanish, votes};
+use super::{Param, Rows, Statement, StoreError, form, hex, hex_or_null, integer, is_by, json, vanish};
 use crate::ledger::{ACTIVE_SLOT, tag_key};
 use crate::market::dealing::Dealing;
 use crate::market::handler::Record;
@@ -91,7 +91,7 @@ pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, no
          UNION SELECT v.voter, v.namespace, v.labels, coalesce(d.results > 0, 0), coalesce(d.known, 0) \
            FROM (SELECT * FROM votes AS v WHERE v.provider = l.pubkey AND {stands} LIMIT {MAX_VOTES}) AS v \
            LEFT JOIN dealings AS d ON d.customer = v.voter AND d.provider = l.pubkey",
-        stands = votes::stands("v")
+        stands = stands("v")
     );
     let found = format!(
         "SELECT json_object('results', coalesce(p.results, 0), 'errors', coalesce(p.errors, 0), \
@@ -302,4 +302,12 @@ impl Active {
         self.0.retain(|_, slot| *slot > hour_before(now));
         self.0.len() as u64
     }
+}
+
+/// Whether the vote `v` stands at `?2` (Unix seconds): its event has not expired, and its author does not vanish.
+fn stands(v: &str) -> String {
+    format!(
+        "({v}.expires_at IS NULL OR {v}.expires_at > ?2) \
+         AND NOT EXISTS (SELECT 1 FROM vanishing AS w WHERE w.pubkey = {v}.voter AND w.until >= {v}.created_at)"
+    )
 }

@@ -20,7 +20,6 @@ pub mod schema;
 mod search;
 pub mod sweep;
 mod vanish;
-mod votes;
 mod walk;
 pub mod write;
 

@@ -131,7 +131,7 @@ impl Sim<'_> {
                     }
                     self.asked(Run { number, commit: true, ticket, statements, is_late: false });
                 }
-                Effect::Query { ticket, statements } => {
+                Effect::Query { ticket, statements, .. } => {
                     if db::looks_for_missed(&statements) {
                         self.marks.hit(Mark::LookedForMissed);
                     }

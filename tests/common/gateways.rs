@@ -139,7 +139,7 @@ impl Gateways {
                 Effect::Commit { ticket, statements } => {
                     self.runs.push_back(Run { commit: true, writes: true, ticket, statements });
                 }
-                Effect::Query { ticket, statements } => {
+                Effect::Query { ticket, statements, .. } => {
                     let writes = asks_facts(&statements);
                     self.runs.push_back(Run { commit: false, writes, ticket, statements });
                 }

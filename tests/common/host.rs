@@ -181,7 +181,7 @@ impl<C: Clients, D: Database> TestHost<C, D> {
                     self.attachments.insert(conn, text);
                 }
                 Effect::Commit { ticket, statements, .. } => self.asked(true, ticket, statements),
-                Effect::Query { ticket, statements } => self.asked(false, ticket, statements),
+                Effect::Query { ticket, statements, .. } => self.asked(false, ticket, statements),
                 Effect::Respond { request, status, body, retry_after_s } => {
                     refusals::check_response(status, &body, retry_after_s);
                     self.responses.insert(request, (status, body.to_string(), retry_after_s));

@@ -31,12 +31,15 @@ export async function start({ vars, persist, migrate: tables = true, ...host }) 
   if (tables) await migrate(db);
   const memory = async () => Number(await (await fetch(`${http}/memory`)).text());
   const stall = (on) => fetch(`${http}/${on ? "stall" : "go"}`);
-  return { http, db, miniflare, memory, stall, stop: () => miniflare.dispose() };
+  const fail = (of) => fetch(`${http}/fail?${of}`);
+  const calls = async () => Number(await (await fetch(`${http}/calls`)).text());
+  return { http, db, miniflare, memory, stall, fail, calls, stop: () => miniflare.dispose() };
 }
 
 /**
- * What makes the Worker tell how many bytes its WASM memory has, by `memory()`, and its D1 stall while `stall(true)`:
- * options for the start.
+ * What makes the Worker tell how many bytes its WASM memory has, by `memory()`, and how often D1 was called, by `calls()`;
+ * and its D1 stall while `stall(true)`, or fail of what has a parameter with the text of `fail(text)` in it: options for the
+ * start.
  */
 export function measured() {
   const watch = `
@@ -50,12 +53,20 @@ export function measured() {
   const worker = `
     import "./watch.mjs";
     import * as built from "./index.js";
-    const gate = { open: Promise.resolve() };
-    // D1 as it is, but that its batches wait before the gate.
+    const gate = { open: Promise.resolve(), calls: 0 };
+    const ours = ["/stall", "/go", "/fail", "/calls"];
+    const fails = ({ params }) => gate.of && params.some((param) => String(param).includes(gate.of));
+    const batch = async (db, statements) => {
+      gate.calls++;
+      await gate.open;
+      if (statements.some(fails)) throw new Error("D1_ERROR: it fails of this");
+      return db.batch(statements);
+    };
+    // D1 as it is, but that its batches wait before the gate, and some fail.
     const stalled = (db) =>
       new Proxy(db, {
         get: (target, name) => {
-          if (name === "batch") return async (statements) => (await gate.open, target.batch(statements));
+          if (name === "batch") return (statements) => batch(target, statements);
           return typeof target[name] === "function" && name !== "constructor" ? target[name].bind(target) : target[name];
         },
       });
@@ -64,17 +75,18 @@ export function measured() {
         super(state, { ...env, DB: stalled(env.DB) });
       }
       async fetch(request) {
-        const { pathname } = new URL(request.url);
+        const { pathname, search } = new URL(request.url);
         if (pathname === "/stall") gate.open = new Promise((open) => (gate.go = open));
         if (pathname === "/go") gate.go?.();
-        return pathname === "/stall" || pathname === "/go" ? new Response() : super.fetch(request);
+        if (pathname === "/fail") gate.of = search.slice(1);
+        return ours.includes(pathname) ? new Response(String(gate.calls)) : super.fetch(request);
       }
     }
     export default class extends built.default {
       fetch(request) {
         const { pathname } = new URL(request.url);
         if (pathname === "/memory") return new Response(String(globalThis.wasm.exports.memory.buffer.byteLength));
-        if (pathname !== "/stall" && pathname !== "/go") return super.fetch(request);
+        if (!ours.includes(pathname)) return super.fetch(request);
         const objects = this.env.NEXUS_RELAY;
         return objects.get(objects.idFromName("nexus")).fetch(request);
       }

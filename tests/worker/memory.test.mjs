@@ -46,7 +46,7 @@ test("everything that can be filled is, and the memory stays within the budget",
   // The window of recent events, and jobs that are held.
   const jobs = Array.from({ length: 20 }, (_, n) => customer.sign({ kind: 5050, tags: [["i", `${n}`, "text"]] }));
   await publish(jobs);
-  for (let n = 0; n < 2600; n += 100) {
+  for (let n = 0; n < 4600; n += 100) {
     await publish(Array.from({ length: 100 }, (_, m) => customer.sign({ content: `${n + m} ${"x".repeat(1500)}` })));
   }
   // Subscriptions of many values.

@@ -1,0 +1,44 @@
+// Questions that come while D1 is asked are asked together, and each has its own answer.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { author, rawAgent, sleep, startRelay } from "../support/relay.mjs";
+import { measured } from "../support/worker.mjs";
+
+test("questions that come together are few calls, and one that D1 fails of fails alone", { timeout: 60_000 }, async () => {
+  // What memory answers is not asked.
+  const relay = await startRelay(measured());
+  const [writer, clients] = [author(), []];
+  const events = Array.from({ length: 24 }, (_, n) => writer.sign({ content: `${n}`, tags: [["t", `topic ${n}`]] }));
+  const publisher = await rawAgent(relay, writer);
+  for (const event of events) {
+    publisher.send(["EVENT", event]);
+    assert.equal((await publisher.next())[2], true);
+  }
+  for (const _ of events) clients.push(await rawAgent(relay));
+  const ask = (n) => clients[n].send(["REQ", "q", { "#t": [`topic ${n}`, "none"], authors: [events[n].pubkey] }]);
+  const answered = async (n) => {
+    assert.deepEqual(await clients[n].next(), ["EVENT", "q", events[n]]);
+    assert.equal((await clients[n].next())[0], "EOSE");
+  };
+  const together = async (which, hears) => {
+    const before = await relay.calls();
+    await relay.stall(true);
+    which.forEach(ask);
+    await sleep(300); // they arrive
+    await relay.stall(false);
+    await Promise.all(which.map(hears));
+    return (await relay.calls()) - before;
+  };
+  const all = events.map((_, n) => n);
+  const calls = await together(all, answered);
+  assert.ok(calls <= all.length / 2, `${calls} calls for ${all.length} questions`);
+  // The key of a tag, as the index has it.
+  await relay.fail(Buffer.from("topic 7").toString("hex"));
+  await together(all, async (n) => {
+    if (n !== 7) return answered(n);
+  });
+  await relay.fail("");
+  await answered(7); // it was asked again
+  for (const client of [publisher, ...clients]) client.close();
+  await relay.stop();
+});

@@ -5,8 +5,10 @@
 //! text of its parts, in which what is long comes last, and the canonical text is put together here: nothing of it is
 //! parsed, and what is long is copied once.
 
+use std::borrow::Cow;
+
 use super::hex;
-use crate::nostr::{Event, EventId};
+use crate::nostr::EventId;
 
 /// What stands for the id of an event's job in its tags: no JSON has it as it is.
 const JOB: char = '\u{1}';
@@ -18,12 +20,38 @@ const DIGITS: usize = 64;
 /// Bytes of names, quotes and digits of hex, which are the same in each text.
 const FRAME: usize = 327;
 
-/// The tags of an event as its row has them.
-pub fn tags_of(event: &Event, job: Option<&EventId>) -> String {
-    let tags = super::json_text(&event.tags);
-    match job {
-        Some(job) => tags.replacen(&job.to_string(), JOB.encode_utf8(&mut [0; 4]), MAX_PLACES),
-        None => tags,
+/// What the row of an event has of its canonical text: hex, and JSON.
+#[derive(Default)]
+pub struct Parts<'a> {
+    /// The id.
+    pub id: &'a str,
+    /// The author.
+    pub pubkey: &'a str,
+    /// The tags, in which [`JOB`] stands for the id of its job.
+    pub tags: Cow<'a, str>,
+    /// The content.
+    pub content: &'a str,
+    /// The signature.
+    pub sig: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    /// Those of a canonical text; none of any other.
+    pub fn of(text: &'a str, job: Option<&EventId>) -> Option<Self> {
+        let hex = |rest: &'a str, digits| rest.split_at_checked(digits);
+        let (id, rest) = hex(text.strip_prefix("{\"id\":\"")?, DIGITS)?;
+        let (pubkey, rest) = hex(rest.strip_prefix("\",\"pubkey\":\"")?, DIGITS)?;
+        // A quote inside of a string has a backslash before it, and no list of tags has a colon: what is looked for
+        // stands only between the fields.
+        let (_, rest) = rest.split_once(",\"tags\":")?;
+        let (tags, rest) = rest.split_once(",\"content\":")?;
+        let (rest, sig) = rest.strip_suffix("\"}")?.split_at_checked(rest.len().checked_sub(2 * DIGITS + 2)?)?;
+        let content = rest.strip_suffix(",\"sig\":\"")?;
+        let tags = match job {
+            Some(job) => tags.replacen(&job.to_string(), JOB.encode_utf8(&mut [0; 4]), MAX_PLACES).into(),
+            None => tags.into(),
+        };
+        Some(Self { id, pubkey, tags, content, sig })
     }
 }
 

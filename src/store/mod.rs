@@ -16,6 +16,7 @@ mod lists;
 pub mod log;
 pub mod market;
 pub mod read;
+mod rows;
 pub mod schema;
 mod search;
 pub mod sweep;

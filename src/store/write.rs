@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::counts::{Flush, Position};
 use super::log::Write;
-use super::{PRIVATE, Param, Statement, form, integer, json, json_text};
+use super::rows::{self, Columns, Row, Rows, Sort};
+use super::{PRIVATE, Param, Statement, form, integer, json_text};
 use crate::ledger::{Changes, Fresh, Held, Job, NewEvent, RATED, Swept, Vote, tag_key};
 use crate::market::dealing::Dealing;
 use crate::market::retention::Kept;
@@ -145,95 +146,86 @@ fn correct(changes: &Changes, list: &mut Vec<Statement>) {
     with(list, &private, &insert_entries());
 }
 
-/// A row of `events`.
-#[derive(Serialize)]
-struct EventRow<'a> {
-    seq: u64,
-    tie: u64,
-    kind: u16,
-    shelf: u32,
-    created_at: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    place: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    extra: &'a [String],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    job: Option<&'a EventId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    step: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    asked: Option<u16>,
-    delay_ms: i64,
-    /// Where its id, key, signature, tags and content stand in the texts' parameter, one after the other, from 1; and how
-    /// many bytes the last two have.
-    from: usize,
-    tags: usize,
-    content: usize,
+const EVENTS: Columns = &[
+    ("seq", Sort::Number(19)),
+    ("id", Sort::Bytes(64)),
+    ("tie", Sort::Number(19)),
+    ("pubkey", Sort::Bytes(64)),
+    ("sig", Sort::Bytes(128)),
+    ("kind", Sort::Number(5)),
+    ("shelf", Sort::Number(6)),
+    ("created_at", Sort::Number(19)),
+    ("expires_at", Sort::MaybeNumber(19)),
+    ("place", Sort::LongBytes),
+    ("extra", Sort::MaybeText),
+    ("job", Sort::Bytes(64)),
+    ("step", Sort::MaybeNumber(2)),
+    ("asked", Sort::MaybeNumber(5)),
+    ("delay_ms", Sort::Number(20)),
+    ("tags", Sort::Text),
+    ("content", Sort::Text),
+];
+
+const JOBS: Columns = &[
+    ("id", Sort::Bytes(64)),
+    ("held", Sort::Number(19)),
+    ("until", Sort::Number(19)),
+    ("state", Sort::Number(3)),
+    ("kind", Sort::MaybeNumber(5)),
+    ("customer", Sort::Bytes(64)),
+    ("providers", Sort::LongBytes),
+    ("encrypted", Sort::MaybeNumber(2)),
+    ("unasked", Sort::Text),
+    ("asked_ms", Sort::MaybeNumber(19)),
+    ("reported_ms", Sort::MaybeNumber(19)),
+    ("answered_ms", Sort::MaybeNumber(19)),
+    ("first", Sort::Bytes(64)),
+];
+
+/// What there may be, as hex.
+fn hex(bytes: Option<&EventId>) -> String {
+    bytes.map(ToString::to_string).unwrap_or_default()
 }
 
 fn shelf(kind: u16, private: bool) -> u32 {
     u32::from(kind) + if private { PRIVATE } else { 0 }
 }
 
-/// The list ?1, with every row taken apart once.
-const ROWS: &str = "WITH g AS MATERIALIZED (SELECT jsonb(value) AS v FROM json_each(?1)) ";
-
 fn insert(fresh: &[Fresh], kept: &Kept, list: &mut Vec<Statement>) {
     if fresh.is_empty() {
         return;
     }
-    let mut texts = String::with_capacity(fresh.iter().map(|fresh| fresh.new.text.len()).sum());
-    let rows: Vec<EventRow> = fresh.iter().map(|fresh| event_row(fresh, kept, &mut texts)).collect();
-    let rows = json(&rows);
-    let text = |at: &str, bytes: &str| format!("substr(CAST(?2 AS BLOB), (g.v->>'$.from'){at}, {bytes})");
-    let tags_bytes = "g.v->>'$.tags'";
-    let events = format!(
-        "{ROWS}INSERT INTO events \
-         (seq, id, tie, pubkey, sig, kind, shelf, created_at, expires_at, place, extra, job, step, asked, delay_ms, tags, content) \
-         SELECT g.v->>'$.seq', unhex({}), g.v->>'$.tie', unhex({}), unhex({}), \
-           g.v->>'$.kind', g.v->>'$.shelf', g.v->>'$.created_at', g.v->>'$.expires_at', unhex(g.v->>'$.place'), \
-           g.v->'$.extra', unhex(g.v->>'$.job'), g.v->>'$.step', g.v->>'$.asked', g.v->>'$.delay_ms', \
-           CAST({} AS TEXT), CAST({} AS TEXT) FROM g",
-        text("", "64"),
-        text(" + 64", "64"),
-        text(" + 128", "128"),
-        text(" + 256", tags_bytes),
-        text(&format!(" + 256 + ({tags_bytes})"), "g.v->>'$.content'"),
-    );
-    list.push(Statement::new(events, vec![rows, Param::Text(texts.into())]));
+    let mut rows = Rows::new(EVENTS);
+    fresh.iter().for_each(|fresh| put_event(fresh, kept, &mut rows.row()));
+    let sql = format!("INSERT INTO events ({}) {}", rows::names(EVENTS), rows::select(EVENTS));
+    list.push(Statement::new(sql, rows.params()));
     let tags: Vec<String> = fresh.iter().flat_map(|fresh| entries(fresh.seq, fresh.keys())).collect();
     with(list, &tags, &insert_entries());
 }
 
-/// A row; what it has of texts is put with the others.
-fn event_row<'a>(fresh: &'a Fresh, kept: &Kept, texts: &mut String) -> EventRow<'a> {
+/// The columns of [`EVENTS`].
+fn put_event<'a>(fresh: &'a Fresh, kept: &Kept, row: &mut Row<'a>) {
     let event = &fresh.new.event;
-    let from = texts.len() + 1;
-    for hex in [event.id.to_string(), event.pubkey.to_string(), event.sig.to_string()] {
-        texts.push_str(&hex);
-    }
-    let (tags, content) = (form::tags_of(event, fresh.job.as_ref()), json_text(&event.content));
-    texts.push_str(&tags);
-    texts.push_str(&content);
-    EventRow {
-        seq: fresh.seq,
-        tie: tie(&event.id),
-        kind: event.kind,
-        shelf: shelf(event.kind, fresh.private),
-        created_at: event.created_at,
-        expires_at: kept.own_expiry(event, fresh.new.expires_at),
-        place: fresh.place.as_deref(),
-        extra: &fresh.extra,
-        job: fresh.job.as_ref(),
-        step: fresh.state,
-        asked: fresh.asked,
-        delay_ms: delay_ms(&fresh.new),
-        from,
-        tags: tags.len(),
-        content: content.len(),
-    }
+    // An event's text is canonical.
+    let parts = form::Parts::of(&fresh.new.text, fresh.job.as_ref()).unwrap_or_default();
+    row.natural(fresh.seq)
+        .bytes(parts.id)
+        .natural(tie(&event.id))
+        .bytes(parts.pubkey)
+        .bytes(parts.sig)
+        .natural(event.kind.into())
+        .natural(shelf(event.kind, fresh.private).into())
+        .natural(event.created_at)
+        .maybe(kept.own_expiry(event, fresh.new.expires_at))
+        .long(fresh.place.as_deref().unwrap_or_default())
+        .long(if fresh.extra.is_empty() { String::new() } else { json_text(&fresh.extra) })
+        .bytes(&hex(fresh.job.as_ref()))
+        .maybe(fresh.state.map(u64::from))
+        .maybe(fresh.asked.map(u64::from))
+        .number(delay_ms(&fresh.new))
+        .long(parts.tags)
+        .long(parts.content)
+        .end();
 }
 
 /// When an event came, in milliseconds after it was made.
@@ -248,59 +240,45 @@ fn tie(id: &EventId) -> u64 {
     id.as_bytes().iter().take(8).fold(0, |tie, byte| tie << 8 | u64::from(*byte)) >> 4
 }
 
-/// A row of `jobs`.
-#[derive(Serialize)]
-struct JobRow<'a> {
-    id: &'a EventId,
-    held: u64,
-    until: u64,
-    state: u8,
-    kind: Option<u16>,
-    customer: Option<&'a PublicKey>,
-    providers: Option<String>,
-    encrypted: Option<u8>,
-    unasked: &'a BTreeMap<PublicKey, u64>,
-    asked_ms: Option<u64>,
-    reported_ms: Option<u64>,
-    answered_ms: Option<u64>,
-    first: Option<&'a PublicKey>,
-}
-
-fn job_row<'a>(id: &'a EventId, job: &'a Job) -> JobRow<'a> {
+/// The columns of [`JOBS`].
+fn put_job(id: &EventId, job: &Job, row: &mut Row) {
     let asked = job.asked.as_ref();
     let providers = asked.and_then(|asked| asked.providers.as_ref());
-    JobRow {
-        id,
-        held: job.held,
-        until: job.until,
-        state: job.state,
-        kind: asked.map(|asked| asked.kind),
-        customer: asked.map(|asked| &asked.customer),
-        providers: providers.map(|keys| keys.iter().map(ToString::to_string).collect()),
-        encrypted: asked.map(|asked| u8::from(asked.encrypted)),
-        unasked: &job.unasked,
-        asked_ms: asked.map(|asked| asked.came_ms),
-        reported_ms: job.reported_ms,
-        answered_ms: job.answered_ms,
-        first: job.first.as_ref(),
-    }
+    row.bytes(&id.to_string())
+        .natural(job.held)
+        .natural(job.until)
+        .natural(job.state.into())
+        .maybe(asked.map(|asked| asked.kind.into()))
+        .bytes(&hex(asked.map(|asked| &asked.customer)))
+        .long(providers.map(|keys| keys.iter().map(ToString::to_string).collect::<String>()).unwrap_or_default())
+        .maybe(asked.map(|asked| asked.encrypted.into()))
+        .long(json_text(&job.unasked))
+        .maybe(asked.map(|asked| asked.came_ms))
+        .maybe(job.reported_ms)
+        .maybe(job.answered_ms)
+        .bytes(&hex(job.first.as_ref()))
+        .end();
 }
 
 fn put_jobs(jobs: &BTreeMap<EventId, Option<Job>>, list: &mut Vec<Statement>) {
-    let rows: Vec<JobRow> = jobs.iter().filter_map(|(id, job)| Some(job_row(id, job.as_ref()?))).collect();
+    let held: Vec<(&EventId, &Job)> = jobs.iter().filter_map(|(id, job)| Some((id, job.as_ref()?))).collect();
+    let columns = JOBS.iter().skip(1).map(|(name, _)| format!("{name} = excluded.{name}"));
     let sql = format!(
-        "{ROWS}INSERT INTO jobs (id, held, until, state, kind, customer, providers, encrypted, unasked, asked_ms, \
-           reported_ms, answered_ms, first) \
-         SELECT unhex(g.v->>'$.id'), g.v->>'$.held', g.v->>'$.until', g.v->>'$.state', g.v->>'$.kind', \
-           unhex(g.v->>'$.customer'), \
-           unhex(g.v->>'$.providers'), g.v->>'$.encrypted', g.v->>'$.unasked', g.v->>'$.asked_ms', g.v->>'$.reported_ms', \
-           g.v->>'$.answered_ms', unhex(g.v->>'$.first') FROM g WHERE true \
-         ON CONFLICT (id) DO UPDATE SET held = excluded.held, until = excluded.until, state = excluded.state, \
-           kind = excluded.kind, customer = excluded.customer, providers = excluded.providers, \
-           encrypted = excluded.encrypted, unasked = excluded.unasked, asked_ms = excluded.asked_ms, \
-           reported_ms = excluded.reported_ms, answered_ms = excluded.answered_ms, first = excluded.first"
+        "INSERT INTO jobs ({}) {} WHERE true ON CONFLICT (id) DO UPDATE SET {}",
+        rows::names(JOBS),
+        rows::select(JOBS),
+        columns.collect::<Vec<_>>().join(", ")
     );
-    with(list, &rows, &sql);
+    let mut next = held.as_slice();
+    while !next.is_empty() {
+        let mut rows = Rows::new(JOBS);
+        let many = next.iter().take_while(|(id, job)| {
+            put_job(id, job, &mut rows.row());
+            rows.bytes() < LIST
+        });
+        next = next.get(many.count() + 1..).unwrap_or_default();
+        list.push(Statement::new(sql.as_str(), rows.params()));
+    }
     let forgotten: Vec<&EventId> = jobs.iter().filter(|(_, job)| job.is_none()).map(|(id, _)| id).collect();
     with(list, &forgotten, "DELETE FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
 }

@@ -82,12 +82,9 @@ WHERE seq IN (
   SELECT value
   FROM json_each(?1));
 
-WITH g AS MATERIALIZED (
-  SELECT jsonb(value) AS v
-  FROM json_each(?1))
 INSERT INTO events (seq, id, tie, pubkey, sig, kind, shelf, created_at, expires_at, place, extra, job, step, asked, delay_ms, tags, content)
-SELECT g.v->>'$.seq', unhex(substr(CAST(?2 AS BLOB), (g.v->>'$.from'), 64)), g.v->>'$.tie', unhex(substr(CAST(?2 AS BLOB), (g.v->>'$.from') + 64, 64)), unhex(substr(CAST(?2 AS BLOB), (g.v->>'$.from') + 128, 128)), g.v->>'$.kind', g.v->>'$.shelf', g.v->>'$.created_at', g.v->>'$.expires_at', unhex(g.v->>'$.place'), g.v->'$.extra', unhex(g.v->>'$.job'), g.v->>'$.step', g.v->>'$.asked', g.v->>'$.delay_ms', CAST(substr(CAST(?2 AS BLOB), (g.v->>'$.from') + 256, g.v->>'$.tags') AS TEXT), CAST(substr(CAST(?2 AS BLOB), (g.v->>'$.from') + 256 + (g.v->>'$.tags'), g.v->>'$.content') AS TEXT)
-FROM g;
+SELECT CAST(substr(CAST(?2 AS BLOB), s.value + 0, 19) AS INTEGER), unhex(substr(CAST(?2 AS BLOB), s.value + 19, 64)), CAST(substr(CAST(?2 AS BLOB), s.value + 83, 19) AS INTEGER), unhex(substr(CAST(?2 AS BLOB), s.value + 102, 64)), unhex(substr(CAST(?2 AS BLOB), s.value + 166, 128)), CAST(substr(CAST(?2 AS BLOB), s.value + 294, 5) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 299, 6) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 305, 19) AS INTEGER), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 324, 19) AS INTEGER), -1), unhex(nullif(substr(CAST(?2 AS BLOB), CAST(substr(CAST(?2 AS BLOB), s.value + 343, 8) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 351, 8) AS INTEGER)), x'')), CAST(nullif(substr(CAST(?2 AS BLOB), CAST(substr(CAST(?2 AS BLOB), s.value + 359, 8) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 367, 8) AS INTEGER)), x'') AS TEXT), unhex(substr(CAST(?2 AS BLOB), s.value + 375, 64)), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 439, 2) AS INTEGER), -1), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 441, 5) AS INTEGER), -1), CAST(substr(CAST(?2 AS BLOB), s.value + 446, 20) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), CAST(substr(CAST(?2 AS BLOB), s.value + 466, 8) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 474, 8) AS INTEGER)) AS TEXT), CAST(substr(CAST(?2 AS BLOB), CAST(substr(CAST(?2 AS BLOB), s.value + 482, 8) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 490, 8) AS INTEGER)) AS TEXT)
+FROM json_each(?1) AS s;
 
 INSERT INTO tags (tag, shelf, created_at, tie, seq, expires_at)
 SELECT unhex(substr(v.value, instr(v.value, ' ') + 1)), e.shelf, e.created_at, e.tie, e.seq, e.expires_at
@@ -95,12 +92,9 @@ FROM json_each(?1) AS v
 CROSS JOIN events AS e
 ON e.seq = CAST(v.value AS INTEGER);
 
-WITH g AS MATERIALIZED (
-  SELECT jsonb(value) AS v
-  FROM json_each(?1))
 INSERT INTO jobs (id, held, until, state, kind, customer, providers, encrypted, unasked, asked_ms, reported_ms, answered_ms, first)
-SELECT unhex(g.v->>'$.id'), g.v->>'$.held', g.v->>'$.until', g.v->>'$.state', g.v->>'$.kind', unhex(g.v->>'$.customer'), unhex(g.v->>'$.providers'), g.v->>'$.encrypted', g.v->>'$.unasked', g.v->>'$.asked_ms', g.v->>'$.reported_ms', g.v->>'$.answered_ms', unhex(g.v->>'$.first')
-FROM g
+SELECT unhex(substr(CAST(?2 AS BLOB), s.value + 0, 64)), CAST(substr(CAST(?2 AS BLOB), s.value + 64, 19) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 83, 19) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 102, 3) AS INTEGER), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 105, 5) AS INTEGER), -1), unhex(substr(CAST(?2 AS BLOB), s.value + 110, 64)), unhex(nullif(substr(CAST(?2 AS BLOB), CAST(substr(CAST(?2 AS BLOB), s.value + 174, 8) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 182, 8) AS INTEGER)), x'')), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 190, 2) AS INTEGER), -1), CAST(substr(CAST(?2 AS BLOB), CAST(substr(CAST(?2 AS BLOB), s.value + 192, 8) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 200, 8) AS INTEGER)) AS TEXT), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 208, 19) AS INTEGER), -1), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 227, 19) AS INTEGER), -1), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 246, 19) AS INTEGER), -1), unhex(substr(CAST(?2 AS BLOB), s.value + 265, 64))
+FROM json_each(?1) AS s
 WHERE true
 ON CONFLICT (id) DO
 UPDATE

@@ -36,9 +36,6 @@ WHERE seq IN (
   SELECT value
   FROM json_each(?1));
 
-WITH g AS MATERIALIZED (
-  SELECT jsonb(value) AS v
-  FROM json_each(?1))
 INSERT INTO events (seq, id, tie, pubkey, sig, kind, shelf, created_at, expires_at, place, extra, job, step, asked, delay_ms, tags, content)
-SELECT g.v->>'$.seq', unhex(substr(CAST(?2 AS BLOB), (g.v->>'$.from'), 64)), g.v->>'$.tie', unhex(substr(CAST(?2 AS BLOB), (g.v->>'$.from') + 64, 64)), unhex(substr(CAST(?2 AS BLOB), (g.v->>'$.from') + 128, 128)), g.v->>'$.kind', g.v->>'$.shelf', g.v->>'$.created_at', g.v->>'$.expires_at', unhex(g.v->>'$.place'), g.v->'$.extra', unhex(g.v->>'$.job'), g.v->>'$.step', g.v->>'$.asked', g.v->>'$.delay_ms', CAST(substr(CAST(?2 AS BLOB), (g.v->>'$.from') + 256, g.v->>'$.tags') AS TEXT), CAST(substr(CAST(?2 AS BLOB), (g.v->>'$.from') + 256 + (g.v->>'$.tags'), g.v->>'$.content') AS TEXT)
-FROM g;
+SELECT CAST(substr(CAST(?2 AS BLOB), s.value + 0, 19) AS INTEGER), unhex(substr(CAST(?2 AS BLOB), s.value + 19, 64)), CAST(substr(CAST(?2 AS BLOB), s.value + 83, 19) AS INTEGER), unhex(substr(CAST(?2 AS BLOB), s.value + 102, 64)), unhex(substr(CAST(?2 AS BLOB), s.value + 166, 128)), CAST(substr(CAST(?2 AS BLOB), s.value + 294, 5) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 299, 6) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 305, 19) AS INTEGER), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 324, 19) AS INTEGER), -1), unhex(nullif(substr(CAST(?2 AS BLOB), CAST(substr(CAST(?2 AS BLOB), s.value + 343, 8) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 351, 8) AS INTEGER)), x'')), CAST(nullif(substr(CAST(?2 AS BLOB), CAST(substr(CAST(?2 AS BLOB), s.value + 359, 8) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 367, 8) AS INTEGER)), x'') AS TEXT), unhex(substr(CAST(?2 AS BLOB), s.value + 375, 64)), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 439, 2) AS INTEGER), -1), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 441, 5) AS INTEGER), -1), CAST(substr(CAST(?2 AS BLOB), s.value + 446, 20) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), CAST(substr(CAST(?2 AS BLOB), s.value + 466, 8) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 474, 8) AS INTEGER)) AS TEXT), CAST(substr(CAST(?2 AS BLOB), CAST(substr(CAST(?2 AS BLOB), s.value + 482, 8) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 490, 8) AS INTEGER)) AS TEXT)
+FROM json_each(?1) AS s;

@@ -58,12 +58,9 @@ WHERE seq IN (
   SELECT value
   FROM json_each(?1));
 
-WITH g AS MATERIALIZED (
-  SELECT jsonb(value) AS v
-  FROM json_each(?1))
 INSERT INTO jobs (id, held, until, state, kind, customer, providers, encrypted, unasked, asked_ms, reported_ms, answered_ms, first)
-SELECT unhex(g.v->>'$.id'), g.v->>'$.held', g.v->>'$.until', g.v->>'$.state', g.v->>'$.kind', unhex(g.v->>'$.customer'), unhex(g.v->>'$.providers'), g.v->>'$.encrypted', g.v->>'$.unasked', g.v->>'$.asked_ms', g.v->>'$.reported_ms', g.v->>'$.answered_ms', unhex(g.v->>'$.first')
-FROM g
+SELECT unhex(substr(CAST(?2 AS BLOB), s.value + 0, 64)), CAST(substr(CAST(?2 AS BLOB), s.value + 64, 19) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 83, 19) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 102, 3) AS INTEGER), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 105, 5) AS INTEGER), -1), unhex(substr(CAST(?2 AS BLOB), s.value + 110, 64)), unhex(nullif(substr(CAST(?2 AS BLOB), CAST(substr(CAST(?2 AS BLOB), s.value + 174, 8) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 182, 8) AS INTEGER)), x'')), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 190, 2) AS INTEGER), -1), CAST(substr(CAST(?2 AS BLOB), CAST(substr(CAST(?2 AS BLOB), s.value + 192, 8) AS INTEGER), CAST(substr(CAST(?2 AS BLOB), s.value + 200, 8) AS INTEGER)) AS TEXT), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 208, 19) AS INTEGER), -1), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 227, 19) AS INTEGER), -1), nullif(CAST(substr(CAST(?2 AS BLOB), s.value + 246, 19) AS INTEGER), -1), unhex(substr(CAST(?2 AS BLOB), s.value + 265, 64))
+FROM json_each(?1) AS s
 WHERE true
 ON CONFLICT (id) DO
 UPDATE

@@ -304,3 +304,36 @@ fn nothing_is_noted_of_a_customer_that_vanished_before_an_answer_came() {
         assert_eq!(world.column(&sql), ["0"], "in one group: {together}");
     }
 }
+
+/// What came in public before its encrypted request is for its parties from then on; what has so many tags that they are not
+/// read stays as it came, and is no part of the job.
+#[test]
+fn an_early_answer_is_hidden_or_leaves_the_job() {
+    let mut world = World::open_relay();
+    let conn = world.client();
+    let (customer, providers) = (Author::new(2), [Author::new(3), Author::new(4)]);
+    let request = customer.sign(5050, NOW, &[&["encrypted"]], "");
+    let topics: Vec<String> = (0..300).map(|n| format!("topic {n}")).collect();
+    let many: Vec<[&str; 2]> = topics.iter().map(|topic| ["t", topic.as_str()]).collect();
+    let many: Vec<&[&str]> = many.iter().map(|tag| tag.as_slice()).collect();
+    // The same bytes in a tag that nobody can ask for are not in the way.
+    let long_name = topics.concat();
+    let (short, long) =
+        (providers[0].answer(6050, &request, &[&["note", &long_name]]), providers[1].answer(6050, &request, &many));
+    for event in [&short, &long, &request] {
+        assert_eq!(world.publish(conn, event)[2], true);
+    }
+    let found = |world: &mut World, filter: Value| ids(world, conn, &filter);
+    for lost in [false, true] {
+        if lost {
+            world.reset(true);
+            world.settle();
+            world.take(conn);
+        }
+        assert_eq!(found(&mut world, json!({"ids": [short.id, long.id]})), [long.id.to_string()]);
+        assert_eq!(found(&mut world, json!({"kinds": [6050], "#e": [request.id]})), [long.id.to_string()]);
+        assert_eq!(found(&mut world, json!({"#t": ["topic 7"]})), [long.id.to_string()]);
+    }
+    let sql = format!("SELECT cast(held AS TEXT) FROM jobs WHERE id = unhex('{}')", request.id);
+    assert_eq!(world.column(&sql), ["2"]);
+}

@@ -36,10 +36,28 @@ impl Host {
     /// A process.
     pub const PROCESS: Self = Self { lasting: true };
 
+    /// What one group takes: in a Durable Object a part of what D1 takes in one parameter (2 MB), in some milliseconds.
+    pub(crate) const fn group_max(self) -> GroupMax {
+        if self.lasting {
+            GroupMax { events: 1024, parameter_bytes: 4_000_000 }
+        } else {
+            GroupMax { events: 256, parameter_bytes: 1_000_000 }
+        }
+    }
+
     /// Bytes of memory that clients can make one node take.
     pub(crate) const fn memory_bytes(self) -> usize {
         if self.lasting { NATIVE_BYTES } else { OBJECT_BYTES }
     }
+}
+
+/// What a group of events that are stored together has at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GroupMax {
+    /// Events.
+    pub events: usize,
+    /// Bytes they take in the parameters of its write, about.
+    pub parameter_bytes: usize,
 }
 
 /// What a client sent that nobody can read.

@@ -126,7 +126,7 @@ impl Partition {
             host,
             messages: Vec::new(),
             gateways: Gateways::default(),
-            writer: Writer::new(budget),
+            writer: Writer::new(budget, host.group_max()),
             log: Log::new(incarnation, budget.max(Share::Jobs) / 2),
             recent: Recent::new(budget),
             handlers: Handlers::new(budget),

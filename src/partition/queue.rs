@@ -8,11 +8,7 @@ use crate::budget::Reservation;
 use crate::ledger::NewEvent;
 use crate::message::{GatewayId, Publisher};
 use crate::nostr::{EventId, PublicKey};
-
-/// Events in one group, and the bytes they take in its parameter: what D1 takes (2 MB) with room to
-/// spare, in a batch that takes some milliseconds.
-const MAX_EVENTS: usize = 256;
-const MAX_BYTES: usize = 500_000;
+use crate::seam::GroupMax;
 
 /// Who waits for an OK.
 pub type Waiter = (GatewayId, Publisher);
@@ -186,17 +182,23 @@ fn absorb(own: &mut VecDeque<Waiting>, newer: &mut Waiting) -> Option<usize> {
 /// A group that is being put together. Deletions come before all else in a group, and of the versions of an
 /// event it keeps the newest; so whatever deletes or replaces an event of its author in the group waits for
 /// the next one, and so does what he sends after it: the outcome is as if his events came one by one.
-#[derive(Default)]
 pub struct Group {
     pub events: Vec<Waiting>,
     bytes: usize,
+    max: GroupMax,
     /// Whose events wait for the next group.
     later: BTreeSet<PublicKey>,
 }
 
 impl Group {
+    /// A group of no events, and of no more than may be.
+    pub fn new(max: GroupMax) -> Self {
+        Self { events: Vec::new(), bytes: 0, max, later: BTreeSet::new() }
+    }
+
     fn has_room(&self, next: &Waiting) -> bool {
-        self.events.is_empty() || self.events.len() < MAX_EVENTS && self.bytes + next.bytes <= MAX_BYTES
+        self.events.is_empty()
+            || self.events.len() < self.max.events && self.bytes + next.bytes <= self.max.parameter_bytes
     }
 
     fn may_take(&mut self, next: &Waiting) -> bool {

@@ -9,7 +9,7 @@ use super::queue::{Group, Queue, Waiter, Waiting};
 use crate::budget::{Budget, Full, NetworkUse, Share};
 use crate::ledger::NewEvent;
 use crate::nostr::{EventId, Reason, refusal};
-use crate::seam::Millis;
+use crate::seam::{GroupMax, Millis};
 use crate::store::write;
 use crate::store::{ErrorKind, StoreError};
 
@@ -49,6 +49,7 @@ impl Trouble {
 #[derive(Debug)]
 pub struct Writer {
     budget: Rc<Budget>,
+    group_max: GroupMax,
     waiting: Queue,
     /// Answers to jobs that are held: no flood of anything else delays them.
     urgent: Queue,
@@ -63,10 +64,11 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A writer that knows nothing, with a budget for what waits.
-    pub(super) fn new(budget: &Rc<Budget>) -> Self {
+    /// A writer that knows nothing, with a budget for what waits, and what is written at once at most.
+    pub(super) fn new(budget: &Rc<Budget>, group_max: GroupMax) -> Self {
         Self {
             budget: budget.clone(),
+            group_max,
             waiting: Queue::default(),
             urgent: Queue::default(),
             ids: BTreeSet::new(),
@@ -147,7 +149,7 @@ impl Writer {
         if self.group.as_ref().is_some_and(|group| !group.is_empty()) {
             return true;
         }
-        let mut group = Group::default();
+        let mut group = Group::new(self.group_max);
         if self.urgent.fill(&mut group) {
             self.waiting.fill(&mut group);
         }

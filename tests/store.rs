@@ -1,6 +1,8 @@
 //! The store suite: the same cases on SQLite and on Miniflare's D1, with the same answers; and what is
 //! written before an upgrade is read after it.
 
+#[path = "store/attacked.rs"]
+mod attacked;
 #[path = "store/bounds.rs"]
 mod bounds;
 mod common;

@@ -5,10 +5,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures_channel::oneshot::{Sender, channel};
+use futures_util::future::{Either, select};
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::js_sys::Function;
 use worker::wasm_bindgen::{self, JsCast, JsValue};
@@ -20,14 +22,14 @@ use worker::{
 };
 
 use super::frame::{self, Frame};
-use super::questions::Questions;
+use super::questions::{self, Batch, Questions};
 use super::{RAY, attachments, d1, env, json, refuse, retry, route};
 use crate::gateway::http::Route;
 use crate::gateway::{Api, ConnId, RequestId, Requests, http};
 use crate::log;
 use crate::log::Level;
 use crate::node::Node;
-use crate::seam::{Effect, Host, Input};
+use crate::seam::{Effect, Host, Input, Ticket};
 use crate::store::{Answer, Statement, StoreError};
 
 /// A Durable Object holds 32,768 sockets; accepting one more is an exception in the runtime.
@@ -327,15 +329,53 @@ impl Core {
 
     /// Asks what waits, as many questions together as there are.
     fn ask_together(self: &Rc<Self>) {
-        let Some(batch) = self.questions.borrow_mut().next() else { return };
+        let Some(Batch { tickets, lists }) = self.questions.borrow_mut().next() else { return };
         let core = self.clone();
         spawn_local(async move {
-            for (ticket, result) in batch.ask(&core.db).await {
-                core.handle(Input::Answered { ticket, result });
-            }
-            core.questions.borrow_mut().answered();
-            core.ask_together();
+            let go_on = || {
+                core.questions.borrow_mut().go_on();
+                core.ask_together();
+            };
+            let call = pin!(d1::run(&core.db, &lists));
+            let result = match select(call, Delay::from(questions::LONG)).await {
+                Either::Left((result, _)) => {
+                    // What the answers lead to is asked with what waits.
+                    core.answered(tickets, &lists, result);
+                    return go_on();
+                }
+                Either::Right(((), call)) => {
+                    go_on();
+                    call.await
+                }
+            };
+            core.answered(tickets, &lists, result);
         });
+    }
+
+    /// D1 has answered questions, each as if it had been asked by itself.
+    fn answered(
+        self: &Rc<Self>,
+        tickets: Vec<Ticket>,
+        lists: &[Vec<Statement>],
+        result: std::result::Result<Vec<Answer>, StoreError>,
+    ) {
+        match result {
+            Ok(answers) => {
+                for (ticket, answer) in tickets.into_iter().zip(answers) {
+                    self.handle(Input::Answered { ticket, result: Ok(answer) });
+                }
+            }
+            Err(error) if tickets.len() > 1 && questions::is_of_one(&error) => {
+                for (ticket, statements) in tickets.into_iter().zip(lists) {
+                    self.run(statements.clone(), move |result| Input::Answered { ticket, result });
+                }
+            }
+            Err(error) => {
+                for ticket in tickets {
+                    self.handle(Input::Answered { ticket, result: Err(error.clone()) });
+                }
+            }
+        }
     }
 }
 

@@ -1,23 +1,23 @@
-//! Questions of clients on their way to D1. A call costs more than most questions do, and D1 answers one call at a time: so
-//! what comes while a call is being made is asked together in the next one, as events are committed in groups. When much
-//! waits, as where the database is far away, some calls are made at once.
+//! Questions of clients on their way to D1. A call costs more than most questions do, and D1 works on one at a time: so what
+//! comes while a call is being made is asked together in the next one, as events are committed in groups. Where much waits,
+//! as for a database that is far away, or where a call takes long, some calls are made at once.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use worker::D1Database;
-
-use super::d1;
 use crate::seam::Ticket;
-use crate::store::{Answer, ErrorKind, Statement, StoreError};
+use crate::store::{ErrorKind, Statement, StoreError};
 
 /// Calls at once.
 const CALLS_MAX: usize = 4;
-/// Questions that wait for each call that is being made before one more is made.
+/// So many questions have to wait, times the calls that are being made, before one more is made.
 const WAITING_MIN: usize = 8;
 /// Questions in one call.
 const BATCH_MAX: usize = 32;
+/// A call that takes longer is not waited for.
+pub const LONG: Duration = Duration::from_secs(1);
 
-/// Questions that wait, and how many calls are being made.
+/// Questions that wait, and how many calls are waited for.
 #[derive(Default)]
 pub struct Questions {
     waiting: VecDeque<(Ticket, Vec<Statement>)>,
@@ -26,8 +26,10 @@ pub struct Questions {
 
 /// What is asked in one call.
 pub struct Batch {
-    tickets: Vec<Ticket>,
-    lists: Vec<Vec<Statement>>,
+    /// To answer with.
+    pub tickets: Vec<Ticket>,
+    /// What each asks.
+    pub lists: Vec<Vec<Statement>>,
 }
 
 impl Questions {
@@ -36,7 +38,7 @@ impl Questions {
         self.waiting.push_back((ticket, statements));
     }
 
-    /// What is asked next, if anything may be; say when it is [answered](Self::answered).
+    /// What is asked next, if anything may be; say when it is not [waited for](Self::go_on) any more.
     pub fn next(&mut self) -> Option<Batch> {
         if self.waiting.is_empty() || self.calls >= CALLS_MAX || self.waiting.len() < self.calls * WAITING_MIN {
             return None;
@@ -46,29 +48,14 @@ impl Questions {
         Some(Batch { tickets, lists })
     }
 
-    /// A call was answered.
-    pub fn answered(&mut self) {
+    /// A call was answered, or takes long.
+    pub fn go_on(&mut self) {
         self.calls -= 1;
     }
 }
 
-impl Batch {
-    /// Asks; each question has its own answer. What D1 fails of may be one of them: then each is asked by itself, unless D1
-    /// is what is wrong.
-    pub async fn ask(self, db: &D1Database) -> Vec<(Ticket, Result<Answer, StoreError>)> {
-        let Self { tickets, lists } = self;
-        match d1::run(db, &lists).await {
-            Ok(answers) => tickets.into_iter().zip(answers.into_iter().map(Ok)).collect(),
-            Err(error) if lists.len() == 1 || error.kind != ErrorKind::Other => {
-                tickets.into_iter().map(|ticket| (ticket, Err(error.clone()))).collect()
-            }
-            Err(_) => {
-                let mut answers = Vec::new();
-                for (ticket, statements) in tickets.into_iter().zip(lists) {
-                    answers.push((ticket, d1::run_one(db, statements).await));
-                }
-                answers
-            }
-        }
-    }
+/// Whether D1 may have failed of one question alone: then each is asked by itself.
+pub fn is_of_one(error: &StoreError) -> bool {
+    let too_long = ["CPU", "memory", "time limit"].iter().any(|what| error.message.contains(what));
+    error.kind == ErrorKind::Other || too_long
 }

@@ -52,7 +52,8 @@ impl Deciding {
         self.decision.changes.dealings.insert(pair, *dealing);
     }
 
-    /// Whether the customer has vanished since he asked: nothing is noted of him.
+    /// Whether the customer has vanished since he asked, as far as clocks agree: nothing is noted of him. What he asked is
+    /// cancelled when it is removed.
     fn has_vanished(&self, asked: &Request) -> bool {
         let until = self.facts.deletions.get(&deletion::key_of(&asked.customer, &Target::Everything));
         until.is_some_and(|until| *until >= asked.came_ms / 1000)

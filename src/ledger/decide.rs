@@ -422,7 +422,7 @@ impl Deciding {
             let until = fresh.new.expires_at.unwrap_or(MAX_INTEGER);
             self.decision.changes.early = self.decision.changes.early.max(until);
         }
-        if let (Some(asked), Some(state)) = (job.asked.clone(), fresh.state) {
+        if let (Some(asked), Some(state), false) = (job.asked.clone(), fresh.state, job.is_cancelled()) {
             self.deal(&asked, &author, state, is_result, fresh.new.came_ms);
         }
     }

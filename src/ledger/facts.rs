@@ -104,8 +104,8 @@ pub struct Served {
 pub struct Needed {
     /// Events by id.
     pub ids: BTreeSet<EventId>,
-    /// Events by their place.
-    pub places: BTreeSet<Place>,
+    /// Events by their place, each up to which `created_at` it may have to go.
+    pub places: BTreeMap<Place, u64>,
     /// Deletions by their key.
     pub deletions: BTreeSet<String>,
     /// Jobs.
@@ -129,7 +129,11 @@ impl Needed {
         for new in group {
             let event = &new.event;
             needed.ids.insert(event.id);
-            needed.places.extend(new.place());
+            if let Some(place) = new.place() {
+                // No result takes the place of another one.
+                let is_answer = new.part.as_ref().is_some_and(|part| part.is_answer());
+                needed.place(place, if is_answer { 0 } else { event.created_at });
+            }
             needed.is_likely |=
                 event.replacement_key().is_some() || event.kind == kind::LABEL || !new.deletes.is_empty();
             needed.deletions.extend(deletion::keys_that_keep_out(event, new.part.as_ref()));
@@ -148,17 +152,23 @@ impl Needed {
             if event.kind == kind::LABEL {
                 needed.ids.extend(event.tag_values("e").filter_map(EventId::parse));
             }
-            new.deletes.iter().for_each(|target| needed.target(&event.pubkey, target));
+            new.deletes.iter().for_each(|target| needed.target(&event.pubkey, target, event.created_at));
         }
         needed
     }
 
-    /// What has to be known to carry out a deletion.
-    fn target(&mut self, author: &PublicKey, target: &Target) {
+    /// A place, of which the event may have to go if its `created_at` is no later than `until`.
+    pub(super) fn place(&mut self, place: Place, until: u64) {
+        let known = self.places.entry(place).or_default();
+        *known = until.max(*known);
+    }
+
+    /// What has to be known to carry out a deletion of a `created_at`.
+    fn target(&mut self, author: &PublicKey, target: &Target, created_at: u64) {
         self.deletions.insert(deletion::key_of(author, target));
         match target {
             Target::Event(id) => self.deleted(author, *id),
-            Target::Address { kind, d } => _ = self.places.insert((*author, *kind, deletion::place_of(d))),
+            Target::Address { kind, d } => self.place((*author, *kind, deletion::place_of(d)), created_at),
             Target::Everything => {}
         }
     }

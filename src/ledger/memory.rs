@@ -9,6 +9,7 @@ use super::facts::{Facts, Needed, Place, Provider, Served};
 use super::{Changes, Job};
 use crate::market::dealing::Dealing;
 use crate::nostr::{EventId, PublicKey};
+use crate::trees::Gather;
 
 /// Bytes that an entry takes besides what it has.
 const ENTRY: usize = 150;
@@ -123,6 +124,7 @@ impl Memory {
             return Err(needed.into());
         }
         let Needed { ids, places, deletions, jobs, dealings, .. } = needed;
+        let places = places.into_keys().gather();
         let mut assumed = Assumed { ids, places, deletions, ..Assumed::default() };
         let mut facts = Facts::default();
         for id in jobs {

@@ -43,6 +43,8 @@ pub(super) fn remove(swept: Swept, facts: Facts) -> Decision {
             deciding.moved.entry(held.id).or_insert_with(|| Moved::from(Some(&*job)));
             job.reach(State::Expired.rank());
             if deciding.facts.vanishing.contains(&held.pubkey) {
+                // Nothing is noted of who has asked.
+                job.cancel();
                 job.until = 0;
             }
         }

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::Deciding;
 use super::job::{Moved, Request};
-use super::{Decision, Facts, Mode, Needed, Place, tag_key};
+use super::{Decision, Facts, Mode, Needed, Place, deletion, tag_key};
 use crate::market::{JobProfile, State};
+use crate::nostr::deletion::Target;
 use crate::nostr::{EventId, MAX_INTEGER, PublicKey};
 
 /// A line of an export that is no event: `{"deletion": …}` or `{"job": …}`.
@@ -101,7 +102,7 @@ impl Needed {
             needed.deletions.insert(deletion.key.clone());
             match deletion.deleted() {
                 Some(Deleted::Event(author, id)) => needed.deleted(&author, id),
-                Some(Deleted::At(place)) => _ = needed.places.insert(place),
+                Some(Deleted::At(place)) => needed.place(place, deletion.until),
                 Some(Deleted::Everything(_)) | None => {}
             }
         }
@@ -114,6 +115,7 @@ impl Needed {
         for job in jobs {
             needed.jobs.insert(job.id);
             needed.requests.insert((job.id, job.customer));
+            needed.deletions.insert(deletion::key_of(&job.customer, &Target::Everything));
         }
         needed
     }

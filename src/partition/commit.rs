@@ -125,7 +125,10 @@ impl Partition {
         if let Some(needed) = needed {
             return self.ask_facts(what, needed, now, out);
         }
-        let What::Group = what else { return self.removal_failed(now, out) };
+        let What::Group = what else {
+            self.removal_failed(now, out);
+            return self.go_on(now, out);
+        };
         let ids = self.writer.group.iter().flatten().map(|waiting| waiting.new.event.id);
         let outcomes = ids.map(|id| (id, Outcome::TooMuch)).gather();
         self.nothing_to_write(what, Decision { outcomes, ..Decision::default() }, now, out);

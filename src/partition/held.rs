@@ -1,7 +1,7 @@
 //! An event of the [window](super::recent): its canonical text, and what filters ask of it. It is not kept as it was
 //! parsed, which would take twice as much: the values of its tags are where they stand in the text.
 
-use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ledger::{Fresh, NewEvent};
@@ -10,10 +10,14 @@ use crate::market::{JobProfile, Part};
 use crate::nostr::deletion::Vanished;
 use crate::nostr::filter::Head;
 use crate::nostr::{Event, EventId, Filter, PublicKey, Tag, Values, kind};
+use crate::store::json_text;
 use crate::store::read::{StoredEvent, Text, Viewer};
+use crate::trees::Gather;
 
 /// Bytes it takes besides its text and tags, with its places in the lists of the window.
 const HELD: usize = 560;
+/// Bytes of each of its readers but two.
+const READER: usize = 60;
 
 /// Where the value of a tag that can be asked for stands in the text, as JSON without its quotes.
 #[derive(Debug)]
@@ -40,9 +44,22 @@ pub(super) struct HeldEvent {
     readers: Option<Readers>,
 }
 
-/// Bytes that an event takes when it is held.
-pub(super) fn bytes(new: &NewEvent) -> usize {
-    HELD + new.text.len() + new.event.tags.iter().filter(|tag| tag.indexed().is_some()).count() * size_of::<Span>()
+/// What is asked of events that are held: a filter, and the values of its tags as the texts spell them.
+pub(super) struct Asked<'f> {
+    filter: &'f Filter,
+    tags: BTreeMap<u8, Values<String>>,
+}
+
+impl<'f> Asked<'f> {
+    /// Once for all events.
+    pub fn new(filter: &'f Filter) -> Self {
+        let spelled = |value: &String| {
+            let quoted = json_text(value);
+            quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned()
+        };
+        let tags = filter.tags.iter().map(|(letter, values)| (*letter, values.iter().map(spelled).collect())).gather();
+        Self { filter, tags }
+    }
 }
 
 impl HeldEvent {
@@ -63,9 +80,10 @@ impl HeldEvent {
         }
     }
 
-    /// Bytes it takes.
+    /// Bytes it takes. Those who may read what is [hidden](Self::hide) are two.
     pub fn bytes(&self) -> usize {
-        HELD + self.text.len() + size_of_val::<[_]>(&self.tags)
+        let readers = self.readers.as_ref().map_or(0, Readers::len).saturating_sub(2);
+        HELD + self.text.len() + size_of_val::<[_]>(&self.tags) + readers * READER
     }
 
     /// Whether it is this very event.
@@ -88,13 +106,15 @@ impl HeldEvent {
     }
 
     /// What is shown of it to a viewer whose filter matches it.
-    pub fn shown(&self, filter: &Filter, viewer: &Viewer) -> Option<StoredEvent> {
+    pub fn shown(&self, asked: &Asked, viewer: &Viewer) -> Option<StoredEvent> {
         let Self { id, pubkey, created_at, kind, .. } = self;
         let head = Head { id, pubkey, created_at: *created_at, kind: *kind };
-        let has = |letter, values: &Values<String>| {
-            self.tags.iter().filter(|span| span.letter == letter).any(|span| values.contains(&*self.value(span)))
+        let has = |letter, _: &Values<String>| {
+            let Some(values) = asked.tags.get(&letter) else { return false };
+            let part = |span: &Span| self.text.get(span.from as usize..span.to as usize).unwrap_or_default();
+            self.tags.iter().filter(|span| span.letter == letter).any(|span| values.contains(part(span)))
         };
-        let shown = filter.matches_parts(&head, has)
+        let shown = asked.filter.matches_parts(&head, has)
             && self.expires_at.is_none_or(|at| at > viewer.now)
             && viewer.kept.until(*kind, *created_at).is_none_or(|at| at > viewer.now)
             && privacy::may_read(self.readers.as_ref(), viewer.keys);
@@ -106,16 +126,6 @@ impl HeldEvent {
             expires_at: self.expires_at,
             private: self.readers.is_some(),
         })
-    }
-
-    fn value(&self, span: &Span) -> Cow<'_, str> {
-        let (from, to) = (span.from as usize, span.to as usize);
-        let json = self.text.get(from..to).unwrap_or_default();
-        if !json.contains('\\') {
-            return json.into();
-        }
-        let quoted = self.text.get(from - 1..=to).unwrap_or_default();
-        serde_json::from_str::<String>(quoted).unwrap_or_default().into()
     }
 }
 

@@ -320,9 +320,9 @@ impl Answer {
 /// How a filter's events are searched for.
 #[derive(Clone, Copy, Debug)]
 enum Search {
-    /// As it does where there are few.
+    /// By [`read::newest_of_few`].
     OfFew,
-    /// As it does for all.
+    /// By [`read::newest`].
     Whole,
 }
 

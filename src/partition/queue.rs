@@ -20,6 +20,8 @@ pub struct Waiting {
     pub publishers: Vec<Waiter>,
     /// Bytes of it in a group's parameter.
     pub bytes: usize,
+    /// Whether it goes before others.
+    pub urgent: bool,
     /// What it takes while it waits and is in flight.
     pub _memory: Option<Reservation>,
     /// Older versions of the event, which waited when it came and are not written; the newest last.

@@ -27,7 +27,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::held::{self, HeldEvent};
+use super::held::{Asked, HeldEvent};
 use crate::budget::{Budget, Reservation, Share};
 use crate::ledger::{Change, Fresh, NewEvent};
 use crate::market::JobProfile;
@@ -121,15 +121,16 @@ impl Recent {
     fn hold(&mut self, fresh: &Fresh) {
         let new = &fresh.new;
         let (place, job) = (place_of(&new.event), new.part.as_ref().map(|part| part.job));
-        while self.memory.grow(held::bytes(new)).is_err() {
-            let Some((first, held)) = self.events.pop_first() else { return self.left_outside(&place, job) };
-            self.left_outside(&first, held.job.map(|(job, _)| job));
-            self.unlist(first, &held);
+        let held = HeldEvent::new(fresh);
+        while self.memory.grow(held.bytes()).is_err() {
+            let Some((first, oldest)) = self.events.pop_first() else { return self.left_outside(&place, job) };
+            self.left_outside(&first, oldest.job.map(|(job, _)| job));
+            self.unlist(first, &oldest);
         }
         self.jobs.extend(job.map(|job| (job, place)));
         self.numbers.insert(fresh.seq, place);
         self.ids.insert(new.event.id, new.event.created_at);
-        self.events.insert(place, HeldEvent::new(fresh));
+        self.events.insert(place, held);
     }
 
     /// An event is stored and not held, which stands at a place and belongs to a job.
@@ -164,9 +165,10 @@ impl Recent {
     /// The newest `most` stored events that `filter` matches and `viewer` may read, or some more of them, newest first;
     /// `None` when there may be others that are not held.
     pub fn newest(&self, filter: &Filter, most: usize, viewer: &Viewer) -> Option<Vec<StoredEvent>> {
+        let asked = Asked::new(filter);
         if let Some(places) = self.candidates(filter, viewer) {
             let held = places.iter().rev().filter_map(|place| self.events.get(place));
-            return Some(held.filter_map(|held| held.shown(filter, viewer)).collect());
+            return Some(held.filter_map(|held| held.shown(&asked, viewer)).collect());
         }
         let whole = filter.since.is_some_and(|since| since > self.older);
         let until = (filter.until.unwrap_or(u64::MAX), LAST_PLACE.1);
@@ -176,7 +178,7 @@ impl Recent {
             if filter.since.is_some_and(|since| *created_at < since) || !whole && *created_at <= self.older {
                 break;
             }
-            found.extend(held.shown(filter, viewer));
+            found.extend(held.shown(&asked, viewer));
             if found.len() >= most {
                 return Some(found);
             }

@@ -138,6 +138,7 @@ impl Writer {
             new: Arc::new(new),
             publishers: vec![publisher],
             bytes,
+            urgent,
             _memory: Some(memory),
             older: vec![],
         });
@@ -176,7 +177,8 @@ impl Writer {
     /// Puts an event before the others of its author.
     pub fn put_back(&mut self, waiting: Waiting) {
         self.ids.extend(waiting.ids());
-        self.waiting.push_front(waiting);
+        let queue = if waiting.urgent { &mut self.urgent } else { &mut self.waiting };
+        queue.push_front(waiting);
     }
 
     /// The store has failed.

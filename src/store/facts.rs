@@ -9,18 +9,19 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{PRIVATE, Param, Rows, Statement, StoreError, form, hex, hex_or_null, is_by, is_id, json, vanish};
-use crate::ledger::{Answer, Assumed, Facts, Held, Job, MAX_EARLY, Needed, Provider, Request, Served};
+use crate::ledger::{Answer, Assumed, Facts, Held, Job, MAX_EARLY, Needed, Place, Provider, Request, Served};
 use crate::market::State;
 use crate::market::dealing::{Dealing, KNOWN_AT};
-use crate::nostr::{EventId, PublicKey, Tag};
+use crate::nostr::{EventId, PublicKey, Tag, kind};
 use crate::trees::Gather;
 
 /// Answers that came before their requests, of all these of a group: those of one job always fit.
 const MAX_ANSWERS: u64 = MAX_EARLY;
 /// Answers that are looked at for whom to tell that their jobs were cancelled.
 const MAX_TOLD: u64 = 1000;
-/// Bytes of what is long in the rows that are read at once: of tags, or of who was asked. Of one event it always fits.
-const MAX_BYTES: usize = 4_000_000;
+/// Bytes of what is long in the rows that one statement reads: of tags, or of who was asked. In memory short tags take
+/// fifteen times that. One event has less.
+const MAX_BYTES: usize = 1_000_000;
 /// Bytes of the searchable tags of an answer that came before its request: of all answers of one job they fit.
 const MAX_ANSWER_BYTES: usize = MAX_BYTES / MAX_EARLY as usize;
 
@@ -76,9 +77,17 @@ impl Part {
                 let sql = format!("SELECT json_array({}) AS r FROM {}", event_that_stays(), events_that(&by_id()));
                 Statement::new(sql, vec![json(&ids)])
             }
-            Self::ByTarget => events(&by_id(), json(&targets(needed))),
-            Self::ByPlace => events(&at_place(), json(&needed.places)),
-            Self::ByNumber => events("e.seq = v.value", json(&needed.seqs)),
+            Self::ByTarget => {
+                let is = is_id("e", "unhex(v.value->>0)");
+                let goes = format!("(e.pubkey = unhex(v.value->>1) OR e.kind = {})", kind::GIFT_WRAP);
+                events(&is, &goes, json(&needed.cancels))
+            }
+            Self::ByPlace => {
+                let place = |((author, kind, key), until): (&'_ Place, &'_ u64)| (*author, *kind, key.clone(), *until);
+                let places: Vec<_> = needed.places.iter().map(place).collect();
+                events(&at_place(), "e.created_at <= v.value->>3", json(&places))
+            }
+            Self::ByNumber => events("e.seq = v.value", "true", json(&needed.seqs)),
             Self::Vanishing => Statement::new(
                 format!(
                     "SELECT DISTINCT {} AS r FROM json_each(?1) AS v CROSS JOIN events AS e ON e.seq = v.value \
@@ -145,16 +154,12 @@ fn early() -> String {
     )
 }
 
-/// The event `e`, as far as a decision needs it that may remove it.
-fn event() -> String {
-    event_with(&format!("json({})", form::tags("e")), "json(e.extra)")
-}
-
-/// The same of one that stays.
+/// The event `e`, as far as a decision needs it that does not remove it.
 fn event_that_stays() -> String {
     event_with("json_array()", "NULL")
 }
 
+/// The same with its tags and its other index keys, as JSON.
 fn event_with(tags: &str, extra: &str) -> String {
     let ([id, pubkey], [job, place]) = (["e.id", "e.pubkey"].map(hex), ["e.job", "e.place"].map(hex_or_null));
     format!(
@@ -183,10 +188,14 @@ fn events_that(is: &str) -> String {
     format!("json_each(?1) AS v CROSS JOIN events AS e ON {is}")
 }
 
-/// What is to be known of them if they may be removed.
-fn events(is: &str, which: Param) -> Statement {
-    let bytes = "octet_length(e.tags) + ifnull(octet_length(e.extra), 0)";
-    Statement::new(bounded(&event(), bytes, &events_that(is)), vec![which])
+/// What is to be known of them if they may be removed; those that `goes` does not hold for stay.
+fn events(is: &str, goes: &str, which: Param) -> Statement {
+    let bytes = format!("iif({goes}, octet_length(e.tags) + ifnull(octet_length(e.extra), 0), 0)");
+    let event = event_with(
+        &format!("json(iif({goes}, {}, '[]'))", form::tags("e")),
+        &format!("iif({goes}, json(e.extra), NULL)"),
+    );
+    Statement::new(bounded(&event, &bytes, &events_that(is)), vec![which])
 }
 
 /// Answers that came before the requests that are here.

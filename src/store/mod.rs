@@ -66,7 +66,7 @@ fn json(value: &impl Serialize) -> Param {
 }
 
 /// The same as a text.
-fn json_text(value: &impl Serialize) -> String {
+pub(crate) fn json_text(value: &impl Serialize) -> String {
     // Plain structs of strings and numbers into memory: serialization cannot fail.
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -88,16 +88,16 @@ impl Text {
 /// each of the answers; texts of more than `max_size` bytes are left where they are. Decode them with
 /// [`decode`].
 pub fn newest(filter: &Filter, limit: u64, max_size: u64, viewer: &Viewer) -> Vec<Statement> {
-    newest_row(filter, Wanted::Newest(limit.min(MAX_ENTRIES)), max_size, viewer)
+    newest_as(filter, Wanted::Newest { most: limit.min(MAX_ENTRIES), of_few: false }, max_size, viewer)
 }
 
 /// The same by statements that are short, and do for what agents ask: where a list of the filter has many entries an
 /// answer [says so](is_of_many), and [`newest`] is to be asked.
 pub fn newest_of_few(filter: &Filter, limit: u64, max_size: u64, viewer: &Viewer) -> Vec<Statement> {
-    newest_row(filter, Wanted::OfFew(limit.min(MAX_ENTRIES)), max_size, viewer)
+    newest_as(filter, Wanted::Newest { most: limit.min(MAX_ENTRIES), of_few: true }, max_size, viewer)
 }
 
-fn newest_row(filter: &Filter, wanted: Wanted, max_size: u64, viewer: &Viewer) -> Vec<Statement> {
+fn newest_as(filter: &Filter, wanted: Wanted, max_size: u64, viewer: &Viewer) -> Vec<Statement> {
     let row = |e: &str| {
         format!(
             "{e}.seq || coalesce(':' || {e}.expires_at, '') || ' ' || CASE WHEN {} > {max_size} THEN {} ELSE {} END",

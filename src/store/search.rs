@@ -20,10 +20,13 @@ const MAX_LOOKED_UP: usize = 8;
 /// Which of the events that match are wanted.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Wanted {
-    /// The newest, at most so many.
-    Newest(u64),
-    /// The same, where it does for that to read the shortest list whole; else a row says so.
-    OfFew(u64),
+    /// The newest.
+    Newest {
+        /// How many at most.
+        most: u64,
+        /// Whether the shortest list is read whole, and a row says so where that does not do.
+        of_few: bool,
+    },
     /// All, in no order.
     All,
 }
@@ -32,7 +35,7 @@ impl Wanted {
     /// How many at most; one more than may be found says that there are too many.
     pub fn most(self) -> u64 {
         match self {
-            Self::Newest(limit) | Self::OfFew(limit) => limit,
+            Self::Newest { most, .. } => most,
             Self::All => MAX_ENTRIES + 1,
         }
     }
@@ -140,7 +143,9 @@ fn search(filter: &Filter, shelves: Shelves, wanted: Wanted, row: Row, viewer: &
         direct(filter, shelves, wanted.most(), row, viewer)
     } else {
         match (wanted, lists.as_slice()) {
-            (Wanted::OfFew(most), [first, _, ..]) => walk::of_few(*first, filter, shelves, most, row, viewer),
+            (Wanted::Newest { most, of_few: true }, [first, _, ..]) => {
+                walk::of_few(*first, filter, shelves, most, row, viewer)
+            }
             _ => walk::statement(filter, shelves, wanted, row, viewer),
         }
     }

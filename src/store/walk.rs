@@ -144,29 +144,37 @@ impl Walk {
 }
 
 /// The statement that reads the shortest list of the filter whole, if it has few entries, and checks each event once; if
-/// it has many it answers [`MANY`]. Other lists the filter has, too.
+/// it has many it answers [`MANY`]. Only for a filter of two lists or more: the others are what is checked.
 pub fn of_few(list: List, filter: &Filter, shelves: Shelves, most: u64, row: Row, viewer: &Viewer) -> Statement {
     let mut params = Params::default();
     let within = search::within("h", filter, viewer, &mut params);
     let checks = list.checks(filter, &mut params).join(" AND ");
     let entries = format!("{} AS h{}", list.table(), list.index());
-    let (ranges, entries) = match list.named_ranges(filter, shelves, &mut params) {
+    let many = format!("(SELECT count(*) FROM few) > {FEW}");
+    let (ranges, entries, many) = match list.named_ranges(filter, shelves, &mut params) {
         Some(ranges) => {
             let range = |range| format!("SELECT h.seq FROM {entries} WHERE {range} AND {within}");
-            (String::new(), ranges.into_iter().map(range).collect::<Vec<_>>().join(" UNION ALL "))
+            (String::new(), ranges.into_iter().map(range).collect::<Vec<_>>().join(" UNION ALL "), many)
         }
         None => {
-            let ranges = format!("p (value, shelf) AS ({}), ", list.ranges(filter, shelves, &mut params));
+            let ranges = list.ranges(filter, shelves, &mut params);
+            let ranges = format!("p (value, shelf) AS MATERIALIZED ({ranges} LIMIT {}), ", MAX_RANGES + 1);
             let has = (list.has())("h", "p.value");
-            (ranges, format!("SELECT h.seq FROM p CROSS JOIN {entries} ON {has} AND h.shelf = p.shelf AND {within}"))
+            // Of more ranges not all are there.
+            let many = format!("{many} OR (SELECT count(*) FROM p) > {MAX_RANGES}");
+            (
+                ranges,
+                format!("SELECT h.seq FROM p CROSS JOIN {entries} ON {has} AND h.shelf = p.shelf AND {within}"),
+                many,
+            )
         }
     };
     let distinct = if list.copies() > 1 { "SELECT DISTINCT seq FROM few" } else { "SELECT seq FROM few" };
     let (row, stays) = (row("e"), vanish::stays("e"));
     let sql = format!(
-        "WITH {ranges}few AS MATERIALIZED ({entries} LIMIT {}) SELECT '{MANY}' AS r WHERE (SELECT count(*) FROM few) > {FEW} \
+        "WITH {ranges}few AS MATERIALIZED ({entries} LIMIT {}) SELECT '{MANY}' AS r WHERE {many} \
          UNION ALL SELECT r FROM (SELECT {row} AS r FROM ({distinct}) AS w CROSS JOIN events AS e ON e.seq = w.seq \
-           WHERE (SELECT count(*) FROM few) <= {FEW} AND {checks} AND {stays} ORDER BY e.created_at DESC, e.tie LIMIT {most})",
+           WHERE NOT ({many}) AND {checks} AND {stays} ORDER BY e.created_at DESC, e.tie LIMIT {most})",
         FEW + 1,
     );
     Statement { sql: sql.into(), params: params.0 }
@@ -211,7 +219,7 @@ fn alone(walk: &Walk, wanted: Wanted, ctes: &mut Vec<String>) -> String {
     let most = wanted.most();
     let longer = format!("EXISTS (SELECT 1 FROM {} LIMIT 1 OFFSET {MAX_ENTRIES})", walk.all("r0"));
     let more = match wanted {
-        Wanted::Newest(_) | Wanted::OfFew(_) => {
+        Wanted::Newest { .. } => {
             // Nothing is checked, so no more are needed.
             let entries = most.saturating_mul(walk.copies).min(MAX_ENTRIES);
             ctes.push(walk.merged("w0", "r0", "", entries));
@@ -244,7 +252,7 @@ fn rarest(walks: &[Walk], wanted: Wanted, ctes: &mut Vec<String>) -> String {
         ctes.push(first.merged("w", "r0", "", TRIED));
         ctes.push(format!("tried AS MATERIALIZED ({} LIMIT {most})", first.checked("w")));
         format!(
-            "SELECT 1 AS yes WHERE CASE WHEN (SELECT count(*) FROM tried) < {most} \
+            "SELECT 1 AS yes WHERE (SELECT count(*) FROM r0) > {MAX_RANGES} OR CASE WHEN (SELECT count(*) FROM tried) < {most} \
              THEN EXISTS (SELECT 1 FROM {all} LIMIT 1 OFFSET {TRIED}) END"
         )
     });
@@ -273,7 +281,7 @@ fn rarest(walks: &[Walk], wanted: Wanted, ctes: &mut Vec<String>) -> String {
         let (name, ranges) = (format!("w{n}"), format!("r{n}"));
         let gate = format!("(SELECT 1 FROM best WHERE list = {n}) AS g CROSS JOIN ");
         ctes.push(match wanted {
-            Wanted::Newest(_) | Wanted::OfFew(_) => walk.merged(&name, &ranges, &gate, MAX_ENTRIES),
+            Wanted::Newest { .. } => walk.merged(&name, &ranges, &gate, MAX_ENTRIES),
             Wanted::All => {
                 let all = walk.all(&ranges);
                 format!("{name} AS (SELECT h.created_at, h.tie, h.seq FROM {gate}{all} LIMIT {most})")
@@ -293,7 +301,7 @@ fn rarest(walks: &[Walk], wanted: Wanted, ctes: &mut Vec<String>) -> String {
         walks.iter().enumerate().map(|(n, walk)| format!("WHEN {n} THEN '{}'", walk.name)).collect();
     let name = format!("CASE list {} END", names.join(" "));
     let enough = match wanted {
-        Wanted::Newest(_) | Wanted::OfFew(_) => format!("(SELECT count(*) FROM newest) < {most}"),
+        Wanted::Newest { .. } => format!("(SELECT count(*) FROM newest) < {most}"),
         Wanted::All => "true".to_owned(),
     };
     format!(

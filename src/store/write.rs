@@ -147,8 +147,8 @@ fn correct(changes: &Changes, list: &mut Vec<Statement>) {
 }
 
 const EVENTS: Columns = &[
-    ("seq", Sort::Number(19)),
     ("id", Sort::Bytes(64)),
+    ("seq", Sort::Number(19)),
     ("tie", Sort::Number(19)),
     ("pubkey", Sort::Bytes(64)),
     ("sig", Sort::Bytes(128)),
@@ -208,8 +208,8 @@ fn put_event<'a>(fresh: &'a Fresh, kept: &Kept, row: &mut Row<'a>) {
     let event = &fresh.new.event;
     // An event's text is canonical.
     let parts = form::Parts::of(&fresh.new.text, fresh.job.as_ref()).unwrap_or_default();
-    row.natural(fresh.seq)
-        .bytes(parts.id)
+    row.bytes(parts.id)
+        .natural(fresh.seq)
         .natural(tie(&event.id))
         .bytes(parts.pubkey)
         .bytes(parts.sig)

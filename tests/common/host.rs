@@ -11,7 +11,6 @@ use nexus::node::Node;
 use nexus::nostr::EventId;
 use nexus::seam::{Effect, Host, Input, Ticket};
 use nexus::store::{Answer, Bill, Param, Rows, Statement, StoreError, counts, read};
-use serde::Deserialize;
 
 use super::Database;
 use super::events::NOW;
@@ -63,15 +62,11 @@ impl Run {
                 Param::Integer(_) => panic!("a list is a text"),
             })
         };
-        /// Where the texts of an event begin, of which its id is the first.
-        #[derive(Deserialize)]
-        struct Row {
-            from: usize,
-        }
-        let rows: Vec<Row> =
+        // Where the rows begin, of which the id is the first.
+        let rows: Vec<usize> =
             list("INSERT INTO events", 0).map(|list| serde_json::from_str(&list).unwrap()).unwrap_or_default();
         let texts = list("INSERT INTO events", 1).unwrap_or_default();
-        let id = |row: Row| EventId::parse(&texts[row.from - 1..row.from + 63]).unwrap();
+        let id = |from: usize| EventId::parse(&texts[from - 1..from + 63]).unwrap();
         let removed =
             list("DELETE FROM events", 0).map(|list| serde_json::from_str(&list).unwrap()).unwrap_or_default();
         (rows.into_iter().map(id).collect(), removed)

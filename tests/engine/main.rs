@@ -27,6 +27,7 @@ mod proof;
 mod publish;
 mod questions;
 mod rates;
+mod reads_attacked;
 mod recent;
 mod refusals;
 mod remembered;

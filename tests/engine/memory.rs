@@ -34,6 +34,11 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// Bytes that this thread holds.
+pub fn held() -> isize {
+    HELD.get()
+}
+
 #[global_allocator]
 static COUNTING: Counting = Counting;
 

@@ -14,7 +14,7 @@ use crate::common::{Database, write_after};
 
 /// Bytes D1 takes in one parameter, and what one step of reading facts may bring.
 const PARAMETER_MAX: usize = 2_000_000;
-const FACTS_MAX: usize = 5_000_000;
+const FACTS_MAX: usize = 1_500_000;
 
 /// An event of about 100 KB, nearly all of it tags that are indexed.
 fn large(author: &Author, kind: u16, n: u64, more: &[&[&str]]) -> Event {
@@ -84,14 +84,14 @@ fn label(db: &mut dyn Database, count: u64) {
 #[test]
 fn large_events_are_deleted_on_d1() {
     let mut db = D1::start();
-    let work = deletion(&mut db, 20);
+    let work = deletion(&mut db, 9);
     check(&mut db, &work);
 }
 
 #[test]
 fn large_events_are_swept_on_d1() {
     let mut db = D1::start();
-    let work = sweep(&mut db, 20);
+    let work = sweep(&mut db, 9);
     check(&mut db, &work);
 }
 
@@ -120,7 +120,7 @@ fn what_is_known_of_jobs_is_bounded() {
     requests.iter().for_each(|request| _ = put(&mut db, &[request]));
     let answers: Vec<Event> = requests.iter().map(|request| Author::numbered(0).answer(6050, request, &[])).collect();
     assert!(!is_read(&mut db, &group(&answers.iter().collect::<Vec<_>>())));
-    assert!(is_read(&mut db, &group(&answers[..20].iter().collect::<Vec<_>>())));
+    assert!(is_read(&mut db, &group(&answers[..8].iter().collect::<Vec<_>>())));
 }
 
 #[test]

@@ -42,3 +42,30 @@ test("questions that come together are few calls, and one that D1 fails of fails
   for (const client of [publisher, ...clients]) client.close();
   await relay.stop();
 });
+
+test("a question that D1 never answers holds nobody else's up", { timeout: 60_000 }, async () => {
+  const options = measured();
+  const [module] = options.modules;
+  module.contents = module.contents.replace("await gate.open;", "if (statements.some(fails)) await new Promise(() => {}); await gate.open;");
+  const relay = await startRelay(options);
+  const writer = author();
+  const events = Array.from({ length: 8 }, (_, n) => writer.sign({ content: `${n}`, tags: [["t", `topic ${n}`]] }));
+  const publisher = await rawAgent(relay, writer);
+  for (const event of events) {
+    publisher.send(["EVENT", event]);
+    assert.equal((await publisher.next())[2], true);
+  }
+  const clients = [];
+  for (const _ of events) clients.push(await rawAgent(relay));
+  const ask = (n) => clients[n].send(["REQ", "q", { "#t": [`topic ${n}`, "none"], authors: [events[n].pubkey] }]);
+  await relay.fail(Buffer.from("topic 0").toString("hex"));
+  ask(0);
+  await sleep(300); // its call is being made
+  let answered = false;
+  clients[0].next(60_000).then(() => (answered = true), () => {});
+  for (let n = 1; n < 8; n++) ask(n);
+  await Promise.all(clients.slice(1).map(async (client, n) => assert.deepEqual(await client.next(30_000), ["EVENT", "q", events[n + 1]])));
+  assert.equal(answered, false);
+  for (const client of [publisher, ...clients]) client.close();
+  await relay.stop();
+});

@@ -239,8 +239,8 @@ refusals! { RATE_LIMITED = RateLimited;
 }
 
 refusals! { RESTRICTED = Restricted;
-    /// A deletion request is carried out at once, and may name events with 4 MB of tags together.
-    concerns_too_much(): "this names events of more than 4 MB together; name fewer in each request", "OK", Change;
+    /// A deletion request is carried out at once: the tags of its author's events that it names may have 1 MB together.
+    concerns_too_much(): "this concerns events with more than 1 MB of tags; name fewer in each request", "OK", Change;
     /// COUNT counts one by one, up to `max_search_entries` (NIP-11).
     counts_too_many(max): "this counts more than {max} events (max_search_entries); narrow it by kinds, authors, tags, since or until", "CLOSED", Change;
     /// Answers to a job that is not stored here are taken up to a number.

@@ -37,9 +37,9 @@ FROM (
     FROM few) AS w
   CROSS JOIN events AS e
   ON e.seq = w.seq
-  WHERE (
-    SELECT count(*)
-    FROM few) <= 100
+  WHERE NOT ((
+      SELECT count(*)
+      FROM few) > 100)
   AND EXISTS (
     SELECT 1
     FROM tags AS t

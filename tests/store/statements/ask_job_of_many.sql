@@ -162,7 +162,10 @@ WITH RECURSIVE r0 (value, shelf) AS NOT MATERIALIZED (
     AND t.seq = e.seq)
   LIMIT 100), counting AS MATERIALIZED (
   SELECT 1 AS yes
-  WHERE CASE
+  WHERE (
+    SELECT count(*)
+    FROM r0) > 2000
+  OR CASE
   WHEN (
     SELECT count(*)
     FROM tried) < 100 THEN EXISTS (

@@ -12,8 +12,8 @@ use crate::store::{ErrorKind, Statement, StoreError};
 const CALLS_MAX: usize = 4;
 /// So many questions have to wait, times the calls that are being made, before one more is made.
 const WAITING_MIN: usize = 8;
-/// Questions in one call.
-const BATCH_MAX: usize = 32;
+/// Statements in one call, if it has several questions: the free plan takes 50 in what one message leads to.
+const STATEMENTS_MAX: usize = 40;
 /// A call that takes longer is not waited for.
 pub const LONG: Duration = Duration::from_secs(1);
 
@@ -44,7 +44,13 @@ impl Questions {
             return None;
         }
         self.calls += 1;
-        let (tickets, lists) = self.waiting.drain(..self.waiting.len().min(BATCH_MAX)).unzip();
+        let mut statements = 0;
+        let fits = |(_, list): &&(Ticket, Vec<Statement>)| {
+            statements += list.len();
+            statements <= STATEMENTS_MAX
+        };
+        let questions = self.waiting.iter().take_while(fits).count().max(1);
+        let (tickets, lists) = self.waiting.drain(..questions).unzip();
         Some(Batch { tickets, lists })
     }
 

@@ -41,7 +41,6 @@ enum Part {
 }
 
 impl Part {
-    // What is read with its tags comes after what is read without them.
     const ALL: [Self; 10] = [
         Self::ById,
         Self::ByTarget,
@@ -378,7 +377,11 @@ fn take_event(row: &str, facts: &mut Facts) -> Option<()> {
     if let Some(place) = &held.place {
         facts.places.insert((held.pubkey, held.kind, place.clone()), held.id);
     }
-    facts.events.insert(held.id, held);
+    // One that is asked for in several ways may come with its tags and without.
+    let known = facts.events.get(&held.id);
+    if known.is_none_or(|known| known.tags.is_empty() && known.extra.is_empty()) {
+        facts.events.insert(held.id, held);
+    }
     Some(())
 }
 

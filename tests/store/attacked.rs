@@ -160,3 +160,28 @@ fn what_is_refused_as_older_does_not_read_what_stays() {
         assert!(is_read && bytes < 100_000);
     }
 }
+
+/// An event that its author deletes goes with all its entries, whoever else names it in the same group, and whatever else
+/// comes to its place.
+#[test]
+fn what_is_deleted_leaves_no_entry_whoever_else_names_it() {
+    for place in [false, true] {
+        let mut db = Sqlite::new();
+        let mut authors: Vec<Author> = (1..6).map(Author::new).collect();
+        authors.sort_by_key(Author::key);
+        for (n, author) in authors.iter().enumerate() {
+            let at = NOW + n as u64;
+            let event = author.sign(if place { 30_000 } else { 1 }, at, &[&["d", "x"], &["t", "topic"]], "");
+            put(&mut db, &[&event]);
+            let id = event.id.to_string();
+            let others = authors.iter().map(|author| author.sign(5, at + 100, &[&["e", &id]], ""));
+            let mut group: Vec<Event> = others.collect();
+            if place {
+                group.push(author.sign(30_000, at - 50, &[&["d", "x"]], ""));
+            }
+            put(&mut db, &group.iter().collect::<Vec<_>>());
+            let left = "SELECT cast(count(*) AS TEXT) AS r FROM tags WHERE seq NOT IN (SELECT seq FROM events)";
+            assert_eq!(db.run(&[sql(left)]).unwrap()[0], ["0"], "author {n}, at a place: {place}");
+        }
+    }
+}

@@ -6,6 +6,8 @@ mod attacked;
 #[path = "store/bounds.rs"]
 mod bounds;
 mod common;
+#[path = "store/lists.rs"]
+mod lists;
 #[path = "store/log.rs"]
 mod log;
 #[path = "store/outcomes.rs"]
@@ -25,11 +27,10 @@ use common::{Database, totals, write_after};
 use nexus::market::job::NIP90;
 
 use nexus::ledger::{Change, Outcome, tag_key};
-use nexus::nostr::{Event, EventId, Filter, PublicKey, Values};
+use nexus::nostr::{Event, EventId, Filter, Values};
 use nexus::store::Statement;
 use nexus::store::counts::{Flush, Totals};
 use nexus::store::read::{self, StoredEvent, Text, Viewer};
-use serde_json::json;
 
 /// One case: a name and what it does with an empty database.
 type Case = (&'static str, fn(&mut dyn Database));
@@ -45,7 +46,7 @@ const CASES: &[Case] = &[
     ("tags of a replaced event are gone", replaced_tags),
     ("ids, authors, kinds and times", plain_filters),
     ("tags: any letter, several letters, with and without kinds", tag_filters),
-    ("several lists of several values, with and without kinds", lists),
+    ("several lists of several values, with and without kinds", lists::several),
     ("newest first, lowest id first, up to the limit", order),
     ("events of one second whose ids begin alike are told apart", alike),
     ("values with NUL, quotes, length and two letters alike", odd_values),
@@ -475,32 +476,4 @@ fn log_after(db: &mut dyn Database) {
     let found = read::decode(rows).unwrap().unwrap();
     let found: Vec<String> = found.iter().map(|found| Event::parse(&text(found)).unwrap().content).collect();
     assert_eq!(found, ["1", "2"]);
-}
-
-fn lists(db: &mut dyn Database) {
-    let authors: Vec<Author> = (1..5).map(Author::new).collect();
-    let (keys, values): (Vec<PublicKey>, _) = (authors.iter().map(Author::key).collect(), ["a", "b", "c"]);
-    let mut events = Vec::new();
-    for (n, author) in authors.iter().enumerate() {
-        for (m, value) in values.iter().enumerate() {
-            let at = NOW + (n * 3 + m) as u64;
-            events.push(author.sign(if m == 0 { 1 } else { 7 }, at, &[&["t", value], &["u", "x"], &["t", "all"]], ""));
-        }
-    }
-    put(db, &events.iter().collect::<Vec<_>>());
-    // 150 more have one of the values, so the lists are not all short.
-    for n in 0..150 {
-        put(db, &[&Author::new(9).sign(7, NOW, &[&["t", "c"]], &n.to_string())]);
-    }
-    let own = |event: &&Event| keys[..3].contains(&event.pubkey);
-    let mut wanted: Vec<&Event> = events.iter().filter(own).collect();
-    wanted.reverse();
-    for kinds in [r#","kinds":[1,7]"#, ""] {
-        let filter = json!({"authors": &keys[..3], "#t": values, "#u": ["x", "y"]}).to_string();
-        let filter = format!("[{}{kinds}}}]", filter.trim_end_matches('}'));
-        assert_eq!(get(db, &filter).iter().collect::<Vec<_>>(), wanted, "{filter}");
-        let filter = json!({"authors": &keys[..3], "#t": ["a", "all"]}).to_string();
-        let filter = format!("[{}{kinds}}}]", filter.trim_end_matches('}'));
-        assert_eq!(get(db, &filter).iter().collect::<Vec<_>>(), wanted, "{filter}");
-    }
 }

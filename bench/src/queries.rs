@@ -144,8 +144,8 @@ fn others(name: &str) -> Vec<Event> {
         let (renewed, job) = (at - (OTHERS - n) as u64, request(&customer, name, n, at));
         list.push(handler.sign(31_990, renewed, &[&["d", "h"], &["k", "5050"]], String::new()));
         list.push(handler.sign(0, renewed, &[], "{}".to_owned()));
-        list.push(customer.sign(5, at, &[&["e", &job.id.to_string()]], String::new()));
-        list.insert(list.len() - 1, job);
+        let cancel = customer.sign(5, at, &[&["e", &job.id.to_string()]], String::new());
+        list.extend([job, cancel]);
         let (unknown, key) = (hex::encode(hash(&format!("{name} {n}"))), customer.key().to_string());
         list.push(handler.sign(7000, at, &[&["e", &unknown], &["p", &key], &["status", "processing"]], String::new()));
     }

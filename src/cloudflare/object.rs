@@ -337,18 +337,18 @@ impl Core {
                 core.ask_together();
             };
             let call = pin!(d1::run(&core.db, &lists));
-            let result = match select(call, Delay::from(questions::LONG)).await {
-                Either::Left((result, _)) => {
-                    // What the answers lead to is asked with what waits.
-                    core.answered(tickets, &lists, result);
-                    return go_on();
-                }
+            let (result, was_long) = match select(call, Delay::from(questions::LONG)).await {
+                Either::Left((result, _)) => (result, false),
                 Either::Right(((), call)) => {
                     go_on();
-                    call.await
+                    (call.await, true)
                 }
             };
             core.answered(tickets, &lists, result);
+            if !was_long {
+                // What the answers lead to is asked with what waits.
+                go_on();
+            }
         });
     }
 

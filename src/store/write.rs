@@ -182,8 +182,8 @@ const JOBS: Columns = &[
     ("first", Sort::Bytes(64)),
 ];
 
-/// What there may be, as hex.
-fn hex(bytes: Option<&EventId>) -> String {
+/// The digits of what there may be, as hex.
+fn digits(bytes: Option<&EventId>) -> String {
     bytes.map(ToString::to_string).unwrap_or_default()
 }
 
@@ -219,7 +219,7 @@ fn put_event<'a>(fresh: &'a Fresh, kept: &Kept, row: &mut Row<'a>) {
         .maybe(kept.own_expiry(event, fresh.new.expires_at))
         .long(fresh.place.as_deref().unwrap_or_default())
         .long(if fresh.extra.is_empty() { String::new() } else { json_text(&fresh.extra) })
-        .bytes(&hex(fresh.job.as_ref()))
+        .bytes(&digits(fresh.job.as_ref()))
         .maybe(fresh.state.map(u64::from))
         .maybe(fresh.asked.map(u64::from))
         .number(delay_ms(&fresh.new))
@@ -249,19 +249,19 @@ fn put_job(id: &EventId, job: &Job, row: &mut Row) {
         .natural(job.until)
         .natural(job.state.into())
         .maybe(asked.map(|asked| asked.kind.into()))
-        .bytes(&hex(asked.map(|asked| &asked.customer)))
+        .bytes(&digits(asked.map(|asked| &asked.customer)))
         .long(providers.map(|keys| keys.iter().map(ToString::to_string).collect::<String>()).unwrap_or_default())
         .maybe(asked.map(|asked| asked.encrypted.into()))
         .long(json_text(&job.unasked))
         .maybe(asked.map(|asked| asked.came_ms))
         .maybe(job.reported_ms)
         .maybe(job.answered_ms)
-        .bytes(&hex(job.first.as_ref()))
+        .bytes(&digits(job.first.as_ref()))
         .end();
 }
 
 fn put_jobs(jobs: &BTreeMap<EventId, Option<Job>>, list: &mut Vec<Statement>) {
-    let held: Vec<(&EventId, &Job)> = jobs.iter().filter_map(|(id, job)| Some((id, job.as_ref()?))).collect();
+    let mut held = jobs.iter().filter_map(|(id, job)| Some((id, job.as_ref()?))).peekable();
     let columns = JOBS.iter().skip(1).map(|(name, _)| format!("{name} = excluded.{name}"));
     let sql = format!(
         "INSERT INTO jobs ({}) {} WHERE true ON CONFLICT (id) DO UPDATE SET {}",
@@ -269,14 +269,13 @@ fn put_jobs(jobs: &BTreeMap<EventId, Option<Job>>, list: &mut Vec<Statement>) {
         rows::select(JOBS),
         columns.collect::<Vec<_>>().join(", ")
     );
-    let mut next = held.as_slice();
-    while !next.is_empty() {
+    while held.peek().is_some() {
         let mut rows = Rows::new(JOBS);
-        let many = next.iter().take_while(|(id, job)| {
+        while rows.bytes() < LIST
+            && let Some((id, job)) = held.next()
+        {
             put_job(id, job, &mut rows.row());
-            rows.bytes() < LIST
-        });
-        next = next.get(many.count() + 1..).unwrap_or_default();
+        }
         list.push(Statement::new(sql.as_str(), rows.params()));
     }
     let forgotten: Vec<&EventId> = jobs.iter().filter(|(_, job)| job.is_none()).map(|(id, _)| id).collect();

@@ -52,6 +52,32 @@ impl Author {
         self.sign(kind, NOW, &[&[&["e", &id] as &[&str], &["p", &customer]], more].concat(), "")
     }
 
+    /// Signs an event at [`NOW`] that has, after some tags, one of a name for each of the values.
+    pub fn sign_list(&self, kind: u16, more: &[&[&str]], name: &str, values: &[String], content: &str) -> Event {
+        let list: Vec<[&str; 2]> = values.iter().map(|value| [name, value.as_str()]).collect();
+        let tags: Vec<&[&str]> = more.iter().copied().chain(list.iter().map(|tag| tag.as_slice())).collect();
+        self.sign(kind, NOW, &tags, content)
+    }
+
+    /// An event of about 100 KB, nearly all of it tags that can be asked for.
+    pub fn large(&self, kind: u16, n: u64, more: &[&[&str]]) -> Event {
+        let values: Vec<String> = (0..1800).map(|m| format!("{n:020}{m:020}")).collect();
+        self.sign_list(kind, more, "t", &values, "")
+    }
+
+    /// A deletion request that names events.
+    pub fn delete(&self, events: &[Event]) -> Event {
+        let ids: Vec<String> = events.iter().map(|event| event.id.to_string()).collect();
+        self.sign_list(5, &[], "e", &ids, "")
+    }
+
+    /// So many job requests, each of which names as many providers as have room, the first of them
+    /// [`numbered`](Self::numbered) 0.
+    pub fn ask_many(&self, requests: u64) -> Vec<Event> {
+        let keys: Vec<String> = (0..1700).map(|n| Self::numbered(n).key().to_string()).collect();
+        (0..requests).map(|n| self.sign_list(5050, &[], "p", &keys, &n.to_string())).collect()
+    }
+
     /// A regular event of kind 1 at [`NOW`].
     pub fn note(&self, content: &str) -> Event {
         self.sign(1, NOW, &[], content)

@@ -275,29 +275,15 @@ fn padded(n: u64) -> String {
     n.to_string() + &"x".repeat(100_000 - n.to_string().len())
 }
 
-/// An event of about 100 KB, all of it tags.
-fn tagged(kind: u16, n: u64, more: &[&[&str]]) -> Event {
-    let value = |m: u64| format!("{n:020}{m:020}");
-    let values: Vec<String> = (0..1800).map(value).collect();
-    let tags: Vec<[&str; 2]> = values.iter().map(|value| ["t", value.as_str()]).collect();
-    let tags: Vec<&[&str]> = more.iter().copied().chain(tags.iter().map(|tag| tag.as_slice())).collect();
-    Author::new(1).sign(kind, NOW, &tags, "")
-}
-
 /// A deletion is carried out at once, so it may not name more than can be looked at at once.
 #[test]
 fn a_deletion_of_too_many_large_events_is_refused_and_two_of_half_of_them_are_not() {
     let mut world = World::open_relay();
     let conn = world.client();
-    let events: Vec<Event> = (0..16).map(|n| tagged(1, n, &[])).collect();
+    let author = Author::new(1);
+    let events: Vec<Event> = (0..16).map(|n| author.large(1, n, &[])).collect();
     events.iter().for_each(|event| _ = world.publish(conn, event));
-    let ids: Vec<String> = events.iter().map(|event| event.id.to_string()).collect();
-    let deletion = |ids: &[String]| {
-        let tags: Vec<[&str; 2]> = ids.iter().map(|id| ["e", id.as_str()]).collect();
-        let tags: Vec<&[&str]> = tags.iter().map(|tag| tag.as_slice()).collect();
-        Author::new(1).sign(5, NOW, &tags, "")
-    };
-    let all = deletion(&ids);
+    let all = author.delete(&events);
     let too_much = "restricted: this concerns events with more than 1 MB of tags; name fewer in each request";
     // With others in its group it is found out, too.
     let said = world.together(conn, &[&Author::new(2).note("one"), &all, &Author::new(3).note("two")]);
@@ -305,8 +291,8 @@ fn a_deletion_of_too_many_large_events_is_refused_and_two_of_half_of_them_are_no
     assert_eq!(refused, [&json!(["OK", all.id, false, too_much])]);
     let kept = world.stored().len();
     assert!(kept > 16);
-    for half in ids.chunks(8) {
-        assert_eq!(world.publish(conn, &deletion(half))[2], true);
+    for half in events.chunks(8) {
+        assert_eq!(world.publish(conn, &author.delete(half))[2], true);
     }
     assert_eq!(world.stored().len(), kept - 16 + 2);
 }
@@ -321,7 +307,10 @@ fn many_large_events_are_replaced_and_expire() {
         for n in 0..100 {
             let (d, more) = (n.to_string(), ["expiration", until.as_str()]);
             let tags: &[&[&str]] = &[&["d", &d], &more];
-            assert_eq!(world.publish(conn, &tagged(30_000, n, &tags[..1 + usize::from(expires)]))[2], true);
+            assert_eq!(
+                world.publish(conn, &Author::new(1).large(30_000, n, &tags[..1 + usize::from(expires)]))[2],
+                true
+            );
         }
         if expires {
             world.pass(4000);

@@ -7,34 +7,19 @@ use crate::common::events::{Author, NOW};
 use crate::common::world::World;
 use crate::memory::held;
 
-/// An event of about 100 KB, all of it tags.
-fn tagged(author: &Author, n: u64) -> Event {
-    let values: Vec<String> = (0..1800).map(|m| format!("{n:020}{m:020}")).collect();
-    let tags: Vec<[&str; 2]> = values.iter().map(|value| ["t", value.as_str()]).collect();
-    let tags: Vec<&[&str]> = tags.iter().map(|tag| tag.as_slice()).collect();
-    author.sign(1, NOW, &tags, "")
-}
-
-fn deletion(author: &Author, events: &[Event], at: u64) -> Event {
-    let ids: Vec<String> = events.iter().map(|event| event.id.to_string()).collect();
-    let tags: Vec<[&str; 2]> = ids.iter().map(|id| ["e", id.as_str()]).collect();
-    let tags: Vec<&[&str]> = tags.iter().map(|tag| tag.as_slice()).collect();
-    author.sign(5, at, &tags, "")
-}
-
 /// A deletion may name what is another's: that stays.
 #[test]
 fn deletions_of_what_is_another_s_do_not_read_it() {
     let mut world = World::open_relay();
     let conn = world.client();
-    let events: Vec<Event> = (0..8 * 39).map(|n| tagged(&Author::new(1), n)).collect();
+    let events: Vec<Event> = (0..8 * 39).map(|n| Author::new(1).large(1, n, &[])).collect();
     events.iter().for_each(|event| _ = world.publish(conn, event));
     world.pass(10);
     world.take(conn);
     world.say(conn, json!(["EVENT", Author::new(200).note("keeps the store busy")]));
     for n in 0..64 {
         let named = events.chunks(39).nth(n as usize % 8).unwrap();
-        world.say(conn, json!(["EVENT", deletion(&Author::numbered(n), named, NOW)]));
+        world.say(conn, json!(["EVENT", Author::numbered(n).delete(named)]));
     }
     let note = Author::new(3).note("of somebody who waits");
     world.say(conn, json!(["EVENT", note]));
@@ -100,9 +85,7 @@ fn a_window_of_gift_wraps_takes_what_is_counted() {
         let conn = world.client();
         let keys: Vec<String> = (0..1750).map(|n| Author::numbered(n).key().to_string()).collect();
         for n in 0..wraps {
-            let tags: Vec<[&str; 2]> = keys.iter().map(|key| ["p", key.as_str()]).collect();
-            let tags: Vec<&[&str]> = tags.iter().map(|tag| tag.as_slice()).collect();
-            let said = world.publish(conn, &Author::new(1).sign(1059, NOW, &tags, &n.to_string()));
+            let said = world.publish(conn, &Author::new(1).sign_list(1059, &[], "p", &keys, &n.to_string()));
             assert_eq!(said[2], true, "{said}");
         }
         let counted = world.relay.gauges().memory("recent").unwrap().0 as isize;
@@ -281,10 +264,7 @@ fn memory_answers_as_the_store() {
 fn answers_of_one_author_keep_their_order_when_a_group_is_halved() {
     let mut world = World::open_relay();
     let conn = world.client();
-    let keys: Vec<String> = (0..1700).map(|n| Author::numbered(n).key().to_string()).collect();
-    let asked: Vec<[&str; 2]> = keys.iter().map(|key| ["p", key.as_str()]).collect();
-    let asked: Vec<&[&str]> = asked.iter().map(|tag| tag.as_slice()).collect();
-    let requests: Vec<Event> = (0..60).map(|n| Author::new(1).sign(5050, NOW, &asked, &n.to_string())).collect();
+    let requests = Author::new(1).ask_many(60);
     requests.iter().for_each(|request| _ = world.publish(conn, request));
     let provider = Author::numbered(0);
     let answers: Vec<Event> = (0..400)

@@ -16,14 +16,6 @@ use crate::common::{Database, write_after};
 const PARAMETER_MAX: usize = 2_000_000;
 const FACTS_MAX: usize = 1_500_000;
 
-/// An event of about 100 KB, nearly all of it tags that are indexed.
-fn large(author: &Author, kind: u16, n: u64, more: &[&[&str]]) -> Event {
-    let values: Vec<String> = (0..1800).map(|m| format!("{n:020}{m:020}")).collect();
-    let tags: Vec<[&str; 2]> = values.iter().map(|value| ["t", value.as_str()]).collect();
-    let tags: Vec<&[&str]> = more.iter().copied().chain(tags.iter().map(|tag| tag.as_slice())).collect();
-    author.sign(kind, NOW, &tags, "")
-}
-
 /// Whether the facts for some work are read, which are few enough in any case.
 fn is_read(db: &mut dyn Database, work: &Work) -> bool {
     let needed = work.needed();
@@ -47,17 +39,14 @@ fn check(db: &mut dyn Database, work: &Work) {
 
 fn deletion(db: &mut dyn Database, count: u64) -> Work {
     let author = Author::new(1);
-    let events: Vec<Event> = (0..count).map(|n| large(&author, 1, n, &[])).collect();
+    let events: Vec<Event> = (0..count).map(|n| author.large(1, n, &[])).collect();
     events.iter().for_each(|event| _ = put(db, &[event]));
-    let ids: Vec<String> = events.iter().map(|event| event.id.to_string()).collect();
-    let tags: Vec<[&str; 2]> = ids.iter().map(|id| ["e", id.as_str()]).collect();
-    let tags: Vec<&[&str]> = tags.iter().map(|tag| tag.as_slice()).collect();
-    group(&[&author.sign(5, NOW, &tags, "")])
+    group(&[&author.delete(&events)])
 }
 
 fn sweep(db: &mut dyn Database, count: u64) -> Work {
     let author = Author::new(1);
-    (0..count).for_each(|n| _ = put(db, &[&large(&author, 1, n, &[])]));
+    (0..count).for_each(|n| _ = put(db, &[&author.large(1, n, &[])]));
     Work::Removal((1..=count).collect(), Default::default())
 }
 
@@ -67,18 +56,16 @@ fn early(db: &mut dyn Database, count: u64) {
     let request = customer.sign(5050, NOW, &[&["encrypted"]], "");
     let (id, key) = (request.id.to_string(), customer.key().to_string());
     let about: &[&[&str]] = &[&["e", &id], &["p", &key], &["status", "processing"]];
-    (0..count).for_each(|n| _ = put(db, &[&large(&Author::new(2), 7000, n, about)]));
+    (0..count).for_each(|n| _ = put(db, &[&Author::new(2).large(7000, n, about)]));
     check(db, &group(&[&request]));
 }
 
 fn label(db: &mut dyn Database, count: u64) {
     let author = Author::new(1);
-    let events: Vec<Event> = (0..count).map(|n| large(&author, 1, n, &[])).collect();
+    let events: Vec<Event> = (0..count).map(|n| author.large(1, n, &[])).collect();
     events.iter().for_each(|event| _ = put(db, &[event]));
     let ids: Vec<String> = events.iter().map(|event| event.id.to_string()).collect();
-    let tags: Vec<[&str; 2]> = ids.iter().map(|id| ["e", id.as_str()]).collect();
-    let tags: Vec<&[&str]> = [&["l", "good"] as &[&str]].into_iter().chain(tags.iter().map(|t| t.as_slice())).collect();
-    check(db, &group(&[&Author::new(2).sign(1985, NOW, &tags, "")]));
+    check(db, &group(&[&Author::new(2).sign_list(1985, &[&["l", "good"]], "e", &ids, "")]));
 }
 
 #[test]
@@ -113,10 +100,7 @@ fn what_is_read_for_one_write_is_bounded() {
 #[test]
 fn what_is_known_of_jobs_is_bounded() {
     let mut db = Sqlite::new();
-    let keys: Vec<String> = (0..1700).map(|n| Author::numbered(n).key().to_string()).collect();
-    let asked: Vec<[&str; 2]> = keys.iter().map(|key| ["p", key.as_str()]).collect();
-    let asked: Vec<&[&str]> = asked.iter().map(|tag| tag.as_slice()).collect();
-    let requests: Vec<Event> = (0..60).map(|n| Author::new(1).sign(5050, NOW, &asked, &n.to_string())).collect();
+    let requests = Author::new(1).ask_many(60);
     requests.iter().for_each(|request| _ = put(&mut db, &[request]));
     let answers: Vec<Event> = requests.iter().map(|request| Author::numbered(0).answer(6050, request, &[])).collect();
     assert!(!is_read(&mut db, &group(&answers.iter().collect::<Vec<_>>())));

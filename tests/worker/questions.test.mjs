@@ -4,18 +4,30 @@ import { test } from "node:test";
 import { author, rawAgent, sleep, startRelay } from "../support/relay.mjs";
 import { measured } from "../support/worker.mjs";
 
-test("questions that come together are few calls, and one that D1 fails of fails alone", { timeout: 60_000 }, async () => {
-  // What memory answers is not asked.
-  const relay = await startRelay(measured());
-  const [writer, clients] = [author(), []];
-  const events = Array.from({ length: 24 }, (_, n) => writer.sign({ content: `${n}`, tags: [["t", `topic ${n}`]] }));
+/** A relay that has events of one topic each, and for each a client; what memory answers is not asked. */
+async function stage(count, options = measured()) {
+  const relay = await startRelay(options);
+  const writer = author();
+  const events = Array.from({ length: count }, (_, n) => writer.sign({ content: `${n}`, tags: [["t", `topic ${n}`]] }));
   const publisher = await rawAgent(relay, writer);
   for (const event of events) {
     publisher.send(["EVENT", event]);
     assert.equal((await publisher.next())[2], true);
   }
+  const clients = [];
   for (const _ of events) clients.push(await rawAgent(relay));
   const ask = (n) => clients[n].send(["REQ", "q", { "#t": [`topic ${n}`, "none"], authors: [events[n].pubkey] }]);
+  // The key of a tag, as the index has it.
+  const fail = (n) => relay.fail(Buffer.from(`topic ${n}`).toString("hex"));
+  const stop = async () => {
+    for (const client of [publisher, ...clients]) client.close();
+    await relay.stop();
+  };
+  return { relay, events, clients, ask, fail, stop };
+}
+
+test("questions that come together are few calls, and one that D1 fails of fails alone", { timeout: 60_000 }, async () => {
+  const { relay, events, clients, ask, fail, stop } = await stage(24);
   const answered = async (n) => {
     assert.deepEqual(await clients[n].next(), ["EVENT", "q", events[n]]);
     assert.equal((await clients[n].next())[0], "EOSE");
@@ -32,33 +44,21 @@ test("questions that come together are few calls, and one that D1 fails of fails
   const all = events.map((_, n) => n);
   const calls = await together(all, answered);
   assert.ok(calls <= all.length / 2, `${calls} calls for ${all.length} questions`);
-  // The key of a tag, as the index has it.
-  await relay.fail(Buffer.from("topic 7").toString("hex"));
+  await fail(7);
   await together(all, async (n) => {
     if (n !== 7) return answered(n);
   });
   await relay.fail("");
   await answered(7); // it was asked again
-  for (const client of [publisher, ...clients]) client.close();
-  await relay.stop();
+  await stop();
 });
 
 test("a question that D1 never answers holds nobody else's up", { timeout: 60_000 }, async () => {
   const options = measured();
   const [module] = options.modules;
   module.contents = module.contents.replace("await gate.open;", "if (statements.some(fails)) await new Promise(() => {}); await gate.open;");
-  const relay = await startRelay(options);
-  const writer = author();
-  const events = Array.from({ length: 8 }, (_, n) => writer.sign({ content: `${n}`, tags: [["t", `topic ${n}`]] }));
-  const publisher = await rawAgent(relay, writer);
-  for (const event of events) {
-    publisher.send(["EVENT", event]);
-    assert.equal((await publisher.next())[2], true);
-  }
-  const clients = [];
-  for (const _ of events) clients.push(await rawAgent(relay));
-  const ask = (n) => clients[n].send(["REQ", "q", { "#t": [`topic ${n}`, "none"], authors: [events[n].pubkey] }]);
-  await relay.fail(Buffer.from("topic 0").toString("hex"));
+  const { events, clients, ask, fail, stop } = await stage(8, options);
+  await fail(0);
   ask(0);
   await sleep(300); // its call is being made
   let answered = false;
@@ -66,6 +66,5 @@ test("a question that D1 never answers holds nobody else's up", { timeout: 60_00
   for (let n = 1; n < 8; n++) ask(n);
   await Promise.all(clients.slice(1).map(async (client, n) => assert.deepEqual(await client.next(30_000), ["EVENT", "q", events[n + 1]])));
   assert.equal(answered, false);
-  for (const client of [publisher, ...clients]) client.close();
-  await relay.stop();
+  await stop();
 });

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Row, StatementStatus, ToSql, TransactionBehavior, params_from_iter};
 
 use crate::store::schema::{MIGRATIONS, Migration, Schema};
@@ -56,6 +57,9 @@ fn opened(path: &Path, flags: OpenFlags, settings: &str) -> Result<Connection, S
         let db = Connection::open_with_flags(path, flags)?;
         db.execute_batch(&format!("{settings} PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{CACHE};"))?;
         db.set_prepared_statement_cache_capacity(PREPARED);
+        // A statement stays prepared whatever is bound to it: else each new value would have it prepared again, as an index
+        // of a part of a table might do for that one.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         db.busy_timeout(BUSY)?;
         Ok(db)
     };
@@ -219,9 +223,53 @@ fn size(db: &Connection) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::market::job::NIP90;
+    use crate::market::retention::Retention;
+    use crate::nostr::{EventId, Filter, PublicKey};
+    use crate::store::read::{Viewer, newest, newest_of_few};
 
     /// FULL, as SQLite numbers it.
     const FULL: i64 = 2;
+
+    #[test]
+    fn a_statement_stays_prepared_whatever_is_bound_to_it() {
+        let path = std::env::temp_dir().join(format!("nexus-prepared-{}.sqlite", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let (mut db, _) = open_to_serve(&path).unwrap();
+        // With samples of what indexes hold, SQLite would plan for each value anew.
+        db.execute_batch(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) \
+             INSERT INTO tags SELECT randomblob(34), 6050, i, i, i, NULL FROM n; ANALYZE",
+        )
+        .unwrap();
+        let retention = Retention { requests: 86_400, feedback: 86_400, results: 604_800, handlers: 0, others: 0 };
+        let (profile, kept) = (&NIP90, &retention.of_jobs(&NIP90));
+        let mut prepared = 0;
+        for n in 0..3_u8 {
+            let (id, keys) = (EventId::new([n; 32]).to_string(), [PublicKey::new([n; 32])].into());
+            let viewer = Viewer { keys: &keys, profile, kept, now: 1_700_000_000 + u64::from(n) };
+            for filter in [
+                format!(r##"{{"kinds":[6050,7000],"#e":["{id}"],"#p":["{id}"]}}"##),
+                format!(r#"{{"kinds":[6050],"authors":["{id}"],"limit":50}}"#),
+                format!(r#"{{"kinds":[5050],"since":{n},"limit":100}}"#),
+                format!(r#"{{"ids":["{id}"]}}"#),
+                "{}".to_owned(),
+            ] {
+                let filter = Filter::parse(&filter).unwrap();
+                let both = [newest, newest_of_few].map(|ask| ask(&filter, 50, 1000, &viewer));
+                for statements in both {
+                    read(&mut db, &statements).unwrap();
+                    for statement in statements {
+                        let again = db.prepare_cached(&statement.sql).unwrap().get_status(StatementStatus::RePrepare);
+                        assert_eq!(again, 0, "{}", statement.sql);
+                        prepared += 1;
+                    }
+                }
+            }
+        }
+        assert!(prepared > 30);
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn whatever_writes_to_a_file_syncs_each_commit() {

@@ -8,7 +8,10 @@
 //! Bytes are what things take in memory, overhead included, reckoned with pointers of 8 bytes; Workers have shorter ones.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
+
+use serde::{Deserialize, Deserializer, de};
 
 use crate::seam::Millis;
 
@@ -100,6 +103,18 @@ impl Share {
     pub(crate) const fn of(self, budget_bytes: usize) -> usize {
         budget_bytes / PARTS * self.parts()
     }
+}
+
+/// Reads what is told by the names of shares.
+pub(crate) fn by_share<'de, D, T>(deserializer: D) -> Result<BTreeMap<&'static str, T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let known = |told: String| Share::ALL.into_iter().find(|(_, name)| *name == told).map(|(_, name)| name);
+    let told = BTreeMap::<String, T>::deserialize(deserializer)?.into_iter();
+    let named = told.map(|(told, value)| known(told).map(|name| (name, value)));
+    named.collect::<Option<_>>().ok_or_else(|| de::Error::custom("must be the name of a share"))
 }
 
 /// Bytes in use, by share.

@@ -33,6 +33,7 @@ mod partition;
 pub mod seam;
 pub mod store;
 mod trees;
+pub mod wire;
 
 #[cfg(all(target_arch = "wasm32", feature = "cloudflare"))]
 #[allow(unsafe_code, missing_docs)] // in what the bindings' macros expand to

@@ -11,6 +11,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::seam::Millis;
 
 /// Messages and bytes in one batch.
@@ -23,7 +25,7 @@ const RESEND_MIN_MS: Millis = 250;
 const RESEND_MAX_MS: Millis = 5000;
 
 /// One life of an end, from one loss of memory to the next: the later one has the higher number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Incarnation(pub u64);
 
 /// What knows how much memory it takes.
@@ -33,7 +35,7 @@ pub trait Weigh {
 }
 
 /// What travels at once.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Batch<T> {
     /// Whose it is.
     pub from: Incarnation,

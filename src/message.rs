@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::budget;
 pub use crate::ledger::{MAX_UNASKED_FEEDBACK, MAX_UNASKED_KEYS, NewEvent};
 use crate::market::privacy::Readers;
 use crate::nostr::relay_msg::Completeness;
@@ -32,7 +33,7 @@ impl GatewayId {
 }
 
 /// What a gateway cares for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Interest {
     /// All there is, as it may be because nobody else is told of anything.
     Everything,
@@ -46,7 +47,7 @@ pub enum Interest {
 }
 
 /// Who waits for the OK of an event, by its gateway's own name for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Publisher(pub u64);
 
 impl fmt::Display for Publisher {
@@ -56,7 +57,7 @@ impl fmt::Display for Publisher {
 }
 
 /// What a gateway tells a partition.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToPartition {
     /// It woke, and clients had been told of everything up to this number, as far as any of them remembers; answered with
     /// [`ToGateway::Position`].
@@ -115,7 +116,7 @@ pub enum ToPartition {
 }
 
 /// An event on its way to the database.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Publish {
     /// Who waits for the OK.
     pub from: Publisher,
@@ -130,7 +131,7 @@ pub struct Publish {
 }
 
 /// Which part of the rows that may be written in a day somebody may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Allowance {
     /// All there are, and more.
     Listed,
@@ -141,7 +142,7 @@ pub enum Allowance {
 }
 
 /// A question of a client's, with the keys it has proven.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Question {
     /// The newest events that filters match, as a REQ asks for them.
     Stored {
@@ -166,7 +167,7 @@ pub enum Question {
 }
 
 /// When a database is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum When {
     /// When [`ToPartition::Go`] says so, if what is in memory is not the whole answer.
     Known,
@@ -181,7 +182,7 @@ pub enum When {
 pub const MISSED_MAX: u64 = 1000;
 
 /// What a partition tells a gateway.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToGateway {
     /// How far the log is, or why that is not known.
     Position(Result<u64, StoreError>),
@@ -230,7 +231,7 @@ pub enum ToGateway {
 }
 
 /// What became of an event.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Who waits for the OK.
     pub to: Publisher,
@@ -241,7 +242,7 @@ pub struct Outcome {
 }
 
 /// What is said of an event.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Verdict {
     /// It is stored.
     Stored,
@@ -252,7 +253,7 @@ pub enum Verdict {
 }
 
 /// What was stored, and what follows from it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Push {
     /// The number up to which the gateway had been told of everything before.
     pub after: u64,
@@ -263,7 +264,7 @@ pub struct Push {
 }
 
 /// A part of what is pushed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Part {
     /// An event that was stored.
     Event(Stored),
@@ -277,7 +278,7 @@ pub enum Part {
 pub type Stored = (Arc<NewEvent>, Option<Readers>);
 
 /// The answer to a question.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     /// To [`Question::Stored`].
     Stored(Page),
@@ -296,7 +297,7 @@ impl Answer {
 }
 
 /// The stored events of a subscription.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Page {
     /// Newest first.
     pub events: Vec<StoredEvent>,
@@ -307,7 +308,7 @@ pub struct Page {
 }
 
 /// What is asked over HTTP.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Asked {
     /// What was counted.
     Counts,
@@ -320,7 +321,7 @@ pub enum Asked {
 }
 
 /// What is known of that.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Facts {
     /// What was counted, and how many providers are active.
     Counts(Box<Counts>, u64),
@@ -333,7 +334,7 @@ pub enum Facts {
 }
 
 /// What a partition knows beside its database.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PartitionGauges {
     /// How the database has answered.
     pub storage: Storage,
@@ -346,6 +347,7 @@ pub struct PartitionGauges {
     /// Rows taken today.
     pub rows_today: u64,
     /// Bytes in use and at the most of the shares of memory that are the partition's.
+    #[serde(deserialize_with = "budget::by_share")]
     pub memory: BTreeMap<&'static str, (usize, usize)>,
 }
 
@@ -363,7 +365,7 @@ pub fn metered_keys(month: u64) -> [String; 2] {
 }
 
 /// How a database has answered.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Storage {
     /// Groups.
     pub commits: Latency,
@@ -397,7 +399,7 @@ impl Storage {
 }
 
 /// Answers of one sort; milliseconds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     count: u64,
     failed: u64,

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::budget::{NATIVE_BYTES, OBJECT_BYTES};
 use crate::gateway::{Api, Config, ConnId, Gauges, RequestId};
 use crate::log::Level;
@@ -13,7 +15,7 @@ use crate::store::{Answer, Statement, StoreError};
 pub const NO_CLOSE_FRAME: u16 = 1006;
 
 /// Names a run of statements until it is answered. Answers to unknown tickets are ignored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ticket(pub(crate) u64);
 
 /// Unix time in milliseconds.

@@ -20,6 +20,8 @@ mod work;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub use dealt::ACTIVE_SLOT;
 pub use decide::{Changes, Decision, Fresh, Mode, RATED, READER, reader};
 pub use facts::{Answer, Facts, Held, Needed, Place, Provider, Served};
@@ -37,11 +39,13 @@ use crate::nostr::{Event, EventId, PublicKey};
 const LISTED: usize = 850;
 
 /// An event on its way into the database.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Told")]
 pub struct NewEvent {
     /// Verified.
     pub event: Event,
-    /// Its canonical text, which is kept and sent.
+    /// Its canonical text, which is kept and sent to clients; who is told of the event makes it again.
+    #[serde(skip_serializing)]
     pub text: Arc<str>,
     /// When it came, Unix milliseconds.
     pub came_ms: u64,
@@ -53,6 +57,24 @@ pub struct NewEvent {
     pub part: Option<Part>,
     /// Of a job request: Unix seconds until which the job is remembered.
     pub remember_until: u64,
+}
+
+/// A [`NewEvent`] as it is told: without its text.
+#[derive(Deserialize)]
+struct Told {
+    event: Event,
+    came_ms: u64,
+    expires_at: Option<u64>,
+    deletes: Vec<Target>,
+    part: Option<Part>,
+    remember_until: u64,
+}
+
+impl From<Told> for NewEvent {
+    fn from(told: Told) -> Self {
+        let Told { event, came_ms, expires_at, deletes, part, remember_until } = told;
+        Self { text: event.to_json().into(), event, came_ms, expires_at, deletes, part, remember_until }
+    }
 }
 
 impl NewEvent {

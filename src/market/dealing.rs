@@ -3,6 +3,8 @@
 //!
 //! Owns the weights. Never counts: the caller brings the sums.
 
+use serde::{Deserialize, Serialize};
+
 /// Providers whose results make a customer known: so it has dealt with two others than the one that is judged.
 pub const KNOWN_AT: u64 = 3;
 /// What a known customer weighs.
@@ -19,7 +21,7 @@ pub const HALF_SPEED_MS: u64 = 10_000;
 const DOUBT: f64 = 2.0;
 
 /// What one customer had of a provider.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dealing {
     /// Whether the customer is known.
     pub known: bool,

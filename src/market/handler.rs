@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::dealing::{Dealing, worth};
@@ -33,7 +33,7 @@ pub fn can_be_ranked(event: &Event) -> bool {
 }
 
 /// What a provider did.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Results it gave.
     pub results: u64,

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::rules;
 use crate::nostr::{Event, EventId, PublicKey};
@@ -31,7 +31,7 @@ pub const NIP90: JobProfile = JobProfile { name: "nip90", requests: 5000..=5999,
 pub const PROFILES: &[JobProfile] = &[NIP90];
 
 /// The part an event plays in a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JobRole {
     /// Opens the job; the job is named by this event's id.
     Request,
@@ -42,7 +42,7 @@ pub enum JobRole {
 }
 
 /// How far a job has come. A job only moves to a greater state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Asked, and nothing heard.
@@ -103,7 +103,7 @@ impl State {
 }
 
 /// An event's part in a job, with what has to agree among the job's events.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// The job: the id of its request.
     pub job: EventId,

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::dealing::{KNOWN_WEIGHT, weight_of_others};
 use crate::nostr::{Event, kind};
@@ -38,7 +38,7 @@ const BAD: &str = "bad poor terrible worst slow late unresponsive unreliable uns
 const DOUBT: f64 = 5.0;
 
 /// What one key says of a provider in one namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vote {
     /// The namespace.
     pub namespace: String,

@@ -1,4 +1,4 @@
-//! Fixed-size values that travel as lower-case hex (NIP-01): event ids, public keys, signatures.
+//! Fixed-size values that travel as lower-case hex (NIP-01), within the relay as bytes: event ids, public keys, signatures.
 
 use std::fmt;
 
@@ -58,7 +58,7 @@ impl<const N: usize> fmt::Debug for Bytes<N> {
 
 impl<const N: usize> Serialize for Bytes<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_bytes(&self.0) }
     }
 }
 
@@ -70,10 +70,17 @@ impl<'de, const N: usize> Deserialize<'de> for Bytes<N> {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{} lower-case hex digits", 2 * N)
             }
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Bytes<N>, E> {
+                bytes.try_into().map(Bytes).map_err(|_| E::invalid_length(bytes.len(), &self))
+            }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes<N>, E> {
                 Bytes::parse(text).ok_or_else(|| E::custom(format_args!("must be {} lower-case hex digits", 2 * N)))
             }
         }
-        deserializer.deserialize_str(Visitor)
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_str(Visitor)
+        } else {
+            deserializer.deserialize_bytes(Visitor)
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! Deletion requests (NIP-09) and requests to vanish (NIP-62): what they are about.
 
+use serde::{Deserialize, Serialize};
+
 use super::auth::Authority;
 use super::refusal::{self, Reason};
 use super::{Event, EventId, PublicKey, kind, tag};
 
 /// Something that shall be gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// One event.
     Event(EventId),

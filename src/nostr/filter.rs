@@ -149,6 +149,10 @@ impl Filter {
 
 impl Serialize for Filter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            let Self { ids, authors, kinds, tags, since, until, limit } = self;
+            return (ids, authors, kinds, tags, since, until, limit).serialize(serializer);
+        }
         let mut map = serializer.serialize_map(None)?;
         if let Some(ids) = &self.ids {
             map.serialize_entry("ids", ids)?;
@@ -168,6 +172,25 @@ impl Serialize for Filter {
             }
         }
         map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Filter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let parsed = Parsed::deserialize(deserializer)?;
+            return match parsed.unknown {
+                Some(key) => Err(de::Error::custom(format_args!("unknown key {key}"))),
+                None => Ok(parsed.filter),
+            };
+        }
+        let (ids, authors, kinds, tags, since, until, limit) = Deserialize::deserialize(deserializer)?;
+        let filter = Self { ids, authors, kinds, tags, since, until, limit };
+        if !filter.tags.keys().all(u8::is_ascii_alphabetic) {
+            return Err(de::Error::custom("a tag must be a letter"));
+        }
+        filter.tags.iter().try_for_each(|(letter, values)| can_be_asked(*letter, values))?;
+        Ok(filter)
     }
 }
 
@@ -225,13 +248,19 @@ impl<'de> de::Visitor<'de> for FilterVisitor {
     }
 }
 
-/// `#e` and `#p` hold 64 lower-case hex digits (NIP-01); other letters anything.
+/// The values of one letter.
 fn tag_values<'de, A: de::MapAccess<'de>>(letter: u8, map: &mut A) -> Result<Values<String>, A::Error> {
     let values: Values<String> = map.next_value()?;
-    if matches!(letter, b'e' | b'p') && values.iter().any(|value| EventId::parse(value).is_none()) {
-        return Err(de::Error::custom("must be 64 lower-case hex digits"));
-    }
+    can_be_asked(letter, &values)?;
     Ok(values)
+}
+
+/// `#e` and `#p` hold 64 lower-case hex digits (NIP-01); other letters anything.
+fn can_be_asked<E: de::Error>(letter: u8, values: &Values<String>) -> Result<(), E> {
+    if matches!(letter, b'e' | b'p') && values.iter().any(|value| EventId::parse(value).is_none()) {
+        return Err(E::custom("must be 64 lower-case hex digits"));
+    }
+    Ok(())
 }
 
 /// Enough of an attacker-chosen key to recognise it by, quoted.

@@ -1,6 +1,6 @@
 //! Messages from relay to client (NIP-01, NIP-42).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::EventId;
 use super::refusal::{self, Reason};
@@ -38,7 +38,7 @@ pub fn event(subscription: &str, event_json: &str) -> String {
 }
 
 /// Whether the stored events of a subscription have all been sent (NIP-67).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Completeness {
     /// All of them.
     Finish,

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::slice;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A set that is made once and read often.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +73,14 @@ impl<T: Serialize> Serialize for Values<T> {
 
 impl<'de, T: Deserialize<'de> + Ord> Deserialize<'de> for Values<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(BTreeSet::deserialize(deserializer)?.into_iter().collect())
+        if deserializer.is_human_readable() {
+            return Ok(BTreeSet::deserialize(deserializer)?.into_iter().collect());
+        }
+        // Of this relay's own writing.
+        let values = Vec::deserialize(deserializer)?;
+        if !values.is_sorted_by(|a, b| a < b) {
+            return Err(de::Error::custom("values must be in order, each once"));
+        }
+        Ok(Self(values.into()))
     }
 }

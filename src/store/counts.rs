@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::log::{Write, WriteName};
 use super::{Param, Rows, Statement, StoreError, integer, json};
@@ -56,7 +56,7 @@ pub struct Flush {
 }
 
 /// Everything that has been counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// When counting began, Unix milliseconds; 0 before the first event.
     pub since_ms: u64,

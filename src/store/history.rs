@@ -13,7 +13,7 @@ const DAY: u64 = 1440;
 const MONTH: u64 = 30 * DAY;
 
 /// How far apart the points of a history are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Step {
     /// A day of minutes.
     Minute,
@@ -58,7 +58,7 @@ pub struct Snapshot {
 }
 
 /// What happened between two moments.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// The later one, Unix seconds.
     pub at: u64,

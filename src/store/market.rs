@@ -38,7 +38,7 @@ const MAX_ACTIVE: usize = 10_000;
 const NAMED: &str = "EXISTS (SELECT 1 FROM json_each(e.tags) AS k WHERE k.value->>0 = 'd' AND k.value->1 IS NOT NULL)";
 
 /// A live handler of some kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// The handler information (NIP-89).
     pub event: Event,

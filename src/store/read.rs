@@ -11,6 +11,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::search::{Params, Wanted, searches};
 use super::{PRIVATE, Rows, Statement, StoreError, form, hex, integer, vanish};
 use crate::market::JobProfile;
@@ -49,7 +51,7 @@ pub struct Viewer<'a> {
 }
 
 /// A stored event on its way to a subscriber.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredEvent {
     /// Its number.
     pub seq: u64,
@@ -66,7 +68,7 @@ pub struct StoredEvent {
 }
 
 /// The canonical text of a stored event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Text {
     /// Here.
     Json(Arc<str>),

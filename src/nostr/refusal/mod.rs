@@ -5,10 +5,12 @@ mod table;
 
 use std::fmt::{self, Display};
 
+use serde::{Deserialize, Serialize};
+
 pub use table::*;
 
 /// The machine-readable first word of an OK or CLOSED message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Prefix {
     /// Authentication comes first (NIP-42).
     AuthRequired,
@@ -64,8 +66,8 @@ impl Prefix {
     }
 }
 
-/// Why something was refused: `prefix: text`. The table alone makes one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why something was refused: `prefix: text`. The table alone makes one, here or in another object of the relay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// For programs.
     pub prefix: Prefix,

@@ -1,7 +1,8 @@
-//! The network of a run: batches are lost, come twice, late and in another order.
+//! The network of a run: batches go as bytes, are lost, come twice, late and in another order.
 
 use nexus::link::Batch;
 use nexus::message::{ToGateway, ToPartition};
+use nexus::wire;
 
 use crate::marks::Mark;
 use crate::mutate::Mutation;
@@ -13,8 +14,9 @@ impl Sim<'_> {
         self.mutator.change_asked(gateway, &mut batch);
         let sorts = || batch.messages.iter().map(sort).collect::<Vec<_>>();
         self.trace.note(self.now, self.facts.pool, || format!("  {} -> {:?}", passed_text(&passed), sorts()));
+        let bytes = wire::encode(&batch);
         for at in self.arrives(gateway, passed) {
-            self.push(at, Due::ToPartition(gateway, batch.clone()));
+            self.push(at, Due::ToPartition(gateway, wire::decode(&bytes).unwrap()));
         }
     }
 
@@ -23,8 +25,9 @@ impl Sim<'_> {
         self.mutator.change_told(gateway, &mut batch);
         let sorts = || batch.messages.iter().map(sort).collect::<Vec<_>>();
         self.trace.note(self.now, self.facts.pool, || format!("  {} -> {:?}", passed_text(&passed), sorts()));
+        let bytes = wire::encode(&batch);
         for at in self.arrives(gateway, passed) {
-            let mut batch = batch.clone();
+            let mut batch: Batch<ToGateway> = wire::decode(&bytes).unwrap();
             if self.mutator.is(Mutation::BatchTwice) && batch.number > 0 && batch.messages.len() > 1 {
                 // As a receiver that does not look at numbers takes it.
                 batch.messages = batch.messages.iter().chain(&*batch.messages).cloned().collect();

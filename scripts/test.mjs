@@ -24,6 +24,9 @@ function nodeTests(folders, { atOnce = 1, env = {}, timeout = 240_000 } = {}) {
 /** What both hosts must do, and what one alone does. */
 const worker = () => nodeTests(["tests/both", "tests/worker"], { atOnce: TOGETHER });
 
+/** What both hosts must do, where clients are at four gateways. */
+const gateways = () => nodeTests(["tests/both"], { atOnce: TOGETHER, env: { NEXUS_GATEWAYS: "4" } });
+
 async function native() {
   await cargo("build", "--locked");
   // What its tests look with, one after the other: apt-get cannot be asked twice at once.
@@ -131,6 +134,7 @@ const STEPS = [
   ["the Worker's size", checkSize],
   ["what the scripts decide", () => nodeTests("tests/scripts")],
   ["the Worker on Miniflare", worker],
+  ["the Worker with four gateways", gateways],
   ["the native program", native],
   ["the siege", siege],
   ["the metrics by promtool", metrics],

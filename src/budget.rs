@@ -170,7 +170,9 @@ impl Level {
 /// The budget.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    bytes: usize,
+    whole: usize,
+    /// What there is of it.
+    bytes: Cell<usize>,
     used: Used,
 }
 
@@ -184,12 +186,17 @@ pub(crate) struct Full {
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(bytes: usize) -> Rc<Self> {
-        Rc::new(Self { bytes, used: Used::default() })
+        Rc::new(Self { whole: bytes, bytes: Cell::new(bytes), used: Used::default() })
     }
 
     /// Bytes of a share.
-    pub const fn max(&self, share: Share) -> usize {
-        share.of(self.bytes)
+    pub fn max(&self, share: Share) -> usize {
+        share.of(self.bytes.get())
+    }
+
+    /// So many share the memory that this one could have: where more is in use nothing more is reserved.
+    pub fn divide(&self, among: usize) {
+        self.bytes.set(self.whole / among.max(1));
     }
 
     /// Bytes of it that are in use.

@@ -18,8 +18,8 @@ use crate::seam::Millis;
 /// Messages and bytes in one batch.
 const BATCH_MESSAGES_MAX: usize = 1000;
 const BATCH_BYTES_MAX: usize = 1_000_000;
-/// Bytes that gather at the most: an end that is this far behind begins anew.
-const GATHERED_BYTES_MAX: usize = 8_000_000;
+/// Bytes that gather at the most, on all links of an object together: the end that is furthest behind begins anew.
+pub const GATHERED_BYTES_MAX: usize = 8_000_000;
 /// Milliseconds until a batch that was not acknowledged is sent again: at first, and at the most.
 const RESEND_MIN_MS: Millis = 250;
 const RESEND_MAX_MS: Millis = 5000;
@@ -82,6 +82,9 @@ pub struct Link<T> {
     gathered_bytes: usize,
     in_flight: Option<Arc<[T]>>,
     lost: Vec<T>,
+    /// How many messages were ever to be sent, and of how many the other end has said that it has them, or will never.
+    queued: u64,
+    settled: u64,
     /// The last batch that was sent, and the last one that was taken.
     sent: u64,
     received: u64,
@@ -104,6 +107,8 @@ impl<T: Clone + Weigh> Link<T> {
             gathered_bytes: 0,
             in_flight: None,
             lost: Vec::new(),
+            queued: 0,
+            settled: 0,
             sent: 0,
             received: 0,
             owes: false,
@@ -118,20 +123,32 @@ impl<T: Clone + Weigh> Link<T> {
         for message in messages {
             self.gathered_bytes += message.weight();
             self.gathering.push_back(message);
+            self.queued += 1;
         }
         if self.has_more() {
             self.stuck_since.get_or_insert(now);
         }
     }
 
-    /// Whether more waits than there is room for.
-    pub const fn is_full(&self) -> bool {
-        self.gathered_bytes > GATHERED_BYTES_MAX
+    /// Bytes of what waits behind the batch that is in flight.
+    pub const fn gathered_bytes(&self) -> usize {
+        self.gathered_bytes
     }
 
     /// Since when nothing was acknowledged of what waits.
     pub const fn stuck_since(&self) -> Option<Millis> {
         self.stuck_since
+    }
+
+    /// Has the other end shown whether it is still the one that was known.
+    pub const fn knock(&mut self) {
+        self.owes = true;
+    }
+
+    /// How many messages were ever to be sent, and how many of them, the first ones, are not waited for any more: the other
+    /// end has them, or is not there.
+    pub const fn progress(&self) -> (u64, u64) {
+        (self.queued, self.settled)
     }
 
     /// Whether nothing is on its way from here.
@@ -155,12 +172,14 @@ impl<T: Clone + Weigh> Link<T> {
         self.gathered_bytes = 0;
         let mut unheard = std::mem::take(&mut self.lost);
         unheard.extend(self.gathering.drain(..));
+        self.settled = self.queued;
         unheard
     }
 
     fn forget(&mut self) {
         self.lost = self.in_flight.take().iter().flat_map(|messages| messages.iter().cloned()).collect();
         self.lost.extend(self.gathering.drain(..));
+        self.settled = self.queued;
         (self.gathered_bytes, self.sent, self.received) = (0, 0, 0);
         (self.is_known, self.resend_at, self.stuck_since) = (false, None, None);
     }
@@ -186,7 +205,10 @@ impl<T: Clone + Weigh> Link<T> {
             return heard;
         }
         self.is_known = true;
-        if batch.received == self.sent && self.in_flight.take().is_some() {
+        if batch.received == self.sent
+            && let Some(had) = self.in_flight.take()
+        {
+            self.settled += had.len() as u64;
             self.stuck_since = self.has_more().then_some(now);
         }
         self.owes |= batch.number > 0;

@@ -3,18 +3,20 @@
 //!
 //! Between the two messages keep their order. What is moved here within a thread could be sent to another one.
 
+mod gauges;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+pub use gauges::{Counted, GatewayGauges, Latency, PartitionGauges, Storage, metered_keys};
 use serde::{Deserialize, Serialize};
 
-use crate::budget;
 pub use crate::ledger::{MAX_UNASKED_FEEDBACK, MAX_UNASKED_KEYS, NewEvent};
 use crate::market::privacy::Readers;
 use crate::nostr::relay_msg::Completeness;
 use crate::nostr::{Event, EventId, Filter, PublicKey, Reason, Values};
-use crate::seam::{Millis, Network, Ticket};
+use crate::seam::{Network, Ticket};
 pub use crate::store::cost;
 pub use crate::store::counts::Counts;
 pub use crate::store::history::{Point, Step};
@@ -44,6 +46,15 @@ pub enum Interest {
         /// Those that went.
         went: Vec<u64>,
     },
+}
+
+/// A key that is proven at a gateway and has a live handler (NIP-89).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Provider {
+    /// Whether it has served nobody yet: those come last.
+    pub is_new: bool,
+    /// Whose handler it is.
+    pub key: PublicKey,
 }
 
 /// Who waits for the OK of an event, by its gateway's own name for it.
@@ -113,6 +124,15 @@ pub enum ToPartition {
     },
     /// How far the log is; answered with [`ToGateway::Position`].
     Position,
+    /// What it knows of its clients, for whom the other gateways are asked of the relay.
+    Gauges(Box<GatewayGauges>),
+    /// Which providers have come to it, and which are not there any more.
+    Present {
+        /// Those that came.
+        came: Vec<Provider>,
+        /// Those that went.
+        went: Vec<Provider>,
+    },
 }
 
 /// An event on its way to the database.
@@ -307,6 +327,9 @@ pub struct Page {
     pub missed: Vec<Stored>,
 }
 
+/// Providers that are connected, and whose handlers are looked at whatever others publish.
+pub const ONLINE_MAX: usize = 4000;
+
 /// What is asked over HTTP.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Asked {
@@ -325,95 +348,10 @@ pub enum Asked {
 pub enum Facts {
     /// What was counted, and how many providers are active.
     Counts(Box<Counts>, u64),
-    /// Handlers of a kind.
-    Handlers(Vec<Found>),
+    /// Handlers of a kind, and of those the keys that are proven at other gateways.
+    Handlers(Vec<Found>, Vec<PublicKey>),
     /// Snapshots of the counts.
     History(Vec<Point>),
     /// It does.
     Healthy,
-}
-
-/// What a partition knows beside its database.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct PartitionGauges {
-    /// How the database has answered.
-    pub storage: Storage,
-    /// Counted and not saved, by key.
-    pub unsaved: BTreeMap<String, u64>,
-    /// Handed over under a number, and not known to be saved.
-    pub flushing: Option<(u64, BTreeMap<String, u64>)>,
-    /// Rows that may be taken in a day, and those taken today.
-    pub rows_per_day: Option<u64>,
-    /// Rows taken today.
-    pub rows_today: u64,
-    /// Bytes in use and at the most of the shares of memory that are the partition's.
-    #[serde(deserialize_with = "budget::by_share")]
-    pub memory: BTreeMap<&'static str, (usize, usize)>,
-}
-
-impl PartitionGauges {
-    /// What is not among the counts of the store, when the last flush among them has this number.
-    pub fn not_among(&self, flush: u64) -> impl Iterator<Item = (&String, u64)> {
-        let missing = self.flushing.iter().filter(move |(number, _)| *number > flush);
-        missing.flat_map(|(_, counts)| counts).chain(&self.unsaved).map(|(key, n)| (key, *n))
-    }
-}
-
-/// The keys under which a partition counts the rows that its database has read and written in a month (YYYYMM).
-pub fn metered_keys(month: u64) -> [String; 2] {
-    [format!("read {month}"), format!("written {month}")]
-}
-
-/// How a database has answered.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Storage {
-    /// Groups.
-    pub commits: Latency,
-    /// Everything else.
-    pub queries: Latency,
-    /// What was wrong when it failed.
-    pub failures: BTreeMap<ErrorKind, u64>,
-    /// Bytes of the database as it last told.
-    pub bytes: Option<u64>,
-}
-
-impl Storage {
-    /// A group was answered after so many milliseconds.
-    pub fn committed(&mut self, took: Millis, error: Option<&StoreError>) {
-        self.commits.add(took, error.is_none());
-        self.failed(error);
-    }
-
-    /// A query was answered after so many milliseconds.
-    pub fn answered(&mut self, took: Millis, error: Option<&StoreError>) {
-        self.queries.add(took, error.is_none());
-        self.failed(error);
-    }
-
-    /// It has failed, if so.
-    pub fn failed(&mut self, error: Option<&StoreError>) {
-        if let Some(error) = error {
-            *self.failures.entry(error.kind).or_default() += 1;
-        }
-    }
-}
-
-/// Answers of one sort; milliseconds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Latency {
-    count: u64,
-    failed: u64,
-    last_ms: Millis,
-    max_ms: Millis,
-    total_ms: Millis,
-}
-
-impl Latency {
-    fn add(&mut self, took: Millis, succeeded: bool) {
-        self.count += 1;
-        self.failed += u64::from(!succeeded);
-        self.last_ms = took;
-        self.max_ms = self.max_ms.max(took);
-        self.total_ms += took;
-    }
 }

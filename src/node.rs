@@ -8,14 +8,14 @@
 
 mod linked;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-pub use linked::{Address, LinkedGateway, LinkedPartition};
+pub use linked::{Address, Keep, LinkedGateway, LinkedPartition};
 
 use crate::budget::Budget;
-use crate::gateway::{Config, Gateway, Gauges, TurnedAway};
-use crate::message::{GatewayId, PartitionGauges, ToGateway, ToPartition};
+use crate::gateway::{Config, Gateway, TurnedAway};
+use crate::message::{GatewayId, ToGateway, ToPartition};
 use crate::partition::{Partition, Settings};
 use crate::seam::{Effect, Host, Input, Millis, Ticket};
 
@@ -44,6 +44,11 @@ impl GatewayNode {
         self.finish(out, now)
     }
 
+    /// Has the partition told at once what it would be told in a while.
+    pub fn tell_known(&mut self) {
+        self.gateway.tell_known();
+    }
+
     /// Takes what the partition tells; returns what the host must now do, in order.
     pub fn hear(&mut self, messages: impl IntoIterator<Item = ToGateway>, now: Millis) -> Vec<Effect> {
         self.gateway.begin(now);
@@ -70,14 +75,14 @@ impl GatewayNode {
         self.gateway.introduce();
     }
 
+    /// So many objects share the memory of this one.
+    pub fn share_memory(&self, objects: usize) {
+        self.gateway.budget().divide(objects);
+    }
+
     /// Whether one more connection from this address may be opened; a host asks before it accepts one.
     pub fn may_open(&mut self, ip: &str, now: Millis) -> Result<(), TurnedAway> {
         self.gateway.may_open(ip, now)
-    }
-
-    /// What it knows beside its partition.
-    pub fn gauges(&self) -> Gauges {
-        self.gateway.gauges(&PartitionGauges::default())
     }
 }
 
@@ -123,6 +128,11 @@ impl PartitionNode {
         self.partition.finish(now, &mut out);
         self.timer.merge(&mut out);
         out
+    }
+
+    /// So many objects share the memory of this one.
+    pub fn share_memory(&self, objects: usize) {
+        self.partition.budget().divide(objects);
     }
 
     /// A gateway is gone, and nobody waits for the answers to what it has asked.
@@ -210,9 +220,9 @@ impl Node {
         self.gateway.may_open(ip, now)
     }
 
-    /// What it knows beside the store.
-    pub fn gauges(&self) -> Gauges {
-        self.gateway.gauges(&self.partition.gauges())
+    /// Bytes in use and at the most, by share of the memory.
+    pub fn memory(&self) -> BTreeMap<&'static str, (usize, usize)> {
+        self.partition.gauges().memory_with(&self.gateway.gauges())
     }
 }
 

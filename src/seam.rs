@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::budget::{NATIVE_BYTES, OBJECT_BYTES};
-use crate::gateway::{Api, Config, ConnId, Gauges, RequestId};
+use crate::gateway::{Api, Config, ConnId, RequestId};
 use crate::log::Level;
 use crate::store::{Answer, Statement, StoreError};
 
@@ -144,8 +144,6 @@ pub enum Input {
         api: Api,
         /// The address it comes from, if the host knows it.
         ip: Option<String>,
-        /// What the other gateways know, if there are any.
-        elsewhere: Vec<Gauges>,
     },
     /// Settings have changed.
     Configured {

@@ -15,14 +15,16 @@ pub const ASSETS: &str = "ASSETS";
 
 /// Reads the settings from the Worker's variables.
 pub fn config(env: &Env) -> Result<Config, ConfigError> {
-    Config::read(|key| {
-        let value = Reflect::get(env, &JsValue::from_str(key)).ok()?;
-        if value.is_undefined() || value.is_null() {
-            return None;
-        }
-        // wrangler.toml may say true or 500 where a string is meant.
-        let number = || value.as_f64().map(|number| number.to_string());
-        let flag = || value.as_bool().map(|flag| flag.to_string());
-        value.as_string().or_else(number).or_else(flag).or_else(|| Some("an object".to_owned()))
-    })
+    Config::read(|key| variable(env, key))
+}
+
+fn variable(env: &Env, key: &str) -> Option<String> {
+    let value = Reflect::get(env, &JsValue::from_str(key)).ok()?;
+    if value.is_undefined() || value.is_null() {
+        return None;
+    }
+    // wrangler.toml may say true or 500 where a string is meant.
+    let number = || value.as_f64().map(|number| number.to_string());
+    let flag = || value.as_bool().map(|flag| flag.to_string());
+    value.as_string().or_else(number).or_else(flag).or_else(|| Some("an object".to_owned()))
 }

@@ -1,14 +1,17 @@
 //! The Cloudflare host: the Worker's entry. Translates and performs; decides nothing.
 //!
 //! Answers what needs no state itself (NIP-11, the HUD's files, errors) and hands WebSockets and
-//! `/api/` to the one [`NexusRelay`](object::NexusRelay).
+//! `/api/` to the [`NexusRelay`](object::NexusRelay) that the client's network has.
 
 mod attachments;
 mod d1;
 mod env;
 mod frame;
+mod kept;
+mod links;
 mod object;
 mod questions;
+mod role;
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
@@ -20,10 +23,7 @@ use worker::{
 };
 
 use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
-use crate::gateway::{Api, Config, ConfigError, HttpRate, RequestId, SharedAnswers, Sort};
-
-/// The one object there is.
-const OBJECT_NAME: &str = "nexus";
+use crate::gateway::{Api, Config, ConfigError, HttpRate, RequestId, SharedAnswers, Sort, network};
 
 /// Names a request at Cloudflare.
 const RAY: &str = "cf-ray";
@@ -72,7 +72,7 @@ async fn answer(request: Request, env: Env, id: RequestId) -> Result<Response> {
         Route::Document => json(200, DOCUMENT_TYPE, serde_json::to_string(&config.document()).unwrap_or_default()),
         Route::Api(Api::Handlers(_)) if !config.handlers_api => refuse(404, UNLISTED),
         Route::Socket => match pass(&config, Sort::Socket, &request)? {
-            None => object(&env)?.fetch_with_request(request).await,
+            None => object_of(&env, &config, &request)?.fetch_with_request(request).await,
             Some(refused) => Ok(refused),
         },
         Route::Api(api) => match http::shared_seconds(api, config.stats_shared_seconds) {
@@ -91,8 +91,11 @@ fn settings(env: &Env) -> std::result::Result<Rc<Config>, ConfigError> {
     })
 }
 
-fn object(env: &Env) -> Result<Stub> {
-    env.durable_object(env::OBJECT)?.get_by_name(OBJECT_NAME)
+/// The object a request is for, by where it comes from.
+fn object_of(env: &Env, config: &Config, request: &Request) -> Result<Stub> {
+    let ip = request.headers().get("cf-connecting-ip")?.unwrap_or_default();
+    let network = network(&ip).unwrap_or(ip);
+    role::object(env, role::gateway_of(&network, role::gateways(config)))
 }
 
 /// Asks the object, which calls the request by the same name. It is asked for the whole answer, as that is shared with
@@ -105,7 +108,7 @@ async fn ask(env: &Env, config: &Config, api: Api, request: &Request, id: Reques
     headers.set(RAY, &id.to_string())?;
     let mut whole = RequestInit::new();
     whole.with_method(Method::Get).with_headers(headers);
-    object(env)?.fetch_with_request(Request::new_with_init(&request.inner().url(), &whole)?).await
+    object_of(env, config, request)?.fetch_with_request(Request::new_with_init(&request.inner().url(), &whole)?).await
 }
 
 /// Counts a request that the object is to be asked: the answer, if it is one too many.

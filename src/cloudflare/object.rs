@@ -22,13 +22,16 @@ use worker::{
 };
 
 use super::frame::{self, Frame};
+use super::kept::Kept;
+use super::links;
 use super::questions::{self, Batch, Questions};
-use super::{RAY, attachments, d1, env, json, refuse, retry, route};
+use super::role::{self, HOME, Role};
+use super::{RAY, attachments, d1, env, json, kept, refuse, retry, route};
 use crate::gateway::http::Route;
 use crate::gateway::{Api, ConnId, RequestId, Requests, http};
 use crate::log;
 use crate::log::Level;
-use crate::node::Node;
+use crate::node::{Address, GatewayNode, LinkedGateway, LinkedPartition, Node, PartitionNode};
 use crate::seam::{Effect, Host, Input, Ticket};
 use crate::store::{Answer, Statement, StoreError};
 
@@ -54,18 +57,37 @@ extern "C" {
 /// Takes the answer to an HTTP request: a status, a body, and the seconds after which to ask again.
 type Asker = Sender<(u16, Rc<str>, Option<u64>)>;
 
-/// One relay, one event loop. The handlers of its sockets are our own: the library's would copy a frame of any
+thread_local! {
+    /// Gateways and partitions that share the memory of this isolate; what one takes of it the other does not.
+    static GATEWAYS: Cell<usize> = const { Cell::new(0) };
+    static PARTITIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One object, one event loop. The handlers of its sockets are our own: the library's would copy a frame of any
 /// length into memory.
 #[durable_object(alarm)]
 pub struct NexusRelay {
-    core: std::result::Result<Rc<Core>, String>,
+    core: std::result::Result<Rc<Core>, Unfit>,
 }
 
-struct Core {
+/// Why an object does nothing: the status it answers with, and what it says.
+struct Unfit(u16, String);
+
+impl Unfit {
+    fn new(what: impl std::fmt::Display) -> Self {
+        Self(500, what.to_string())
+    }
+}
+
+/// What an object has, as long as it has its memory.
+pub(super) struct Core {
     state: State,
-    sql: SqlStorage,
+    pub(super) env: Env,
+    pub(super) sql: SqlStorage,
     db: D1Database,
-    relay: RefCell<Node>,
+    /// Which object of the relay this is.
+    pub(super) address: Address,
+    pub(super) role: RefCell<Role>,
     sockets: RefCell<BTreeMap<ConnId, WebSocket>>,
     requests: RefCell<Requests<Asker>>,
     questions: RefCell<Questions>,
@@ -82,8 +104,11 @@ impl DurableObject for NexusRelay {
     async fn fetch(&self, request: Request) -> Result<Response> {
         let core = match &self.core {
             Ok(core) => core,
-            Err(error) => return refuse(500, error),
+            Err(Unfit(status, error)) => return refuse(*status, error),
         };
+        if let Some(sender) = links::sender(&request) {
+            return core.hear(sender, request).await;
+        }
         let headers = request.headers();
         let (upgrade, ip) = (headers.get("upgrade")?, headers.get("cf-connecting-ip")?);
         match route(&request, upgrade.as_deref(), None)? {
@@ -108,7 +133,7 @@ impl NexusRelay {
     #[wasm_bindgen(js_name = webSocketMessage)]
     pub fn message(&self, socket: web_sys::WebSocket, message: &JsValue) {
         let socket = WebSocket::from(socket);
-        if let Err(error) = &self.core {
+        if let Err(Unfit(_, error)) = &self.core {
             // A close reason holds 123 bytes.
             let reason: String = error.chars().filter(char::is_ascii).take(120).collect();
             let _ = socket.close(Some(1011), Some(reason));
@@ -150,20 +175,36 @@ impl NexusRelay {
 
 impl Core {
     /// The one way into memory: after a first start, hibernation, a reset or a deploy.
-    fn wake(state: State, env: &Env) -> std::result::Result<Rc<Self>, String> {
-        let config = env::config(env).map_err(|error| error.to_string())?;
-        let db = env.d1(env::DATABASE).map_err(|error| format!("binding {}: {error}", env::DATABASE))?;
+    fn wake(state: State, env: &Env) -> std::result::Result<Rc<Self>, Unfit> {
+        let config = Rc::new(env::config(env).map_err(Unfit::new)?);
+        let gateways = role::gateways(&config);
+        let address = role::address(&state, env, gateways).map_err(Unfit::new)?;
+        let address = address.ok_or_else(|| Unfit(links::UNUSED, "the relay has fewer gateways now".to_owned()))?;
+        let db = env.d1(env::DATABASE).map_err(|error| Unfit::new(format!("binding {}: {error}", env::DATABASE)))?;
         let sql = state.storage().sql();
-        attachments::prepare(&sql).map_err(|error| format!("the object's storage: {error}"))?;
+        let storage = |error| Unfit::new(format!("the object's storage: {error}"));
+        attachments::prepare(&sql).map_err(storage)?;
         if let Ok(pair) = WebSocketRequestResponsePair::new("ping", "pong") {
             state.set_websocket_auto_response(&pair);
         }
         let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|error| format!("random numbers: {error}"))?;
-        let incarnation = u64::from_be_bytes(random);
-        let relay = RefCell::new(Node::new(Rc::new(config), Host::OBJECT, incarnation, now()));
+        getrandom::fill(&mut random).map_err(|error| Unfit::new(format!("random numbers: {error}")))?;
+        let (writer, host, now) = (u64::from_be_bytes(random), Host::OBJECT, now());
+        let role = if gateways == 1 {
+            Role::Whole(Node::new(config, host, writer, now).into())
+        } else {
+            let Kept { incarnation, gateways, told } = kept::begin(&sql).map_err(storage)?;
+            if address == HOME {
+                let node = PartitionNode::new(&config, host, writer, now);
+                Role::Partition(LinkedPartition::new(node, incarnation, gateways, told, now).into())
+            } else {
+                Role::Gateway(LinkedGateway::new(GatewayNode::new(config, host, false, now), incarnation).into())
+            }
+        };
         let (sockets, requests, questions, timer) = Default::default();
-        let core = Rc::new(Self { state, sql, db, relay, sockets, requests, questions, timer });
+        let (env, role) = (env.clone(), RefCell::new(role));
+        let core = Rc::new(Self { state, env, sql, db, address, role, sockets, requests, questions, timer });
+        core.counted(|count| count + 1);
         let mut conns = Vec::new();
         for socket in core.state.get_websockets() {
             let Some(conn) = core.conn_of(&socket) else { continue };
@@ -182,7 +223,7 @@ impl Core {
     }
 
     fn open(self: &Rc<Self>, ip: Option<String>, subprotocols: Option<String>) -> Result<Response> {
-        let may_open = ip.as_deref().map_or(Ok(()), |ip| self.relay.borrow_mut().may_open(ip, now()));
+        let may_open = ip.as_deref().map_or(Ok(()), |ip| self.role.borrow_mut().may_open(ip, now()));
         if let Err(away) = may_open {
             return retry(refuse(away.status, &away.reason)?, away.retry_after_s);
         }
@@ -213,7 +254,7 @@ impl Core {
         let (sender, answer) = channel();
         let given = ray.and_then(|ray| RequestId::of_ray(&ray)).unwrap_or(RequestId(0));
         let request = self.requests.borrow_mut().wait(given, sender);
-        self.handle(Input::Requested { request, api, ip, elsewhere: vec![] });
+        self.handle(Input::Requested { request, api, ip });
         // Every request is answered; the sender is only dropped with the object.
         let restarted = |_| (503, http::error_body("the relay restarted").into(), None);
         let (status, body, retry_after_s) = answer.await.unwrap_or_else(restarted);
@@ -221,7 +262,22 @@ impl Core {
     }
 
     fn handle(self: &Rc<Self>, input: Input) {
-        let effects = self.relay.borrow_mut().handle(input, now());
+        self.role.borrow_mut().share_memory(self.counted(|count| count));
+        let effects = self.role.borrow_mut().handle(input, now());
+        self.perform_all(effects);
+        let _ = self.tell_others(None);
+    }
+
+    /// How many objects of its sort share the memory, after a change of that.
+    fn counted(&self, change: impl Fn(usize) -> usize) -> usize {
+        let objects = if self.address == HOME { &PARTITIONS } else { &GATEWAYS };
+        objects.with(|objects| {
+            objects.set(change(objects.get()));
+            objects.get()
+        })
+    }
+
+    pub(super) fn perform_all(self: &Rc<Self>, effects: Vec<Effect>) {
         let mut frame = Frame::default();
         for effect in effects {
             self.perform(effect, &mut frame);
@@ -379,11 +435,17 @@ impl Core {
     }
 }
 
-fn now() -> u64 {
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.counted(|count| count.saturating_sub(1));
+    }
+}
+
+pub(super) fn now() -> u64 {
     Date::now().as_millis()
 }
 
-fn report(result: Result<()>, what: &str, conn: Option<ConnId>) {
+pub(super) fn report(result: Result<()>, what: &str, conn: Option<ConnId>) {
     if let Err(error) = result {
         let mut fields = vec![("error", error.to_string())];
         fields.extend(conn.map(|conn| ("connection", conn.to_string())));

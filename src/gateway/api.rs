@@ -3,18 +3,18 @@
 //! these questions at a time, so that those of clients wait for one at the most; what can be asked in many ways is
 //! paid by the guests of the network that asks.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 
 use super::charge::Payer;
-use super::gauges::Gauges;
 use super::{Gateway, SharedAnswers, TurnedAway, http, metrics};
 use crate::market::handler::{self, Candidate};
 use crate::market::reputation;
-use crate::message::{Asked, Counts, Facts, Found, PartitionGauges, Step, StoreError, ToPartition};
-use crate::nostr::refusal;
+use crate::message::{Asked, Counts, Facts, Found, ONLINE_MAX, PartitionGauges, Step, StoreError, ToPartition};
+use crate::nostr::{PublicKey, refusal};
 use crate::seam::{Effect, Millis, Ticket};
+use crate::trees::Gather;
 
 /// Milliseconds for which an answer to `/api/handlers` and `/api/history` is kept.
 const KEPT_FRESH: Millis = 15_000;
@@ -25,8 +25,6 @@ const MAX_WAITING: usize = 1000;
 const MAX_IN_LINE: usize = 32;
 /// Seconds after which to ask again when these are too many.
 const RETRY_S: u64 = 2;
-/// Providers that are here and whose handlers are looked at whatever others publish.
-const MAX_ONLINE: usize = 4000;
 
 /// Names an HTTP request until it is answered, and in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,8 +115,6 @@ enum Of {
 pub(super) struct HttpRequests {
     /// What the partition knew beside its database when it last told.
     pub partition: PartitionGauges,
-    /// What the other gateways know, as was last told.
-    elsewhere: Vec<Gauges>,
     /// Of what is not asked of the store each time.
     kept: SharedAnswers,
     waiting: Vec<(RequestId, Api)>,
@@ -129,11 +125,6 @@ pub(super) struct HttpRequests {
 }
 
 impl HttpRequests {
-    /// What the other gateways know.
-    pub fn elsewhere(&self) -> &[Gauges] {
-        &self.elsewhere
-    }
-
     /// Bytes of answers that are kept.
     pub fn kept_bytes(&self) -> usize {
         self.kept.bytes()
@@ -164,11 +155,9 @@ impl Gateway {
         request: RequestId,
         api: Api,
         ip: Option<&str>,
-        elsewhere: Vec<Gauges>,
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
-        self.requests.elsewhere = elsewhere;
         let fresh = match api {
             Api::Health => HEALTH_FRESH,
             _ => KEPT_FRESH,
@@ -189,8 +178,7 @@ impl Gateway {
             Api::History(step) => Asked::History(step),
             Api::Health => Asked::Health,
             Api::Handlers(kind) => {
-                let online = self.all_gauges().providing;
-                Asked::Handlers(kind, online.into_iter().map(|(_, key)| key).take(MAX_ONLINE).collect())
+                Asked::Handlers(kind, self.present().iter().map(|provider| provider.key).take(ONLINE_MAX).collect())
             }
         };
         let (ticket, database) = (self.next_ticket(), matches!(of, Of::Database(..)));
@@ -287,8 +275,8 @@ impl Gateway {
     fn body(&self, api: Api, facts: Facts, now: Millis) -> String {
         match facts {
             Facts::Counts(counts, active) => self.reported(api, Some((*counts, active)), now),
-            Facts::Handlers(found) => match api {
-                Api::Handlers(kind) => self.ranked(kind, found, now),
+            Facts::Handlers(found, elsewhere) => match api {
+                Api::Handlers(kind) => self.ranked(kind, found, elsewhere, now),
                 _ => String::new(),
             },
             Facts::History(points) => {
@@ -311,8 +299,9 @@ impl Gateway {
         }
     }
 
-    fn ranked(&self, kind: u16, found: Vec<Found>, now: Millis) -> String {
-        let online = self.all_gauges().online;
+    fn ranked(&self, kind: u16, found: Vec<Found>, elsewhere: Vec<PublicKey>, now: Millis) -> String {
+        let here = self.present().into_iter().map(|provider| provider.key);
+        let online: BTreeSet<PublicKey> = here.chain(elsewhere).gather();
         let candidate = |found: Found| {
             let online = online.contains(&found.event.pubkey);
             Candidate {

@@ -184,7 +184,7 @@ impl Gateway {
     ) -> Result<Millis, Reason> {
         let Some(classes) = &self.config.quotas else { return Ok(0) };
         self.quotas.charge(&payer.account(classes), metered, cost, patience, now).map_err(|too_much| {
-            self.counters.limited(metered);
+            self.untold.limited(metered);
             let (rates, who) = match too_much.for_network {
                 true => (&classes.network, "network"),
                 false => (classes.rates(payer.class), payer.class.as_str()),

@@ -117,6 +117,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("MAX_DATABASE_BYTES", "", "bytes of the database from which on nothing more is taken; empty: no limit"),
     setting("BLOCKED_KEYS", "", "public keys that may not publish or prove themselves, 64 hex digits each"),
     setting("BLOCKED_NETWORKS", "", "addresses that may not connect, as 192.0.2.7, 198.51.100.0/24 or 2001:db8::/32"),
+    setting(
+        "GATEWAYS",
+        "",
+        "gateways that share the connections, each an object (natively a thread) of its own, 1 to 256; empty: 1, natively one for each core but one",
+    ),
     setting("LOG_LEVEL", "info", "the least that is logged: debug, info, warn or error"),
     setting("LISTED_KEYS", "", "public keys, 64 hex digits each, separated by spaces"),
 ];
@@ -175,6 +180,8 @@ pub struct Config {
     pub quotas: Option<Classes>,
     pub bans: Bans,
     pub rows_per_day: Option<u64>,
+    /// How many gateways share the connections, where that is said.
+    pub gateways: Option<u64>,
     pub max_database_bytes: Option<u64>,
     pub log_level: Level,
 }
@@ -321,6 +328,7 @@ impl Config {
             quotas: quotas(&mut r),
             bans: bans(&mut r),
             rows_per_day: r.optional_number("ROWS_PER_DAY", 10_000, 1_000_000_000_000),
+            gateways: r.optional_number("GATEWAYS", 1, 256),
             max_database_bytes: r.optional_number("MAX_DATABASE_BYTES", 1_000_000, 1_000_000_000_000_000),
             log_level: r.text("LOG_LEVEL").parse().unwrap_or_else(|()| {
                 r.wrong("LOG_LEVEL", "must be debug, info, warn or error");

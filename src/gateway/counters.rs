@@ -1,47 +1,29 @@
-//! What the gateway counts. Refusals must survive: they are told to the partition, which saves them. The rest counts from
-//! the moment the relay woke.
+//! What the gateway counts for good: it is told to the partition, which saves it. Where the partition has other gateways,
+//! they are told through it what this one knows of its clients; both once in a while.
 
 use std::collections::BTreeMap;
 
 use super::class::Metered;
-use super::report;
+use super::timer::Due;
+use super::{Gateway, report};
+use crate::message::ToPartition;
 use crate::nostr::Prefix;
-use crate::seam::Millis;
+use crate::seam::{Effect, Millis};
 
-/// Counters in memory.
-#[derive(Clone, Debug, Default)]
-pub struct Counters {
-    pub(super) woke_at: Millis,
-    /// Connections ever opened.
-    pub opened: u64,
-    /// Events accepted, ephemeral ones among them.
-    pub accepted: u64,
-    /// Events that were here already.
-    pub duplicates: u64,
-    /// Events sent to subscribers.
-    pub events_sent: u64,
-    /// AUTH events accepted.
-    pub auth_accepted: u64,
-    /// AUTH events refused.
-    pub auth_rejected: u64,
-    /// REQs refused.
-    pub refused_reqs: u64,
-    /// In frames from clients.
-    pub bytes_received: u64,
-    /// REQs answered from memory, without the store.
-    pub from_memory: u64,
-    /// In frames to clients.
-    pub bytes_sent: u64,
-    /// Counted and not told to the partition yet, by key.
-    pub(super) untold: BTreeMap<String, u64>,
+/// Milliseconds after a change until the partition is told of it: where that is a request, and where it is none.
+const TELL_REQUEST_MS: Millis = 5000;
+const TELL_MS: Millis = 1000;
+
+/// What the partition was not told yet.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    /// What was counted, by key.
+    counts: BTreeMap<String, u64>,
+    /// Whether anything may have changed.
+    pub changed: bool,
 }
 
-impl Counters {
-    /// Counters of a relay that wakes now.
-    pub fn new(now: Millis) -> Self {
-        Self { woke_at: now, ..Self::default() }
-    }
-
+impl Untold {
     /// An event was refused.
     pub fn rejected(&mut self, prefix: Prefix) {
         self.count(report::rejected(prefix));
@@ -52,22 +34,46 @@ impl Counters {
         self.count(report::limited(metered));
     }
 
-    fn count(&mut self, key: String) {
-        *self.untold.entry(key).or_default() += 1;
+    /// What was counted, by key.
+    pub fn counts(&self) -> impl Iterator<Item = (&String, u64)> {
+        self.counts.iter().map(|(key, n)| (key, *n))
     }
 
-    /// Adds what another gateway has counted since it woke.
-    pub fn add(&mut self, other: &Self) {
-        self.woke_at = self.woke_at.min(other.woke_at);
-        self.opened += other.opened;
-        self.accepted += other.accepted;
-        self.duplicates += other.duplicates;
-        self.events_sent += other.events_sent;
-        self.auth_accepted += other.auth_accepted;
-        self.auth_rejected += other.auth_rejected;
-        self.refused_reqs += other.refused_reqs;
-        self.bytes_received += other.bytes_received;
-        self.from_memory += other.from_memory;
-        self.bytes_sent += other.bytes_sent;
+    fn count(&mut self, key: String) {
+        *self.counts.entry(key).or_default() += 1;
+    }
+}
+
+impl Gateway {
+    /// Has the partition told of what was counted: at once where that costs nothing.
+    pub(super) fn tell_soon(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        if self.alone {
+            self.tell_counts();
+        } else if self.untold.changed {
+            let after = if self.host.lasting { TELL_MS } else { TELL_REQUEST_MS };
+            self.do_at(Due::Tell, now + after, out);
+        }
+    }
+
+    /// Tells the partition what was counted, and for the other gateways what is known here.
+    pub(crate) fn tell_known(&mut self) {
+        self.tell_counts();
+        if self.untold.changed {
+            self.tell_gauges();
+        }
+    }
+
+    /// Tells the partition what is known here.
+    pub(super) fn tell_gauges(&mut self) {
+        self.untold.changed = false;
+        let gauges = Box::new(self.gauges());
+        self.tell(ToPartition::Gauges(gauges));
+    }
+
+    fn tell_counts(&mut self) {
+        if !self.untold.counts.is_empty() {
+            let counts = std::mem::take(&mut self.untold.counts);
+            self.tell(ToPartition::Counted(counts));
+        }
     }
 }

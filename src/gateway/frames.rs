@@ -145,7 +145,7 @@ impl Gateway {
 
     /// Answers `OK false` and counts it.
     pub(super) fn reject(&mut self, conn: ConnId, id: &str, reason: &Reason, out: &mut Vec<Effect>) {
-        self.counters.rejected(reason.prefix);
+        self.untold.rejected(reason.prefix);
         self.send(conn, relay_msg::ok(id, false, reason), out);
         self.count_refusal(conn, reason.prefix, out);
     }

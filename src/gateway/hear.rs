@@ -10,6 +10,7 @@ impl Gateway {
     /// Takes what the partition tells.
     pub(crate) fn hear(&mut self, message: ToGateway, now: Millis, out: &mut Vec<Effect>) {
         self.now = now;
+        self.untold.changed |= !matches!(message, ToGateway::Position(_) | ToGateway::Facts { .. });
         match message {
             ToGateway::Position(Ok(upto)) => {
                 self.advance(upto);
@@ -40,6 +41,10 @@ impl Gateway {
             if self.alone { Interest::Everything } else { Interest::Keys { came: self.subs.keys(), went: Vec::new() } };
         self.tell(ToPartition::Interest(interest));
         self.tell(ToPartition::Woke(self.told_upto()));
+        if !self.alone {
+            self.tell_presence_anew();
+            self.tell_gauges();
+        }
     }
 
     /// A group was stored: answers the authors and tells the subscribers, in the order the events were numbered.

@@ -27,6 +27,7 @@ mod http_rate;
 mod keeper;
 mod metrics;
 mod networks;
+mod presence;
 mod publish;
 mod quota;
 mod repeat;
@@ -53,21 +54,21 @@ pub use config::{Config, ConfigError, Limits, SETTINGS, Setting};
 pub use conn::{ConnId, MAX_REMEMBERED, network};
 pub use door::TurnedAway;
 pub use frames::MAX_FRAME_BYTES;
-pub use gauges::Gauges;
 pub use http_rate::{HttpRate, Sort};
 pub use shared_answers::SharedAnswers;
 
 use crate::budget::Budget;
 use crate::log::{self, Level};
-use crate::message::{Interest, ToPartition};
+use crate::message::{Counted, Interest, ToPartition};
 use crate::seam::{Effect, Host, Input, Millis, Ticket};
 use api::HttpRequests;
 use asking::QueryQueue;
 use conn::Conn;
-use counters::Counters;
+use counters::Untold;
 use ending::Ending;
 use keeper::Position;
 use networks::Networks;
+use presence::Presence;
 use quota::Quotas;
 use repeat::Repeats;
 use subs::SubIndex;
@@ -107,7 +108,11 @@ pub struct Gateway {
     changed: BTreeSet<ConnId>,
     /// The time of the input that is being handled.
     now: Millis,
-    counters: Counters,
+    woke_at: Millis,
+    /// What was counted since.
+    counters: Counted,
+    untold: Untold,
+    presence: Presence,
 }
 
 impl Gateway {
@@ -141,9 +146,17 @@ impl Gateway {
             turns: MessageTurns::default(),
             changed: BTreeSet::new(),
             now,
-            counters: Counters::new(now),
+            woke_at: now,
+            counters: Counted::default(),
+            untold: Untold::default(),
+            presence: Presence::default(),
             budget: budget.clone(),
         }
+    }
+
+    /// Its memory.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// An input begins.
@@ -155,6 +168,7 @@ impl Gateway {
     /// Takes what a client did, or what the host says.
     pub(crate) fn take(&mut self, input: Input, now: Millis, out: &mut Vec<Effect>) {
         self.now = now;
+        self.untold.changed |= !matches!(input, Input::Timer | Input::Requested { .. });
         match input {
             Input::Opened { conn, challenge, ip } => self.opened(conn, challenge, ip.as_deref(), now, out),
             Input::Received { conn, text } => self.received(conn, &text, now, out),
@@ -163,9 +177,7 @@ impl Gateway {
             Input::Broken { conn, breach } => self.broken(conn, breach, now, out),
             Input::Taken { conn } => self.has_read(conn, now, out),
             Input::Closed { conn } => self.closed(conn, out),
-            Input::Requested { request, api, ip, elsewhere } => {
-                self.requested(request, api, ip.as_deref(), elsewhere, now, out);
-            }
+            Input::Requested { request, api, ip } => self.requested(request, api, ip.as_deref(), now, out),
             Input::Configured { config } => {
                 self.config = Rc::new(*config);
                 self.end_blocked(out);
@@ -195,10 +207,8 @@ impl Gateway {
         self.replace_keeper();
         self.count_sent(out);
         self.keep_changed(out);
-        if !self.counters.untold.is_empty() {
-            let counts = std::mem::take(&mut self.counters.untold);
-            self.tell(ToPartition::Counted(counts));
-        }
+        self.tell_presence();
+        self.tell_soon(now, out);
     }
 
     fn tell(&mut self, message: ToPartition) {

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::class::Metered;
-use super::gauges::Gauges;
 use crate::calendar::{DAY_MS, civil, month};
 use crate::market::State;
 use crate::market::histogram::{self, Histogram};
 use crate::market::reputation::round4;
-use crate::message::{self, Counts, ErrorKind, Latency, metered_keys};
+use crate::message::{self, Counts, ErrorKind, GatewayGauges, Latency, PartitionGauges, metered_keys};
 use crate::nostr::Prefix;
 use crate::seam::Millis;
 use crate::trees::Gather;
@@ -153,18 +152,25 @@ struct Dollars {
 impl Report {
     /// The report; without `active_providers` the store has not answered, and `counts` is the engine's
     /// own.
-    pub fn new(gauges: &Gauges, counts: &Counts, active_providers: Option<u64>, now: Millis) -> Self {
-        let counters = &gauges.counters;
+    pub fn new(
+        gauges: &GatewayGauges,
+        partition: &PartitionGauges,
+        counts: &Counts,
+        active_providers: Option<u64>,
+        now: Millis,
+    ) -> Self {
+        let counters = &gauges.counted;
+        let memory = partition.memory_with(gauges);
         let get = |key: &str| counts.counts.get(key).copied().unwrap_or_default();
         let [read, written] = metered_keys(month(now));
         let rows = Rows {
-            today: gauges.rows_today,
-            per_day: gauges.rows_per_day,
+            today: partition.rows_today,
+            per_day: partition.rows_per_day,
             ..rows(get(&read), get(&written), counts.since_ms, now)
         };
         Self {
             version: VERSION,
-            uptime_seconds: now.saturating_sub(counters.woke_at) / 1000,
+            uptime_seconds: now.saturating_sub(gauges.woke_at) / 1000,
             since: counts.since_ms / 1000,
             connections: Connections {
                 open: gauges.open,
@@ -188,10 +194,10 @@ impl Report {
             rate_limited: Metered::ALL.into_iter().map(|metered| (metered.as_str(), get(&limited(metered)))).gather(),
             bytes: Bytes { received: counters.bytes_received, sent: counters.bytes_sent },
             memory: Memory {
-                used: gauges.memory.iter().map(|(share, (used, _))| (*share, *used)).gather(),
-                max: gauges.memory.iter().map(|(share, (_, max))| (*share, *max)).gather(),
+                used: memory.iter().map(|(share, (used, _))| (*share, *used)).gather(),
+                max: memory.into_iter().map(|(share, (_, max))| (share, max)).gather(),
             },
-            storage: storage(&gauges.storage, counters.from_memory, rows),
+            storage: storage(&partition.storage, counters.from_memory, rows),
         }
     }
 }

@@ -45,6 +45,7 @@ impl Gateway {
     pub(super) fn forget(&mut self, conn: ConnId) {
         self.ending.remove(&conn);
         let Some(gone) = self.conns.remove(&conn) else { return };
+        self.presence.changed |= gone.handlers().next().is_some();
         gone.subs.values().for_each(|sub| self.subs.remove(sub.number));
         gone.keys.iter().for_each(|key| self.subs.prove(conn, key, false));
         self.networks.leave(conn, &gone);
@@ -123,6 +124,7 @@ impl Gateway {
             }
         }
         if news {
+            self.presence.changed = true;
             self.remember(conn);
         }
     }
@@ -140,6 +142,7 @@ impl Gateway {
     pub(super) fn provides(&mut self, key: &PublicKey) {
         let here = self.conns.iter().filter(|(_, state)| state.keys.contains(key) && !state.known(key).handler);
         let conns: Vec<ConnId> = here.map(|(conn, _)| *conn).collect();
+        self.presence.changed |= !conns.is_empty();
         for conn in conns {
             if let Some(state) = self.conns.get_mut(&conn) {
                 state.known_mut(*key).into_iter().for_each(|known| known.handler = true);
@@ -218,6 +221,10 @@ impl Gateway {
         self.end_blocked(out);
         self.keep_told();
         self.tell(ToPartition::Woke(self.position.before));
+        if !self.alone {
+            self.tell_presence_anew();
+            self.tell_gauges();
+        }
     }
 
     /// Says good-bye to everybody.

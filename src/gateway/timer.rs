@@ -20,6 +20,8 @@ pub(super) enum Due {
     Turns,
     /// What a connection is remembered by is kept.
     Remember(ConnId),
+    /// The partition is told what was counted, and what is known here.
+    Tell,
 }
 
 /// When what is to be done, and the time the host was asked for.
@@ -59,6 +61,7 @@ impl Gateway {
                 Due::Question(conn) => self.go_on_asking(conn, now, out),
                 Due::Turns => self.take_turns(now, out),
                 Due::Remember(conn) => self.remember_now(conn, out),
+                Due::Tell => self.tell_known(),
             }
         }
         self.set_timer(out);

@@ -95,8 +95,8 @@ fn run(args: Args) -> Result<(), Failed> {
         }
         Some(Command::Migrate) => migrate(&settings()?),
         Some(Command::Config { command: Settled::Check }) => {
-            let Settings { bind, shards, path, .. } = settings()?;
-            println!("{}: fine; {shards} shards at {bind}, events in {}", file.display(), path.display());
+            let Settings { bind, gateways, path, .. } = settings()?;
+            println!("{}: fine; {gateways} gateways at {bind}, events in {}", file.display(), path.display());
             Ok(())
         }
         Some(Command::Config { command: Settled::Example }) => {

@@ -17,11 +17,6 @@ use crate::gateway::{Config, Range, SETTINGS, Setting};
 const OWN: &[Setting] = &[
     Setting { key: "BIND", default: "127.0.0.1:7777", meaning: "address and port to listen at" },
     Setting {
-        key: "SHARDS",
-        default: "0",
-        meaning: "threads that serve connections; 0 is one for each core but one. Each counts rates by itself",
-    },
-    Setting {
         key: "FORWARDED_HEADER",
         default: "",
         meaning: "header in which a proxy before the relay names the client's address, such as X-Forwarded-For",
@@ -61,7 +56,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("HANDLERS_API", "server", "handlers_api"),
     ("STATS_SHARED_SECONDS", "server", "stats_shared_seconds"),
     ("LOG_LEVEL", "server", "log_level"),
-    ("SHARDS", "server", "shards"),
+    ("GATEWAYS", "server", "gateways"),
     ("FORWARDED_HEADER", "server", "forwarded_header"),
     ("TRUSTED_PROXIES", "server", "trusted_proxies"),
     ("TLS_CERT", "server", "tls_cert"),
@@ -88,7 +83,7 @@ pub struct Settings {
     /// Where to listen.
     pub bind: SocketAddr,
     /// Threads that serve connections.
-    pub shards: u32,
+    pub gateways: u64,
     /// A header that names the client's address.
     pub proxies: Option<Proxies>,
     /// Certificate and key.
@@ -165,10 +160,6 @@ pub fn read(
     let bind = own("BIND").parse::<SocketAddr>().map_err(|_| {
         wrong.push(format!("{} must be an address and a port, as 0.0.0.0:7777, not {:?}", at("BIND"), own("BIND")));
     });
-    let shards = own("SHARDS").parse::<u32>().ok().filter(|shards| *shards <= 256);
-    if shards.is_none() {
-        wrong.push(format!("{} must be a whole number from 0 to 256, not {:?}", at("SHARDS"), own("SHARDS")));
-    }
     let silence = own("SILENCE_SECONDS").parse::<u64>().ok().filter(|seconds| (1..=3600).contains(seconds));
     if silence.is_none() {
         let (at, given) = (at("SILENCE_SECONDS"), own("SILENCE_SECONDS"));
@@ -217,13 +208,13 @@ pub fn read(
             None => sentence.clone(),
         }));
     });
-    match (config, bind, shards, silence.map(Duration::from_secs)) {
-        (Ok(config), Ok(bind), Some(shards), Some(silence)) if wrong.is_empty() => {
-            let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    match (config, bind, silence.map(Duration::from_secs)) {
+        (Ok(config), Ok(bind), Some(silence)) if wrong.is_empty() => {
+            let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
             // One core is left to the partition and its database.
-            let shards = if shards == 0 { cores.saturating_sub(1).clamp(1, 256) } else { shards };
+            let gateways = config.gateways.unwrap_or_else(|| cores.saturating_sub(1).clamp(1, 256));
             let path = PathBuf::from(own("STORAGE_PATH"));
-            Ok(Settings { config, bind, shards, proxies, tls, silence, path })
+            Ok(Settings { config, bind, gateways, proxies, tls, silence, path })
         }
         _ => Err(wrong),
     }

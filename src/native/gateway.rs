@@ -13,7 +13,7 @@ use super::database::Database;
 use super::log;
 use super::outbox::{Order, Outbox};
 use super::partition::{self, PartitionThread};
-use crate::gateway::{Api, Config, ConnId, Gauges, RequestId, Requests, TurnedAway};
+use crate::gateway::{Api, Config, ConnId, RequestId, Requests, TurnedAway};
 use crate::message::{GatewayId, ToGateway};
 use crate::node::GatewayNode;
 use crate::seam::{Effect, Host, Input};
@@ -32,10 +32,8 @@ pub enum Message {
     Input(Input),
     /// Whether one more connection of this address may be opened.
     MayOpen(String, oneshot::Sender<Result<(), TurnedAway>>),
-    /// What the engine is asked over HTTP, by whom if the address is known, with what the other gateways know.
-    Ask(Api, RequestId, Option<String>, Vec<Gauges>, oneshot::Sender<Response>),
-    /// What the gateway knows beside its partition.
-    Gauges(oneshot::Sender<Gauges>),
+    /// What the engine is asked over HTTP, by whom if the address is known.
+    Ask(Api, RequestId, Option<String>, oneshot::Sender<Response>),
     /// What the partition tells.
     Told(Vec<ToGateway>),
     /// An answer of the database for the partition that is on this thread.
@@ -68,11 +66,6 @@ impl GatewayThread {
     /// Tells it something; one that has ended needs to know no more.
     pub fn tell(&self, message: Message) {
         let _ = self.messages.send(message);
-    }
-
-    /// Whether both are ways to the same gateway.
-    pub fn is(&self, other: &Self) -> bool {
-        self.messages.same_channel(&other.messages)
     }
 
     /// Tells it what a client does, in order; waits while it has too much to hear. Answers whether it still
@@ -199,13 +192,13 @@ impl Core {
                 }
             }
             Message::MayOpen(ip, answer) => drop(answer.send(self.node.may_open(&ip, now()))),
-            Message::Ask(api, given, ip, elsewhere, answer) => {
+            Message::Ask(api, given, ip, answer) => {
                 let request = self.requests.wait(given, answer);
-                self.handle(Input::Requested { request, api, ip, elsewhere });
+                self.handle(Input::Requested { request, api, ip });
             }
-            Message::Gauges(answer) => drop(answer.send(self.node.gauges())),
             Message::Close(closed) => {
                 self.open = false;
+                self.node.tell_known();
                 self.hand_on();
                 let _ = closed.send(());
             }

@@ -63,7 +63,7 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
     let database = Database::open(&settings.path, cores.min(READERS))?;
     let current: Current = Arc::new(RwLock::new(Arc::new(settings.config.clone())));
-    let (gateways, inboxes): (Vec<GatewayThread>, Vec<_>) = (0..settings.shards).map(|_| gateway::way()).unzip();
+    let (gateways, inboxes): (Vec<GatewayThread>, Vec<_>) = (0..settings.gateways).map(|_| gateway::way()).unzip();
     let gateways: Arc<[GatewayThread]> = gateways.into();
     let partition = start_partition(&settings.config, &gateways, &database)?;
     let (mut deals, mut threads): (Vec<UnboundedSender<Dealt>>, Vec<JoinHandle<()>>) = Default::default();
@@ -72,7 +72,6 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
         let (alive, mut gone) = channel(1);
         let context = Context {
             gateway: own.clone(),
-            gateways: gateways.clone(),
             config: current.clone(),
             proxies: settings.proxies.clone(),
             silence: settings.silence,
@@ -179,7 +178,7 @@ async fn listen(
     let fields = [
         ("address", bind.to_string()),
         ("connections_max", descriptors.connections_max.to_string()),
-        ("shards", settings.shards.to_string()),
+        ("gateways", settings.gateways.to_string()),
         ("storage", settings.path.display().to_string()),
     ];
     log::say(Level::Info, "listening", &fields);

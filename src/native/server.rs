@@ -16,7 +16,7 @@ use super::gateway::{self, GatewayThread, Message, now};
 use super::proxy::Proxies;
 use super::{hud, log, socket};
 use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
-use crate::gateway::{Api, Config, Gauges, HttpRate, MAX_FRAME_BYTES, RequestId, SharedAnswers, Sort};
+use crate::gateway::{Api, Config, HttpRate, MAX_FRAME_BYTES, RequestId, SharedAnswers, Sort};
 
 /// Bytes of the buffers of a connection, each way: most connections wait most of the time.
 const BUFFER: usize = 4096;
@@ -24,9 +24,8 @@ const BUFFER: usize = 4096;
 /// What requests are answered from.
 #[derive(Clone)]
 pub struct Context {
-    /// The one that serves this connection, and all.
+    /// The one that serves this connection.
     pub gateway: GatewayThread,
-    pub gateways: Arc<[GatewayThread]>,
     pub config: Arc<RwLock<Arc<Config>>>,
     /// Whose word about a client's address is taken.
     pub proxies: Option<Proxies>,
@@ -153,9 +152,8 @@ async fn ask(context: &Context, config: &Config, api: Api, id: RequestId, ip: St
             if let Some(refused) = pass(config, Sort::of(api), &ip) {
                 return refused;
             }
-            let elsewhere = elsewhere(context).await;
             let (answer, told) = oneshot::channel();
-            context.gateway.tell(Message::Ask(api, id, Some(ip), elsewhere, answer));
+            context.gateway.tell(Message::Ask(api, id, Some(ip), answer));
             let Ok(gateway::Response { status, body, retry_after_s }) = told.await else {
                 return refuse(503, "the relay restarts");
             };
@@ -174,17 +172,6 @@ async fn ask(context: &Context, config: &Config, api: Api, id: RequestId, ip: St
         response.headers_mut().insert(header::CACHE_CONTROL, age);
     }
     (response, error)
-}
-
-/// What the other gateways know.
-async fn elsewhere(context: &Context) -> Vec<Gauges> {
-    let mut all = Vec::new();
-    for gateway in context.gateways.iter().filter(|gateway| !gateway.is(&context.gateway)) {
-        let (answer, told) = oneshot::channel();
-        gateway.tell(Message::Gauges(answer));
-        all.extend(told.await);
-    }
-    all
 }
 
 fn page(path: &str) -> (Response, String) {

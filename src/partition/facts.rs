@@ -3,7 +3,7 @@
 
 use super::{Asker, Partition, Purpose};
 use crate::log::Level;
-use crate::message::{Asked, Facts, ToGateway};
+use crate::message::{Asked, Facts, ONLINE_MAX, PartitionGauges, ToGateway};
 use crate::nostr::PublicKey;
 use crate::seam::{Effect, Millis, Network};
 use crate::store::counts::{self, Position};
@@ -55,7 +55,11 @@ impl Known {
 
 impl Partition {
     /// Answers from memory; if that is not enough, and it may be, the database is asked.
-    pub(super) fn asked(&mut self, asker: Asker, asked: Asked, database: bool, now: Millis, out: &mut Vec<Effect>) {
+    pub(super) fn asked(&mut self, asker: Asker, mut asked: Asked, database: bool, now: Millis, out: &mut Vec<Effect>) {
+        if let Asked::Handlers(_, online) = &mut asked {
+            let more = ONLINE_MAX.saturating_sub(online.len());
+            online.extend(self.gateways.present_beside(asker.0).map(|provider| provider.key).take(more));
+        }
         let known = self.fact(&asked, now);
         if known.is_some() || !database {
             return self.tell_facts(asker, known.map(Ok), 0);
@@ -65,8 +69,12 @@ impl Partition {
         self.query(Purpose::Ask(asker, self.facts.writes), statements, now, out);
     }
 
-    fn tell_facts(&mut self, asker: Asker, facts: Option<Result<Facts, StoreError>>, rows_read: u64) {
-        let gauges = Box::new(self.gauges());
+    fn tell_facts(&mut self, asker: Asker, mut facts: Option<Result<Facts, StoreError>>, rows_read: u64) {
+        if let Some(Ok(Facts::Handlers(found, elsewhere))) = &mut facts {
+            let present = self.gateways.present_beside(asker.0).map(|provider| provider.key);
+            elsewhere.extend(present.filter(|key| found.iter().any(|found| found.event.pubkey == *key)));
+        }
+        let gauges = Box::new(PartitionGauges { elsewhere: self.gateways.gauges_beside(asker.0), ..self.gauges() });
         self.tell(asker.0, ToGateway::Facts { ticket: asker.1, facts, rows_read, gauges });
     }
 
@@ -79,7 +87,7 @@ impl Partition {
             }
             Asked::Handlers(kind, _) => {
                 let at = self.handlers.announced_at().filter(|_| self.handlers.has_none(*kind))?;
-                self.is_believed(at, now).then(|| Facts::Handlers(Vec::new()))
+                self.is_believed(at, now).then(|| Facts::Handlers(Vec::new(), Vec::new()))
             }
             Asked::History(_) | Asked::Health => None,
         }
@@ -149,7 +157,7 @@ impl Partition {
                     let (kinds, all) = market::decode_announced(&announced);
                     self.handlers.learn_announced(kinds, all, asked_at);
                 }
-                market::decode_handlers(&rows).map(Facts::Handlers)
+                Ok(Facts::Handlers(market::decode_handlers(&rows)?, Vec::new()))
             }
             Asked::Health => {
                 // It may have been seen to fit since this was asked.

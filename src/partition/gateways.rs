@@ -8,16 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Partition;
 use crate::interest;
 use crate::market::handler::can_be_ranked;
-use crate::message::{GatewayId, Interest, NewEvent, Outcome, Part, Publisher, Push, Stored, ToGateway, Verdict};
+use crate::message::{
+    GatewayGauges, GatewayId, Interest, MISSED_MAX, NewEvent, Outcome, Part, Provider, Publisher, Push, Stored,
+    ToGateway, Verdict,
+};
 use crate::nostr::filter::SortedTags;
 use crate::nostr::{Event, EventId, PublicKey, kind, refusal};
 use crate::seam::{Effect, Millis};
 use crate::trees::Gather;
 
-/// Keys of one gateway above which it is taken to care for everything.
-const MAX_KEYS: usize = 1_000_000;
-/// Numbers of which a gateway is told in one push although it cares for none of them.
-const QUIET: u64 = 100;
+/// Keys of all gateways together above which the one that brings more is taken to care for everything: some 12 MB.
+const KEYS_MAX: usize = 500_000;
+/// Numbers after which a gateway is told how far the log is although it cares for none of them: so it never has missed more
+/// than can be told.
+const QUIET: u64 = MISSED_MAX / 5 * 4;
 
 /// One gateway.
 #[derive(Debug, Default)]
@@ -26,9 +30,15 @@ struct Gateway {
     told: Option<u64>,
     /// Up to which number it knows of that.
     knows: u64,
+    /// Up to which number it, or who was it before, had all that was for it.
+    had: u64,
     /// How many keys it has.
     keys: usize,
     everything: bool,
+    /// What it has told of itself last.
+    gauges: Option<Box<GatewayGauges>>,
+    /// The providers that are connected to it.
+    present: BTreeSet<Provider>,
 }
 
 /// All of them.
@@ -44,16 +54,23 @@ impl Gateways {
         self.known.entry(id).or_default();
     }
 
+    /// A gateway had all up to a number.
+    fn had(&mut self, id: GatewayId, upto: u64) {
+        self.known.entry(id).or_default().had = upto;
+    }
+
     /// A gateway is gone.
     fn forget(&mut self, id: GatewayId) {
         self.known.remove(&id);
         self.interest.retain(|(_, of)| *of != id);
     }
 
-    /// A gateway woke, and was told of everything up to a number.
-    pub fn woke(&mut self, id: GatewayId, told: Option<u64>) {
+    /// A gateway woke, and was told of everything up to a number; it is known that it had all up to another one, of those
+    /// up to `upto`.
+    pub fn woke(&mut self, id: GatewayId, told: Option<u64>, upto: u64) {
         let gateway = self.known.entry(id).or_default();
-        (gateway.told, gateway.knows) = (told, told.unwrap_or_default());
+        gateway.knows = told.unwrap_or_default();
+        gateway.told = told.map(|told| told.max(gateway.had.min(upto)));
     }
 
     /// Up to which number the gateway was told that was told the least, when there is more.
@@ -64,6 +81,34 @@ impl Gateways {
     /// Up to which number a gateway was told, if it has said so, or was.
     pub fn told(&self, id: GatewayId) -> Option<u64> {
         self.known.get(&id).and_then(|gateway| gateway.told)
+    }
+
+    /// Takes what a gateway tells of itself.
+    pub fn gauge(&mut self, id: GatewayId, gauges: Box<GatewayGauges>) {
+        self.known.entry(id).or_default().gauges = Some(gauges);
+    }
+
+    /// What the gateways beside one have told of themselves, together.
+    pub fn gauges_beside(&self, asker: GatewayId) -> Option<GatewayGauges> {
+        let mut others =
+            self.known.iter().filter(|(id, _)| **id != asker).filter_map(|(_, other)| other.gauges.as_deref());
+        let first = others.next()?.clone();
+        Some(others.fold(first, |mut all, other| {
+            all.add(other);
+            all
+        }))
+    }
+
+    /// Takes which providers have come to a gateway and left it.
+    pub fn present(&mut self, id: GatewayId, came: Vec<Provider>, went: &[Provider]) {
+        let present = &mut self.known.entry(id).or_default().present;
+        present.retain(|provider| !went.contains(provider));
+        present.extend(came);
+    }
+
+    /// The providers that are connected to gateways beside one.
+    pub fn present_beside(&self, asker: GatewayId) -> impl Iterator<Item = &Provider> {
+        self.known.iter().filter(move |(id, _)| **id != asker).flat_map(|(_, other)| &other.present)
     }
 
     /// Takes what a gateway cares for from now on, and for what no longer.
@@ -79,7 +124,7 @@ impl Gateways {
                 for key in came {
                     gateway.keys += usize::from(self.interest.insert((key, id)));
                 }
-                if gateway.keys > MAX_KEYS {
+                if self.interest.len() > KEYS_MAX {
                     (gateway.everything, gateway.keys) = (true, 0);
                     self.interest.retain(|(_, of)| *of != id);
                 }
@@ -147,6 +192,11 @@ impl Pushes {
 }
 
 impl Partition {
+    /// A gateway that has yet to say how far its clients were told had all that is for it up to a number.
+    pub fn had(&mut self, id: GatewayId, upto: u64) {
+        self.gateways.had(id, upto);
+    }
+
     /// A gateway is gone: it is told of nothing any more.
     pub fn forget(&mut self, gone: GatewayId) {
         self.gateways.forget(gone);
@@ -165,8 +215,11 @@ impl Partition {
                 }
                 continue;
             }
+            // What others have missed it may have been told before.
+            let upto = gateway.told.map_or(upto, |told| told.max(upto));
             gateway.told = Some(upto);
-            if !parts.is_empty() || gateway.everything || upto > after + QUIET {
+            let has_clients = gateway.keys > 0 || gateway.gauges.as_ref().is_none_or(|gauges| gauges.open > 0);
+            if !parts.is_empty() || gateway.everything || has_clients && upto > after + QUIET {
                 gateway.knows = upto;
                 self.messages.push((*id, ToGateway::Push(Push { after, upto, parts })));
             }

@@ -154,6 +154,16 @@ impl Partition {
         self.settings = settings;
     }
 
+    /// Its memory.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Up to which number gateways have been told of everything.
+    pub fn told(&self) -> u64 {
+        self.log.told()
+    }
+
     /// What gateways are to be told, in order.
     pub fn take_messages(&mut self) -> Vec<(GatewayId, ToGateway)> {
         std::mem::take(&mut self.messages)
@@ -169,7 +179,9 @@ impl Partition {
         self.gateways.meet(from);
         match message {
             ToPartition::Woke(told) => {
-                self.gateways.woke(from, told);
+                // A database that was set back has less.
+                let upto = if self.log.is_known() { self.log.told() } else { u64::MAX };
+                self.gateways.woke(from, told, upto);
                 self.position_asked(from, now, out);
             }
             ToPartition::Interest(interest) => self.gateways.note(from, interest),
@@ -181,6 +193,8 @@ impl Partition {
             ToPartition::WhoIs { ticket, keys } => self.who_is((from, ticket), &keys, now, out),
             ToPartition::Left { keys, network } => self.left(&keys, network, now, out),
             ToPartition::Counted(counts) => self.counters.counted(counts),
+            ToPartition::Gauges(gauges) => self.gateways.gauge(from, gauges),
+            ToPartition::Present { came, went } => self.gateways.present(from, came, &went),
             ToPartition::Ask { ticket, asked, database } => self.asked((from, ticket), asked, database, now, out),
             ToPartition::Position => self.position_asked(from, now, out),
         }

@@ -81,7 +81,7 @@ test("the subprotocol nostr is granted to who asks for it", async () => {
 
 test("who asks for many kinds is told when to come again", async () => {
   const rates = { RATE_LIMITS: "on", RATE_GUEST: "events 100/100 queries 1/1 bytes 1000000/1000000" };
-  const limited = await startRelay({ vars: { ...rates, AUTH_REQUIRED: false, SHARDS: 1 } });
+  const limited = await startRelay({ vars: { ...rates, AUTH_REQUIRED: false, ...(NATIVE && { GATEWAYS: 1 }) } });
   const from = { headers: { "cf-connecting-ip": "192.0.2.7" } };
   const client = await rawClient(limited.ws, from);
   await client.next();
@@ -103,7 +103,7 @@ test("who asks for many kinds is told when to come again", async () => {
 
 test("a network's requests that the relay has to answer anew have a bound, what is shared has none", async () => {
   const rates = { RATE_LIMITS: "on", RATE_GUEST: "events 100/100 queries 100/100 bytes 8192/81920", STATS_SHARED_SECONDS: 60 };
-  const limited = await startRelay({ vars: { ...rates, SHARDS: 1 } });
+  const limited = await startRelay({ vars: { ...rates, ...(NATIVE && { GATEWAYS: 1 }) } });
   const ask = (path, address, headers) => fetch(`${limited.http}${path}`, { headers: { "cf-connecting-ip": address, ...headers } });
   const flooder = "192.0.2.7";
   for (const path of ["/api/stats", "/health"]) assert.equal((await ask(path, flooder)).status, 200);
@@ -194,7 +194,7 @@ test("metrics have their media type, the history has now as its last point", asy
 });
 
 test("everybody is given the same numbers for two seconds, on addresses without a cache, too", async () => {
-  const shared = await startRelay({ vars: { STATS_SHARED_SECONDS: "" }, ...(!NATIVE && { cache: false }) });
+  const shared = await startRelay({ vars: { STATS_SHARED_SECONDS: "", GATEWAYS: 1 }, ...(!NATIVE && { cache: false }) });
   const read = async (path = "/api/stats", method = "GET") => fetch(`${shared.http}${path}`, { method });
   const first = await read();
   assert.equal(first.headers.get("cache-control"), "public, max-age=2");

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { verifyEvent } from "nostr-tools/pure";
-import { NATIVE, agent, seconds, startRelay } from "../support/relay.mjs";
+import { NATIVE, agent, seconds, settled, startRelay } from "../support/relay.mjs";
 
 /** Without the mark nostr-tools puts on what it has verified. */
 const plain = (event) => JSON.parse(JSON.stringify(event));
@@ -49,6 +49,7 @@ test("the whole job", async () => {
   assert.equal(stored.find(({ kind }) => kind === 6050).content, 'It passes "events" on.\n');
   assert.deepEqual(overheard.events, []);
 
+  await settled();
   const stats = await relay.stats();
   assert.deepEqual([stats.jobs.requested, stats.jobs.with_feedback, stats.jobs.with_result], [1, 1, 1]);
   assert.deepEqual(stats.jobs.by_kind, { 5050: { success: 1 } });

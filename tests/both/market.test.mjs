@@ -1,7 +1,7 @@
 // The market on the built Worker, with nostr-tools: who is found, who reads what, who goes too fast.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { agent, author, rawAgent, rawClient, sleep, startRelay } from "../support/relay.mjs";
+import { agent, author, rawAgent, rawClient, settled, sleep, startRelay } from "../support/relay.mjs";
 
 let relay;
 before(async () => (relay = await startRelay({ vars: { RATE_LIMITS: "on" } })));
@@ -20,6 +20,7 @@ test("a provider is found by its capability with what it did", async () => {
     await provider.publish({ kind: 6301, tags: [["e", request.id], ["p", buyer.pubkey]], content: "done" });
   }
   await buyer.publish({ kind: 1985, tags: [["L", "quality"], ["l", "quality/good", "quality"], ["p", provider.pubkey]] });
+  await settled();
   const [first, second, ...others] = await handlers(5301);
   assert.deepEqual([first.metadata.name, second.metadata.name, others.length], ["busy", "idle", 0]);
   assert.deepEqual([first.rank, first.online, first.results, first.errors, first.success_rate], [1, true, 3, 0, 1]);

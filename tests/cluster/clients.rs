@@ -50,7 +50,7 @@ impl Sim<'_> {
                 let request = RequestId(self.asked);
                 let apis = [Api::Stats, Api::Handlers(5050), Api::Health, Api::History(HistoryStep::Minute)];
                 self.see(Seen::Requested { gateway, request });
-                let input = Input::Requested { request, api: apis[api], ip: None, elsewhere: vec![] };
+                let input = Input::Requested { request, api: apis[api], ip: None };
                 self.gateway_input(gateway, input);
             }
         }

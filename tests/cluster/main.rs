@@ -30,6 +30,7 @@ mod network;
 mod object;
 mod partition;
 mod plan;
+mod quiet;
 mod runs;
 mod seen;
 mod shrink;

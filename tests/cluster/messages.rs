@@ -18,7 +18,7 @@ use crate::common::chance::Chance;
 use crate::common::events::{Author, NOW, new_event};
 
 /// Variants of each.
-pub const TO_PARTITION: usize = 12;
+pub const TO_PARTITION: usize = 14;
 pub const TO_GATEWAY: usize = 8;
 
 /// Which variant it is, and its name; one that is new does not compile until it is numbered here and made below.
@@ -36,6 +36,8 @@ pub fn of_partition(message: &ToPartition) -> (usize, &'static str) {
         ToPartition::Counted(_) => (9, "Counted"),
         ToPartition::Ask { .. } => (10, "Ask"),
         ToPartition::Position => (11, "Position"),
+        ToPartition::Gauges(_) => (12, "Gauges"),
+        ToPartition::Present { .. } => (13, "Present"),
     }
 }
 
@@ -111,7 +113,9 @@ impl Messages {
             8 => ToPartition::Left { keys: self.list(Self::key), network: self.maybe(Self::network) },
             9 => ToPartition::Counted(self.counts()),
             10 => ToPartition::Ask { ticket: self.ticket(), asked: self.asked(), database: self.0.one_in(2) },
-            _ => ToPartition::Position,
+            11 => ToPartition::Position,
+            12 => ToPartition::Gauges(Box::new(self.gateway_gauges())),
+            _ => ToPartition::Present { came: self.list(Self::provider), went: self.list(Self::provider) },
         }
     }
 
@@ -357,7 +361,7 @@ impl Messages {
                 let (since_ms, stored, flush) = (self.number(), self.number(), self.number());
                 Facts::Counts(Box::new(Counts { since_ms, stored, flush, counts: self.signed() }), self.number())
             }
-            1 => Facts::Handlers(self.list(Self::found)),
+            1 => Facts::Handlers(self.list(Self::found), self.list(Self::key)),
             2 => Facts::History(self.list(|make| Point {
                 at: make.number(),
                 stored: make.number(),
@@ -414,6 +418,34 @@ impl Messages {
             rows_per_day: self.maybe(Self::number),
             rows_today: self.number(),
             memory: ["events", "recent"].map(|share| (share, (self.bytes(), self.bytes()))).into(),
+            elsewhere: self.maybe(Self::gateway_gauges),
         }
+    }
+
+    fn gateway_gauges(&mut self) -> GatewayGauges {
+        GatewayGauges {
+            woke_at: self.number(),
+            counted: Counted {
+                opened: self.number(),
+                accepted: self.number(),
+                duplicates: self.number(),
+                events_sent: self.number(),
+                auth_accepted: self.number(),
+                auth_rejected: self.number(),
+                refused_reqs: self.number(),
+                bytes_received: self.number(),
+                from_memory: self.number(),
+                bytes_sent: self.number(),
+            },
+            open: self.bytes(),
+            authenticated: self.bytes(),
+            providers: self.bytes(),
+            subscriptions: self.bytes(),
+            memory: ["connections", "http"].map(|share| (share, (self.bytes(), self.bytes()))).into(),
+        }
+    }
+
+    fn provider(&mut self) -> Provider {
+        Provider { is_new: self.0.one_in(2), key: self.key() }
     }
 }

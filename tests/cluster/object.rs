@@ -52,8 +52,9 @@ pub struct PartitionObject {
     pub life: Option<Life<LinkedPartition>>,
     /// Lives that should have ended and go on for a while.
     pub old: Vec<Life<LinkedPartition>>,
-    /// The gateways on record.
+    /// What it has had its host keep: the gateways that have clients, and up to which number all were told.
     pub gateways: BTreeSet<Address>,
+    pub told: u64,
     pub alarm: Option<u64>,
 }
 

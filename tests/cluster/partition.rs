@@ -2,7 +2,7 @@
 
 use nexus::link::Batch;
 use nexus::message::ToPartition;
-use nexus::node::{Address, LinkedPartition};
+use nexus::node::{Address, Keep, LinkedPartition};
 use nexus::seam::{Effect, Input};
 use nexus::store::StoreError;
 
@@ -30,6 +30,7 @@ impl Sim<'_> {
             node,
             object::incarnation(number),
             self.partition.gateways.iter().copied(),
+            self.partition.told,
             self.clock(),
         );
         self.partition.life = Some(Life::new(node, number, self.now));
@@ -49,7 +50,6 @@ impl Sim<'_> {
 
     pub fn partition_receives(&mut self, gateway: usize, batch: &Batch<ToPartition>) {
         let address = Address(gateway as u32);
-        self.partition.gateways.insert(address);
         let number = self.living_partition();
         self.came((true, gateway, batch.from, batch.to, batch.number));
         if batch.to.is_some_and(|to| object::number(to) != number) {
@@ -164,8 +164,19 @@ impl Sim<'_> {
                 other => panic!("the partition wants {other:?}"),
             }
         }
+        // The storage of an object is that of its newest life.
+        let is_newest = self.partition.life.as_ref().is_some_and(|life| life.number == number);
         let Some(life) = self.partition.life_of(number) else { return };
         life.last = self.now;
+        let kept = life.node.take_kept();
+        for keep in kept.into_iter().filter(|_| is_newest) {
+            match keep {
+                Keep::Told(upto) => self.partition.told = upto,
+                Keep::Gateway(address) => drop(self.partition.gateways.insert(address)),
+                Keep::Gone(address) => drop(self.partition.gateways.remove(&address)),
+            }
+        }
+        let Some(life) = self.partition.life_of(number) else { return };
         for (Address(gateway), batch) in life.node.take_batches() {
             self.send_to_gateway(gateway as usize, batch);
         }

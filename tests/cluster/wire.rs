@@ -207,6 +207,8 @@ const TO_PARTITION_FORMS: [(&str, &str); TO_PARTITION] = [
     ("Counted", "d405db2158cfa6ff"),
     ("Ask", "86cda7135d8dce74"),
     ("Position", "136ced61476fd450"),
+    ("Gauges", "697aa0504e03d5fa"),
+    ("Present", "1da0c1e8b43fcd06"),
 ];
 const TO_GATEWAY_FORMS: [(&str, &str); TO_GATEWAY] = [
     ("Position", "b84ff36465cc6543"),
@@ -216,7 +218,7 @@ const TO_GATEWAY_FORMS: [(&str, &str); TO_GATEWAY] = [
     ("Answer", "b47ee27f5fee2b3a"),
     ("Later", "97f6884f55347bde"),
     ("Known", "c44a5ab28dd99447"),
-    ("Facts", "6336f1befbe390d1"),
+    ("Facts", "b056d8dad124b325"),
 ];
 
 fn form<T: Serialize>(mut make: impl FnMut(&mut Messages) -> T) -> String {

@@ -272,11 +272,16 @@ impl Gateways {
         self.frames.remove(&(n, conn)).unwrap_or_default()
     }
 
-    /// What the relay tells over HTTP, asked of one gateway.
+    /// What the relay tells over HTTP, asked of one gateway a second after all that was done.
     pub fn http(&mut self, n: usize, api: Api) -> Value {
-        let elsewhere = self.members.iter().enumerate().filter(|(at, _)| *at != n);
-        let elsewhere = elsewhere.map(|(_, member)| member.node.gauges()).collect();
-        self.input(n, Input::Requested { request: RequestId(1), api, ip: None, elsewhere });
+        self.now += 1000;
+        for n in 0..self.members.len() {
+            if self.members[n].timer.take_if(|at| *at <= self.now).is_some() {
+                self.input(n, Input::Timer);
+            }
+        }
+        self.settle(&mut Chance::new(1));
+        self.input(n, Input::Requested { request: RequestId(1), api, ip: None });
         self.settle(&mut Chance::new(1));
         self.answers.pop().unwrap()
     }

@@ -370,7 +370,7 @@ impl World {
     pub fn request(&mut self, api: Api, ip: Option<String>) -> RequestId {
         let request = RequestId(self.requests);
         self.requests += 1;
-        self.input(Input::Requested { request, api, ip, elsewhere: vec![] });
+        self.input(Input::Requested { request, api, ip });
         request
     }
 

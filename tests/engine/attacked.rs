@@ -63,7 +63,7 @@ fn four_connections_do_not_leave_everybody_else_without_subscriptions() {
         let conn = proven(&mut world, &format!("192.0.2.{n}"), &Author::new(n + 1));
         fill_subscriptions(&mut world, conn);
     }
-    let memory = world.relay.gauges().memory("subscriptions");
+    let memory = world.relay.memory().get("subscriptions").copied();
     // Hours later they have done nothing more.
     world.pass(7200);
     let honest = proven(&mut world, "198.51.100.7", &Author::new(9));
@@ -114,7 +114,7 @@ fn who_does_not_read_leaves_others_room_for_questions() {
         fill_questions(&mut world, conn);
         world.settle();
     }
-    let memory = world.relay.gauges().memory("questions");
+    let memory = world.relay.memory().get("questions").copied();
     world.pass(50);
     let honest = proven(&mut world, "198.51.100.7", &Author::new(9));
     let said = world.ask(honest, json!(["COUNT", "jobs", {"kinds": [5050], "#t": ["x"]}]));
@@ -158,7 +158,7 @@ fn two_networks_do_not_take_all_connections() {
             held.push(conn);
         }
     }
-    let memory = world.relay.gauges().memory("connections");
+    let memory = world.relay.memory().get("connections").copied();
     world.pass(7200);
     let away = world.may_open("198.51.100.7");
     assert!(away.is_ok(), "{away:?} after {seconds} s, {} connections of two networks hold {memory:?}", held.len());
@@ -179,7 +179,7 @@ fn a_question_waits_behind_one_of_each_network_at_the_most() {
             hear(&mut world, *conn, json!(["COUNT", n.to_string(), {"kinds": [1], "#t": ["x"]}]));
         }
     }
-    let waiting = world.relay.gauges().memory("questions");
+    let waiting = world.relay.memory().get("questions").copied();
     let mut asked = 0;
     world.say(honest, json!(["COUNT", "jobs", {"kinds": [5050], "#t": ["x"]}]));
     while world.take(honest).is_empty() {
@@ -299,10 +299,10 @@ fn who_does_not_read_leaves_others_room_for_live_events() {
             world.say(conn, json!(["REQ", sub.to_string(), {"kinds": [1, 20_000], "#t": [tag(sub)]}]));
         }
         let own = proven(&mut world, &ip, &author);
-        let before = world.relay.gauges().memory("backlogs").unwrap().0;
+        let before = world.relay.memory()["backlogs"].0;
         for length in [90_000, 10_000, 1_000, 100] {
             for m in 0..50 {
-                let used = world.relay.gauges().memory("backlogs").unwrap().0 - before;
+                let used = world.relay.memory()["backlogs"].0 - before;
                 let sub = used / 900_000;
                 let event = author.sign(20_000, NOW, &[&["t", &tag(sub)]], &format!("{m}{}", "x".repeat(length)));
                 if used + json!(event).to_string().len() + 80 > 4 << 20 {
@@ -315,7 +315,7 @@ fn who_does_not_read_leaves_others_room_for_live_events() {
         }
     }
     world.pass(60);
-    let memory = world.relay.gauges().memory("backlogs");
+    let memory = world.relay.memory().get("backlogs").copied();
     let lines = |world: &mut World| {
         world.say(honest, json!(["REQ", "jobs", {"kinds": [1, 5050], "#t": ["job"]}]));
         let job = Author::new(8).sign(5050, NOW, &[&["t", "job"], &["i", "x", "text"]], &"a job ".repeat(300));

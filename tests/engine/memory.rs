@@ -202,8 +202,8 @@ fn the_store_is_asked_for_as_much_as_there_is_memory_for_the_answers() {
 
 /// What a store that fails does not keep from being told.
 fn share_unasked(world: &mut World, name: &str) -> (usize, usize) {
-    let gauges = world.relay.gauges();
-    gauges.memory(name).unwrap()
+    let memory = world.relay.memory();
+    memory[name]
 }
 
 /// Everything that can be filled is, and what is counted is not less than what is taken.
@@ -223,7 +223,7 @@ fn what_is_counted_is_what_is_taken() {
     }
     world.settle();
     let filled = |world: &World, name: &str| {
-        let (used, max) = world.relay.gauges().memory(name).unwrap();
+        let (used, max) = world.relay.memory()[name];
         used > max / 10 * 8
     };
     // Answers that do not come, and what is live meanwhile.
@@ -263,14 +263,14 @@ fn what_is_counted_is_what_is_taken() {
     while !filled(&world, "connections") {
         (0..100).for_each(|_| _ = world.open());
     }
-    let gauges = world.relay.gauges();
+    let memory = world.relay.memory();
     let shares = ["recent", "subscriptions", "questions", "backlogs", "events", "connections"];
-    let counted: usize = shares.iter().map(|name| gauges.memory(name).unwrap().0).sum();
+    let counted: usize = shares.iter().map(|name| memory[*name].0).sum();
     for name in shares {
-        let (used, max) = gauges.memory(name).unwrap();
+        let (used, max) = memory[name];
         assert!(used <= max && used > max / 10 * 8, "{name}: {used} of {max}");
     }
-    drop(gauges);
+    drop(memory);
     let before = HELD.get();
     drop(world.host.relay);
     let taken = (before - HELD.get()) as usize;
@@ -428,9 +428,8 @@ fn what_a_connection_is_counted_is_what_it_takes() {
             drop(world.effects(Input::Received { conn, text }));
         }
         let taken = (HELD.get() - empty) as usize / count;
-        let gauges = world.relay.gauges();
-        let [connections, subscriptions] =
-            ["connections", "subscriptions"].map(|name| gauges.memory(name).unwrap().0 / count);
+        let memory = world.relay.memory();
+        let [connections, subscriptions] = ["connections", "subscriptions"].map(|name| memory[name].0 / count);
         let counted = connections + subscriptions;
         let what = format!("{keys} keys and {subs} subscriptions take {taken} bytes, {counted} are counted");
         assert!(taken <= counted && counted < taken * 3 / 2, "{what}");

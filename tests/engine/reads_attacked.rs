@@ -88,7 +88,7 @@ fn a_window_of_gift_wraps_takes_what_is_counted() {
             let said = world.publish(conn, &Author::new(1).sign_list(1059, &[], "p", &keys, &n.to_string()));
             assert_eq!(said[2], true, "{said}");
         }
-        let counted = world.relay.gauges().memory("recent").unwrap().0 as isize;
+        let counted = world.relay.memory()["recent"].0 as isize;
         let before = held();
         drop(world.host.relay);
         (before - held(), counted)

@@ -87,7 +87,7 @@ fn counts_that_a_commit_overtook_are_not_taken_for_fresh() {
     let mut world = market(&[]);
     let conn = world.client();
     world.ask(conn, json!(["EVENT", Author::new(1).note("x")]));
-    world.input(Input::Requested { request: RequestId(7), api: Api::Stats, ip: None, elsewhere: vec![] });
+    world.input(Input::Requested { request: RequestId(7), api: Api::Stats, ip: None });
     let answered = world.run_oldest(false).unwrap();
     world.ask(conn, json!(["EVENT", Author::new(1).note("y")]));
     world.input(answered);

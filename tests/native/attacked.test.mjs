@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { author, rawAgent, sleep } from "../support/relay.mjs";
 import { folder, nexus, open } from "./support.mjs";
 
-const untouched = (vars = {}) => open({ vars: { RATE_LIMITS: "on", AUTH_REQUIRED: "true", SHARDS: 1, ...vars } });
+const untouched = (vars = {}) => open({ vars: { RATE_LIMITS: "on", AUTH_REQUIRED: "true", GATEWAYS: 1, ...vars } });
 
 /** Filters of every letter, the last of which does not match, and an event that all of them are compared with. */
 function letters(who) {
@@ -46,7 +46,7 @@ test("one event of many tags beside filters of many letters delays nobody", { ti
 });
 
 test("connections that take no answers over HTTP leave others a place", { timeout: 180_000 }, async (t) => {
-  const relay = await open({ vars: { RATE_LIMITS: "on", AUTH_REQUIRED: "true", SHARDS: 1 }, under: ["prlimit", "--nofile=300:300"] });
+  const relay = await open({ vars: { RATE_LIMITS: "on", AUTH_REQUIRED: "true", GATEWAYS: 1 }, under: ["prlimit", "--nofile=300:300"] });
   t.after(() => relay.program.kill("SIGKILL"));
   const { hostname, port } = new URL(relay.http);
   // Over a connection of its own.
@@ -112,7 +112,7 @@ test("what a question has the database look at is paid", { timeout: 120_000 }, a
   const imported = nexus(["import", join(into, "events.jsonl")], { env: { STORAGE_PATH: join(into, "nexus.sqlite") } });
   assert.equal(imported.code, 0, imported.err);
   const agent = "events 20/200 queries 1/200 bytes 262144/8388608";
-  const relay = await open({ persist: into, vars: { RATE_LIMITS: "on", AUTH_REQUIRED: "true", SHARDS: 1, RATE_AGENT: agent } });
+  const relay = await open({ persist: into, vars: { RATE_LIMITS: "on", AUTH_REQUIRED: "true", GATEWAYS: 1, RATE_AGENT: agent } });
   t.after(() => relay.program.kill("SIGKILL"));
   const one = await rawAgent(relay);
   // 3,000 entries each: on D1 three tokens more, which are owed, of 200 at once and one a second.
@@ -130,7 +130,7 @@ test("four addresses that do not read leave others room for questions", { timeou
   writeFileSync(join(into, "events.jsonl"), events.join("\n"));
   const imported = nexus(["import", join(into, "events.jsonl")], { env: { STORAGE_PATH: join(into, "nexus.sqlite") } });
   assert.equal(imported.code, 0, imported.err);
-  const relay = await open({ persist: into, vars: { RATE_LIMITS: "on", AUTH_REQUIRED: "true", SHARDS: 1 } });
+  const relay = await open({ persist: into, vars: { RATE_LIMITS: "on", AUTH_REQUIRED: "true", GATEWAYS: 1 } });
   t.after(() => relay.program.kill("SIGKILL"));
   const honest = await rawAgent(relay);
   const values = (count, length) => ({ "#t": Array.from({ length: count }, (_, n) => `${n}`.padStart(length, "0")) });

@@ -136,10 +136,10 @@ test("two programs do not share a file that has two names", async (t) => {
   await relay.stop();
 });
 
-for (const SHARDS of [1, 2]) {
-  test(`a relay of ${SHARDS} threads whose log another one has taken refuses what waits, and ends`, async (t) => {
+for (const GATEWAYS of [1, 2]) {
+  test(`a relay of ${GATEWAYS} threads whose log another one has taken refuses what waits, and ends`, async (t) => {
     const { DatabaseSync } = await import("node:sqlite");
-    const relay = await open({ persist: folder(t), vars: { SHARDS } });
+    const relay = await open({ persist: folder(t), vars: { GATEWAYS } });
     const all = await Promise.all([1, 2, 3, 4].map(() => client(relay)));
     for (const one of all) assert.equal((await publish(one, author().sign({})))[2], true);
     const db = new DatabaseSync(join(relay.folder, "nexus.sqlite"));

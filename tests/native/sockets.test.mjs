@@ -9,7 +9,7 @@ import { client, folder, open, publish, reload } from "./support.mjs";
 
 const MANY = 2000;
 
-test(`${MANY} connections at once all hear of one event, on either shard`, { timeout: 120_000 }, async () => {
+test(`${MANY} connections at once all hear of one event, on either gateway`, { timeout: 120_000 }, async () => {
   const relay = await open();
   const clients = [];
   for (let n = 0; n < MANY; n += 100) clients.push(...(await Promise.all(Array.from({ length: 100 }, () => client(relay)))));
@@ -53,7 +53,7 @@ const rss = (relay) => Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${rel
 
 test("who asks and does not read costs bounded memory and is ended", { timeout: 60_000 }, async () => {
   const bound = 10_000_000;
-  const relay = await open({ vars: { MAX_UNHEARD_BYTES: bound, SHARDS: 1 } });
+  const relay = await open({ vars: { MAX_UNHEARD_BYTES: bound, GATEWAYS: 1 } });
   const [writer, slow, who] = [await client(relay), await client(relay), author()];
   for (let n = 0; n < 30; n++) assert.equal((await publish(writer, who.sign({ content: `${n} ${"x".repeat(60_000)}` })))[2], true);
   const before = rss(relay);
@@ -111,7 +111,7 @@ function masked(text) {
 }
 
 test("what cannot be read is answered after all that came before it", { timeout: 60_000 }, async () => {
-  const relay = await open({ vars: { SHARDS: 1 } });
+  const relay = await open({ vars: { GATEWAYS: 1 } });
   const who = author();
   for (const [code, broken] of [
     [1002, [0x83, 0x80, 0, 0, 0, 0]],
@@ -226,8 +226,8 @@ test("SIGHUP reads the TLS files again; what is connected stays", async (t) => {
 });
 
 test("addresses are the proxy's word if it is trusted", async () => {
-  // One shard, as connections through a proxy are spread over all.
-  const vars = { RATE_LIMITS: "on", MAX_CONNECTIONS_PER_IP: 2, SHARDS: 1 };
+  // One gateway, as connections through a proxy are spread over all.
+  const vars = { RATE_LIMITS: "on", MAX_CONNECTIONS_PER_IP: 2, GATEWAYS: 1 };
   const from = (ip) => ({ headers: { "X-Forwarded-For": `10.0.0.1, ${ip}` } });
   const trusting = await open({ vars: { ...vars, FORWARDED_HEADER: "X-Forwarded-For" } });
   const some = [await client(trusting, from("192.0.2.1")), await client(trusting, from("192.0.2.1")), await client(trusting, from("192.0.2.2"))];

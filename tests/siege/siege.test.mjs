@@ -125,7 +125,7 @@ async function rowsSince() {
 }
 
 before(async () => {
-  const proxy = NATIVE ? { FORWARDED_HEADER: "CF-Connecting-IP", TRUSTED_PROXIES: "127.0.0.0/8", SHARDS: 1 } : {};
+  const proxy = NATIVE ? { FORWARDED_HEADER: "CF-Connecting-IP", TRUSTED_PROXIES: "127.0.0.0/8", GATEWAYS: 1 } : {};
   // Bursts are a second's, so that the rates are met within seconds; the rates of one key and of guests are untouched.
   const limits = {
     RATE_LIMITS: "on",

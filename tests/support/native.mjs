@@ -13,7 +13,7 @@ export const PROGRAM = built("debug");
 export async function start({ vars, persist, port = 0, config, under = [], log = (line) => process.stderr.write(`${line}\n`) }) {
   const folder = persist ?? mkdtempSync(join(tmpdir(), "nexus-"));
   const settings = Object.fromEntries(Object.entries(vars).map(([key, value]) => [key, `${value}`]));
-  const env = { BIND: `127.0.0.1:${port}`, STORAGE_PATH: join(folder, "nexus.sqlite"), SHARDS: "2", ...settings };
+  const env = { BIND: `127.0.0.1:${port}`, STORAGE_PATH: join(folder, "nexus.sqlite"), GATEWAYS: 2, ...settings };
   const [command, ...args] = [...under, PROGRAM, ...(config ? ["--config", config] : [])];
   const { child: program, ended, http } = await launch(command, { args, env, log });
   // A test that has failed does not wait for it.

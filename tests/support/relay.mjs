@@ -5,13 +5,27 @@ import { Relay, useWebSocketImplementation } from "nostr-tools/relay";
 import WebSocket from "ws";
 import { checkRefusal } from "./refusals.mjs";
 
-useWebSocketImplementation(WebSocket);
-
 /** The host under test: the Worker on Miniflare, or the native program. */
 export const NATIVE = process.env.NEXUS_HOST === "native";
 
+/** How many gateways the Worker has: where they are several, each connection that does not say otherwise is of an address of its own. */
+const GATEWAYS = Number(process.env.NEXUS_GATEWAYS ?? 1);
+
+let addresses = 0;
+
+class AnywhereSocket extends WebSocket {
+  /** As its parent, which takes subprotocols, options or both. */
+  constructor(url, ...more) {
+    const options = more.at(-1)?.constructor === Object ? more.pop() : {};
+    const own = GATEWAYS > 1 ? { "cf-connecting-ip": `10.9.${(++addresses >> 8) & 255}.${addresses & 255}` } : {};
+    super(url, more[0] ?? [], { ...options, headers: { ...own, ...options.headers } });
+  }
+}
+
+useWebSocketImplementation(AnywhereSocket);
+
 /** What tests set unless they say otherwise: limits of rate and shared numbers have tests of their own, the others read their own writes. */
-export const SETTINGS = { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", STATS_SHARED_SECONDS: 0 };
+export const SETTINGS = { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", STATS_SHARED_SECONDS: 0, ...(GATEWAYS > 1 && { GATEWAYS }) };
 
 /**
  * The relay on a free port, or on `port`; `vars` are settings, `persist` is a folder that outlives it. What else
@@ -27,6 +41,9 @@ export async function startRelay({ vars = {}, ...options } = {}) {
 export function reachable(relay) {
   return { ...relay, ws: relay.http.replace("http", "ws"), stats: async () => (await fetch(`${relay.http}/api/stats`)).json() };
 }
+
+/** Waits until gateways have told each other what they know: some of it is told once in a while. */
+export const settled = () => (NATIVE ? sleep(1500) : GATEWAYS > 1 ? sleep(6000) : undefined);
 
 export const seconds = () => Math.floor(Date.now() / 1000);
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -51,7 +68,7 @@ export async function within(ms, promise, what) {
 
 /** A socket that keeps every frame and gives them out one by one. */
 export async function rawClient(url, options) {
-  const socket = new WebSocket(url, options);
+  const socket = new AnywhereSocket(url, options);
   const frames = [];
   const waiting = [];
   let closed;

@@ -33,7 +33,9 @@ export async function start({ vars, persist, migrate: tables = true, ...host }) 
   const stall = (on) => fetch(`${http}/${on ? "stall" : "go"}`);
   const fail = (of) => fetch(`${http}/fail?${of}`);
   const calls = async () => Number(await (await fetch(`${http}/calls`)).text());
-  return { http, db, miniflare, memory, stall, fail, calls, stop: () => miniflare.dispose() };
+  const told = async () => (await fetch(`${http}/told`)).json();
+  const reset = (object) => fetch(`${http}/reset?${object}`).catch(() => {});
+  return { http, db, miniflare, memory, stall, fail, calls, told, reset, stop: () => miniflare.dispose() };
 }
 
 /**
@@ -94,6 +96,47 @@ export function measured() {
   const modules = [
     { type: "ESModule", path: "build/measured.mjs", contents: worker },
     { type: "ESModule", path: "build/watch.mjs", contents: watch },
+    { type: "ESModule", path: "build/index.js" },
+    { type: "CompiledWasm", path: "build/index_bg.wasm" },
+  ];
+  return { modules };
+}
+
+/**
+ * What makes objects of the Worker note what others tell them, for `told()`: which object heard how many bytes from whom; and
+ * `reset(object)` ends one's memory: options for the start.
+ */
+export function between() {
+  const worker = `
+    import * as built from "./index.js";
+    const told = [];
+    export class NexusRelay extends built.NexusRelay {
+      constructor(state, env) {
+        super(state, env);
+        this.own = state;
+      }
+      async fetch(request) {
+        const { pathname } = new URL(request.url);
+        if (pathname === "/reset") return this.own.abort("a test resets it");
+        if (request.method === "POST") {
+          const body = await request.arrayBuffer();
+          told.push({ object: this.own.id.name, from: pathname, bytes: body.byteLength });
+          return super.fetch(new Request(request.url, { method: "POST", body }));
+        }
+        return super.fetch(request);
+      }
+    }
+    export default class extends built.default {
+      fetch(request) {
+        const { pathname, search } = new URL(request.url);
+        if (pathname === "/told") return Response.json(told.splice(0));
+        if (pathname !== "/reset") return super.fetch(request);
+        const objects = this.env.NEXUS_RELAY;
+        return objects.get(objects.idFromName(search.slice(1))).fetch(request);
+      }
+    }`;
+  const modules = [
+    { type: "ESModule", path: "build/between.mjs", contents: worker },
     { type: "ESModule", path: "build/index.js" },
     { type: "CompiledWasm", path: "build/index_bg.wasm" },
   ];

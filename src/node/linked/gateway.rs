@@ -1,0 +1,237 @@
+//! A gateway whose partition is in another object.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::link::{Batch, GATHERED_BYTES_MAX, Heard, Incarnation, Link, Sender};
+use crate::message::{Outcome, Part, Publisher, StoreError, ToGateway, ToPartition, Verdict, When};
+use crate::node::{GatewayNode, Timer};
+use crate::nostr::{EventId, refusal};
+use crate::seam::{Effect, Input, Millis, Ticket};
+
+/// Milliseconds for which a gateway waits until its partition has taken anything at all.
+const STUCK_MS: Millis = 15_000;
+/// Milliseconds of silence after which a partition that owes an answer is told something, and by that woken: it may have
+/// lost its memory, and who asked waits.
+const SILENT_MS: Millis = 5000;
+
+/// What a gateway has asked and was not answered.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Events, and how often each.
+    events: BTreeMap<(EventId, Publisher), usize>,
+    /// Questions, and whether the database is asked: those are answered although nobody wants the answer any more.
+    reads: BTreeMap<Ticket, bool>,
+    keys: BTreeSet<Ticket>,
+    facts: BTreeSet<Ticket>,
+}
+
+impl Asked {
+    /// The partition is told something.
+    fn note(&mut self, message: &ToPartition) {
+        match message {
+            ToPartition::Publish(publish) => self.publish(publish.new.event.id, publish.from),
+            ToPartition::Ephemeral { from: Some(from), event } => self.publish(event.id, *from),
+            ToPartition::Read { ticket, when, .. } => drop(self.reads.insert(*ticket, *when == When::Now)),
+            ToPartition::Go(ticket) => {
+                self.reads.entry(*ticket).and_modify(|begun| *begun = true);
+            }
+            ToPartition::WhoIs { ticket, .. } => drop(self.keys.insert(*ticket)),
+            ToPartition::Ask { ticket, .. } => drop(self.facts.insert(*ticket)),
+            ToPartition::Drop(ticket) => {
+                if self.reads.get(ticket) == Some(&false) {
+                    self.reads.remove(ticket);
+                }
+            }
+            ToPartition::Woke(_)
+            | ToPartition::Interest(_)
+            | ToPartition::Ephemeral { from: None, .. }
+            | ToPartition::Left { .. }
+            | ToPartition::Counted(_)
+            | ToPartition::Gauges(_)
+            | ToPartition::Present { .. }
+            | ToPartition::Position => {}
+        }
+    }
+
+    fn publish(&mut self, id: EventId, from: Publisher) {
+        *self.events.entry((id, from)).or_default() += 1;
+    }
+
+    /// The partition has told something.
+    fn heard(&mut self, message: &ToGateway) {
+        match message {
+            ToGateway::Verdict(outcome) => self.decided(outcome.id, outcome.to),
+            ToGateway::Push(push) => push.parts.iter().for_each(|part| {
+                if let Part::Outcome(outcome) = part {
+                    self.decided(outcome.id, outcome.to);
+                }
+            }),
+            ToGateway::Answer { ticket, .. } => drop(self.reads.remove(ticket)),
+            ToGateway::Known { ticket, .. } => drop(self.keys.remove(ticket)),
+            ToGateway::Facts { ticket, .. } => drop(self.facts.remove(ticket)),
+            ToGateway::Position(_) | ToGateway::Ephemeral(_) | ToGateway::Later { .. } => {}
+        }
+    }
+
+    /// The partition has not heard something: that is not lost.
+    fn unheard(&mut self, message: &ToPartition) {
+        match message {
+            ToPartition::Publish(publish) => self.decided(publish.new.event.id, publish.from),
+            ToPartition::Ephemeral { from: Some(from), event } => self.decided(event.id, *from),
+            ToPartition::Read { ticket, .. } => drop(self.reads.remove(ticket)),
+            ToPartition::WhoIs { ticket, .. } => drop(self.keys.remove(ticket)),
+            ToPartition::Ask { ticket, .. } => drop(self.facts.remove(ticket)),
+            _ => {}
+        }
+    }
+
+    fn decided(&mut self, id: EventId, to: Publisher) {
+        let key = (id, to);
+        if let Some(times) = self.events.get_mut(&key) {
+            *times -= 1;
+            if *times == 0 {
+                self.events.remove(&key);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.reads.is_empty() && self.keys.is_empty() && self.facts.is_empty()
+    }
+
+    /// Nothing of it will be answered: what is said instead. Whether events are stored is not known.
+    fn lost(&mut self) -> Vec<ToGateway> {
+        let Self { events, reads, keys, facts } = std::mem::take(self);
+        let error = || StoreError::new("the part of the relay that was asked has started anew");
+        let refused = |((id, to), times)| {
+            let verdict = Verdict::Refused(refusal::lost_request());
+            std::iter::repeat_n(ToGateway::Verdict(Outcome { to, id, verdict }), times)
+        };
+        let read = |ticket| ToGateway::Answer { ticket, answer: Err(error()), rows_read: 0, from_memory: false };
+        let key = |ticket| ToGateway::Known { ticket, known: Err(error()) };
+        let fact =
+            |ticket| ToGateway::Facts { ticket, facts: Some(Err(error())), rows_read: 0, gauges: Box::default() };
+        let events = events.into_iter().flat_map(refused);
+        let (reads, keys) = (reads.into_keys().map(read), keys.into_iter().map(key));
+        events.chain(reads).chain(keys).chain(facts.into_iter().map(fact)).collect()
+    }
+}
+
+/// A gateway whose partition is in another object.
+pub struct LinkedGateway {
+    node: GatewayNode,
+    link: Link<ToPartition>,
+    asked: Asked,
+    /// What is to be sent.
+    batches: Vec<Batch<ToPartition>>,
+    /// When the partition was heard, or told something that it has to take notice of.
+    heard_at: Millis,
+    timer: Timer,
+}
+
+impl LinkedGateway {
+    /// A gateway that has yet to wake, of an incarnation above all before.
+    pub fn new(node: GatewayNode, own: Incarnation) -> Self {
+        let (asked, batches, heard_at, timer) = Default::default();
+        Self { node, link: Link::new(own), asked, batches, heard_at, timer }
+    }
+
+    /// Takes one input; returns what the host must now do, in order. What is to be sent is [taken](Self::take_batches)
+    /// afterwards.
+    pub fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
+        if matches!(input, Input::Timer) {
+            self.timer.came();
+        }
+        let out = self.node.handle(input, now);
+        self.finish(out, now)
+    }
+
+    /// Takes what the partition has sent; returns what the host must now do, in order.
+    pub fn receive(&mut self, batch: &Batch<ToGateway>, now: Millis) -> Vec<Effect> {
+        let Heard { sender, messages } = self.link.take(batch, now);
+        self.heard_at = now;
+        let mut out = Vec::new();
+        if sender == Sender::Another {
+            let unheard = self.link.take_unheard();
+            out = self.lose(unheard, now);
+        }
+        messages.iter().for_each(|message| self.asked.heard(message));
+        out.extend(self.node.hear(messages, now));
+        self.finish(out, now)
+    }
+
+    /// What is to be sent to the partition.
+    pub fn take_batches(&mut self) -> Vec<Batch<ToPartition>> {
+        std::mem::take(&mut self.batches)
+    }
+
+    /// Whether nothing is on its way, and nothing awaited.
+    pub fn is_idle(&self) -> bool {
+        self.link.is_idle() && self.asked.is_empty()
+    }
+
+    /// The node.
+    pub fn node(&mut self) -> &mut GatewayNode {
+        &mut self.node
+    }
+
+    /// The partition knows nothing any more of what it was told, and has not heard some of it.
+    fn lose(&mut self, unheard: Vec<ToPartition>, now: Millis) -> Vec<Effect> {
+        let mut asked = std::mem::take(&mut self.asked);
+        self.node.introduce();
+        self.tell(now);
+        for message in unheard {
+            let is_said_again = match &message {
+                ToPartition::Woke(_)
+                | ToPartition::Interest(_)
+                | ToPartition::Gauges(_)
+                | ToPartition::Present { .. } => false,
+                // The question may have been heard.
+                ToPartition::Go(ticket) | ToPartition::Drop(ticket) => self.asked.reads.contains_key(ticket),
+                _ => true,
+            };
+            if is_said_again {
+                asked.unheard(&message);
+                self.asked.note(&message);
+                self.link.send([message], now);
+            }
+        }
+        self.node.hear(asked.lost(), now)
+    }
+
+    fn tell(&mut self, now: Millis) {
+        let messages = self.node.take_messages();
+        messages.iter().for_each(|message| self.asked.note(message));
+        self.link.send(messages, now);
+    }
+
+    /// When the partition has been silent for long; if it has been, it is told something.
+    fn silent_at(&mut self, now: Millis) -> Millis {
+        if self.heard_at == 0 || now >= self.heard_at + SILENT_MS {
+            if self.heard_at > 0 {
+                self.link.knock();
+            }
+            self.heard_at = now;
+        }
+        self.heard_at + SILENT_MS
+    }
+
+    fn finish(&mut self, mut out: Vec<Effect>, now: Millis) -> Vec<Effect> {
+        self.tell(now);
+        if self.link.gathered_bytes() > GATHERED_BYTES_MAX
+            || self.link.stuck_since().is_some_and(|since| now >= since + STUCK_MS)
+        {
+            self.link.start_over();
+            out.extend(self.lose(Vec::new(), now));
+            self.tell(now);
+        }
+        let silent_at = (!self.asked.is_empty()).then(|| self.silent_at(now));
+        self.batches.extend(std::iter::from_fn(|| self.link.next(now)));
+        let stuck_at = self.link.stuck_since().map(|since| since + STUCK_MS);
+        out.extend(
+            self.link.due().into_iter().chain(stuck_at).chain(silent_at).map(|at| Effect::TimerAt { at: at.max(now) }),
+        );
+        self.timer.merge(&mut out);
+        out
+    }
+}

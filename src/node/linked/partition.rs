@@ -1,0 +1,284 @@
+//! A partition whose gateways are in other objects.
+//!
+//! Which gateways have clients, and up to which number all have been told, is kept by its host: whoever comes next
+//! begins with that.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::Address;
+use crate::link::{Batch, GATHERED_BYTES_MAX, Heard, Incarnation, Link, Sender};
+use crate::message::{GatewayId, Interest, MISSED_MAX, ToGateway, ToPartition};
+use crate::node::{PartitionNode, Timer};
+use crate::seam::{Effect, Input, Millis, Ticket};
+
+/// Milliseconds after which it is kept how far gateways have been told, and numbers after which at the latest: of more
+/// than [`MISSED_MAX`] numbers nobody would be told.
+const SAVE_AFTER_MS: Millis = 2000;
+const SAVE_EVERY: u64 = MISSED_MAX / 2;
+
+/// A gateway of a partition's.
+struct Peer {
+    link: Link<ToGateway>,
+    /// What the partition calls this incarnation.
+    id: GatewayId,
+    /// Whether it has yet to say what it cares for: until then it may be everything, and what is not stored goes to it.
+    is_stranger: bool,
+    /// What it reads.
+    reads: BTreeSet<Ticket>,
+    /// Pushes that it may not have: which message of the link each is, and up to which number it had all before.
+    pushed: VecDeque<(u64, u64)>,
+    /// Up to which number it had all when it was met.
+    floor: u64,
+}
+
+impl Peer {
+    /// Up to which number it has had all that is for it, when `told` is how far gateways were told.
+    fn has(&self, told: u64) -> u64 {
+        match self.pushed.front() {
+            _ if self.is_stranger => self.floor,
+            Some((_, before)) => *before,
+            None => told,
+        }
+    }
+}
+
+/// What the host keeps of a partition, as it must outlive its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// All gateways have been told of everything up to this number.
+    Told(u64),
+    /// There is a gateway with clients: whoever comes next has to greet it.
+    Gateway(Address),
+    /// Nobody has to greet it any more.
+    Gone(Address),
+}
+
+/// Whether a gateway that tells this has clients, if that can be seen.
+fn says_of_clients(message: &ToPartition) -> Option<bool> {
+    match message {
+        ToPartition::Gauges(gauges) => Some(gauges.open > 0),
+        ToPartition::Interest(Interest::Keys { came, .. }) => (!came.is_empty()).then_some(true),
+        ToPartition::Publish(_) | ToPartition::Read { .. } | ToPartition::WhoIs { .. } => Some(true),
+        _ => None,
+    }
+}
+
+/// A partition whose gateways are in other objects.
+pub struct LinkedPartition {
+    node: PartitionNode,
+    own: Incarnation,
+    peers: BTreeMap<Address, Peer>,
+    places: BTreeMap<GatewayId, Address>,
+    last_id: u32,
+    /// What is to be sent.
+    batches: Vec<(Address, Batch<ToGateway>)>,
+    /// What is to be kept, the gateways that are, and up to which number all had been told.
+    keep: Vec<Keep>,
+    kept: BTreeSet<Address>,
+    saved: u64,
+    /// Up to which number gateways were told when it was looked last.
+    told: u64,
+    /// When it is looked whether all have been told.
+    look_at: Option<Millis>,
+    timer: Timer,
+}
+
+impl LinkedPartition {
+    /// A partition that knows nothing yet, of an incarnation above all before. It greets the `gateways` that were kept, so
+    /// that they tell it what they care for; up to the number `saved` they have been told.
+    pub fn new(
+        node: PartitionNode,
+        own: Incarnation,
+        gateways: impl IntoIterator<Item = Address>,
+        saved: u64,
+        now: Millis,
+    ) -> Self {
+        let (peers, places, batches, keep, timer) = Default::default();
+        let kept: BTreeSet<Address> = gateways.into_iter().collect();
+        let met = kept.clone();
+        let (last_id, told, look_at) = (0, saved, None);
+        let mut partition =
+            Self { node, own, peers, places, last_id, batches, keep, kept, saved, told, look_at, timer };
+        met.into_iter().for_each(|address| partition.meet(address, now));
+        partition
+    }
+
+    /// Takes one input; returns what the host must now do, in order. What is to be sent is [taken](Self::take_batches)
+    /// afterwards.
+    pub fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
+        if matches!(input, Input::Timer) {
+            self.timer.came();
+            self.save(now);
+        }
+        let out = self.node.handle(input, now);
+        self.finish(out, now)
+    }
+
+    /// Takes what a gateway has sent; returns what the host must now do, in order.
+    pub fn receive(&mut self, from: Address, batch: &Batch<ToPartition>, now: Millis) -> Vec<Effect> {
+        if !self.peers.contains_key(&from) {
+            self.meet(from, now);
+        }
+        let Some(peer) = self.peers.get_mut(&from) else { return Vec::new() };
+        let Heard { sender, messages } = peer.link.take(batch, now);
+        if sender == Sender::Another {
+            // What is not stored is found nowhere else.
+            let unheard = peer.link.take_unheard();
+            peer.link.send(unheard.into_iter().filter(|message| matches!(message, ToGateway::Ephemeral(_))), now);
+            self.forget(from, true, now);
+        }
+        if !messages.is_empty() && self.peers.get(&from).is_some_and(|peer| peer.is_stranger) {
+            self.forget(from, false, now);
+        }
+        let Some(peer) = self.peers.get_mut(&from) else { return Vec::new() };
+        for message in &messages {
+            match message {
+                ToPartition::Read { ticket, .. } => drop(peer.reads.insert(*ticket)),
+                ToPartition::Drop(ticket) => drop(peer.reads.remove(ticket)),
+                _ => {}
+            }
+        }
+        let has_clients = messages.iter().rev().find_map(says_of_clients);
+        match has_clients {
+            Some(true) if self.kept.insert(from) => self.keep.push(Keep::Gateway(from)),
+            Some(false) if self.kept.remove(&from) => self.keep.push(Keep::Gone(from)),
+            _ => {}
+        }
+        let id = peer.id;
+        let out = if messages.is_empty() { Vec::new() } else { self.node.hear(id, messages, now) };
+        self.finish(out, now)
+    }
+
+    /// What is to be sent to gateways.
+    pub fn take_batches(&mut self) -> Vec<(Address, Batch<ToGateway>)> {
+        std::mem::take(&mut self.batches)
+    }
+
+    /// So many objects share the memory of this one.
+    pub fn share_memory(&self, objects: usize) {
+        self.node.share_memory(objects);
+    }
+
+    /// What is to be kept, in order, before anything is sent.
+    pub fn take_kept(&mut self) -> Vec<Keep> {
+        std::mem::take(&mut self.keep)
+    }
+
+    /// There is no such gateway any more.
+    pub fn gone(&mut self, address: Address, now: Millis) -> Vec<Effect> {
+        if let Some(peer) = self.peers.remove(&address) {
+            self.places.remove(&peer.id);
+            self.node.forget(peer.id, peer.reads, now);
+        }
+        self.keep.extend(self.kept.remove(&address).then_some(Keep::Gone(address)));
+        self.finish(Vec::new(), now)
+    }
+
+    /// Bytes of what waits for gateways that have yet to take what was told them before.
+    pub fn gathered_bytes(&self) -> usize {
+        self.peers.values().map(|peer| peer.link.gathered_bytes()).sum()
+    }
+
+    /// Whether nothing is on its way to a gateway.
+    pub fn is_idle(&self) -> bool {
+        self.peers.values().all(|peer| peer.link.is_idle())
+    }
+
+    /// There is a gateway.
+    fn meet(&mut self, address: Address, now: Millis) {
+        let (reads, pushed) = Default::default();
+        let link = Link::new(self.own);
+        let peer = Peer { link, id: GatewayId(0), is_stranger: true, reads, pushed, floor: self.saved };
+        self.peers.insert(address, peer);
+        self.forget(address, true, now);
+    }
+
+    /// What a gateway has asked, and was told, does not count any more: another one comes under its address.
+    fn forget(&mut self, address: Address, is_stranger: bool, now: Millis) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        self.last_id += 1;
+        let id = GatewayId(self.last_id);
+        let gone = std::mem::replace(&mut peer.id, id);
+        let reads = std::mem::take(&mut peer.reads);
+        peer.floor = peer.has(self.told);
+        peer.pushed.clear();
+        peer.is_stranger = is_stranger;
+        let floor = peer.floor;
+        self.places.remove(&gone);
+        self.places.insert(id, address);
+        self.node.forget(gone, reads, now);
+        self.node.partition.had(id, floor);
+        if is_stranger {
+            self.node.hear(id, [ToPartition::Interest(Interest::Everything)], now);
+        }
+    }
+
+    fn tell(&mut self, now: Millis) {
+        for (id, message) in self.node.take_messages() {
+            // Of one that is gone nobody waits.
+            let Some(peer) = self.places.get(&id).and_then(|address| self.peers.get_mut(address)) else { continue };
+            match &message {
+                ToGateway::Answer { ticket, .. } => drop(peer.reads.remove(ticket)),
+                ToGateway::Ephemeral(_) => {}
+                // It is told when it has said how far it was.
+                _ if peer.is_stranger => continue,
+                _ => {}
+            }
+            let is_push = matches!(message, ToGateway::Push(_));
+            peer.link.send([message], now);
+            if is_push {
+                peer.pushed.push_back((peer.link.progress().0, self.told));
+            }
+        }
+        self.told = self.node.partition.told().max(self.told);
+    }
+
+    /// Keeps up to which number all gateways have been told, where that is not yet.
+    fn save(&mut self, now: Millis) {
+        if self.look_at.take_if(|at| *at <= now).is_some() && self.have_all() > self.saved {
+            self.saved = self.have_all();
+            self.keep.push(Keep::Told(self.saved));
+        }
+    }
+
+    /// Up to which number all gateways have had all that is for them.
+    fn have_all(&self) -> u64 {
+        self.peers.values().map(|peer| peer.has(self.told)).min().unwrap_or(self.told)
+    }
+
+    /// Has it kept in a while how far all gateways are; before much more has come since, at once.
+    fn save_soon(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        for peer in self.peers.values_mut() {
+            let (_, settled) = peer.link.progress();
+            while peer.pushed.front().is_some_and(|(message, _)| *message <= settled) {
+                peer.pushed.pop_front();
+            }
+        }
+        let have_all = self.have_all();
+        if have_all >= self.saved + SAVE_EVERY {
+            self.look_at = Some(now);
+            self.save(now);
+        } else if have_all > self.saved {
+            let at = *self.look_at.get_or_insert(now + SAVE_AFTER_MS);
+            out.push(Effect::TimerAt { at });
+        }
+    }
+
+    fn finish(&mut self, mut out: Vec<Effect>, now: Millis) -> Vec<Effect> {
+        self.tell(now);
+        while self.gathered_bytes() > GATHERED_BYTES_MAX {
+            let behind = self.peers.iter().max_by_key(|(_, peer)| peer.link.gathered_bytes());
+            let Some(address) = behind.map(|(address, _)| *address) else { break };
+            self.peers.get_mut(&address).into_iter().for_each(|peer| peer.link.start_over());
+            self.forget(address, true, now);
+        }
+        for (address, peer) in &mut self.peers {
+            self.batches.extend(std::iter::from_fn(|| peer.link.next(now)).map(|batch| (*address, batch)));
+        }
+        let due = self.peers.values().filter_map(|peer| peer.link.due());
+        out.extend(due.map(|at| Effect::TimerAt { at: at.max(now) }));
+        self.save_soon(now, &mut out);
+        self.timer.merge(&mut out);
+        out
+    }
+}

@@ -111,10 +111,13 @@ where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    let known = |told: String| Share::ALL.into_iter().find(|(_, name)| *name == told).map(|(_, name)| name);
-    let told = BTreeMap::<String, T>::deserialize(deserializer)?.into_iter();
-    let named = told.map(|(told, value)| known(told).map(|name| (name, value)));
-    named.collect::<Option<_>>().ok_or_else(|| de::Error::custom("must be the name of a share"))
+    let mut named = BTreeMap::new();
+    for (told, value) in BTreeMap::<String, T>::deserialize(deserializer)? {
+        let known = Share::ALL.into_iter().find(|(_, name)| *name == told);
+        let (_, name) = known.ok_or_else(|| de::Error::custom("must be the name of a share"))?;
+        named.insert(name, value);
+    }
+    Ok(named)
 }
 
 /// Bytes in use, by share.

@@ -10,6 +10,7 @@ use crate::link::{Batch, GATHERED_BYTES_MAX, Heard, Incarnation, Link, Sender};
 use crate::message::{GatewayId, Interest, MISSED_MAX, ToGateway, ToPartition};
 use crate::node::{PartitionNode, Timer};
 use crate::seam::{Effect, Input, Millis, Ticket};
+use crate::trees::Gather;
 
 /// Milliseconds after which it is kept how far gateways have been told, and numbers after which at the latest: of more
 /// than [`MISSED_MAX`] numbers nobody would be told.
@@ -94,7 +95,7 @@ impl LinkedPartition {
         now: Millis,
     ) -> Self {
         let (peers, places, batches, keep, timer) = Default::default();
-        let kept: BTreeSet<Address> = gateways.into_iter().collect();
+        let kept: BTreeSet<Address> = gateways.into_iter().gather();
         let met = kept.clone();
         let (last_id, told, look_at) = (0, saved, None);
         let mut partition =

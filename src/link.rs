@@ -48,7 +48,7 @@ pub struct Batch<T> {
     /// The last batch that its sender has taken.
     pub received: u64,
     /// What it brings, in order.
-    pub messages: Arc<[T]>,
+    pub messages: Vec<T>,
 }
 
 /// Who has sent a batch.
@@ -78,10 +78,10 @@ pub struct Link<T> {
     peer: Option<Incarnation>,
     /// Whether the peer has shown that it knows this incarnation.
     is_known: bool,
-    gathering: VecDeque<T>,
+    gathering: VecDeque<Arc<T>>,
     gathered_bytes: usize,
-    in_flight: Option<Arc<[T]>>,
-    lost: Vec<T>,
+    in_flight: Option<Vec<Arc<T>>>,
+    lost: Vec<Arc<T>>,
     /// How many messages were ever to be sent, and of how many the other end has said that it has them, or will never.
     queued: u64,
     settled: u64,
@@ -96,7 +96,7 @@ pub struct Link<T> {
     stuck_since: Option<Millis>,
 }
 
-impl<T: Clone + Weigh> Link<T> {
+impl<T: Weigh> Link<T> {
     /// An end of which nobody knows.
     pub fn new(own: Incarnation) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl<T: Clone + Weigh> Link<T> {
     }
 
     /// Has something told to the other end, behind what waits.
-    pub fn send(&mut self, messages: impl IntoIterator<Item = T>, now: Millis) {
+    pub fn send(&mut self, messages: impl IntoIterator<Item = Arc<T>>, now: Millis) {
         for message in messages {
             self.gathered_bytes += message.weight();
             self.gathering.push_back(message);
@@ -168,7 +168,7 @@ impl<T: Clone + Weigh> Link<T> {
     }
 
     /// Takes back what was not sent, and what the incarnation of the other end that was there before has not acknowledged.
-    pub fn take_unheard(&mut self) -> Vec<T> {
+    pub fn take_unheard(&mut self) -> Vec<Arc<T>> {
         self.gathered_bytes = 0;
         let mut unheard = std::mem::take(&mut self.lost);
         unheard.extend(self.gathering.drain(..));
@@ -177,7 +177,7 @@ impl<T: Clone + Weigh> Link<T> {
     }
 
     fn forget(&mut self) {
-        self.lost = self.in_flight.take().iter().flat_map(|messages| messages.iter().cloned()).collect();
+        self.lost = self.in_flight.take().unwrap_or_default();
         self.lost.extend(self.gathering.drain(..));
         self.settled = self.queued;
         (self.gathered_bytes, self.sent, self.received) = (0, 0, 0);
@@ -185,7 +185,7 @@ impl<T: Clone + Weigh> Link<T> {
     }
 
     /// Takes a batch.
-    pub fn take<U: Clone>(&mut self, batch: &Batch<U>, now: Millis) -> Heard<U> {
+    pub fn take<U>(&mut self, batch: Batch<U>, now: Millis) -> Heard<U> {
         let mut heard = Heard { sender: Sender::Known, messages: Vec::new() };
         if self.peer.is_some_and(|peer| batch.from < peer) {
             return heard;
@@ -214,13 +214,13 @@ impl<T: Clone + Weigh> Link<T> {
         self.owes |= batch.number > 0;
         if batch.number == self.received + 1 {
             self.received = batch.number;
-            heard.messages = batch.messages.to_vec();
+            heard.messages = batch.messages;
         }
         heard
     }
 
     /// What is to be sent now, if anything; to be asked until there is nothing.
-    pub fn next(&mut self, now: Millis) -> Option<Batch<T>> {
+    pub fn next(&mut self, now: Millis) -> Option<Batch<Arc<T>>> {
         let is_due = self.resend_at.is_some_and(|at| at <= now);
         if self.in_flight.is_none() && self.peer.is_some() && !self.gathering.is_empty() {
             self.in_flight = Some(self.gather());
@@ -232,14 +232,14 @@ impl<T: Clone + Weigh> Link<T> {
             self.wait((2 * self.pause).min(RESEND_MAX_MS), now);
         } else if self.owes {
             self.owes = false;
-            return Some(self.batch(0, Arc::new([])));
+            return Some(self.batch(0, Vec::new()));
         } else {
             return None;
         }
         self.owes = false;
         Some(match &self.in_flight {
             Some(messages) => self.batch(self.sent, messages.clone()),
-            None => self.batch(0, Arc::new([])),
+            None => self.batch(0, Vec::new()),
         })
     }
 
@@ -252,7 +252,7 @@ impl<T: Clone + Weigh> Link<T> {
         (self.pause, self.resend_at) = (pause, Some(now + pause));
     }
 
-    fn gather(&mut self) -> Arc<[T]> {
+    fn gather(&mut self) -> Vec<Arc<T>> {
         let (mut count, mut bytes) = (0, 0);
         while let Some(message) = self.gathering.get(count).filter(|_| count < BATCH_MESSAGES_MAX) {
             bytes += message.weight();
@@ -266,7 +266,7 @@ impl<T: Clone + Weigh> Link<T> {
         self.gathering.drain(..count).collect()
     }
 
-    fn batch(&self, number: u64, messages: Arc<[T]>) -> Batch<T> {
+    fn batch(&self, number: u64, messages: Vec<Arc<T>>) -> Batch<Arc<T>> {
         let (from, to, received) = (self.own, self.peer, self.received);
         Batch { from, to, asks: !self.is_known, number, received, messages }
     }

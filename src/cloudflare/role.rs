@@ -90,8 +90,8 @@ impl Role {
     pub fn receive(&mut self, from: Address, batch: &[u8], now: Millis) -> std::result::Result<Vec<Effect>, WireError> {
         match self {
             Self::Whole(_) => Ok(Vec::new()),
-            Self::Gateway(gateway) => Ok(gateway.receive(&wire::decode(batch)?, now)),
-            Self::Partition(partition) => Ok(partition.receive(from, &wire::decode(batch)?, now)),
+            Self::Gateway(gateway) => Ok(gateway.receive(wire::decode(batch)?, now)),
+            Self::Partition(partition) => Ok(partition.receive(from, wire::decode(batch)?, now)),
         }
     }
 

@@ -33,7 +33,7 @@ impl Sim<'_> {
         self.perform(n, effects);
     }
 
-    pub fn gateway_receives(&mut self, n: usize, batch: &Batch<ToGateway>) {
+    pub fn gateway_receives(&mut self, n: usize, batch: Batch<ToGateway>) {
         if self.gateways[n].life.is_none() {
             self.marks.hit(Mark::GatewayWokeForBatch);
         }

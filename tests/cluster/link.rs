@@ -1,6 +1,7 @@
 //! The link by itself: two ends over a network that loses, repeats and reorders, and that lose their memory.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use nexus::link::{Batch, GATHERED_BYTES_MAX, Incarnation, Link, Sender, Weigh};
 
@@ -32,14 +33,17 @@ impl End {
 
     fn say(&mut self, now: u64) {
         self.said += 1;
-        self.link.send([Word(self.incarnation * 1_000_000 + self.said)], now);
+        self.link.send([Arc::new(Word(self.incarnation * 1_000_000 + self.said))], now);
     }
 }
 
-/// Ends and what is on its way to each, by time.
+/// What is on its way, by time.
+type Way = BTreeMap<(u64, u64), Batch<Arc<Word>>>;
+
+/// Ends and what is on its way to each.
 struct Two {
     ends: [End; 2],
-    ways: [BTreeMap<(u64, u64), Batch<Word>>; 2],
+    ways: [Way; 2],
     now: u64,
     count: u64,
 }
@@ -60,7 +64,7 @@ impl Two {
                 }
             }
             while let Some(entry) = self.ways[n].first_entry().filter(|entry| entry.key().0 <= self.now) {
-                let heard = self.ends[n].link.take(&entry.remove(), self.now);
+                let heard = self.ends[n].link.take(entry.remove(), self.now);
                 if heard.sender == Sender::Another {
                     self.ends[n].others += 1;
                     self.ends[n].link.take_unheard();
@@ -140,12 +144,12 @@ fn another_incarnation_hears_nothing_that_was_said_to_the_one_before() {
 fn one_batch_is_in_flight_and_the_next_one_gathers_in_bounds() {
     let mut link = Link::new(Incarnation(1));
     let mut other: Link<Word> = Link::new(Incarnation(2));
-    link.send((0..40).map(Word), 0);
+    link.send((0..40).map(Word).map(Arc::new), 0);
     // Nothing is said before it is known to whom.
     let hello = link.next(0).unwrap();
     assert!(hello.messages.is_empty() && link.next(0).is_none());
-    other.take(&hello, 1);
-    link.take(&other.next(1).unwrap(), 2);
+    other.take(hello, 1);
+    link.take(other.next(1).unwrap(), 2);
     assert!(link.gathered_bytes() > GATHERED_BYTES_MAX);
     let first = link.next(2).unwrap();
     assert_eq!(first.messages.len(), 3, "a megabyte at the most");
@@ -154,16 +158,16 @@ fn one_batch_is_in_flight_and_the_next_one_gathers_in_bounds() {
     assert_eq!(link.due(), Some(252));
     assert_eq!(link.next(252).map(|batch| batch.number), Some(1));
     assert_eq!(link.due(), Some(752));
-    assert_eq!(other.take(&first, 4).messages.len(), 3);
-    assert!(other.take(&first, 5).messages.is_empty(), "it came twice");
-    link.take(&other.next(5).unwrap(), 6);
+    assert_eq!(other.take(first.clone(), 4).messages.len(), 3);
+    assert!(other.take(first, 5).messages.is_empty(), "it came twice");
+    link.take(other.next(5).unwrap(), 6);
     assert_eq!(link.next(6).map(|batch| batch.number), Some(2));
     // Who sleeps is told again what was not acknowledged: it is taken back.
     let mut woken: Link<Word> = Link::new(Incarnation(3));
-    assert_eq!(link.take(&woken.next(7).unwrap(), 7).sender, Sender::Another);
+    assert_eq!(link.take(woken.next(7).unwrap(), 7).sender, Sender::Another);
     assert_eq!(link.take_unheard().len(), 37);
     // What the one before has to say is not listened to.
-    other.send([Word(1)], 8);
+    other.send([Arc::new(Word(1))], 8);
     let late = other.next(8).unwrap();
-    assert!(link.take(&late, 9).messages.is_empty());
+    assert!(link.take(late, 9).messages.is_empty());
 }

@@ -85,7 +85,7 @@ impl Messages {
             asks: self.0.one_in(2),
             number: self.number(),
             received: self.number(),
-            messages: messages.into(),
+            messages,
         }
     }
 

@@ -1,7 +1,6 @@
 //! Wrong clusters: each breaks one promise, by changing what an engine that keeps them has said, and a rule must notice.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use nexus::link::{Batch, Incarnation};
 use nexus::message::{Answer, Part, ToGateway, ToPartition};
@@ -38,7 +37,7 @@ pub enum Mutation {
 }
 
 /// Messages of batches by their sender, receiver and number.
-type Changed<T> = BTreeMap<(usize, Incarnation, Option<Incarnation>, u64), Arc<[T]>>;
+type Changed<T> = BTreeMap<(usize, Incarnation, Option<Incarnation>, u64), Vec<T>>;
 
 /// Changes what is said, the same the second time.
 pub struct Mutator {
@@ -72,7 +71,7 @@ impl Mutator {
             batch.messages = messages.clone();
             return;
         }
-        let mut messages = batch.messages.to_vec();
+        let mut messages = batch.messages.clone();
         let interest = |message: &ToPartition| matches!(message, ToPartition::Interest(_));
         match mutation {
             Mutation::NoInterest => messages.retain(|message| !interest(message)),
@@ -90,7 +89,7 @@ impl Mutator {
             Mutation::BatchLost if self.now_and_then() => messages.clear(),
             _ => {}
         }
-        batch.messages = messages.into();
+        batch.messages = messages;
         self.to_partition.insert(key, batch.messages.clone());
     }
 

@@ -1,5 +1,7 @@
 //! The network of a run: batches go as bytes, are lost, come twice, late and in another order.
 
+use std::sync::Arc;
+
 use nexus::link::Batch;
 use nexus::message::{ToGateway, ToPartition};
 use nexus::wire;
@@ -9,7 +11,8 @@ use crate::mutate::Mutation;
 use crate::sim::{Due, Passed, Sim};
 
 impl Sim<'_> {
-    pub fn send_to_partition(&mut self, gateway: usize, mut batch: Batch<ToPartition>) {
+    pub fn send_to_partition(&mut self, gateway: usize, batch: Batch<Arc<ToPartition>>) {
+        let mut batch = own(batch);
         let passed = (true, gateway, batch.from, batch.to, batch.number);
         self.mutator.change_asked(gateway, &mut batch);
         let sorts = || batch.messages.iter().map(sort).collect::<Vec<_>>();
@@ -20,7 +23,8 @@ impl Sim<'_> {
         }
     }
 
-    pub fn send_to_gateway(&mut self, gateway: usize, mut batch: Batch<ToGateway>) {
+    pub fn send_to_gateway(&mut self, gateway: usize, batch: Batch<Arc<ToGateway>>) {
+        let mut batch = own(batch);
         let passed = (false, gateway, batch.from, batch.to, batch.number);
         self.mutator.change_told(gateway, &mut batch);
         let sorts = || batch.messages.iter().map(sort).collect::<Vec<_>>();
@@ -30,7 +34,7 @@ impl Sim<'_> {
             let mut batch: Batch<ToGateway> = wire::decode(&bytes).unwrap();
             if self.mutator.is(Mutation::BatchTwice) && batch.number > 0 && batch.messages.len() > 1 {
                 // As a receiver that does not look at numbers takes it.
-                batch.messages = batch.messages.iter().chain(&*batch.messages).cloned().collect();
+                batch.messages = batch.messages.iter().chain(&batch.messages).cloned().collect();
             }
             self.push(at, Due::ToGateway(gateway, batch));
         }
@@ -68,6 +72,12 @@ impl Sim<'_> {
             self.marks.hit(Mark::CameTwice);
         }
     }
+}
+
+/// A batch whose messages are nobody else's.
+fn own<T: Clone>(batch: Batch<Arc<T>>) -> Batch<T> {
+    let Batch { from, to, asks, number, received, messages } = batch;
+    Batch { from, to, asks, number, received, messages: messages.into_iter().map(Arc::unwrap_or_clone).collect() }
 }
 
 fn passed_text((from_gateway, gateway, from, to, number): &Passed) -> String {

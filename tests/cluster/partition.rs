@@ -48,7 +48,7 @@ impl Sim<'_> {
         }
     }
 
-    pub fn partition_receives(&mut self, gateway: usize, batch: &Batch<ToPartition>) {
+    pub fn partition_receives(&mut self, gateway: usize, batch: Batch<ToPartition>) {
         let address = Address(gateway as u32);
         let number = self.living_partition();
         self.came((true, gateway, batch.from, batch.to, batch.number));

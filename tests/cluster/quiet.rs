@@ -10,6 +10,7 @@ use nexus::message::MISSED_MAX;
 use nexus::node::{Address, GatewayNode, Keep, LinkedGateway, LinkedPartition};
 use nexus::seam::{Effect, Host, Input};
 use nexus::store::Answer;
+use nexus::wire::{decode, encode};
 use serde_json::{Value, json};
 
 use crate::common::Database;
@@ -180,14 +181,14 @@ impl Objects {
             if !self.awake[n] {
                 self.wake_gateway(n);
             }
-            let effects = self.gateways[n].receive(&batch, self.now);
+            let effects = self.gateways[n].receive(decode(&encode(&batch)).unwrap(), self.now);
             self.show(n, effects);
             self.exchange();
         }
         for n in 0..self.gateways.len() {
             for batch in self.gateways[n].take_batches() {
                 self.partition_awake = true;
-                let effects = self.partition.receive(Address(n as u32), &batch, self.now);
+                let effects = self.partition.receive(Address(n as u32), decode(&encode(&batch)).unwrap(), self.now);
                 self.perform(effects);
             }
         }

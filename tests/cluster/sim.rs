@@ -211,8 +211,8 @@ impl<'a> Sim<'a> {
         match due {
             Due::Step(n) => self.step(n),
             Due::Fault(n) => self.fault(n),
-            Due::ToPartition(gateway, batch) => self.partition_receives(gateway, &batch),
-            Due::ToGateway(gateway, batch) => self.gateway_receives(gateway, &batch),
+            Due::ToPartition(gateway, batch) => self.partition_receives(gateway, batch),
+            Due::ToGateway(gateway, batch) => self.gateway_receives(gateway, batch),
             Due::GatewayTimer(gateway, number) => self.gateway_timer(gateway, number),
             Due::GatewaySleeps(gateway, number) => self.gateway_sleeps(gateway, number),
             Due::WakeGateway(gateway) => drop(self.gateway(gateway)),

@@ -23,7 +23,7 @@ fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(batch: &Batch
 }
 
 fn one<T>(message: T) -> Batch<T> {
-    let messages = Arc::new([message]);
+    let messages = vec![message];
     Batch { from: Incarnation(1), to: None, asks: false, number: 1, received: 0, messages }
 }
 
@@ -240,7 +240,7 @@ fn the_form_is_that_of_its_number() {
         asks: true,
         number: 3,
         received: 4,
-        messages: Arc::new([asked]),
+        messages: vec![asked],
     };
     // The form; from, to, asks, number, received; one message: variant 10, its ticket, what is asked, whether of the database.
     assert_eq!(hex::encode(encode(&batch)), "0001010102010304010aac020001");

@@ -1,6 +1,7 @@
 //! A gateway whose partition is in another object.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::link::{Batch, GATHERED_BYTES_MAX, Heard, Incarnation, Link, Sender};
 use crate::message::{Outcome, Part, Publisher, StoreError, ToGateway, ToPartition, Verdict, When};
@@ -123,7 +124,7 @@ pub struct LinkedGateway {
     link: Link<ToPartition>,
     asked: Asked,
     /// What is to be sent.
-    batches: Vec<Batch<ToPartition>>,
+    batches: Vec<Batch<Arc<ToPartition>>>,
     /// When the partition was heard, or told something that it has to take notice of.
     heard_at: Millis,
     timer: Timer,
@@ -147,7 +148,7 @@ impl LinkedGateway {
     }
 
     /// Takes what the partition has sent; returns what the host must now do, in order.
-    pub fn receive(&mut self, batch: &Batch<ToGateway>, now: Millis) -> Vec<Effect> {
+    pub fn receive(&mut self, batch: Batch<ToGateway>, now: Millis) -> Vec<Effect> {
         let Heard { sender, messages } = self.link.take(batch, now);
         self.heard_at = now;
         let mut out = Vec::new();
@@ -161,7 +162,7 @@ impl LinkedGateway {
     }
 
     /// What is to be sent to the partition.
-    pub fn take_batches(&mut self) -> Vec<Batch<ToPartition>> {
+    pub fn take_batches(&mut self) -> Vec<Batch<Arc<ToPartition>>> {
         std::mem::take(&mut self.batches)
     }
 
@@ -176,12 +177,12 @@ impl LinkedGateway {
     }
 
     /// The partition knows nothing any more of what it was told, and has not heard some of it.
-    fn lose(&mut self, unheard: Vec<ToPartition>, now: Millis) -> Vec<Effect> {
+    fn lose(&mut self, unheard: Vec<Arc<ToPartition>>, now: Millis) -> Vec<Effect> {
         let mut asked = std::mem::take(&mut self.asked);
         self.node.introduce();
         self.tell(now);
         for message in unheard {
-            let is_said_again = match &message {
+            let is_said_again = match &*message {
                 ToPartition::Woke(_)
                 | ToPartition::Interest(_)
                 | ToPartition::Gauges(_)
@@ -202,7 +203,7 @@ impl LinkedGateway {
     fn tell(&mut self, now: Millis) {
         let messages = self.node.take_messages();
         messages.iter().for_each(|message| self.asked.note(message));
-        self.link.send(messages, now);
+        self.link.send(messages.into_iter().map(Arc::new), now);
     }
 
     /// When the partition has been silent for long; if it has been, it is told something.

@@ -4,6 +4,7 @@
 //! begins with that.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::Address;
 use crate::link::{Batch, GATHERED_BYTES_MAX, Heard, Incarnation, Link, Sender};
@@ -72,7 +73,7 @@ pub struct LinkedPartition {
     places: BTreeMap<GatewayId, Address>,
     last_id: u32,
     /// What is to be sent.
-    batches: Vec<(Address, Batch<ToGateway>)>,
+    batches: Vec<(Address, Batch<Arc<ToGateway>>)>,
     /// What is to be kept, the gateways that are, and up to which number all had been told.
     keep: Vec<Keep>,
     kept: BTreeSet<Address>,
@@ -116,7 +117,7 @@ impl LinkedPartition {
     }
 
     /// Takes what a gateway has sent; returns what the host must now do, in order.
-    pub fn receive(&mut self, from: Address, batch: &Batch<ToPartition>, now: Millis) -> Vec<Effect> {
+    pub fn receive(&mut self, from: Address, batch: Batch<ToPartition>, now: Millis) -> Vec<Effect> {
         if !self.peers.contains_key(&from) {
             self.meet(from, now);
         }
@@ -125,7 +126,7 @@ impl LinkedPartition {
         if sender == Sender::Another {
             // What is not stored is found nowhere else.
             let unheard = peer.link.take_unheard();
-            peer.link.send(unheard.into_iter().filter(|message| matches!(message, ToGateway::Ephemeral(_))), now);
+            peer.link.send(unheard.into_iter().filter(|message| matches!(**message, ToGateway::Ephemeral(_))), now);
             self.forget(from, true, now);
         }
         if !messages.is_empty() && self.peers.get(&from).is_some_and(|peer| peer.is_stranger) {
@@ -151,7 +152,7 @@ impl LinkedPartition {
     }
 
     /// What is to be sent to gateways.
-    pub fn take_batches(&mut self) -> Vec<(Address, Batch<ToGateway>)> {
+    pub fn take_batches(&mut self) -> Vec<(Address, Batch<Arc<ToGateway>>)> {
         std::mem::take(&mut self.batches)
     }
 
@@ -226,7 +227,7 @@ impl LinkedPartition {
                 _ => {}
             }
             let is_push = matches!(message, ToGateway::Push(_));
-            peer.link.send([message], now);
+            peer.link.send([Arc::new(message)], now);
             if is_push {
                 peer.pushed.push_back((peer.link.progress().0, self.told));
             }

@@ -1,6 +1,6 @@
 //! A gateway whose partition is in another object.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::link::{Batch, GATHERED_BYTES_MAX, Heard, Incarnation, Link, Sender};
@@ -20,10 +20,20 @@ const SILENT_MS: Millis = 5000;
 struct Asked {
     /// Events, and how often each.
     events: BTreeMap<(EventId, Publisher), usize>,
-    /// Questions, and whether the database is asked: those are answered although nobody wants the answer any more.
-    reads: BTreeMap<Ticket, bool>,
-    keys: BTreeSet<Ticket>,
-    facts: BTreeSet<Ticket>,
+    /// What is answered to a ticket.
+    tickets: BTreeMap<Ticket, Sort>,
+}
+
+/// What was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sort {
+    /// A question of a client's, and whether the database is asked: then it is answered although nobody wants the answer
+    /// any more.
+    Read { begun: bool },
+    /// What is known of keys.
+    Keys,
+    /// Something that was asked over HTTP.
+    Facts,
 }
 
 impl Asked {
@@ -32,19 +42,19 @@ impl Asked {
         match message {
             ToPartition::Publish(publish) => self.publish(publish.new.event.id, publish.from),
             ToPartition::Ephemeral { from: Some(from), event } => self.publish(event.id, *from),
-            ToPartition::Read { ticket, when, .. } => drop(self.reads.insert(*ticket, *when == When::Now)),
-            ToPartition::Go(ticket) => {
-                self.reads.entry(*ticket).and_modify(|begun| *begun = true);
+            ToPartition::Read { ticket, when, .. } => self.ask(*ticket, Sort::Read { begun: *when == When::Now }),
+            ToPartition::Go(ticket) if self.tickets.contains_key(ticket) => {
+                self.ask(*ticket, Sort::Read { begun: true })
             }
-            ToPartition::WhoIs { ticket, .. } => drop(self.keys.insert(*ticket)),
-            ToPartition::Ask { ticket, .. } => drop(self.facts.insert(*ticket)),
-            ToPartition::Drop(ticket) => {
-                if self.reads.get(ticket) == Some(&false) {
-                    self.reads.remove(ticket);
-                }
+            ToPartition::WhoIs { ticket, .. } => self.ask(*ticket, Sort::Keys),
+            ToPartition::Ask { ticket, .. } => self.ask(*ticket, Sort::Facts),
+            ToPartition::Drop(ticket) if self.tickets.get(ticket) == Some(&Sort::Read { begun: false }) => {
+                self.tickets.remove(ticket);
             }
             ToPartition::Woke(_)
             | ToPartition::Interest(_)
+            | ToPartition::Go(_)
+            | ToPartition::Drop(_)
             | ToPartition::Ephemeral { from: None, .. }
             | ToPartition::Left { .. }
             | ToPartition::Counted(_)
@@ -52,6 +62,10 @@ impl Asked {
             | ToPartition::Present { .. }
             | ToPartition::Position => {}
         }
+    }
+
+    fn ask(&mut self, ticket: Ticket, sort: Sort) {
+        self.tickets.insert(ticket, sort);
     }
 
     fn publish(&mut self, id: EventId, from: Publisher) {
@@ -67,9 +81,9 @@ impl Asked {
                     self.decided(outcome.id, outcome.to);
                 }
             }),
-            ToGateway::Answer { ticket, .. } => drop(self.reads.remove(ticket)),
-            ToGateway::Known { ticket, .. } => drop(self.keys.remove(ticket)),
-            ToGateway::Facts { ticket, .. } => drop(self.facts.remove(ticket)),
+            ToGateway::Answer { ticket, .. } | ToGateway::Known { ticket, .. } | ToGateway::Facts { ticket, .. } => {
+                self.tickets.remove(ticket);
+            }
             ToGateway::Position(_) | ToGateway::Ephemeral(_) | ToGateway::Later { .. } => {}
         }
     }
@@ -79,9 +93,9 @@ impl Asked {
         match message {
             ToPartition::Publish(publish) => self.decided(publish.new.event.id, publish.from),
             ToPartition::Ephemeral { from: Some(from), event } => self.decided(event.id, *from),
-            ToPartition::Read { ticket, .. } => drop(self.reads.remove(ticket)),
-            ToPartition::WhoIs { ticket, .. } => drop(self.keys.remove(ticket)),
-            ToPartition::Ask { ticket, .. } => drop(self.facts.remove(ticket)),
+            ToPartition::Read { ticket, .. } | ToPartition::WhoIs { ticket, .. } | ToPartition::Ask { ticket, .. } => {
+                self.tickets.remove(ticket);
+            }
             _ => {}
         }
     }
@@ -97,24 +111,23 @@ impl Asked {
     }
 
     fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.reads.is_empty() && self.keys.is_empty() && self.facts.is_empty()
+        self.events.is_empty() && self.tickets.is_empty()
     }
 
     /// Nothing of it will be answered: what is said instead. Whether events are stored is not known.
     fn lost(&mut self) -> Vec<ToGateway> {
-        let Self { events, reads, keys, facts } = std::mem::take(self);
+        let Self { events, tickets } = std::mem::take(self);
         let error = || StoreError::new("the part of the relay that was asked has started anew");
         let refused = |((id, to), times)| {
             let verdict = Verdict::Refused(refusal::lost_request());
             std::iter::repeat_n(ToGateway::Verdict(Outcome { to, id, verdict }), times)
         };
-        let read = |ticket| ToGateway::Answer { ticket, answer: Err(error()), rows_read: 0, from_memory: false };
-        let key = |ticket| ToGateway::Known { ticket, known: Err(error()) };
-        let fact =
-            |ticket| ToGateway::Facts { ticket, facts: Some(Err(error())), rows_read: 0, gauges: Box::default() };
-        let events = events.into_iter().flat_map(refused);
-        let (reads, keys) = (reads.into_keys().map(read), keys.into_iter().map(key));
-        events.chain(reads).chain(keys).chain(facts.into_iter().map(fact)).collect()
+        let failed = |(ticket, sort)| match sort {
+            Sort::Read { .. } => ToGateway::Answer { ticket, answer: Err(error()), rows_read: 0, from_memory: false },
+            Sort::Keys => ToGateway::Known { ticket, known: Err(error()) },
+            Sort::Facts => ToGateway::Facts { ticket, facts: Some(Err(error())), rows_read: 0, gauges: Box::default() },
+        };
+        events.into_iter().flat_map(refused).chain(tickets.into_iter().map(failed)).collect()
     }
 }
 
@@ -188,7 +201,7 @@ impl LinkedGateway {
                 | ToPartition::Gauges(_)
                 | ToPartition::Present { .. } => false,
                 // The question may have been heard.
-                ToPartition::Go(ticket) | ToPartition::Drop(ticket) => self.asked.reads.contains_key(ticket),
+                ToPartition::Go(ticket) | ToPartition::Drop(ticket) => self.asked.tickets.contains_key(ticket),
                 _ => true,
             };
             if is_said_again {

@@ -3,7 +3,7 @@
 //! Which gateways have clients, and up to which number all have been told, is kept by its host: whoever comes next
 //! begins with that.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Address;
@@ -11,7 +11,6 @@ use crate::link::{Batch, GATHERED_BYTES_MAX, Heard, Incarnation, Link, Sender};
 use crate::message::{GatewayId, Interest, MISSED_MAX, ToGateway, ToPartition};
 use crate::node::{PartitionNode, Timer};
 use crate::seam::{Effect, Input, Millis, Ticket};
-use crate::trees::Gather;
 
 /// Milliseconds after which it is kept how far gateways have been told, and numbers after which at the latest: of more
 /// than [`MISSED_MAX`] numbers nobody would be told.
@@ -20,11 +19,14 @@ const SAVE_EVERY: u64 = MISSED_MAX / 2;
 
 /// A gateway of a partition's.
 struct Peer {
+    address: Address,
     link: Link<ToGateway>,
     /// What the partition calls this incarnation.
     id: GatewayId,
     /// Whether it has yet to say what it cares for: until then it may be everything, and what is not stored goes to it.
     is_stranger: bool,
+    /// Whether it is kept that it has clients.
+    is_kept: bool,
     /// What it reads.
     reads: BTreeSet<Ticket>,
     /// Pushes that it may not have: which message of the link each is, and up to which number it had all before.
@@ -69,14 +71,13 @@ fn says_of_clients(message: &ToPartition) -> Option<bool> {
 pub struct LinkedPartition {
     node: PartitionNode,
     own: Incarnation,
-    peers: BTreeMap<Address, Peer>,
-    places: BTreeMap<GatewayId, Address>,
+    /// A few hundred at the most.
+    peers: Vec<Peer>,
     last_id: u32,
     /// What is to be sent.
     batches: Vec<(Address, Batch<Arc<ToGateway>>)>,
-    /// What is to be kept, the gateways that are, and up to which number all had been told.
+    /// What is to be kept, and up to which number it is kept that all had been told.
     keep: Vec<Keep>,
-    kept: BTreeSet<Address>,
     saved: u64,
     /// Up to which number gateways were told when it was looked last.
     told: u64,
@@ -95,13 +96,10 @@ impl LinkedPartition {
         saved: u64,
         now: Millis,
     ) -> Self {
-        let (peers, places, batches, keep, timer) = Default::default();
-        let kept: BTreeSet<Address> = gateways.into_iter().gather();
-        let met = kept.clone();
+        let (peers, batches, keep, timer) = Default::default();
         let (last_id, told, look_at) = (0, saved, None);
-        let mut partition =
-            Self { node, own, peers, places, last_id, batches, keep, kept, saved, told, look_at, timer };
-        met.into_iter().for_each(|address| partition.meet(address, now));
+        let mut partition = Self { node, own, peers, last_id, batches, keep, saved, told, look_at, timer };
+        gateways.into_iter().for_each(|address| partition.meet(address, true, now));
         partition
     }
 
@@ -118,10 +116,10 @@ impl LinkedPartition {
 
     /// Takes what a gateway has sent; returns what the host must now do, in order.
     pub fn receive(&mut self, from: Address, batch: Batch<ToPartition>, now: Millis) -> Vec<Effect> {
-        if !self.peers.contains_key(&from) {
-            self.meet(from, now);
+        if self.peer(from).is_none() {
+            self.meet(from, false, now);
         }
-        let Some(peer) = self.peers.get_mut(&from) else { return Vec::new() };
+        let Some(peer) = self.peer(from) else { return Vec::new() };
         let Heard { sender, messages } = peer.link.take(batch, now);
         if sender == Sender::Another {
             // What is not stored is found nowhere else.
@@ -129,10 +127,10 @@ impl LinkedPartition {
             peer.link.send(unheard.into_iter().filter(|message| matches!(**message, ToGateway::Ephemeral(_))), now);
             self.forget(from, true, now);
         }
-        if !messages.is_empty() && self.peers.get(&from).is_some_and(|peer| peer.is_stranger) {
+        if !messages.is_empty() && self.peer(from).is_some_and(|peer| peer.is_stranger) {
             self.forget(from, false, now);
         }
-        let Some(peer) = self.peers.get_mut(&from) else { return Vec::new() };
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == from) else { return Vec::new() };
         for message in &messages {
             match message {
                 ToPartition::Read { ticket, .. } => drop(peer.reads.insert(*ticket)),
@@ -141,10 +139,9 @@ impl LinkedPartition {
             }
         }
         let has_clients = messages.iter().rev().find_map(says_of_clients);
-        match has_clients {
-            Some(true) if self.kept.insert(from) => self.keep.push(Keep::Gateway(from)),
-            Some(false) if self.kept.remove(&from) => self.keep.push(Keep::Gone(from)),
-            _ => {}
+        if let Some(has_clients) = has_clients.filter(|has_clients| *has_clients != peer.is_kept) {
+            peer.is_kept = has_clients;
+            self.keep.push(if has_clients { Keep::Gateway(from) } else { Keep::Gone(from) });
         }
         let id = peer.id;
         let out = if messages.is_empty() { Vec::new() } else { self.node.hear(id, messages, now) };
@@ -168,36 +165,39 @@ impl LinkedPartition {
 
     /// There is no such gateway any more.
     pub fn gone(&mut self, address: Address, now: Millis) -> Vec<Effect> {
-        if let Some(peer) = self.peers.remove(&address) {
-            self.places.remove(&peer.id);
+        if let Some(place) = self.peers.iter().position(|peer| peer.address == address) {
+            let peer = self.peers.remove(place);
             self.node.forget(peer.id, peer.reads, now);
+            self.keep.extend(peer.is_kept.then_some(Keep::Gone(address)));
         }
-        self.keep.extend(self.kept.remove(&address).then_some(Keep::Gone(address)));
         self.finish(Vec::new(), now)
     }
 
     /// Bytes of what waits for gateways that have yet to take what was told them before.
     pub fn gathered_bytes(&self) -> usize {
-        self.peers.values().map(|peer| peer.link.gathered_bytes()).sum()
+        self.peers.iter().map(|peer| peer.link.gathered_bytes()).sum()
     }
 
     /// Whether nothing is on its way to a gateway.
     pub fn is_idle(&self) -> bool {
-        self.peers.values().all(|peer| peer.link.is_idle())
+        self.peers.iter().all(|peer| peer.link.is_idle())
+    }
+
+    fn peer(&mut self, address: Address) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|peer| peer.address == address)
     }
 
     /// There is a gateway.
-    fn meet(&mut self, address: Address, now: Millis) {
+    fn meet(&mut self, address: Address, is_kept: bool, now: Millis) {
         let (reads, pushed) = Default::default();
-        let link = Link::new(self.own);
-        let peer = Peer { link, id: GatewayId(0), is_stranger: true, reads, pushed, floor: self.saved };
-        self.peers.insert(address, peer);
+        let (link, id, floor) = (Link::new(self.own), GatewayId(0), self.saved);
+        self.peers.push(Peer { address, link, id, is_stranger: true, is_kept, reads, pushed, floor });
         self.forget(address, true, now);
     }
 
     /// What a gateway has asked, and was told, does not count any more: another one comes under its address.
     fn forget(&mut self, address: Address, is_stranger: bool, now: Millis) {
-        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == address) else { return };
         self.last_id += 1;
         let id = GatewayId(self.last_id);
         let gone = std::mem::replace(&mut peer.id, id);
@@ -206,8 +206,6 @@ impl LinkedPartition {
         peer.pushed.clear();
         peer.is_stranger = is_stranger;
         let floor = peer.floor;
-        self.places.remove(&gone);
-        self.places.insert(id, address);
         self.node.forget(gone, reads, now);
         self.node.partition.had(id, floor);
         if is_stranger {
@@ -218,7 +216,7 @@ impl LinkedPartition {
     fn tell(&mut self, now: Millis) {
         for (id, message) in self.node.take_messages() {
             // Of one that is gone nobody waits.
-            let Some(peer) = self.places.get(&id).and_then(|address| self.peers.get_mut(address)) else { continue };
+            let Some(peer) = self.peers.iter_mut().find(|peer| peer.id == id) else { continue };
             match &message {
                 ToGateway::Answer { ticket, .. } => drop(peer.reads.remove(ticket)),
                 ToGateway::Ephemeral(_) => {}
@@ -245,12 +243,12 @@ impl LinkedPartition {
 
     /// Up to which number all gateways have had all that is for them.
     fn have_all(&self) -> u64 {
-        self.peers.values().map(|peer| peer.has(self.told)).min().unwrap_or(self.told)
+        self.peers.iter().map(|peer| peer.has(self.told)).min().unwrap_or(self.told)
     }
 
     /// Has it kept in a while how far all gateways are; before much more has come since, at once.
     fn save_soon(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        for peer in self.peers.values_mut() {
+        for peer in &mut self.peers {
             let (_, settled) = peer.link.progress();
             while peer.pushed.front().is_some_and(|(message, _)| *message <= settled) {
                 peer.pushed.pop_front();
@@ -269,15 +267,15 @@ impl LinkedPartition {
     fn finish(&mut self, mut out: Vec<Effect>, now: Millis) -> Vec<Effect> {
         self.tell(now);
         while self.gathered_bytes() > GATHERED_BYTES_MAX {
-            let behind = self.peers.iter().max_by_key(|(_, peer)| peer.link.gathered_bytes());
-            let Some(address) = behind.map(|(address, _)| *address) else { break };
-            self.peers.get_mut(&address).into_iter().for_each(|peer| peer.link.start_over());
+            let Some(behind) = self.peers.iter_mut().max_by_key(|peer| peer.link.gathered_bytes()) else { break };
+            behind.link.start_over();
+            let address = behind.address;
             self.forget(address, true, now);
         }
-        for (address, peer) in &mut self.peers {
-            self.batches.extend(std::iter::from_fn(|| peer.link.next(now)).map(|batch| (*address, batch)));
+        for peer in &mut self.peers {
+            self.batches.extend(std::iter::from_fn(|| peer.link.next(now)).map(|batch| (peer.address, batch)));
         }
-        let due = self.peers.values().filter_map(|peer| peer.link.due());
+        let due = self.peers.iter().filter_map(|peer| peer.link.due());
         out.extend(due.map(|at| Effect::TimerAt { at: at.max(now) }));
         self.save_soon(now, &mut out);
         self.timer.merge(&mut out);

@@ -47,6 +47,7 @@ const CASES: &[Case] = &[
     ("ids, authors, kinds and times", plain_filters),
     ("tags: any letter, several letters, with and without kinds", tag_filters),
     ("several lists of several values, with and without kinds", lists::several),
+    ("a tag is found by its own name alone, however many values are asked for", lists::names_alike),
     ("newest first, lowest id first, up to the limit", order),
     ("events of one second whose ids begin alike are told apart", alike),
     ("values with NUL, quotes, length and two letters alike", odd_values),

@@ -422,9 +422,8 @@ impl Core {
                 }
             }
             Err(error) if tickets.len() > 1 && questions::is_of_one(&error) => {
-                for (ticket, statements) in tickets.into_iter().zip(lists) {
-                    self.run(statements.clone(), move |result| Input::Answered { ticket, result });
-                }
+                self.questions.borrow_mut().wait_alone(tickets, lists);
+                self.ask_together();
             }
             Err(error) => {
                 for ticket in tickets {

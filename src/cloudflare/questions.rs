@@ -20,8 +20,16 @@ pub const LONG: Duration = Duration::from_secs(1);
 /// Questions that wait, and how many calls are waited for.
 #[derive(Default)]
 pub struct Questions {
-    waiting: VecDeque<(Ticket, Vec<Statement>)>,
+    waiting: VecDeque<Question>,
     calls: usize,
+}
+
+/// A question that waits.
+struct Question {
+    ticket: Ticket,
+    statements: Vec<Statement>,
+    /// Whether it is asked by itself.
+    alone: bool,
 }
 
 /// What is asked in one call.
@@ -35,7 +43,14 @@ pub struct Batch {
 impl Questions {
     /// A question waits.
     pub fn wait(&mut self, ticket: Ticket, statements: Vec<Statement>) {
-        self.waiting.push_back((ticket, statements));
+        self.waiting.push_back(Question { ticket, statements, alone: false });
+    }
+
+    /// Questions that failed together wait again, before all others, to be asked each by itself.
+    pub fn wait_alone(&mut self, tickets: Vec<Ticket>, lists: &[Vec<Statement>]) {
+        for (ticket, statements) in tickets.into_iter().zip(lists).rev() {
+            self.waiting.push_front(Question { ticket, statements: statements.clone(), alone: true });
+        }
     }
 
     /// What is asked next, if anything may be; say when it is not [waited for](Self::go_on) any more.
@@ -45,12 +60,12 @@ impl Questions {
         }
         self.calls += 1;
         let mut statements = 0;
-        let fits = |(_, list): &&(Ticket, Vec<Statement>)| {
-            statements += list.len();
-            statements <= STATEMENTS_MAX
+        let fits = |question: &&Question| {
+            statements += question.statements.len();
+            statements <= STATEMENTS_MAX && !question.alone
         };
         let questions = self.waiting.iter().take_while(fits).count().max(1);
-        let (tickets, lists) = self.waiting.drain(..questions).unzip();
+        let (tickets, lists) = self.waiting.drain(..questions).map(|it| (it.ticket, it.statements)).unzip();
         Some(Batch { tickets, lists })
     }
 
@@ -60,7 +75,7 @@ impl Questions {
     }
 }
 
-/// Whether D1 may have failed of one question alone: then each is asked by itself.
+/// Whether D1 may have failed of one question alone: then each is asked [by itself](Questions::wait_alone).
 pub fn is_of_one(error: &StoreError) -> bool {
     let too_long = ["CPU", "memory", "time limit"].iter().any(|what| error.message.contains(what));
     error.kind == ErrorKind::Other || too_long

@@ -10,7 +10,6 @@ use super::quota::{Account, Holder, Net, PATIENCE};
 use super::{ConnId, Gateway, Millis, conn};
 use crate::budget::NetworkUse;
 use crate::market::reputation;
-use crate::message::cost;
 use crate::nostr::{ClientMessage, Event, KindClass, PublicKey, Reason, kind, refusal};
 
 /// Milli-tokens of one event, AUTH or question.
@@ -19,6 +18,8 @@ const ONE: u64 = 1000;
 const EPHEMERAL: u64 = 100;
 /// Tags that are indexed, votes that are cast, and targets that are deleted, at the price of one event: each is a row.
 const ROWS: u64 = 10;
+/// The same of what a deletion request names: what keeps it out, and the removal of an event with some tags.
+const TARGET: u64 = 16;
 /// Milli-tokens of a byte.
 const BYTE: u64 = 1000;
 /// Bytes that a frame is charged beside its own: however small it is, it has to be looked at and answered.
@@ -268,7 +269,7 @@ fn of_event(event: &Event) -> u64 {
     // A deletion writes what it deletes, too.
     let targets =
         tags.filter(|(letter, _)| event.kind == kind::DELETION && matches!(letter, b'e' | b'a')).count() as u64;
-    let more = indexed.saturating_sub(ROWS) + targets * cost::TARGET;
+    let more = indexed.saturating_sub(ROWS) + targets * TARGET;
     match event.class() {
         // Its tags are looked up, and not written.
         KindClass::Ephemeral => EPHEMERAL + more * EPHEMERAL / ROWS,

@@ -123,21 +123,26 @@ impl SubIndex {
 
     /// The subscriptions `event` is for, each once.
     pub fn matching(&self, event: &Event) -> Vec<(ConnId, Rc<str>)> {
-        let mut found: Vec<(ConnId, Rc<str>)> = Vec::new();
         let tags = SortedTags::of(event);
+        // A filter that is found under many of its values is looked at once.
+        let mut found: Vec<(u32, u16)> = Vec::new();
         for key in interest::of_event(event, &tags) {
             let first = Entry { key, since: 0, sub: 0, at: 0 };
             let last = Entry { key, since: event.created_at, sub: u32::MAX, at: u16::MAX };
-            for entry in self.entries.range(first..=last) {
-                let Some(sub) = self.subs.get(entry.sub as usize) else { continue };
-                if sub.filters.get(usize::from(entry.at)).is_some_and(|filter| filter.matches_sorted(event, &tags)) {
-                    found.push((sub.conn, sub.id.clone()));
-                }
-            }
+            found.extend(self.entries.range(first..=last).map(|entry| (entry.sub, entry.at)));
         }
         found.sort_unstable();
         found.dedup();
-        found
+        let matches = |(sub, at): &(u32, u16)| {
+            let filter = self.subs.get(*sub as usize).and_then(|sub| sub.filters.get(usize::from(*at)));
+            filter.is_some_and(|filter| filter.matches_sorted(event, &tags))
+        };
+        found.retain(matches);
+        found.dedup_by_key(|(sub, _)| *sub);
+        let subs = found.into_iter().filter_map(|(sub, _)| self.subs.get(sub as usize));
+        let mut subs: Vec<(ConnId, Rc<str>)> = subs.map(|sub| (sub.conn, sub.id.clone())).collect();
+        subs.sort_unstable();
+        subs
     }
 }
 

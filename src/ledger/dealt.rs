@@ -29,7 +29,7 @@ pub(super) struct Dealt {
 impl Deciding {
     /// An answer that counts brings a job to a state.
     pub(super) fn deal(&mut self, asked: &Request, author: &PublicKey, state: u8, is_result: bool, came_ms: u64) {
-        if *author == asked.customer || self.has_vanished(asked) {
+        if *author == asked.customer || self.has_vanished(&asked.customer) {
             return;
         }
         let is_error = state == State::Error.rank();
@@ -52,11 +52,10 @@ impl Deciding {
         self.decision.changes.dealings.insert(pair, *dealing);
     }
 
-    /// Whether the customer has vanished since he asked, as far as clocks agree: nothing is noted of him. What he asked is
-    /// cancelled when it is removed.
-    fn has_vanished(&self, asked: &Request) -> bool {
-        let until = self.facts.deletions.get(&deletion::key_of(&asked.customer, &Target::Everything));
-        until.is_some_and(|until| *until >= asked.came_ms / 1000)
+    /// Whether the customer has ever vanished: nothing is noted of him any more. What he asked before may come after that,
+    /// as may its answers.
+    fn has_vanished(&self, customer: &PublicKey) -> bool {
+        self.facts.deletions.contains_key(&deletion::key_of(customer, &Target::Everything))
     }
 
     /// Notes what was dealt.

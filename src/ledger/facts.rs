@@ -110,9 +110,11 @@ pub struct Needed {
     pub deletions: BTreeSet<String>,
     /// Jobs.
     pub jobs: BTreeSet<EventId>,
-    /// Those of them whose request is here, and who asks: the answers that came before are needed, too.
-    pub requests: BTreeSet<(EventId, PublicKey)>,
-    /// Those that may be cancelled, and by whom: who has answered them is needed, too.
+    /// Those of them whose request is here, who asks and its `created_at`: the answers that came before are needed, too,
+    /// unless a deletion keeps the request out.
+    pub requests: BTreeSet<(EventId, PublicKey, u64)>,
+    /// What may be deleted by its id, and by whom: the job is needed, too, where it is his or has an event that goes, and who
+    /// has answered one that is cancelled.
     pub cancels: BTreeSet<(EventId, PublicKey)>,
     /// What customers had of providers: customer and provider.
     pub dealings: BTreeSet<(PublicKey, PublicKey)>,
@@ -140,7 +142,7 @@ impl Needed {
             if let Some(part) = &new.part {
                 needed.jobs.insert(part.job);
                 match part.role {
-                    JobRole::Request => _ = needed.requests.insert((part.job, event.pubkey)),
+                    JobRole::Request => _ = needed.requests.insert((part.job, event.pubkey, event.created_at)),
                     JobRole::Feedback => {}
                     JobRole::Result => _ = needed.deletions.insert(deletion::of_event(&part.customer, &part.job)),
                 }
@@ -176,7 +178,6 @@ impl Needed {
     /// What has to be known to delete an event.
     pub(super) fn deleted(&mut self, author: &PublicKey, id: EventId) {
         self.ids.insert(id);
-        self.jobs.insert(id);
         self.cancels.insert((id, *author));
     }
 }

@@ -114,7 +114,8 @@ impl Needed {
         let mut needed = Self { is_likely: true, ..Self::default() };
         for job in jobs {
             needed.jobs.insert(job.id);
-            needed.requests.insert((job.id, job.customer));
+            // No deletion keeps it out.
+            needed.requests.insert((job.id, job.customer, u64::MAX));
             needed.deletions.insert(deletion::key_of(&job.customer, &Target::Everything));
         }
         needed

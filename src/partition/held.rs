@@ -1,6 +1,7 @@
 //! An event of the [window](super::recent): its canonical text, and what filters ask of it. It is not kept as it was
 //! parsed, which would take twice as much: the values of its tags are where they stand in the text.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -27,6 +28,12 @@ struct Span {
     to: u32,
 }
 
+impl Span {
+    fn of<'t>(&self, text: &'t str) -> &'t str {
+        text.get(self.from as usize..self.to as usize).unwrap_or_default()
+    }
+}
+
 /// An event that is held.
 #[derive(Debug)]
 pub(super) struct HeldEvent {
@@ -37,6 +44,7 @@ pub(super) struct HeldEvent {
     kind: u16,
     expires_at: Option<u64>,
     text: Arc<str>,
+    /// Each letter and value once, in order.
     tags: Box<[Span]>,
     /// The job it belongs to, and whether it answers it.
     pub job: Option<(EventId, bool)>,
@@ -48,17 +56,38 @@ pub(super) struct HeldEvent {
 pub(super) struct Asked<'f> {
     filter: &'f Filter,
     tags: BTreeMap<u8, Values<String>>,
+    steps: &'f Steps,
+}
+
+/// How much may still be looked at for one question: events, and values of tags that are looked up.
+#[derive(Debug)]
+pub(super) struct Steps(Cell<usize>);
+
+impl Steps {
+    /// So many.
+    pub fn new(most: usize) -> Self {
+        Self(Cell::new(most))
+    }
+
+    /// How many are left.
+    pub fn left(&self) -> usize {
+        self.0.get()
+    }
+
+    fn take(&self, steps: usize) {
+        self.0.set(self.left().saturating_sub(steps));
+    }
 }
 
 impl<'f> Asked<'f> {
     /// Once for all events.
-    pub fn new(filter: &'f Filter) -> Self {
+    pub fn new(filter: &'f Filter, steps: &'f Steps) -> Self {
         let spelled = |value: &String| {
             let quoted = json_text(value);
             quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned()
         };
         let tags = filter.tags.iter().map(|(letter, values)| (*letter, values.iter().map(spelled).collect())).gather();
-        Self { filter, tags }
+        Self { filter, tags, steps }
     }
 }
 
@@ -105,15 +134,13 @@ impl HeldEvent {
         }
     }
 
-    /// What is shown of it to a viewer whose filter matches it.
+    /// What is shown of it to a viewer whose filter matches it, as far as steps are left.
     pub fn shown(&self, asked: &Asked, viewer: &Viewer) -> Option<StoredEvent> {
+        asked.steps.take(1);
         let Self { id, pubkey, created_at, kind, .. } = self;
         let head = Head { id, pubkey, created_at: *created_at, kind: *kind };
-        let has = |letter, _: &Values<String>| {
-            let Some(values) = asked.tags.get(&letter) else { return false };
-            let part = |span: &Span| self.text.get(span.from as usize..span.to as usize).unwrap_or_default();
-            self.tags.iter().filter(|span| span.letter == letter).any(|span| values.contains(part(span)))
-        };
+        let has =
+            |letter, _: &Values<String>| asked.tags.get(&letter).is_some_and(|v| self.has(letter, v, asked.steps));
         let shown = asked.filter.matches_parts(&head, has)
             && self.expires_at.is_none_or(|at| at > viewer.now)
             && viewer.kept.until(*kind, *created_at).is_none_or(|at| at > viewer.now)
@@ -127,9 +154,22 @@ impl HeldEvent {
             private: self.readers.is_some(),
         })
     }
+
+    /// Whether a tag of a letter has one of the values.
+    fn has(&self, letter: u8, values: &Values<String>, steps: &Steps) -> bool {
+        let from = self.tags.partition_point(|span| span.letter < letter);
+        let tags = self.tags.get(from..).unwrap_or_default();
+        let tags = tags.get(..tags.partition_point(|span| span.letter == letter)).unwrap_or_default();
+        steps.take(values.len().min(tags.len()));
+        if values.len() < tags.len() {
+            values.iter().any(|value| tags.binary_search_by(|span| span.of(&self.text).cmp(value)).is_ok())
+        } else {
+            tags.iter().any(|span| values.contains(span.of(&self.text)))
+        }
+    }
 }
 
-/// Where the values of tags stand in the canonical text of their event.
+/// Where the values of tags stand in the canonical text of their event, each letter and value once and in order.
 fn spans(tags: &[Tag], text: &str) -> Box<[Span]> {
     let bytes = text.as_bytes();
     // Quotes inside of a string have a backslash before them, so this is the first place where it can be.
@@ -149,6 +189,8 @@ fn spans(tags: &[Tag], text: &str) -> Box<[Span]> {
         }
         at += 1;
     }
+    spans.sort_unstable_by_key(|span| (span.letter, span.of(text)));
+    spans.dedup_by_key(|span| (span.letter, span.of(text)));
     spans.into()
 }
 

@@ -13,6 +13,7 @@ use crate::message::{NewEvent, Verdict};
 use crate::nostr::deletion::Vanished;
 use crate::nostr::{EventId, Reason, refusal};
 use crate::seam::{Effect, Millis};
+use crate::store::cost;
 use crate::trees::Gather;
 
 impl Partition {
@@ -20,6 +21,7 @@ impl Partition {
     pub(super) fn landed(&mut self, group: Vec<Waiting>, decided: Decided, now: Millis, out: &mut Vec<Effect>) {
         let Decided { decision: Decision { outcomes, cancelled, events, changes }, after } = decided;
         let before = self.log.totals().unwrap_or_default();
+        self.spend(None, cost::unforeseen(&changes));
         let mut pushes = Pushes::default();
         if after.totals.version > before.version {
             self.recent.settle(before.newest);

@@ -14,7 +14,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::handlers::{self, Handlers};
-use super::recent::Recent;
+use super::held::Steps;
+use super::recent::{MAX_STEPS, Recent};
 use crate::market::privacy;
 use crate::message::Page;
 use crate::nostr::deletion::Vanished;
@@ -258,8 +259,9 @@ impl Reading {
 
     /// Makes the answer of what is held in memory, if nothing can be missing there.
     pub fn remember(&mut self, recent: &Recent, handlers: Option<&Handlers>, viewer: &Viewer) -> Option<()> {
+        let steps = Steps::new(MAX_STEPS);
         let known = |page: &FilterPage| {
-            let recent = recent.newest(&page.filter, page.looks_at(), viewer);
+            let recent = recent.newest(&page.filter, page.looks_at(), viewer, &steps);
             recent.or_else(|| handlers?.get(&page.filter, viewer.now))
         };
         let found: Option<Vec<_>> = self.pages.iter().map(known).collect();

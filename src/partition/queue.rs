@@ -70,47 +70,52 @@ impl Waiting {
     }
 }
 
+/// Of so many turns in a row one is of those whose next event is not urgent.
+const TURNS: usize = 4;
+
 /// Events that wait. Authors take turns, an event each: who sends much waits for himself, and what must wait for
-/// an earlier event of its author delays nobody else's.
+/// an earlier event of its author delays nobody else's. Those whose next event is urgent have most of the turns.
 #[derive(Debug, Default)]
 pub struct Queue {
     /// Those of an author in the order they came, but for versions of an event: the newest has the place of the first.
     authors: BTreeMap<PublicKey, VecDeque<Waiting>>,
-    /// Authors with events that wait, each once; the next one first.
-    turns: VecDeque<PublicKey>,
+    /// Authors with events that wait, each once, the next one first: those whose next event is urgent, and others.
+    urgent: VecDeque<PublicKey>,
+    others: VecDeque<PublicKey>,
+    /// Whether the next group begins with one of the others: so each has its turn even where an event is a group.
+    others_begin: bool,
 }
 
 impl Queue {
     pub fn push(&mut self, mut waiting: Waiting) {
-        let at = self.own(&waiting);
-        let Some(own) = self.authors.get_mut(&at) else { return };
+        let author = waiting.new.event.pubkey;
+        if !self.has(&author) {
+            self.turns(waiting.urgent).push_back(author);
+        }
+        let own = self.authors.entry(author).or_default();
         match absorb(own, &mut waiting) {
             Some(place) => own.insert(place, waiting),
             None => own.push_back(waiting),
         }
     }
 
-    /// Puts an event before all others of its author.
+    /// Puts an event before all others of its author, whose turn is next.
     pub fn push_front(&mut self, waiting: Waiting) {
-        let at = self.own(&waiting);
-        if let Some(own) = self.authors.get_mut(&at) {
-            own.push_front(waiting);
-        }
-    }
-
-    /// Makes room for an event; says whose it is.
-    fn own(&mut self, waiting: &Waiting) -> PublicKey {
         let author = waiting.new.event.pubkey;
-        if !self.authors.contains_key(&author) {
-            self.turns.push_back(author);
-            self.authors.insert(author, VecDeque::new());
+        if self.has(&author) {
+            [&mut self.urgent, &mut self.others].into_iter().for_each(|turns| turns.retain(|other| *other != author));
         }
-        author
+        self.turns(waiting.urgent).push_front(author);
+        self.authors.entry(author).or_default().push_front(waiting);
     }
 
-    /// Whether events of this author wait.
-    pub fn has(&self, author: &PublicKey) -> bool {
+    fn has(&self, author: &PublicKey) -> bool {
         self.authors.contains_key(author)
+    }
+
+    /// Whether an urgent event of this author would wait behind one that is not.
+    pub fn holds_up(&self, author: &PublicKey) -> bool {
+        self.authors.get(author).and_then(VecDeque::back).is_some_and(|last| !last.urgent)
     }
 
     pub fn find(&mut self, author: &PublicKey, id: &EventId) -> Option<&mut Waiting> {
@@ -121,34 +126,41 @@ impl Queue {
         self.authors.values().flatten()
     }
 
-    /// Moves what fits into `group`; says whether there is room for more.
-    pub fn fill(&mut self, group: &mut Group) -> bool {
+    /// Moves what fits into `group`.
+    pub fn fill(&mut self, group: &mut Group) {
         // Each of them has an event in the group.
         let mut later = Vec::new();
-        let mut room = true;
-        while let Some(author) = self.turns.pop_front() {
+        let from = if self.others_begin { 0 } else { 1 };
+        self.others_begin = !self.others_begin;
+        loop {
+            let is_others = (group.events.len() + from).is_multiple_of(TURNS);
+            let [first, second] =
+                if is_others { [&mut self.others, &mut self.urgent] } else { [&mut self.urgent, &mut self.others] };
+            let Some(author) = first.pop_front().or_else(|| second.pop_front()) else { break };
             let Some(own) = self.authors.get_mut(&author) else { continue };
             let Some(next) = own.front() else { continue };
-            room = group.has_room(next);
-            if !room {
-                self.turns.push_front(author);
+            let urgent = next.urgent;
+            if !group.has_room(next) {
+                self.turns(urgent).push_front(author);
                 break;
             }
             if !group.may_take(next) {
-                later.push(author);
+                later.push((urgent, author));
                 continue;
             }
             if let Some(next) = own.pop_front() {
                 group.take(next);
             }
-            if own.is_empty() {
-                self.authors.remove(&author);
-            } else {
-                self.turns.push_back(author);
+            match own.front().map(|next| next.urgent) {
+                Some(urgent) => self.turns(urgent).push_back(author),
+                None => _ = self.authors.remove(&author),
             }
         }
-        later.into_iter().rev().for_each(|author| self.turns.push_front(author));
-        room
+        later.into_iter().rev().for_each(|(urgent, author)| self.turns(urgent).push_front(author));
+    }
+
+    fn turns(&mut self, urgent: bool) -> &mut VecDeque<PublicKey> {
+        if urgent { &mut self.urgent } else { &mut self.others }
     }
 
     /// Takes those out that nobody should wait for any more.
@@ -158,7 +170,9 @@ impl Queue {
             *own = own.drain(..).filter_map(|waiting| waiting.give_up(hopeless, &mut given)).collect();
             !own.is_empty()
         });
-        self.turns.retain(|author| self.authors.contains_key(author));
+        [&mut self.urgent, &mut self.others]
+            .into_iter()
+            .for_each(|turns| turns.retain(|author| self.authors.contains_key(author)));
         given
     }
 }

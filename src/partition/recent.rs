@@ -27,7 +27,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::held::{Asked, HeldEvent};
+use super::held::{Asked, HeldEvent, Steps};
 use crate::budget::{Budget, Reservation, Share};
 use crate::ledger::{Change, Fresh, NewEvent};
 use crate::market::JobProfile;
@@ -38,6 +38,8 @@ use crate::trees::Gather;
 
 /// Events that are looked at in search of the newest some; where the answer lies deeper the store is asked.
 const MAX_LOOKED_AT: usize = 3000;
+/// [`Steps`] of one question, whatever it asks: a few milliseconds. Beyond them the store is asked.
+pub(super) const MAX_STEPS: usize = 50_000;
 
 /// Where an event stands: by `created_at`, and in a second the lowest id last. Backwards it is the order of an answer.
 type Place = (u64, Reverse<EventId>);
@@ -163,22 +165,30 @@ impl Recent {
     }
 
     /// The newest `most` stored events that `filter` matches and `viewer` may read, or some more of them, newest first;
-    /// `None` when there may be others that are not held.
-    pub fn newest(&self, filter: &Filter, most: usize, viewer: &Viewer) -> Option<Vec<StoredEvent>> {
-        let asked = Asked::new(filter);
-        if let Some(places) = self.candidates(filter, viewer) {
-            let held = places.iter().rev().filter_map(|place| self.events.get(place));
-            return Some(held.filter_map(|held| held.shown(&asked, viewer)).collect());
+    /// `None` when there may be others that are not held, or when it takes more than the steps that are left.
+    pub fn newest(&self, filter: &Filter, most: usize, viewer: &Viewer, steps: &Steps) -> Option<Vec<StoredEvent>> {
+        let asked = Asked::new(filter, steps);
+        let mut found = Vec::new();
+        if let Some(places) = self.candidates(filter, viewer, steps.left()) {
+            for held in places.iter().rev().filter_map(|place| self.events.get(place)) {
+                found.extend(held.shown(&asked, viewer));
+                if steps.left() == 0 {
+                    return None;
+                }
+            }
+            return Some(found);
         }
         let whole = filter.since.is_some_and(|since| since > self.older);
         let until = (filter.until.unwrap_or(u64::MAX), LAST_PLACE.1);
-        let mut found = Vec::new();
         let those = self.events.range(..=until).rev();
         for ((created_at, _), held) in those.take(if whole { usize::MAX } else { MAX_LOOKED_AT }) {
             if filter.since.is_some_and(|since| *created_at < since) || !whole && *created_at <= self.older {
                 break;
             }
             found.extend(held.shown(&asked, viewer));
+            if steps.left() == 0 {
+                return None;
+            }
             if found.len() >= most {
                 return Some(found);
             }
@@ -186,15 +196,15 @@ impl Recent {
         whole.then_some(found)
     }
 
-    /// Where all that match are among; `None` when the filter does not say so.
-    fn candidates(&self, filter: &Filter, viewer: &Viewer) -> Option<BTreeSet<Place>> {
+    /// Where all that match are among, or `most` of these; `None` when the filter does not say so.
+    fn candidates(&self, filter: &Filter, viewer: &Viewer, most: usize) -> Option<BTreeSet<Place>> {
         let place = |id: &EventId| Some((*self.ids.get(id)?, Reverse(*id)));
         if let Some(places) = filter.ids.as_ref().and_then(|ids| ids.iter().map(place).collect()) {
             return Some(places);
         }
         let jobs = self.jobs_asked_for(filter, viewer)?;
         let of_job = |job: &EventId| self.jobs.range((*job, FIRST_PLACE)..=(*job, LAST_PLACE)).map(|(_, place)| *place);
-        Some(jobs.iter().flat_map(of_job).gather())
+        Some(jobs.iter().flat_map(of_job).take(most).gather())
     }
 
     /// The jobs whose answers alone the filter matches, when all of these are held.

@@ -50,9 +50,10 @@ impl Trouble {
 pub struct Writer {
     budget: Rc<Budget>,
     group_max: GroupMax,
+    /// Events the next group has at most: where a group had to be halved, few, then twice as many each time.
+    most: usize,
+    /// Urgent are answers to jobs that are held: no flood of anything else delays them.
     waiting: Queue,
-    /// Answers to jobs that are held: no flood of anything else delays them.
-    urgent: Queue,
     /// Of what waits.
     ids: BTreeSet<EventId>,
     held: BTreeSet<EventId>,
@@ -69,8 +70,8 @@ impl Writer {
         Self {
             budget: budget.clone(),
             group_max,
+            most: group_max.events,
             waiting: Queue::default(),
-            urgent: Queue::default(),
             ids: BTreeSet::new(),
             held: BTreeSet::new(),
             held_since: VecDeque::new(),
@@ -118,23 +119,22 @@ impl Writer {
         let (id, author) = (new.event.id, new.event.pubkey);
         let mut known = self.group.iter_mut().flatten().find_map(|one| one.version(&id));
         if known.is_none() && self.ids.contains(&id) {
-            known = [&mut self.urgent, &mut self.waiting].into_iter().find_map(|queue| queue.find(&author, &id));
+            known = self.waiting.find(&author, &id);
         }
         if let Some(known) = known {
             known.publishers.push(publisher);
             return Ok(());
         }
         // An author's events keep their order.
-        let urgent = urgent && !self.waiting.has(&author);
-        let (queue, share) =
-            if urgent { (&mut self.urgent, Share::Answered) } else { (&mut self.waiting, Share::Events) };
+        let urgent = urgent && !self.waiting.holds_up(&author);
+        let share = if urgent { Share::Answered } else { Share::Events };
         let behind = |full: Full| {
             if full.for_network { refusal::store_behind_network(RETRY_S) } else { refusal::store_behind() }
         };
         let memory = self.budget.reserve(network, share, new.memory_bytes()).map_err(behind)?;
         let bytes = write::parameter_size(&new);
         self.ids.insert(id);
-        queue.push(Waiting {
+        self.waiting.push(Waiting {
             new: Arc::new(new),
             publishers: vec![publisher],
             bytes,
@@ -150,10 +150,9 @@ impl Writer {
         if self.group.as_ref().is_some_and(|group| !group.is_empty()) {
             return true;
         }
-        let mut group = Group::new(self.group_max);
-        if self.urgent.fill(&mut group) {
-            self.waiting.fill(&mut group);
-        }
+        let mut group = Group::new(GroupMax { events: self.most, ..self.group_max });
+        self.most = (2 * self.most).min(self.group_max.events);
+        self.waiting.fill(&mut group);
         group.events.iter().flat_map(Waiting::ids).for_each(|id| _ = self.ids.remove(&id));
         let there = !group.events.is_empty();
         self.group = there.then_some(group.events);
@@ -165,20 +164,23 @@ impl Writer {
         !self.ids.is_empty()
     }
 
-    /// Leaves the first half of the group and has the others wait for the next one; says whether there are others.
+    /// Leaves the first half of the group and has the others wait for the next one, which they are the first of; says
+    /// whether there are others.
     pub fn halve_group(&mut self) -> bool {
         let Some(group) = &mut self.group else { return false };
         let rest = group.split_off(group.len().div_ceil(2));
         let halved = !rest.is_empty();
+        if halved {
+            self.most = 2 * group.len();
+        }
         rest.into_iter().rev().for_each(|waiting| self.put_back(waiting));
         halved
     }
 
-    /// Puts an event before the others of its author.
+    /// Puts an event before the others of its author, whose turn is next.
     pub fn put_back(&mut self, waiting: Waiting) {
         self.ids.extend(waiting.ids());
-        let queue = if waiting.urgent { &mut self.urgent } else { &mut self.waiting };
-        queue.push_front(waiting);
+        self.waiting.push_front(waiting);
     }
 
     /// The store has failed.
@@ -208,7 +210,7 @@ impl Writer {
     }
 
     fn all_waiting(&self) -> impl Iterator<Item = &Waiting> {
-        self.group.iter().flatten().chain(self.urgent.iter()).chain(self.waiting.iter())
+        self.group.iter().flatten().chain(self.waiting.iter())
     }
 
     /// Takes those out that nobody should wait for any more, and the error: those of the group, whose fate is not known,
@@ -216,14 +218,12 @@ impl Writer {
     pub fn give_up(&mut self, has_failed: bool, now: Millis) -> Option<(StoreError, Vec<Waiting>, Vec<Waiting>)> {
         let trouble = self.trouble.as_ref()?;
         let hopeless = |new: &NewEvent| has_failed && trouble.shuts_out(new).is_some() || now >= new.came_ms + MAX_WAIT;
-        let (mut tried, mut others) = (Vec::new(), Vec::new());
+        let mut tried = Vec::new();
         if let Some(group) = &mut self.group {
             let events = std::mem::take(group).into_iter();
             *group = events.filter_map(|waiting| waiting.give_up(&hopeless, &mut tried)).collect();
         }
-        for queue in [&mut self.urgent, &mut self.waiting] {
-            others.extend(queue.give_up(&hopeless));
-        }
+        let others = self.waiting.give_up(&hopeless);
         others.iter().flat_map(Waiting::ids).for_each(|id| _ = self.ids.remove(&id));
         Some((trouble.error.clone(), tried, others))
     }
@@ -232,7 +232,6 @@ impl Writer {
     pub fn drain(&mut self, group: bool) -> Vec<Waiting> {
         self.ids.clear();
         let failed = self.group.as_mut().filter(|_| group).map(std::mem::take);
-        let queues = [&mut self.urgent, &mut self.waiting].map(|queue| queue.give_up(&|_| true));
-        failed.into_iter().chain(queues).flatten().collect()
+        failed.into_iter().flatten().chain(self.waiting.give_up(&|_| true)).collect()
     }
 }

@@ -19,11 +19,14 @@ use crate::trees::Gather;
 const MAX_ANSWERS: u64 = MAX_EARLY;
 /// Answers that are looked at for whom to tell that their jobs were cancelled.
 const MAX_TOLD: u64 = 1000;
-/// Bytes of what is long in the rows that one statement reads: of tags, or of who was asked. In memory short tags take
-/// fifteen times that. One event has less.
+/// Bytes of what is long in the rows that one statement reads, where it reads several: of tags, or of who was asked. In
+/// memory short tags take fifteen times that.
 const MAX_BYTES: usize = 1_000_000;
 /// Bytes of the searchable tags of an answer that came before its request: of all answers of one job they fit.
 const MAX_ANSWER_BYTES: usize = MAX_BYTES / MAX_EARLY as usize;
+/// Tags of such an answer, and their bytes, among which those that can be searched for are looked for.
+const MAX_ANSWER_TAGS: usize = MAX_ANSWER_BYTES / 10;
+const MAX_ANSWER_TEXT: usize = 16 * MAX_ANSWER_BYTES;
 
 /// What is asked for together.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,7 +65,7 @@ impl Part {
             Self::ByPlace => !needed.places.is_empty(),
             Self::ByNumber | Self::Vanishing => !needed.seqs.is_empty(),
             Self::Deletions => !needed.deletions.is_empty(),
-            Self::Jobs => !needed.jobs.is_empty() || !needed.seqs.is_empty(),
+            Self::Jobs => !needed.jobs.is_empty() || !needed.seqs.is_empty() || !needed.cancels.is_empty(),
             Self::Answers => early && !needed.requests.is_empty(),
             Self::Answered => !needed.cancels.is_empty(),
             Self::Dealt => !needed.dealings.is_empty() || early && !needed.requests.is_empty(),
@@ -76,11 +79,7 @@ impl Part {
                 let sql = format!("SELECT json_array({}) AS r FROM {}", event_that_stays(), events_that(&by_id()));
                 Statement::new(sql, vec![json(&ids)])
             }
-            Self::ByTarget => {
-                let is = is_id("e", "unhex(v.value->>0)");
-                let goes = format!("(e.pubkey = unhex(v.value->>1) OR e.kind = {})", kind::GIFT_WRAP);
-                events(&is, &goes, json(&needed.cancels))
-            }
+            Self::ByTarget => events(&is_target(), &may_delete(), json(&needed.cancels)),
             Self::ByPlace => {
                 let place = |((author, kind, key), until): (&'_ Place, &'_ u64)| (*author, *kind, key.clone(), *until);
                 let places: Vec<_> = needed.places.iter().map(place).collect();
@@ -134,6 +133,24 @@ fn by_id() -> String {
     is_id("e", "unhex(v.value)")
 }
 
+/// Whether the event `e` is the one that `v` deletes: an id, and whose deletion it is.
+fn is_target() -> String {
+    is_id("e", "unhex(v.value->>0)")
+}
+
+/// Whether who deletes it may: the author of any but a deletion, and whom a gift wrap names.
+fn may_delete() -> String {
+    format!(
+        "(e.kind NOT IN ({deletion}, {vanish}) AND (e.pubkey = unhex(v.value->>1) OR e.kind = {wrap} AND EXISTS ( \
+           SELECT 1 FROM tags AS t WHERE t.tag = unhex('{p:02x}00' || (v.value->>1)) AND t.shelf = e.shelf \
+             AND t.created_at = e.created_at AND t.tie = e.tie AND t.seq = e.seq)))",
+        deletion = kind::DELETION,
+        vanish = kind::VANISH,
+        wrap = kind::GIFT_WRAP,
+        p = b'p',
+    )
+}
+
 /// Whether the event `e` has the place `v`: an author, a kind and an index key.
 fn at_place() -> String {
     format!("{} AND e.kind = v.value->>1 AND e.place = unhex(v.value->>2)", is_by("e", "unhex(v.value->>0)"))
@@ -143,12 +160,14 @@ fn at_place() -> String {
 const ANSWERS: &str = "tags AS t ON t.tag = unhex('6500' || hex(j.id)) \
     CROSS JOIN events AS e ON e.seq = t.seq AND e.job = j.id AND e.id <> j.id";
 
-/// The answers `e` to the requests ?1, each with who asks, that are held and whose job `j` is not known by its request;
-/// none that vanishes.
+/// The answers `e` to the requests ?1, each with who asks and when, that are held and whose job `j` is not known by its
+/// request; none that vanishes, and none to a request that its author has deleted.
 fn early() -> String {
     format!(
-        "json_each(?1) AS v CROSS JOIN jobs AS j ON j.id = unhex(v.value->>0) AND j.kind IS NULL CROSS JOIN {ANSWERS} \
-           AND {}",
+        "json_each(?1) AS v CROSS JOIN jobs AS j ON j.id = unhex(v.value->>0) AND j.kind IS NULL \
+           AND NOT EXISTS (SELECT 1 FROM deletions AS x WHERE x.until >= v.value->>2 \
+             AND x.key IN ((v.value->>1) || ' *', (v.value->>1) || ' ' || (v.value->>0))) \
+         CROSS JOIN {ANSWERS} AND {}",
         vanish::stays("e")
     )
 }
@@ -177,9 +196,11 @@ fn parts(needed: &Needed, early: bool) -> impl Iterator<Item = Part> {
     Part::ALL.into_iter().filter(move |part| part.is_needed(needed, early))
 }
 
-/// Reads `columns` of each row, unless `bytes` of all rows together are more than [`MAX_BYTES`]: then rows are empty.
+/// Reads `columns` of each row, unless `bytes` of all rows together are more than [`MAX_BYTES`]: then rows are empty. What
+/// one row has is always read.
 fn bounded(columns: &str, bytes: &str, from: &str) -> String {
-    format!("SELECT iif((SELECT sum({bytes}) FROM {from}) <= {MAX_BYTES}, json_array({columns}), '') AS r FROM {from}")
+    let fits = format!("(SELECT count(nullif({bytes}, 0)) < 2 OR sum({bytes}) <= {MAX_BYTES} FROM {from})");
+    format!("SELECT iif({fits}, json_array({columns}), '') AS r FROM {from}")
 }
 
 /// The events `e` that one of the list `v` is.
@@ -199,18 +220,21 @@ fn events(is: &str, goes: &str, which: Param) -> Statement {
 
 /// Answers that came before the requests that are here.
 fn answers(needed: &Needed) -> Statement {
+    // What is long is not parsed to learn that it is.
     let searchable = format!(
-        "(SELECT json_group_array(json_array(t.value->>0, t.value->>1)) FROM json_each({}) AS t \
-           WHERE length(t.value->>0) = 1 AND t.value->>1 IS NOT NULL)",
-        form::tags("e")
+        "iif(octet_length(e.tags) <= {MAX_ANSWER_TEXT} AND json_array_length({tags}) <= {MAX_ANSWER_TAGS}, \
+           (SELECT json_group_array(json_array(t.value->>0, t.value->>1)) FROM json_each({tags}) AS t \
+             WHERE length(t.value->>0) = 1 AND t.value->>1 IS NOT NULL), NULL)",
+        tags = form::tags("e")
     );
-    let named = "(SELECT t.value->>1 FROM json_each(a.tags) AS t WHERE t.value->>0 = 'p' \
-        AND t.value->>1 NOT GLOB '*[^0-9a-f]*' AND length(t.value->>1) = 64 LIMIT 1)";
+    // An answer has one, and no string has an unescaped quote in it.
+    let named = "substr(e.tags, nullif(instr(e.tags, '[\"p\",\"'), 0) + 6, 64)";
+    let key = "iif(a.named NOT GLOB '*[^0-9a-f]*' AND length(a.named) = 64, a.named, NULL)";
     let (is_short, event) = (format!("octet_length(a.tags) <= {MAX_ANSWER_BYTES}"), event_that_stays());
     let sql = format!(
-        "SELECT json_array(json(a.event), a.came_ms, a.step, a.asked, {named}, iif({is_short}, json(a.tags), NULL)) AS r \
+        "SELECT json_array(json(a.event), a.came_ms, a.step, a.asked, {key}, iif({is_short}, json(a.tags), NULL)) AS r \
          FROM (SELECT json_array({event}) AS event, e.created_at * 1000 + e.delay_ms AS came_ms, e.step, e.asked, \
-             {searchable} AS tags \
+             {named} AS named, {searchable} AS tags \
            FROM (SELECT e.seq FROM {} LIMIT {}) AS n CROSS JOIN events AS e ON e.seq = n.seq ORDER BY e.seq) AS a",
         early(),
         MAX_ANSWERS + 1,
@@ -220,21 +244,20 @@ fn answers(needed: &Needed) -> Statement {
 
 /// Jobs by id, and those of events that may be removed.
 fn jobs(needed: &Needed) -> Statement {
-    let targets = targets(needed);
     let mut which = "SELECT unhex(value) AS id FROM json_each(?1)".to_owned();
     let mut params = vec![json(&needed.jobs)];
-    let mut and = |is: &str, list: Param| {
+    let mut and = |id: &str, of: &str, list: Param| {
         params.push(list);
-        which.push_str(&format!(
-            " UNION SELECT e.job FROM json_each(?{}) AS v CROSS JOIN events AS e ON {is} WHERE e.job IS NOT NULL",
-            params.len()
-        ));
+        which.push_str(&format!(" UNION SELECT {id} FROM json_each(?{}) AS v CROSS JOIN {of}", params.len()));
     };
-    if !targets.is_empty() {
-        and(&by_id(), json(&targets));
+    let of_event = |is: &str, goes: &str| format!("events AS e ON {is} WHERE e.job IS NOT NULL AND {goes}");
+    if !needed.cancels.is_empty() {
+        let own = "jobs AS c ON c.id = unhex(v.value->>0) AND c.customer = unhex(v.value->>1)";
+        and("c.id", own, json(&needed.cancels));
+        and("e.job", &of_event(&is_target(), &may_delete()), json(&needed.cancels));
     }
     if !needed.seqs.is_empty() {
-        and("e.seq = v.value", json(&needed.seqs));
+        and("e.job", &of_event("e.seq = v.value", "true"), json(&needed.seqs));
     }
     let [customer, providers, first] = ["j.customer", "j.providers", "j.first"].map(hex_or_null);
     let columns = format!(

@@ -263,11 +263,12 @@ pub fn checks<'a>(
         for readers in readers {
             checks.push(has_one_of(&params.keys([readers])));
         }
-        // As texts of JSON, which hold whatever a value has: the same serializer has made the event's own.
-        let spelled = |letter: u8, value: &String| format!("{}{}", char::from(letter), json_text(value));
+        // Name and value as texts of JSON, which hold whatever these have and end where they end: the same serializer has
+        // made the event's own.
+        let spelled = |letter: u8, value: &String| format!("\"{}\"{}", char::from(letter), json_text(value));
         let all = tags.iter().flat_map(|(letter, values)| values.iter().map(|value| spelled(*letter, value)));
         checks.push(format!(
-            "(SELECT count(DISTINCT k.value->>0) FROM json_each({}) AS k WHERE (k.value->>0) || (k.value->1) IN {}) = {}",
+            "(SELECT count(DISTINCT k.value->>0) FROM json_each({}) AS k WHERE (k.value->0) || (k.value->1) IN {}) = {}",
             form::tags("e"),
             params.list(all),
             tags.len()

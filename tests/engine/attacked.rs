@@ -457,6 +457,35 @@ fn filters_of_many_letters_do_not_make_one_event_last() {
     );
 }
 
+/// A filter that an event is found by under many of its values is compared with it once.
+#[test]
+fn filters_of_many_values_do_not_make_one_event_last() {
+    let took = ["found", "other"].map(|value| {
+        let mut world = World::native(&[("AUTH_REQUIRED", "false")]);
+        let conn = world.client();
+        let values = |value: &str, count: usize| (0..count).map(|n| format!("{value} {n}")).collect::<Vec<_>>();
+        for sub in 0..8 {
+            let filter = json!({"#a": values(value, 490), "#b": values("never", 500), "limit": 0});
+            world.say(conn, message("REQ", &sub.to_string(), vec![filter]));
+        }
+        let tags: Vec<[String; 2]> = [("a", "found", 490), ("b", "ever", 1300)]
+            .into_iter()
+            .flat_map(|(name, value, count)| {
+                values(value, count).into_iter().map(move |value| [name.to_owned(), value])
+            })
+            .collect();
+        let tags: Vec<Vec<&str>> = tags.iter().map(|tag| tag.iter().map(String::as_str).collect()).collect();
+        let tags: Vec<&[&str]> = tags.iter().map(Vec::as_slice).collect();
+        let text = json!(["EVENT", Author::new(1).sign(20_000, NOW, &tags, "")]).to_string();
+        assert!(world.take(conn).iter().all(|said| said[0] == "EOSE"));
+        let began = std::time::Instant::now();
+        let effects = world.effects(Input::Received { conn, text });
+        assert!(host::sent(&effects).all(|said| said.starts_with("[\"OK\"")));
+        began.elapsed()
+    });
+    assert!(took[0] < 10 * took[1], "{took:?}");
+}
+
 /// A signature takes as long to find wrong as to find right, whatever the event costs to keep.
 #[test]
 fn signatures_that_are_none_cost_their_verification() {

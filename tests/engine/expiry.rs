@@ -124,3 +124,31 @@ fn what_landed_unknown_is_removed_too() {
     world.pass(60);
     assert!(world.stored().is_empty());
 }
+
+/// The operator takes long messages (as he may): a gift wrap for many has its readers beside its tags.
+#[test]
+fn what_one_event_has_can_always_be_removed() {
+    let settings = [("AUTH_REQUIRED", "false"), ("MAX_MESSAGE_LENGTH", "1000000"), ("MAX_EVENT_TAGS", "10000")];
+    for expires in [true, false] {
+        let mut world = World::new(&settings);
+        let conn = world.client();
+        let (author, friend) = (Author::new(1), Author::new(2));
+        let readers: Vec<String> = (0..7200).map(|n| format!("{n:064x}")).collect();
+        let at = (NOW + 60).to_string();
+        let more: &[&[&str]] = if expires { &[&["expiration", &at]] } else { &[] };
+        let wrap = author.sign_list(1059, more, "p", &readers, "");
+        assert_eq!(world.publish(conn, &wrap)[2], true);
+        if !expires {
+            assert_eq!(world.publish(conn, &author.delete(&[wrap]))[2], true, "its author deletes one event");
+            continue;
+        }
+        let at = (NOW + 61).to_string();
+        let small = friend.sign(1, NOW, &[&["expiration", &at]], "");
+        assert_eq!(world.publish(conn, &small)[2], true);
+        world.pass(4000);
+        (0..100).for_each(|_| world.pass(60));
+        let left = world.column("SELECT cast(kind AS TEXT) FROM events");
+        assert!(!left.contains(&"1".to_owned()), "what expired beside it is removed: {left:?}");
+        assert!(left.is_empty(), "it is removed itself: {left:?}");
+    }
+}

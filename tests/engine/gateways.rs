@@ -337,8 +337,9 @@ fn a_handler_that_is_announced_at_one_gateway_makes_a_provider_at_another() {
         (&found["handlers"][0]["pubkey"], &found["handlers"][0]["online"]),
         (&json!(provider.key()), &json!(true))
     );
+    let left_at = all.now / 1000;
     all.input(1, Input::Closed { conn: CONN });
     all.settle(chance);
     assert_eq!(providers(&mut all), 0);
-    assert_eq!(all.http(1, Api::Handlers(5050))["handlers"][0]["last_seen"], all.now / 1000);
+    assert_eq!(all.http(1, Api::Handlers(5050))["handlers"][0]["last_seen"], left_at);
 }

@@ -354,3 +354,25 @@ fn who_vanishes_is_forgotten_as_a_provider_and_as_a_customer() {
     market.put(&vanish(&market.provider));
     assert_eq!((rows(&market), market.world.column("SELECT pubkey FROM providers").len()), (0, 0));
 }
+
+/// A request takes two seconds to come; its customer vanishes a second after he signed it, while it is answered.
+#[test]
+fn nothing_is_noted_of_who_vanished_although_his_request_came_late() {
+    for together in [true, false] {
+        let mut world = World::open_relay();
+        let conn = world.client();
+        let (customer, provider) = (Author::new(2), Author::new(3));
+        let request = customer.sign(5050, NOW, &[], "");
+        world.now += 2500;
+        assert_eq!(world.publish(conn, &request)[2], true);
+        let vanish = customer.sign(62, NOW + 1, &[&["relay", "ALL_RELAYS"]], "");
+        let answer = provider.answer(6050, &request, &[]);
+        if together {
+            world.together(conn, &[&vanish, &answer]);
+        } else {
+            [vanish, answer].iter().for_each(|event| _ = world.publish(conn, event));
+        }
+        world.pass(200);
+        assert_eq!(world.column("SELECT customer FROM dealings"), [""; 0], "in one group: {together}");
+    }
+}

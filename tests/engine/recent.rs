@@ -15,9 +15,13 @@ use crate::common::events::{Author, NOW};
 use crate::common::ledger::for_ever;
 use crate::common::world::{ATTEMPTS, Fault, World};
 
-/// Tags of next to no text, which weigh most in memory, and how many events that have so many fill the window.
-const LARGE: &[&[&str]] = &[&["t", ""] as &[&str]; 1900];
+/// How many [`large`] events fill the window.
 const FILLING: u64 = 231;
+
+/// An event that takes much of the window.
+fn large(author: u8, kind: u16, created_at: u64, n: u64) -> Event {
+    Author::new(author).sign(kind, created_at, &[], &format!("{n:039890}"))
+}
 
 /// A relay that has been awake for long, and somebody who asks with a proven key.
 fn awake() -> (World, ConnId) {
@@ -108,7 +112,7 @@ fn the_window_is_bounded_and_knows_what_left_it() {
     let first = Author::new(2).note("first");
     world.publish(conn, &first);
     for n in 0..300 {
-        world.publish(conn, &Author::new(2).sign(1, NOW + 1, LARGE, &n.to_string()));
+        world.publish(conn, &large(2, 1, NOW + 1, n));
     }
     assert!(asked(&mut world, conn, &json!({"ids": [first.id]})).1, "20 MB are full");
     assert!(asked(&mut world, conn, &json!({"since": NOW, "limit": 1})).1);
@@ -145,9 +149,9 @@ fn what_left_the_window_is_asked_of_the_store() {
 fn an_answer_that_left_while_its_group_was_taken_up_is_asked_of_the_store() {
     let (mut world, conn) = awake();
     for n in 0..FILLING {
-        world.publish(conn, &Author::new(9).sign(1, NOW + 20, LARGE, &n.to_string()));
+        world.publish(conn, &large(9, 1, NOW + 20, n));
     }
-    let request = Author::new(1).sign(5050, NOW, LARGE, "");
+    let request = large(1, 5050, NOW, 0);
     let (id, customer) = (request.id.to_string(), request.pubkey.to_string());
     let about: &[&[&str]] = &[&["e", &id], &["p", &customer], &["status", "processing"]];
     let answer = Author::new(2).sign(7000, NOW - 5, about, "");
@@ -164,7 +168,7 @@ fn an_answer_that_left_while_its_group_was_taken_up_is_asked_of_the_store() {
 
 /// Random markets with faults and deletions, after some large events that are later than all of theirs: whatever is
 /// answered from memory is what the store has. Says how often it was.
-fn random_markets(seeds: Range<u64>, large: u64) -> u64 {
+fn random_markets(seeds: Range<u64>, filling: u64) -> u64 {
     let mut from_memory = 0;
     for seed in seeds {
         let chance = &mut Chance::new(seed);
@@ -172,9 +176,9 @@ fn random_markets(seeds: Range<u64>, large: u64) -> u64 {
         let authors: Vec<Author> = (1..6).map(Author::new).collect();
         let mut published: Vec<Event> = Vec::new();
         let mut requests: Vec<Event> = Vec::new();
-        for n in 0..large {
+        for n in 0..filling {
             // Of a kind of their own: all of them are more than one answer holds.
-            world.publish(conn, &Author::new(9).sign(2, NOW + 20, LARGE, &n.to_string()));
+            world.publish(conn, &large(9, 2, NOW + 20, n));
         }
         for step in 0..120 {
             let author = chance.pick(&authors).clone();
@@ -449,4 +453,26 @@ fn odd_values_of_tags_are_found_in_memory() {
     }
     let filter = json!({"kinds": [1], "#u": ["x\\\""], "since": NOW});
     assert_eq!(asked(&mut world, conn, &filter).0.len(), odd.len());
+}
+
+/// Whoever asks for many values is answered from memory where tags are repeated, and the store is asked where memory would
+/// have to look up many: what a question costs is bounded.
+#[test]
+fn tags_do_not_make_memory_slow() {
+    let values: Vec<String> = (0..1000).map(|n| format!("{n:03}")).collect();
+    for (events, tag) in [(600, ""), (60, "distinct")] {
+        let mut world = World::native(&[("AUTH_REQUIRED", "false")]);
+        world.awake_for(200);
+        let conn = world.client();
+        let tag = |n| if tag.is_empty() { String::new() } else { format!("{tag} {n}") };
+        let tags: Vec<String> = (0..1900).map(tag).collect();
+        for n in 0..events {
+            let event = Author::new(2).sign_list(1, &[], "t", &tags, &n.to_string());
+            assert_eq!(world.publish(conn, &event)[2], true);
+        }
+        let filters = vec![json!({"since": NOW, "#t": values}); 16];
+        let req: Vec<Value> = [json!("REQ"), json!("q")].into_iter().chain(filters).collect();
+        world.say(conn, json!(req));
+        assert_eq!(world.waiting() == (0, 0), events == 600, "whether {events} events are looked through in memory");
+    }
 }

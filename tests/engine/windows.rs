@@ -191,9 +191,8 @@ fn windows(seed: u64, steps: u64, crowd: bool, large: u64) -> u64 {
         [world.client(), one, two]
     };
     let conns = readers(&mut world);
-    const LARGE: &[&[&str]] = &[&["t", ""] as &[&str]; 1900];
     for n in 0..large {
-        world.ask(writer, json!(["EVENT", Author::new(9).sign(1, NOW - 2, LARGE, &n.to_string())]));
+        world.ask(writer, json!(["EVENT", Author::new(9).sign(1, NOW - 2, &[], &format!("{n:039890}"))]));
     }
     let (mut published, mut requests): (Vec<Event>, Vec<Event>) = Default::default();
     let mut from_memory = 0;

@@ -185,3 +185,22 @@ fn what_is_deleted_leaves_no_entry_whoever_else_names_it() {
         }
     }
 }
+
+/// An answer came before its request: whom it names is known however many tags come first, and whatever these say.
+#[test]
+fn whom_a_long_answer_names_is_known() {
+    let (customer, provider) = (Author::new(1), Author::new(2));
+    let (key, other) = (customer.key().to_string(), provider.key().to_string());
+    let odd = format!("[\"p\",\"{other}\"");
+    for (encrypted, held) in [(false, "2"), (true, "1")] {
+        let mut db = Sqlite::new();
+        let request = customer.sign(5050, NOW, if encrypted { &[&["encrypted"]] } else { &[] }, "");
+        let id = request.id.to_string();
+        let last: [&[&str]; 5] = [&["t", &odd], &["[", "p", &other], &["pp", &other], &["e", &id], &["p", &key]];
+        let tags = [vec![&["t", "x"] as &[&str]; 150], last.to_vec()].concat();
+        put(&mut db, &[&provider.sign(7000, NOW, &tags, "")]);
+        put(&mut db, &[&request]);
+        let jobs = db.run(&[sql("SELECT cast(held AS TEXT) AS r FROM jobs")]).unwrap();
+        assert_eq!(jobs[0], [held], "encrypted {encrypted}: a long answer is not hidden, and then no part of the job");
+    }
+}

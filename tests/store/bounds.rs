@@ -111,3 +111,16 @@ fn what_is_known_of_jobs_is_bounded() {
 fn what_is_known_of_rated_events_is_bounded() {
     label(&mut Sqlite::new(), 100);
 }
+
+/// What a deletion names of others is anybody's to name, and a deletion is not deleted: none of it is read.
+#[test]
+fn what_is_not_deleted_is_not_read() {
+    let mut db = Sqlite::new();
+    let [other, stranger] = [1, 2].map(Author::new);
+    let own: Vec<Event> = (0..20).map(|n| stranger.large(5, n, &[])).collect();
+    let wraps: Vec<Event> = (0..20).map(|n| other.large(1059, n, &[])).collect();
+    for events in [other.ask_many(20), own, wraps] {
+        events.iter().for_each(|event| _ = put(&mut db, &[event]));
+        assert!(is_read(&mut db, &group(&[&stranger.delete(&events)])), "kind {}", events[0].kind);
+    }
+}

@@ -53,6 +53,23 @@ test("questions that come together are few calls, and one that D1 fails of fails
   await stop();
 });
 
+test("questions that failed together are asked again a few at a time", { timeout: 60_000 }, async () => {
+  const options = measured();
+  const [module] = options.modules;
+  const counted = "async (statements) => { gate.most = Math.max(gate.most ?? 0, (gate.now = (gate.now ?? 0) + 1)); try { return await batch(target, statements); } finally { gate.now--; } }";
+  module.contents = module.contents.replace("(statements) => batch(target, statements)", counted).replace("String(gate.calls)", "String(gate.most)");
+  const { relay, events, clients, ask, fail, stop } = await stage(24, options);
+  await fail(7);
+  await relay.stall(true);
+  events.forEach((_, n) => ask(n));
+  await sleep(300); // they arrive
+  await relay.stall(false);
+  await Promise.all(clients.map(async (client, n) => n === 7 || assert.deepEqual(await client.next(), ["EVENT", "q", events[n]])));
+  const most = await relay.calls();
+  assert.ok(most <= 5, `${most} calls at once`); // four of questions, and one of the log
+  await stop();
+});
+
 test("a question that D1 never answers holds nobody else's up", { timeout: 60_000 }, async () => {
   const options = measured();
   const [module] = options.modules;

@@ -6,13 +6,14 @@ CROSS JOIN events AS e
 ON substr(e.id, 1, 8) = substr(unhex(v.value), 1, 8)
 AND e.id = unhex(v.value);
 
-SELECT iif((SELECT sum(iif(e.created_at <= v.value->>3, octet_length(e.tags) + ifnull(octet_length(e.extra), 0), 0))
+SELECT iif((SELECT count(nullif(iif(e.created_at <= v.value->>3, octet_length(e.tags) + ifnull(octet_length(e.extra), 0), 0), 0)) < 2
+    OR sum(iif(e.created_at <= v.value->>3, octet_length(e.tags) + ifnull(octet_length(e.extra), 0), 0)) <= 1000000
     FROM json_each(?1) AS v
     CROSS JOIN events AS e
     ON substr(e.pubkey, 1, 8) = substr(unhex(v.value->>0), 1, 8)
     AND e.pubkey = unhex(v.value->>0)
     AND e.kind = v.value->>1
-    AND e.place = unhex(v.value->>2)) <= 1000000, json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.created_at <= v.value->>3, iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))), '[]')), iif(e.created_at <= v.value->>3, json(e.extra), NULL)), '') AS r
+    AND e.place = unhex(v.value->>2)), json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.created_at <= v.value->>3, iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))), '[]')), iif(e.created_at <= v.value->>3, json(e.extra), NULL)), '') AS r
 FROM json_each(?1) AS v
 CROSS JOIN events AS e
 ON substr(e.pubkey, 1, 8) = substr(unhex(v.value->>0), 1, 8)
@@ -25,12 +26,13 @@ FROM json_each(?1) AS v
 CROSS JOIN deletions AS t
 ON t.key = v.value;
 
-SELECT iif((SELECT sum(ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked))
+SELECT iif((SELECT count(nullif(ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked), 0)) < 2
+    OR sum(ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked)) <= 1000000
     FROM (
       SELECT unhex(value) AS id
       FROM json_each(?1)) AS n
     CROSS JOIN jobs AS j
-    ON j.id = n.id) <= 1000000, json_array(lower(hex(j.id)), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))), '') AS r
+    ON j.id = n.id), json_array(lower(hex(j.id)), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))), '') AS r
 FROM (
   SELECT unhex(value) AS id
   FROM json_each(?1)) AS n
@@ -46,6 +48,11 @@ WITH p (customer, provider) AS MATERIALIZED (
   CROSS JOIN jobs AS j
   ON j.id = unhex(v.value->>0)
   AND j.kind IS NULL
+  AND NOT EXISTS (
+    SELECT 1
+    FROM deletions AS x
+    WHERE x.until >= v.value->>2
+    AND x.key IN ((v.value->>1) || ' *', (v.value->>1) || ' ' || (v.value->>0)))
   CROSS JOIN tags AS t
   ON t.tag = unhex('6500' || hex(j.id))
   CROSS JOIN events AS e

@@ -6,14 +6,52 @@ CROSS JOIN events AS e
 ON substr(e.id, 1, 8) = substr(unhex(v.value), 1, 8)
 AND e.id = unhex(v.value);
 
-SELECT iif((SELECT sum(iif((e.pubkey = unhex(v.value->>1)
-          OR e.kind = 1059), octet_length(e.tags) + ifnull(octet_length(e.extra), 0), 0))
+SELECT iif((SELECT count(nullif(iif((e.kind NOT IN (5, 62)
+            AND (e.pubkey = unhex(v.value->>1)
+              OR e.kind = 1059
+              AND EXISTS (
+                SELECT 1
+                FROM tags AS t
+                WHERE t.tag = unhex('7000' || (v.value->>1))
+                AND t.shelf = e.shelf
+                AND t.created_at = e.created_at
+                AND t.tie = e.tie
+                AND t.seq = e.seq))), octet_length(e.tags) + ifnull(octet_length(e.extra), 0), 0), 0)) < 2
+    OR sum(iif((e.kind NOT IN (5, 62)
+          AND (e.pubkey = unhex(v.value->>1)
+            OR e.kind = 1059
+            AND EXISTS (
+              SELECT 1
+              FROM tags AS t
+              WHERE t.tag = unhex('7000' || (v.value->>1))
+              AND t.shelf = e.shelf
+              AND t.created_at = e.created_at
+              AND t.tie = e.tie
+              AND t.seq = e.seq))), octet_length(e.tags) + ifnull(octet_length(e.extra), 0), 0)) <= 1000000
     FROM json_each(?1) AS v
     CROSS JOIN events AS e
     ON substr(e.id, 1, 8) = substr(unhex(v.value->>0), 1, 8)
-    AND e.id = unhex(v.value->>0)) <= 1000000, json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif((e.pubkey = unhex(v.value->>1)
-          OR e.kind = 1059), iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))), '[]')), iif((e.pubkey = unhex(v.value->>1)
-        OR e.kind = 1059), json(e.extra), NULL)), '') AS r
+    AND e.id = unhex(v.value->>0)), json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif((e.kind NOT IN (5, 62)
+          AND (e.pubkey = unhex(v.value->>1)
+            OR e.kind = 1059
+            AND EXISTS (
+              SELECT 1
+              FROM tags AS t
+              WHERE t.tag = unhex('7000' || (v.value->>1))
+              AND t.shelf = e.shelf
+              AND t.created_at = e.created_at
+              AND t.tie = e.tie
+              AND t.seq = e.seq))), iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))), '[]')), iif((e.kind NOT IN (5, 62)
+        AND (e.pubkey = unhex(v.value->>1)
+          OR e.kind = 1059
+          AND EXISTS (
+            SELECT 1
+            FROM tags AS t
+            WHERE t.tag = unhex('7000' || (v.value->>1))
+            AND t.shelf = e.shelf
+            AND t.created_at = e.created_at
+            AND t.tie = e.tie
+            AND t.seq = e.seq))), json(e.extra), NULL)), '') AS r
 FROM json_each(?1) AS v
 CROSS JOIN events AS e
 ON substr(e.id, 1, 8) = substr(unhex(v.value->>0), 1, 8)
@@ -24,29 +62,64 @@ FROM json_each(?1) AS v
 CROSS JOIN deletions AS t
 ON t.key = v.value;
 
-SELECT iif((SELECT sum(ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked))
+SELECT iif((SELECT count(nullif(ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked), 0)) < 2
+    OR sum(ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked)) <= 1000000
     FROM (
       SELECT unhex(value) AS id
       FROM json_each(?1)
       UNION
-      SELECT e.job
+      SELECT c.id
       FROM json_each(?2) AS v
+      CROSS JOIN jobs AS c
+      ON c.id = unhex(v.value->>0)
+      AND c.customer = unhex(v.value->>1)
+      UNION
+      SELECT e.job
+      FROM json_each(?3) AS v
       CROSS JOIN events AS e
-      ON substr(e.id, 1, 8) = substr(unhex(v.value), 1, 8)
-      AND e.id = unhex(v.value)
-      WHERE e.job IS NOT NULL) AS n
+      ON substr(e.id, 1, 8) = substr(unhex(v.value->>0), 1, 8)
+      AND e.id = unhex(v.value->>0)
+      WHERE e.job IS NOT NULL
+      AND (e.kind NOT IN (5, 62)
+        AND (e.pubkey = unhex(v.value->>1)
+          OR e.kind = 1059
+          AND EXISTS (
+            SELECT 1
+            FROM tags AS t
+            WHERE t.tag = unhex('7000' || (v.value->>1))
+            AND t.shelf = e.shelf
+            AND t.created_at = e.created_at
+            AND t.tie = e.tie
+            AND t.seq = e.seq)))) AS n
     CROSS JOIN jobs AS j
-    ON j.id = n.id) <= 1000000, json_array(lower(hex(j.id)), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))), '') AS r
+    ON j.id = n.id), json_array(lower(hex(j.id)), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))), '') AS r
 FROM (
   SELECT unhex(value) AS id
   FROM json_each(?1)
   UNION
-  SELECT e.job
+  SELECT c.id
   FROM json_each(?2) AS v
+  CROSS JOIN jobs AS c
+  ON c.id = unhex(v.value->>0)
+  AND c.customer = unhex(v.value->>1)
+  UNION
+  SELECT e.job
+  FROM json_each(?3) AS v
   CROSS JOIN events AS e
-  ON substr(e.id, 1, 8) = substr(unhex(v.value), 1, 8)
-  AND e.id = unhex(v.value)
-  WHERE e.job IS NOT NULL) AS n
+  ON substr(e.id, 1, 8) = substr(unhex(v.value->>0), 1, 8)
+  AND e.id = unhex(v.value->>0)
+  WHERE e.job IS NOT NULL
+  AND (e.kind NOT IN (5, 62)
+    AND (e.pubkey = unhex(v.value->>1)
+      OR e.kind = 1059
+      AND EXISTS (
+        SELECT 1
+        FROM tags AS t
+        WHERE t.tag = unhex('7000' || (v.value->>1))
+        AND t.shelf = e.shelf
+        AND t.created_at = e.created_at
+        AND t.tie = e.tie
+        AND t.seq = e.seq)))) AS n
 CROSS JOIN jobs AS j
 ON j.id = n.id;
 

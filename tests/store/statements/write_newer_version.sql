@@ -6,13 +6,14 @@ CROSS JOIN events AS e
 ON substr(e.id, 1, 8) = substr(unhex(v.value), 1, 8)
 AND e.id = unhex(v.value);
 
-SELECT iif((SELECT sum(iif(e.created_at <= v.value->>3, octet_length(e.tags) + ifnull(octet_length(e.extra), 0), 0))
+SELECT iif((SELECT count(nullif(iif(e.created_at <= v.value->>3, octet_length(e.tags) + ifnull(octet_length(e.extra), 0), 0), 0)) < 2
+    OR sum(iif(e.created_at <= v.value->>3, octet_length(e.tags) + ifnull(octet_length(e.extra), 0), 0)) <= 1000000
     FROM json_each(?1) AS v
     CROSS JOIN events AS e
     ON substr(e.pubkey, 1, 8) = substr(unhex(v.value->>0), 1, 8)
     AND e.pubkey = unhex(v.value->>0)
     AND e.kind = v.value->>1
-    AND e.place = unhex(v.value->>2)) <= 1000000, json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.created_at <= v.value->>3, iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))), '[]')), iif(e.created_at <= v.value->>3, json(e.extra), NULL)), '') AS r
+    AND e.place = unhex(v.value->>2)), json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(e.created_at <= v.value->>3, iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))), '[]')), iif(e.created_at <= v.value->>3, json(e.extra), NULL)), '') AS r
 FROM json_each(?1) AS v
 CROSS JOIN events AS e
 ON substr(e.pubkey, 1, 8) = substr(unhex(v.value->>0), 1, 8)

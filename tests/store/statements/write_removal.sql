@@ -1,9 +1,10 @@
 -- A step of a sweep: what is asked before
 
-SELECT iif((SELECT sum(iif(true, octet_length(e.tags) + ifnull(octet_length(e.extra), 0), 0))
+SELECT iif((SELECT count(nullif(iif(true, octet_length(e.tags) + ifnull(octet_length(e.extra), 0), 0), 0)) < 2
+    OR sum(iif(true, octet_length(e.tags) + ifnull(octet_length(e.extra), 0), 0)) <= 1000000
     FROM json_each(?1) AS v
     CROSS JOIN events AS e
-    ON e.seq = v.value) <= 1000000, json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(true, iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))), '[]')), iif(true, json(e.extra), NULL)), '') AS r
+    ON e.seq = v.value), json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif(true, iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))), '[]')), iif(true, json(e.extra), NULL)), '') AS r
 FROM json_each(?1) AS v
 CROSS JOIN events AS e
 ON e.seq = v.value;
@@ -15,7 +16,8 @@ ON e.seq = v.value
 CROSS JOIN vanishing AS w
 ON w.pubkey = e.pubkey;
 
-SELECT iif((SELECT sum(ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked))
+SELECT iif((SELECT count(nullif(ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked), 0)) < 2
+    OR sum(ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked)) <= 1000000
     FROM (
       SELECT unhex(value) AS id
       FROM json_each(?1)
@@ -24,9 +26,10 @@ SELECT iif((SELECT sum(ifnull(2 * octet_length(j.providers), 0) + octet_length(j
       FROM json_each(?2) AS v
       CROSS JOIN events AS e
       ON e.seq = v.value
-      WHERE e.job IS NOT NULL) AS n
+      WHERE e.job IS NOT NULL
+      AND true) AS n
     CROSS JOIN jobs AS j
-    ON j.id = n.id) <= 1000000, json_array(lower(hex(j.id)), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))), '') AS r
+    ON j.id = n.id), json_array(lower(hex(j.id)), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))), '') AS r
 FROM (
   SELECT unhex(value) AS id
   FROM json_each(?1)
@@ -35,7 +38,8 @@ FROM (
   FROM json_each(?2) AS v
   CROSS JOIN events AS e
   ON e.seq = v.value
-  WHERE e.job IS NOT NULL) AS n
+  WHERE e.job IS NOT NULL
+  AND true) AS n
 CROSS JOIN jobs AS j
 ON j.id = n.id;
 

@@ -11,37 +11,39 @@ FROM json_each(?1) AS v
 CROSS JOIN deletions AS t
 ON t.key = v.value;
 
-SELECT iif((SELECT sum(ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked))
+SELECT iif((SELECT count(nullif(ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked), 0)) < 2
+    OR sum(ifnull(2 * octet_length(j.providers), 0) + octet_length(j.unasked)) <= 1000000
     FROM (
       SELECT unhex(value) AS id
       FROM json_each(?1)) AS n
     CROSS JOIN jobs AS j
-    ON j.id = n.id) <= 1000000, json_array(lower(hex(j.id)), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))), '') AS r
+    ON j.id = n.id), json_array(lower(hex(j.id)), j.held, j.until, j.state, j.kind, lower(nullif(hex(j.customer), '')), lower(nullif(hex(j.providers), '')), j.encrypted, json(j.unasked), j.asked_ms, j.reported_ms, j.answered_ms, lower(nullif(hex(j.first), ''))), '') AS r
 FROM (
   SELECT unhex(value) AS id
   FROM json_each(?1)) AS n
 CROSS JOIN jobs AS j
 ON j.id = n.id;
 
-SELECT json_array(json(a.event), a.came_ms, a.step, a.asked, (
-    SELECT t.value->>1
-    FROM json_each(a.tags) AS t
-    WHERE t.value->>0 = 'p'
-    AND t.value->>1 NOT GLOB '*[^0-9a-f]*'
-    AND length(t.value->>1) = 64
-    LIMIT 1), iif(octet_length(a.tags) <= 1000, json(a.tags), NULL)) AS r
+SELECT json_array(json(a.event), a.came_ms, a.step, a.asked, iif(a.named NOT GLOB '*[^0-9a-f]*'
+    AND length(a.named) = 64, a.named, NULL), iif(octet_length(a.tags) <= 1000, json(a.tags), NULL)) AS r
 FROM (
-  SELECT json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json_array(), NULL) AS event, e.created_at * 1000 + e.delay_ms AS came_ms, e.step, e.asked, (
-    SELECT json_group_array(json_array(t.value->>0, t.value->>1))
-    FROM json_each(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))) AS t
-    WHERE length(t.value->>0) = 1
-    AND t.value->>1 IS NOT NULL) AS tags
+  SELECT json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json_array(), NULL) AS event, e.created_at * 1000 + e.delay_ms AS came_ms, e.step, e.asked, substr(e.tags, nullif(instr(e.tags, '["p","'), 0) + 6, 64) AS named, iif(octet_length(e.tags) <= 16000
+    AND json_array_length(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))) <= 100, (
+      SELECT json_group_array(json_array(t.value->>0, t.value->>1))
+      FROM json_each(iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job))))) AS t
+      WHERE length(t.value->>0) = 1
+      AND t.value->>1 IS NOT NULL), NULL) AS tags
   FROM (
     SELECT e.seq
     FROM json_each(?1) AS v
     CROSS JOIN jobs AS j
     ON j.id = unhex(v.value->>0)
     AND j.kind IS NULL
+    AND NOT EXISTS (
+      SELECT 1
+      FROM deletions AS x
+      WHERE x.until >= v.value->>2
+      AND x.key IN ((v.value->>1) || ' *', (v.value->>1) || ' ' || (v.value->>0)))
     CROSS JOIN tags AS t
     ON t.tag = unhex('6500' || hex(j.id))
     CROSS JOIN events AS e
@@ -82,6 +84,11 @@ WITH p (customer, provider) AS MATERIALIZED (
   CROSS JOIN jobs AS j
   ON j.id = unhex(v.value->>0)
   AND j.kind IS NULL
+  AND NOT EXISTS (
+    SELECT 1
+    FROM deletions AS x
+    WHERE x.until >= v.value->>2
+    AND x.key IN ((v.value->>1) || ' *', (v.value->>1) || ' ' || (v.value->>0)))
   CROSS JOIN tags AS t
   ON t.tag = unhex('6500' || hex(j.id))
   CROSS JOIN events AS e

@@ -164,6 +164,11 @@ impl Partition {
         self.log.told()
     }
 
+    /// Up to which number a gateway was told of everything, as far as is known.
+    pub fn told_of(&self, gateway: GatewayId) -> Option<u64> {
+        self.gateways.told(gateway)
+    }
+
     /// What gateways are to be told, in order.
     pub fn take_messages(&mut self) -> Vec<(GatewayId, ToGateway)> {
         std::mem::take(&mut self.messages)

@@ -35,6 +35,8 @@ struct Objects {
     /// Whether the partition has its memory, and whether its database answers.
     partition_awake: bool,
     answers: bool,
+    /// What the database has yet to answer.
+    held: Vec<Effect>,
     /// Which gateways have woken, and which are told nothing, as the network is down.
     awake: Vec<bool>,
     cut: Vec<bool>,
@@ -61,6 +63,7 @@ impl Objects {
             now,
             partition_awake: true,
             answers: true,
+            held: Vec::new(),
             awake: vec![false; count],
             cut: vec![false; count],
             log_read: 0,
@@ -122,6 +125,21 @@ impl Objects {
         }
     }
 
+    /// The database answers again, what it was asked before, too.
+    fn answer(&mut self) {
+        self.answers = true;
+        let held = std::mem::take(&mut self.held);
+        self.perform(held);
+    }
+
+    /// A gateway loses its memory, and wakes.
+    fn reset_gateway(&mut self, n: usize) {
+        self.lives += 1;
+        let node = GatewayNode::new(self.config.clone(), Host::OBJECT, false, self.now);
+        self.gateways[n] = LinkedGateway::new(node, object::incarnation(self.lives));
+        self.wake_gateway(n);
+    }
+
     /// The partition loses its memory, and wakes when somebody tells it something.
     fn reset_partition(&mut self) {
         self.lives += 1;
@@ -129,12 +147,16 @@ impl Objects {
         let own = object::incarnation(self.lives);
         self.partition = LinkedPartition::new(node, own, self.kept.clone(), self.told, self.now);
         (self.partition_awake, self.answers) = (false, true);
+        self.held.clear();
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             let input = match effect {
-                Effect::Commit { .. } | Effect::Query { .. } if !self.answers => continue,
+                Effect::Commit { .. } | Effect::Query { .. } if !self.answers => {
+                    self.held.push(effect);
+                    continue;
+                }
                 Effect::Commit { ticket, statements } => {
                     Input::Committed { ticket, result: self.db.run(&statements).map(Answer::from) }
                 }
@@ -276,4 +298,35 @@ fn who_waits_for_a_partition_that_lost_its_memory_is_told_so_though_nothing_else
     let ok = json!(["OK", event.id, false, "error: the relay lost this request; send it again"]);
     assert!(told.contains(&ok), "{told:?}");
     assert!(told.iter().any(|frame| frame[0] == "COUNT" || frame[0] == "CLOSED"), "{told:?}");
+}
+
+#[test]
+fn who_is_reset_while_he_is_told_what_he_missed_misses_nothing() {
+    for resets_partition in [false, true] {
+        let mut objects = Objects::new(2);
+        (0..2).for_each(|n| objects.wake_gateway(n));
+        for n in 0..2 {
+            let conn = ConnId(n as u64 + 1);
+            objects.open(n, conn);
+            objects.say(n, conn, &json!(["REQ", "s", { "kinds": [1] }]));
+        }
+        objects.cut[1] = true;
+        let (author, text) = (Author::new(1), "x".repeat(100_000));
+        for n in 0..60 {
+            let event = author.sign(1, NOW, &[], &format!("{n}{text}"));
+            objects.say(0, ConnId(1), &json!(["EVENT", event]));
+        }
+        // It is told what it missed, for which the log is read; that takes long.
+        objects.answers = false;
+        objects.cut[1] = false;
+        objects.pass(10);
+        if resets_partition {
+            objects.reset_partition();
+        }
+        objects.reset_gateway(1);
+        objects.answer();
+        objects.pass(10);
+        let told = &objects.sent[&ConnId(2)];
+        assert_eq!(told.iter().filter(|frame| frame[0] == "EVENT").count(), 60, "partition reset: {resets_partition}");
+    }
 }

@@ -31,18 +31,14 @@ struct Peer {
     reads: BTreeSet<Ticket>,
     /// Pushes that it may not have: which message of the link each is, and up to which number it had all before.
     pushed: VecDeque<(u64, u64)>,
-    /// Up to which number it had all when it was met.
-    floor: u64,
+    /// Up to which number it was told all that is for it, those pushes among it.
+    told: u64,
 }
 
 impl Peer {
-    /// Up to which number it has had all that is for it, when `told` is how far gateways were told.
-    fn has(&self, told: u64) -> u64 {
-        match self.pushed.front() {
-            _ if self.is_stranger => self.floor,
-            Some((_, before)) => *before,
-            None => told,
-        }
+    /// Up to which number it has had all that is for it.
+    fn has(&self) -> u64 {
+        self.pushed.front().map_or(self.told, |(_, before)| *before)
     }
 }
 
@@ -79,8 +75,6 @@ pub struct LinkedPartition {
     /// What is to be kept, and up to which number it is kept that all had been told.
     keep: Vec<Keep>,
     saved: u64,
-    /// Up to which number gateways were told when it was looked last.
-    told: u64,
     /// When it is looked whether all have been told.
     look_at: Option<Millis>,
     timer: Timer,
@@ -97,8 +91,8 @@ impl LinkedPartition {
         now: Millis,
     ) -> Self {
         let (peers, batches, keep, timer) = Default::default();
-        let (last_id, told, look_at) = (0, saved, None);
-        let mut partition = Self { node, own, peers, last_id, batches, keep, saved, told, look_at, timer };
+        let (last_id, look_at) = (0, None);
+        let mut partition = Self { node, own, peers, last_id, batches, keep, saved, look_at, timer };
         gateways.into_iter().for_each(|address| partition.meet(address, true, now));
         partition
     }
@@ -190,8 +184,8 @@ impl LinkedPartition {
     /// There is a gateway.
     fn meet(&mut self, address: Address, is_kept: bool, now: Millis) {
         let (reads, pushed) = Default::default();
-        let (link, id, floor) = (Link::new(self.own), GatewayId(0), self.saved);
-        self.peers.push(Peer { address, link, id, is_stranger: true, is_kept, reads, pushed, floor });
+        let (link, id, told) = (Link::new(self.own), GatewayId(0), self.saved);
+        self.peers.push(Peer { address, link, id, is_stranger: true, is_kept, reads, pushed, told });
         self.forget(address, true, now);
     }
 
@@ -202,12 +196,12 @@ impl LinkedPartition {
         let id = GatewayId(self.last_id);
         let gone = std::mem::replace(&mut peer.id, id);
         let reads = std::mem::take(&mut peer.reads);
-        peer.floor = peer.has(self.told);
+        peer.told = peer.has();
         peer.pushed.clear();
         peer.is_stranger = is_stranger;
-        let floor = peer.floor;
+        let had = peer.told;
         self.node.forget(gone, reads, now);
-        self.node.partition.had(id, floor);
+        self.node.partition.had(id, had);
         if is_stranger {
             self.node.hear(id, [ToPartition::Interest(Interest::Everything)], now);
         }
@@ -227,10 +221,13 @@ impl LinkedPartition {
             let is_push = matches!(message, ToGateway::Push(_));
             peer.link.send([Arc::new(message)], now);
             if is_push {
-                peer.pushed.push_back((peer.link.progress().0, self.told));
+                peer.pushed.push_back((peer.link.progress().0, peer.told));
             }
         }
-        self.told = self.node.partition.told().max(self.told);
+        for peer in self.peers.iter_mut().filter(|peer| !peer.is_stranger) {
+            let told = self.node.partition.told_of(peer.id).unwrap_or_default();
+            peer.told = peer.told.max(told);
+        }
     }
 
     /// Keeps up to which number all gateways have been told, where that is not yet.
@@ -243,7 +240,7 @@ impl LinkedPartition {
 
     /// Up to which number all gateways have had all that is for them.
     fn have_all(&self) -> u64 {
-        self.peers.iter().map(|peer| peer.has(self.told)).min().unwrap_or(self.told)
+        self.peers.iter().map(Peer::has).min().unwrap_or(self.node.partition.told())
     }
 
     /// Has it kept in a while how far all gateways are; before much more has come since, at once.

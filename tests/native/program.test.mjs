@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { closeSync, existsSync, linkSync, openSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { author, sleep, within } from "../support/relay.mjs";
+import { author, reports, sleep, within } from "../support/relay.mjs";
 import { client, folder, nexus, open, publish, reload, stored } from "./support.mjs";
 
 test("each mistake in the settings is told with its key and line", (t) => {
@@ -326,7 +326,7 @@ test("an agent that gives no sign is asked: who answers stays, who does not is g
   // It has answered once by then, and is asked again.
   await asked(there);
   assert.equal(there.closed, undefined);
-  assert.equal((await relay.stats()).connections.open, 1);
+  await reports(relay, ({ connections }) => connections.open, 1);
   there.close();
   await relay.stop();
 });

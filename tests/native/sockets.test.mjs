@@ -4,7 +4,7 @@ import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
-import { author, rawClient, seconds, sleep, within } from "../support/relay.mjs";
+import { author, rawClient, reports, seconds, sleep, within } from "../support/relay.mjs";
 import { client, folder, open, publish, reload } from "./support.mjs";
 
 const MANY = 2000;
@@ -15,7 +15,7 @@ test(`${MANY} connections at once all hear of one event, on either gateway`, { t
   for (let n = 0; n < MANY; n += 100) clients.push(...(await Promise.all(Array.from({ length: 100 }, () => client(relay)))));
   for (const one of clients) one.send(["REQ", "s", { kinds: [5050] }]);
   for (const one of clients) assert.equal((await one.next())[0], "EOSE");
-  assert.deepEqual((({ connections, subscriptions }) => [connections.open, subscriptions])(await relay.stats()), [MANY, MANY]);
+  await reports(relay, ({ connections, subscriptions }) => [connections.open, subscriptions], [MANY, MANY]);
   const event = author().sign({ kind: 5050 });
   clients[0].send(["EVENT", event]);
   for (const [n, one] of clients.entries()) {
@@ -23,8 +23,7 @@ test(`${MANY} connections at once all hear of one event, on either gateway`, { t
     assert.ok(frames.some((frame) => frame[0] === "EVENT" && frame[2].id === event.id));
   }
   for (const one of clients) one.socket.terminate();
-  for (let tries = 0; tries < 100 && (await relay.stats()).connections.open > 0; tries++) await sleep(50);
-  assert.equal((await relay.stats()).connections.open, 0);
+  await reports(relay, ({ connections }) => connections.open, 0);
   await relay.stop();
 });
 
@@ -43,8 +42,7 @@ test("who does not read is closed and delays nobody", { timeout: 120_000 }, asyn
     assert.equal((await fast.next())[2].id, event.id);
     fast.send(["CLOSE", "nothing"]); // it says something now and then
   }
-  for (let tries = 0; tries < 100 && (await relay.stats()).connections.open > 2; tries++) await sleep(50);
-  assert.equal((await relay.stats()).connections.open, 2);
+  await reports(relay, ({ connections }) => connections.open, 2);
   for (const one of [slow, fast, writer]) one.socket.terminate();
   await relay.stop();
 });
@@ -68,8 +66,7 @@ test("who asks and does not read costs bounded memory and is ended", { timeout: 
   assert.ok(most < 8 * bound, `grew by ${most} bytes`);
   // Live events go on for who is not read from; then it is ended.
   for (let n = 0; n < 200; n++) await publish(writer, who.sign({ content: `live ${n} ${"x".repeat(60_000)}` }));
-  for (let tries = 0; tries < 100 && (await relay.stats()).connections.open > 1; tries++) await sleep(50);
-  assert.equal((await relay.stats()).connections.open, 1);
+  await reports(relay, ({ connections }) => connections.open, 1);
   for (const one of [slow, writer]) one.socket.terminate();
   await relay.stop();
 });
@@ -174,8 +171,7 @@ test("malformed HTTP and WebSocket frames end their own connection alone", { tim
   assert.equal((await say(relay, Buffer.concat([Buffer.from(UPGRADE), Buffer.from([0x81, 0xfe, 0x10])]), 100)).ended, false);
   const event = author().sign({});
   assert.deepEqual(await publish(witness, event), ["OK", event.id, true, ""]);
-  for (let tries = 0; tries < 100 && (await relay.stats()).connections.open > 1; tries++) await sleep(50);
-  assert.equal((await relay.stats()).connections.open, 1);
+  await reports(relay, ({ connections }) => connections.open, 1);
   assert.deepEqual(relay.lines.filter((line) => line.level !== "info"), []);
   witness.close();
   await relay.stop();

@@ -1,5 +1,7 @@
 // A relay on either host, and clients for it: nostr-tools for the protocol as a library speaks it, a bare
 // socket for everything a library would not send.
+import assert from "node:assert/strict";
+import { isDeepStrictEqual } from "node:util";
 import { finalizeEvent, generateSecretKey, getPublicKey } from "nostr-tools/pure";
 import { Relay, useWebSocketImplementation } from "nostr-tools/relay";
 import WebSocket from "ws";
@@ -47,6 +49,15 @@ export const settled = () => (NATIVE ? sleep(1500) : GATEWAYS > 1 ? sleep(6000) 
 
 export const seconds = () => Math.floor(Date.now() / 1000);
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Waits until the relay reports this: gateways tell each other of their clients only now and then. */
+export async function reports(relay, pick, expected) {
+  for (let tries = 0; tries < 100; tries++) {
+    if (isDeepStrictEqual(pick(await relay.stats()), expected)) return;
+    await sleep(50);
+  }
+  assert.deepEqual(pick(await relay.stats()), expected);
+}
 
 /** Somebody with a key. */
 export function author(secret = generateSecretKey()) {

@@ -27,11 +27,6 @@ impl Trial<'_> {
                 Fate::Stored if seen.contains(at) => (true, "duplicate"),
                 Fate::Stored | Fate::Heard => (true, ""),
                 Fate::Known | Fate::Absorbed => (true, "duplicate"),
-                Fate::Outdated => {
-                    let id = self.made[*at].event.id.to_string();
-                    let accepted = said.iter().any(|(other, accepted, _)| *other == id && *accepted);
-                    (accepted, "duplicate")
-                }
                 Fate::Superseded => (false, "duplicate"),
                 Fate::Deleted => (false, "blocked"),
                 Fate::Expired | Fate::Misspelled => (false, "invalid"),

@@ -12,8 +12,6 @@ pub enum Fate {
     Known,
     /// A newer version came while it waited, and is stored.
     Absorbed,
-    /// A newer version came while it waited, and was stored before, which may have been known at once.
-    Outdated,
     /// A better version has its place.
     Superseded,
     /// A request keeps it out.

@@ -181,6 +181,11 @@ impl<'a> Trial<'a> {
                 fates.insert(*at, Fate::Expired);
             } else if model::is_misspelled(event) {
                 fates.insert(*at, Fate::Misspelled);
+            } else if self.model.stored.contains(event) {
+                // The window holds all that is stored: it is a duplicate at once, and nothing waits behind it.
+                let by_d1 = on_d1::take(self.d1, &[&self.made[*at].event]);
+                self.check(by_d1 == [Fate::Known], || format!("D1 says {by_d1:?} to {}", self.story(event)));
+                fates.insert(*at, Fate::Known);
             } else if !waiting.contains(at) {
                 waiting.push(*at);
             }
@@ -199,14 +204,13 @@ impl<'a> Trial<'a> {
                     format!("the model says {by_model:?}, D1 {by_d1:?} to {}", self.story(event))
                 });
                 fates.insert(at, by_model);
-                match by_model {
-                    Fate::Stored => news.push(at),
-                    Fate::Known => {}
+                if by_model == Fate::Stored {
+                    news.push(at);
+                } else {
                     // The newest of the older versions is written after all.
-                    _ => back.extend(older.pop().map(|newest| (newest, std::mem::take(&mut older)))),
+                    back.extend(older.pop().map(|newest| (newest, std::mem::take(&mut older))));
                 }
-                let fate = if by_model == Fate::Known { Fate::Outdated } else { Fate::Absorbed };
-                fates.extend(older.into_iter().map(|at| (at, fate)));
+                fates.extend(older.into_iter().map(|at| (at, Fate::Absorbed)));
             }
             left.splice(0..0, back);
             (part, left) = self.next_part(left);

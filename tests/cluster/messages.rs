@@ -173,7 +173,7 @@ impl Messages {
         (0..times).map(|_| *self.0.pick(&TEXTS)).collect()
     }
 
-    fn ticket(&mut self) -> Ticket {
+    pub fn ticket(&mut self) -> Ticket {
         serde_json::from_value(json!(self.number())).unwrap()
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use nexus::link::{Batch, Incarnation};
+use nexus::link::{Batch, Incarnation, Weigh};
 use nexus::message::{Asked, PartitionGauges, ToGateway, ToPartition};
 use nexus::nostr::{Event, EventId, Filter, Tag, Values};
 use nexus::wire::{WIRE, WireError, decode, encode};
@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::common::events::new_event;
+use crate::common::events::{Author, NOW, new_event};
 use crate::messages::{Messages, TO_GATEWAY, TO_PARTITION, of_gateway, of_partition};
 
 fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(batch: &Batch<T>) -> Vec<u8> {
@@ -253,4 +253,31 @@ fn the_form_is_that_of_its_number() {
     let then: Vec<(&str, String)> = forms.map(|(name, form)| (*name, (*form).to_owned())).collect();
     assert_eq!(WIRE, 1, "the forms above are of another number: have them made again");
     assert_eq!(now, then, "the form has changed: raise WIRE (or these are other messages than before)");
+}
+
+/// What a message is said to weigh, and what it takes on its way.
+fn weighed<T: Serialize + Weigh>(message: T) -> (usize, usize) {
+    (message.weight(), encode(&one(message)).len())
+}
+
+#[test]
+fn no_message_is_lighter_than_what_it_takes_on_its_way() {
+    let light = |(weight, bytes): (usize, usize)| (weight < bytes).then_some((weight, bytes));
+    // As long as a client may make it, where it does not look at it.
+    let long = "x".repeat(100_000);
+    let event = Arc::new(Author::new(1).sign(20_001, NOW, &[&["t", "a", &long]], ""));
+    assert_eq!(light(weighed(ToGateway::Ephemeral(event.clone()))), None);
+    assert_eq!(light(weighed(ToPartition::Ephemeral { from: None, event })), None);
+    let keys = vec![Author::new(1).key(); 4000];
+    let ask = ToPartition::Ask { ticket: Messages::of(1).ticket(), asked: Asked::Handlers(5050, keys), database: true };
+    assert_eq!(light(weighed(ask)), None);
+    for seed in 0..200 {
+        let mut make = Messages::of(seed);
+        for variant in 0..TO_PARTITION {
+            assert_eq!(light(weighed(make.for_partition(variant))), None, "to the partition {variant}, seed {seed}");
+        }
+        for variant in 0..TO_GATEWAY {
+            assert_eq!(light(weighed(make.for_gateway(variant))), None, "to the gateway {variant}, seed {seed}");
+        }
+    }
 }

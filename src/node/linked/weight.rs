@@ -1,5 +1,8 @@
 //! How much memory messages take that wait to be sent to another object.
 
+use postcard::ser_flavors::Size;
+use serde::Serialize;
+
 use crate::link::Weigh;
 use crate::message::{Answer, Interest, NewEvent, Part, Push, Question, Text, ToGateway, ToPartition};
 use crate::nostr::Filter;
@@ -12,15 +15,14 @@ impl Weigh for ToPartition {
         let filters = |filters: &[Filter]| filters.iter().map(Filter::memory_bytes).sum::<usize>();
         let carries = match self {
             Self::Publish(publish) => publish.new.memory_bytes(),
-            Self::Ephemeral { event, .. } => event.content.len() + 100 * event.tags.len(),
             Self::Read {
-                question: Question::Stored { filters: asked, .. } | Question::Count { filters: asked, .. },
+                question: Question::Stored { filters: asked, keys, .. } | Question::Count { filters: asked, keys },
                 ..
-            } => filters(asked),
+            } => filters(asked) + 32 * keys.len(),
             Self::Interest(Interest::Keys { came, went }) => 8 * (came.len() + went.len()),
             Self::WhoIs { keys, .. } | Self::Left { keys, .. } => 32 * keys.len(),
             Self::Present { came, went } => 40 * (came.len() + went.len()),
-            _ => 0,
+            other => written(other),
         };
         MESSAGE_BYTES + carries
     }
@@ -38,17 +40,22 @@ impl Weigh for ToGateway {
                 let events: usize = page.events.iter().map(|event| MESSAGE_BYTES + text(&event.text)).sum();
                 events + page.missed.iter().map(|(new, _)| event_bytes(new)).sum::<usize>()
             }
-            Self::Ephemeral(event) => event.content.len() + 100 * event.tags.len(),
-            _ => 0,
+            other => written(other),
         };
         MESSAGE_BYTES + carries
     }
 }
 
+/// Bytes of what is sent as it is.
+fn written(message: &impl Serialize) -> usize {
+    // Counting cannot fail.
+    postcard::serialize_with_flavor(message, Size::default()).unwrap_or_default()
+}
+
 fn part_bytes(part: &Part) -> usize {
     match part {
         Part::Event((new, _)) => event_bytes(new),
-        Part::Outcome(_) | Part::Cancelled(..) => MESSAGE_BYTES,
+        Part::Outcome(_) | Part::Cancelled(..) => MESSAGE_BYTES + written(part),
     }
 }
 

@@ -145,8 +145,22 @@ impl Partition {
     /// way then.
     pub(super) fn look_later(&mut self, now: Millis, out: &mut Vec<Effect>) {
         if let Some(at) = self.writer.next_look(now) {
-            self.commit_due = Some(self.commit_due.map_or(at, |due| due.min(at)));
-            out.push(Effect::TimerAt { at });
+            self.look_at(at, out);
+        }
+    }
+
+    /// Looks again at a time.
+    pub(super) fn look_at(&mut self, at: Millis, out: &mut Vec<Effect>) {
+        let at = self.commit_due.map_or(at, |due| due.min(at));
+        self.commit_due = Some(at);
+        out.push(Effect::TimerAt { at });
+    }
+
+    /// Does what is next, once the store may be asked, as a gateway waits for that and no event may.
+    pub(super) fn go_on_in_time(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        match self.writer.paused_until(now) {
+            Some(at) => self.look_at(at, out),
+            None => self.go_on(now, out),
         }
     }
 

@@ -236,7 +236,7 @@ impl Partition {
                 (gateway.told, gateway.knows) = (Some(upto), upto);
                 self.tell(from, ToGateway::Position(Ok(upto)));
             }
-            _ => self.go_on(now, out),
+            _ => self.go_on_in_time(now, out),
         }
     }
 

@@ -177,7 +177,7 @@ impl Partition {
         while let Some(asker) = self.reads.ready.front().copied() {
             if !self.log.is_known() && self.gateways.told(asker.0).is_none() {
                 // What was stored between the answer and the position, from which on it is told, would not reach it.
-                return;
+                return self.go_on_in_time(now, out);
             }
             let Some(mut read) = self.reads.by_asker.remove(&asker) else {
                 self.reads.ready.pop_front();

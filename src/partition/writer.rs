@@ -197,7 +197,12 @@ impl Writer {
 
     /// Whether the store has failed and is not to be asked yet.
     pub fn is_paused(&self, now: Millis) -> bool {
-        self.trouble.as_ref().is_some_and(|trouble| now < trouble.since + trouble.pause)
+        self.paused_until(now).is_some()
+    }
+
+    /// Until when the store, which has failed, is not to be asked, if that is yet to come.
+    pub fn paused_until(&self, now: Millis) -> Option<Millis> {
+        self.trouble.as_ref().map(|trouble| trouble.since + trouble.pause).filter(|until| now < *until)
     }
 
     /// When the store that has failed is to be asked again, or somebody has waited for too long; not as long as nobody

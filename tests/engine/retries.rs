@@ -329,3 +329,29 @@ fn who_asks_while_events_were_refused_is_answered_when_the_store_works_again() {
     assert_eq!(world.take(conn), [json!(["EOSE", "s"])]);
     assert_eq!(world.ask(conn, json!(["EVENT", event])), [json!(["EVENT", "s", event]), ok(&event, true, "")]);
 }
+
+#[test]
+fn who_asks_a_relay_that_failed_to_wake_is_answered_soon_after_the_store_works_again() {
+    for published in [false, true] {
+        let mut world = World::native(&[("AUTH_REQUIRED", "false")]);
+        world.broken = true;
+        world.awake_for(0);
+        let conn = world.client();
+        if published {
+            // Pauses have grown by what was refused.
+            world.say(conn, json!(["EVENT", Author::new(1).note("a")]));
+            world.pass(16);
+            world.take(conn);
+        }
+        world.broken = false;
+        let from = world.now;
+        world.say(conn, json!(["REQ", "s", {}]));
+        world.answer_all();
+        while world.frames(conn) == 0 && world.now < from + 60_000 {
+            world.pass(1);
+        }
+        let waited = world.now - from;
+        assert_eq!(world.take(conn), [json!(["EOSE", "s"])], "published: {published}");
+        assert!(waited <= 10_000, "{waited} ms, published: {published}");
+    }
+}

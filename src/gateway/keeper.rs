@@ -29,9 +29,15 @@ impl Gateway {
 
     /// The partition has said how far the log is.
     pub(super) fn advance(&mut self, upto: u64) {
+        let is_back = self.told_upto().is_some_and(|told| told > upto);
         let first = self.position.told.replace(upto).is_none();
         if self.host.lasting {
             return;
+        }
+        if is_back {
+            // The database was set back: no connection is to remember more.
+            self.position.before = self.position.before.map(|before| before.min(upto));
+            self.changed.extend(self.conns.keys());
         }
         if first {
             let mut learned = Vec::new();

@@ -78,6 +78,11 @@ impl Gateways {
         self.known.values().filter_map(|gateway| gateway.told).min().filter(|told| *told < upto)
     }
 
+    /// Up to which number the gateway was told that was told the most.
+    pub fn furthest(&self) -> Option<u64> {
+        self.known.values().filter_map(|gateway| gateway.told).max()
+    }
+
     /// Up to which number a gateway was told, if it has said so, or was.
     pub fn told(&self, id: GatewayId) -> Option<u64> {
         self.known.get(&id).and_then(|gateway| gateway.told)
@@ -229,10 +234,9 @@ impl Partition {
     /// Tells a gateway how far the log is: at once if that is known, and it has missed nothing before.
     pub(super) fn position_asked(&mut self, from: GatewayId, now: Millis, out: &mut Vec<Effect>) {
         let upto = self.log.told();
-        match self.gateways.known.get_mut(&from).filter(|gateway| gateway.told.is_none_or(|told| told >= upto)) {
+        match self.gateways.known.get_mut(&from).filter(|gateway| gateway.told.is_none_or(|told| told == upto)) {
             // While others are told what they have missed it is not known how far that goes.
             Some(gateway) if self.log.is_known() && !self.log.is_catching_up() => {
-                let upto = gateway.told.map_or(upto, |told| told.max(upto));
                 (gateway.told, gateway.knows) = (Some(upto), upto);
                 self.tell(from, ToGateway::Position(Ok(upto)));
             }
@@ -249,11 +253,26 @@ impl Partition {
         }
     }
 
-    /// Tells all gateways how far the log is.
+    /// Tells all gateways how far the log is, but for those that were told of more.
     pub(super) fn tell_position(&mut self, upto: u64) {
         for (id, gateway) in &mut self.gateways.known {
-            (gateway.told, gateway.knows) = (Some(upto), upto);
-            self.messages.push((*id, ToGateway::Position(Ok(upto))));
+            if gateway.told.is_none_or(|told| told <= upto) {
+                (gateway.told, gateway.knows) = (Some(upto), upto);
+                self.messages.push((*id, ToGateway::Position(Ok(upto))));
+            }
+        }
+    }
+
+    /// The database has no more than up to a number: gateways that were told of more were told by another one, before it
+    /// was set back. They have what was there when this partition began, and what it knows that they had since.
+    pub(super) fn take_back(&mut self, upto: u64) {
+        let began = self.log.began();
+        for (id, gateway) in &mut self.gateways.known {
+            if gateway.told.is_some_and(|told| told > upto) {
+                let has = began.max(gateway.had).min(upto);
+                (gateway.told, gateway.knows) = (Some(has), has);
+                self.messages.push((*id, ToGateway::Position(Ok(has))));
+            }
         }
     }
 

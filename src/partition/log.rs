@@ -11,6 +11,8 @@
 //! An incarnation takes the log with its first write. What its predecessor wrote without its being told lies between what
 //! gateways had been told of and the version that is found then: one bounded read, after which they have been told of it.
 
+mod located;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -19,11 +21,10 @@ use super::commit::not_stored;
 use super::{Partition, Purpose};
 use crate::ledger::{Assumed, Decision, Memory, Needed};
 use crate::log::Level;
-use crate::message::ToGateway;
 use crate::nostr::PublicKey;
 use crate::seam::{Effect, Millis, Ticket};
-use crate::store::counts::{self, Position, Totals};
-use crate::store::log::{Landing, Write, WriteName};
+use crate::store::counts::{Position, Totals};
+use crate::store::log::{Write, WriteName};
 use crate::store::sweep::Sweep;
 use crate::store::{Rows, StoreError, facts};
 
@@ -94,8 +95,11 @@ pub(super) struct Log {
     /// Whether this incarnation has written, and whether it may have, as far as it knows.
     taken: bool,
     may_be_taken: bool,
-    /// Whether it is being asked how far the log is.
+    /// Whether it is being asked how far the log is, and how far gateways were told when it was.
     asking: bool,
+    asked_of: Option<u64>,
+    /// The number of the last event when it was known first.
+    began: u64,
     fenced: bool,
     /// What facts are being read for.
     deciding: Option<Deciding>,
@@ -127,6 +131,8 @@ impl Log {
             taken: false,
             may_be_taken: false,
             asking: false,
+            asked_of: None,
+            began: 0,
             fenced: false,
             deciding: None,
             careful: 0,
@@ -148,6 +154,16 @@ impl Log {
     /// Up to which number gateways have been told of everything.
     pub fn told(&self) -> u64 {
         self.told
+    }
+
+    /// The number of the last event, if it is known.
+    pub fn end(&self) -> Option<u64> {
+        self.totals().map(|totals| totals.last_seq)
+    }
+
+    /// The same when it was known first.
+    pub fn began(&self) -> u64 {
+        self.began
     }
 
     /// Gateways have been told of everything up to a number.
@@ -220,14 +236,6 @@ impl Log {
 }
 
 impl Partition {
-    /// Asks how far the log is, unless it is being asked.
-    pub(super) fn ask_position(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        if !std::mem::replace(&mut self.log.asking, true) {
-            let statements = if self.log.is_known() { vec![counts::read()] } else { self.waking_statements() };
-            self.query(Purpose::Position, statements, now, out);
-        }
-    }
-
     /// Does what is next: finds out what is not known, tells gateways what they have missed, or sends a write on its way.
     pub(super) fn go_on(&mut self, now: Millis, out: &mut Vec<Effect>) {
         if self.log.fenced || self.log.is_on_its_way() {
@@ -240,6 +248,8 @@ impl Partition {
             self.read_log(now, out);
         } else if !self.log.is_known() || self.log.writing.is_some() {
             self.ask_position(now, out);
+        } else if self.gateways.furthest() > Some(self.log.told) {
+            self.told_of_more(now, out);
         } else if self.gateways.behind(self.log.told).is_some() {
             self.catch_up(self.log.told, now, out);
         } else {
@@ -373,6 +383,7 @@ impl Partition {
                 let before = self.log.totals().map(|totals| totals.version);
                 // One that changed nothing has not taken the log: a predecessor's may land yet.
                 self.log.taken |= before.is_some_and(|before| writing.decided.after.totals.version > before);
+                self.take_back_if_taken();
                 self.follow(writing.what, writing.decided, writing.since, now, out);
                 self.go_on(now, out);
             }
@@ -390,89 +401,6 @@ impl Partition {
                 self.store_failed(&error, now, out);
             }
         }
-    }
-
-    /// The store has said how far the log is, and at first what there will be to remove and what schema it has.
-    pub(super) fn position_answered(&mut self, result: Result<Rows, StoreError>, now: Millis, out: &mut Vec<Effect>) {
-        if !self.log.is_known() {
-            self.note_schema(result.as_ref().unwrap_or(&Rows::new()), out);
-            self.due_found(result.as_ref().ok().and_then(|rows| rows.get(1)).map(Vec::as_slice), now, out);
-        }
-        let found = result.and_then(|rows| counts::decode(&rows));
-        self.located(found, now, out);
-    }
-
-    fn located(&mut self, result: Result<Position, StoreError>, now: Millis, out: &mut Vec<Effect>) {
-        self.log.asking = false;
-        let found = match result {
-            Ok(found) => found,
-            Err(error) => {
-                self.refuse_held(&error);
-                self.tell_all(&ToGateway::Position(Err(error.clone())));
-                return self.store_failed(&error, now, out);
-            }
-        };
-        let Some(known) = self.log.totals() else {
-            self.writer.works();
-            let upto = found.totals.last_seq;
-            (self.log.position, self.log.known_at) = (Some(found.into()), now);
-            return self.catch_up(upto, now, out);
-        };
-        if self.log.fenced || self.log.is_on_its_way() || self.log.catching_up.is_some() {
-            // An answer that is to come says more.
-            return;
-        }
-        let mine = |name: &WriteName| name.incarnation == self.log.incarnation;
-        let last = WriteName { incarnation: self.log.incarnation, number: self.log.writes };
-        // Whichever of this incarnation's: they are sent one after the other until one has landed.
-        let name = found.totals.writer.filter(mine).unwrap_or(last);
-        match (Write { expected: known.version, name }).landing(&found.totals) {
-            Landing::NotLanded => self.has_not_landed(now, out),
-            Landing::Landed => {
-                self.log.taken = true;
-                self.writer.works();
-                match self.log.writing.take_if(|writing| writing.number == name.number) {
-                    Some(writing) => {
-                        self.follow(writing.what, writing.decided, writing.since, now, out);
-                        self.go_on(now, out);
-                    }
-                    // An earlier attempt: what it did is in the log, and what this one was to do is decided anew.
-                    None => self.adopt(found, now, out),
-                }
-            }
-            // The predecessor's last write has landed late, and so this incarnation's first has not.
-            Landing::Fenced if !self.log.taken && found.totals.version == known.version + 1 => {
-                self.adopt(found, now, out)
-            }
-            Landing::Fenced if !self.log.taken && !self.log.may_be_taken => self.adopt(found, now, out),
-            Landing::Fenced => self.fence(found.totals, out),
-        }
-    }
-
-    /// The write has not been made. A group is decided anew, as far as somebody waits for it yet; what is to be removed is
-    /// looked for anew, counts are kept, and who left is forgotten.
-    fn has_not_landed(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        self.log.writing = None;
-        self.go_on(now, out);
-    }
-
-    /// Something was stored without this partition's being told what: it is found in the log.
-    fn adopt(&mut self, found: Position, now: Millis, out: &mut Vec<Effect>) {
-        let totals = found.totals;
-        (self.log.position, self.log.known_at, self.log.writing) = (Some(found.into()), now, None);
-        // What may be on its way yet expects what is past.
-        self.log.may_be_taken = false;
-        self.counters.flushed(totals);
-        self.forget_what_is_stored();
-        self.catch_up(totals.last_seq, now, out);
-    }
-
-    /// Something was added or removed of which nothing is known.
-    fn forget_what_is_stored(&mut self) {
-        self.recent.start_over(self.log.totals().map_or(u64::MAX, |totals| totals.newest));
-        self.handlers.clear();
-        self.facts.forget();
-        self.log.memory.clear();
     }
 
     /// A group has been pushed, or something else was written: the log is so far.

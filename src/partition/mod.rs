@@ -164,9 +164,14 @@ impl Partition {
         self.log.told()
     }
 
-    /// Up to which number a gateway was told of everything, as far as is known.
+    /// Up to which number a gateway was told of everything, as far as is known and the log goes.
     pub fn told_of(&self, gateway: GatewayId) -> Option<u64> {
-        self.gateways.told(gateway)
+        Some(self.gateways.told(gateway)?.min(self.end()?))
+    }
+
+    /// The number of the last event, if it is known.
+    pub fn end(&self) -> Option<u64> {
+        self.log.end()
     }
 
     /// What gateways are to be told, in order.
@@ -185,8 +190,7 @@ impl Partition {
         match message {
             ToPartition::Woke(told) => {
                 // A database that was set back has less.
-                let upto = if self.log.is_known() { self.log.told() } else { u64::MAX };
-                self.gateways.woke(from, told, upto);
+                self.gateways.woke(from, told, self.log.end().unwrap_or(u64::MAX));
                 self.position_asked(from, now, out);
             }
             ToPartition::Interest(interest) => self.gateways.note(from, interest),

@@ -330,3 +330,83 @@ fn who_is_reset_while_he_is_told_what_he_missed_misses_nothing() {
         assert_eq!(told.iter().filter(|frame| frame[0] == "EVENT").count(), 60, "partition reset: {resets_partition}");
     }
 }
+
+/// How many events a client was sent.
+fn events_of(objects: &Objects, conn: u64) -> usize {
+    objects.sent.get(&ConnId(conn)).into_iter().flatten().filter(|frame| frame[0] == "EVENT").count()
+}
+
+/// Two gateways, each with a client that wants all; then the database is that of a backup, which has less, and all begin
+/// anew, the second gateway when it can be reached.
+fn set_back(can_be_reached: bool) -> (Objects, Author) {
+    let mut objects = Objects::new(2);
+    objects.db = db::database();
+    objects.wake();
+    for n in 0..2 {
+        let conn = ConnId(n as u64 + 1);
+        objects.wake_gateway(n);
+        objects.open(n, conn);
+        objects.say(n, conn, &json!(["REQ", "s", { "kinds": [1] }]));
+    }
+    let author = Author::new(1);
+    for n in 0..50 {
+        objects.say(0, ConnId(1), &json!(["EVENT", author.sign(1, NOW, &[], &n.to_string())]));
+    }
+    // Somebody is remembered by what was told then, and by more than others.
+    objects.open(1, ConnId(3));
+    objects.say(1, ConnId(3), &json!(["REQ", "s", { "kinds": [7], "#t": ["somebody", "something", "sometimes"] }]));
+    objects.pass(10);
+    assert_eq!((objects.told, events_of(&objects, 1), events_of(&objects, 2)), (50, 50, 50));
+    db::wipe(&objects.db);
+    objects.sent.clear();
+    objects.cut[1] = !can_be_reached;
+    objects.wake();
+    (objects, author)
+}
+
+#[test]
+fn after_a_database_was_set_back_all_are_told_of_what_is_stored_then() {
+    for is_late in [false, true] {
+        let (mut objects, author) = set_back(!is_late);
+        for n in 50..55 {
+            objects.say(0, ConnId(1), &json!(["EVENT", author.sign(1, NOW, &[], &n.to_string())]));
+        }
+        objects.cut.fill(false);
+        objects.pass(10);
+        for n in 55..60 {
+            objects.say(0, ConnId(1), &json!(["EVENT", author.sign(1, NOW, &[], &n.to_string())]));
+        }
+        objects.pass(10);
+        assert_eq!((events_of(&objects, 1), events_of(&objects, 2)), (10, 10), "late: {is_late}");
+        assert_eq!(objects.told, 10, "late: {is_late}");
+    }
+}
+
+#[test]
+fn what_was_told_before_a_database_was_set_back_does_not_count_after_a_reset() {
+    for resets_partition in [false, true] {
+        let (mut objects, author) = set_back(true);
+        objects.pass(10);
+        objects.cut[1] = true;
+        for n in 50..55 {
+            objects.say(0, ConnId(1), &json!(["EVENT", author.sign(1, NOW, &[], &n.to_string())]));
+        }
+        if resets_partition {
+            objects.reset_partition();
+        }
+        objects.cut[1] = false;
+        objects.reset_gateway(1);
+        objects.pass(10);
+        assert_eq!((events_of(&objects, 1), events_of(&objects, 2)), (5, 5), "partition reset: {resets_partition}");
+        // Nor do they get it again.
+        for _ in 0..2 {
+            objects.reset_gateway(1);
+            objects.pass(10);
+        }
+        assert_eq!((events_of(&objects, 1), events_of(&objects, 2)), (5, 5), "partition reset: {resets_partition}");
+        for text in objects.remembered[1].values() {
+            let told = serde_json::from_str::<Value>(text).unwrap()["t"].as_u64();
+            assert!(told.is_none_or(|told| told <= 5), "{text}");
+        }
+    }
+}

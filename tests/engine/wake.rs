@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};
+use crate::common::sqlite::Sqlite;
 use crate::common::world::{Fault, World};
 
 #[test]
@@ -205,5 +206,28 @@ fn many_filters_are_remembered_in_a_while() {
         let closed = json!(["(closed)", 1012, "the relay lost this connection's state; reconnect"]);
         let expected = if lives { json!(["EVENT", "small", note]) } else { closed };
         assert_eq!(heard, [expected], "after {seconds} s");
+    }
+}
+
+#[test]
+fn after_a_database_was_set_back_what_is_stored_is_told_once() {
+    let mut world = World::open_relay();
+    let conns: Vec<_> = (0..3).map(|_| world.client()).collect();
+    let (reader, writer) = (conns[1], conns[2]);
+    let event = |n: u64| Author::new(1).note(&n.to_string());
+    (0..20).for_each(|n| assert_eq!(world.publish(writer, &event(n))[2], true));
+    world.ask(reader, json!(["REQ", "live", {"limit": 0}]));
+    world.db = Sqlite::new();
+    world.reset(true);
+    world.settle();
+    for n in 20..24 {
+        world.say(writer, json!(["EVENT", event(n)]));
+        // The commit lands, and its answer is lost.
+        world.reset(true);
+        world.settle();
+        assert_eq!(world.take(reader), [json!(["EVENT", "live", event(n)])], "{n}");
+        world.reset(true);
+        world.settle();
+        assert!(world.take(reader).is_empty(), "{n}");
     }
 }

@@ -207,6 +207,18 @@ impl LinkedPartition {
         }
     }
 
+    /// A database that was set back has less than gateways were told of before.
+    fn take_back(&mut self) {
+        let Some(end) = self.node.partition.end().filter(|end| *end < self.saved) else { return };
+        self.saved = end;
+        self.keep.push(Keep::Told(end));
+        for peer in &mut self.peers {
+            peer.told = peer.told.min(end);
+            peer.pushed.iter_mut().for_each(|(_, before)| *before = end.min(*before));
+            self.node.partition.had(peer.id, peer.has());
+        }
+    }
+
     fn tell(&mut self, now: Millis) {
         for (id, message) in self.node.take_messages() {
             // Of one that is gone nobody waits.
@@ -216,6 +228,8 @@ impl LinkedPartition {
                 ToGateway::Ephemeral(_) => {}
                 // It is told when it has said how far it was.
                 _ if peer.is_stranger => continue,
+                // It may have been told of more by another database.
+                ToGateway::Position(Ok(upto)) => peer.told = *upto,
                 _ => {}
             }
             let is_push = matches!(message, ToGateway::Push(_));
@@ -262,6 +276,7 @@ impl LinkedPartition {
     }
 
     fn finish(&mut self, mut out: Vec<Effect>, now: Millis) -> Vec<Effect> {
+        self.take_back();
         self.tell(now);
         while self.gathered_bytes() > GATHERED_BYTES_MAX {
             let Some(behind) = self.peers.iter_mut().max_by_key(|peer| peer.link.gathered_bytes()) else { break };

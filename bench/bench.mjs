@@ -1,6 +1,6 @@
 // `npm run bench`: measures the release build of the Worker and prints one table; `-- --native` that of the
 // native program. A whole run is written to bench/RESULTS.md. `-- --url ws://…` measures any relay, `-- --beside ws://…`
-// the native program and another relay by turns.
+// the native program and another relay by turns, `-- --cluster` gateways and partitions, for docs/SCALE.md.
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
@@ -11,6 +11,7 @@ import { buildNative } from "../scripts/native.mjs";
 import { ROOT, fail, say } from "../scripts/run.mjs";
 import { setup } from "../scripts/setup.mjs";
 import { buildGenerator, buildProbe } from "./build.mjs";
+import { cluster } from "./cluster.mjs";
 
 const NAMES = ["ingest", "latency", "fanout", "queries", "stored", "engine", "memory", "size"];
 const AT_ANY_RELAY = NAMES.slice(0, 4);
@@ -22,6 +23,7 @@ const HELP = `npm run bench -- [options]
   --relay NAME   the URL it calls itself by in AUTH, if that is another
   --beside URL   measure the native program and the relay at ws://… by turns (ingest, latency, queries)
   --pid N        the process of that relay: its CPU is told
+  --cluster      measure many gateways and partitions in one process; written to docs/SCALE.md
   --program PATH a native program in place of what is built here; may be given more than once
   --rounds N     how many turns (3)
   --quick        a moment of each: whether all works, not how fast`;
@@ -37,7 +39,9 @@ export async function measure({ only = NAMES, native = false, url = null, relay 
   const section = async (name, work) => {
     if (!wanted(name)) return;
     say(`measuring: ${name}`);
-    rows.push(...(await work()));
+    const measured = await work();
+    for (const { what, figure } of measured) console.log(`  ${what}: ${figure}`);
+    rows.push(...measured);
   };
   if (url !== null) {
     const target = ["--url", url, ...(relay ? ["--relay", relay] : [])];
@@ -101,9 +105,9 @@ function machine() {
   return `${cpus().length} cores (${model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GB; Node ${process.version}; the generator on the same machine`;
 }
 
-/** Puts the table into its place in the results. */
-function keep(text, place) {
-  const file = join(ROOT, "bench/RESULTS.md");
+/** Puts tables into their place in a file. */
+function keep(text, place, name = "bench/RESULTS.md") {
+  const file = join(ROOT, name);
   const [begin, end] = [`<!-- ${place} -->`, `<!-- /${place} -->`];
   const results = readFileSync(file, "utf8");
   const [before, rest] = results.split(begin);
@@ -113,7 +117,7 @@ function keep(text, place) {
 }
 
 if (fileURLToPath(import.meta.url) === process.argv[1]) {
-  const flags = { only: { type: "string" }, native: { type: "boolean" }, url: { type: "string" }, relay: { type: "string" }, beside: { type: "string" }, pid: { type: "string" }, program: { type: "string", multiple: true }, rounds: { type: "string" }, quick: { type: "boolean" }, help: { type: "boolean" } };
+  const flags = { only: { type: "string" }, native: { type: "boolean" }, url: { type: "string" }, relay: { type: "string" }, beside: { type: "string" }, pid: { type: "string" }, program: { type: "string", multiple: true }, rounds: { type: "string" }, cluster: { type: "boolean" }, quick: { type: "boolean" }, help: { type: "boolean" } };
   let values;
   try {
     ({ values } = parseArgs({ options: flags }));
@@ -134,6 +138,12 @@ if (fileURLToPath(import.meta.url) === process.argv[1]) {
     const { beside } = await import("./beside.mjs");
     const { beside: url, relay, pid, program: programs, rounds = "3", quick } = values;
     console.log(`\n${grid(await beside({ url, relay, pid, programs, rounds: Number(rounds), only, quick }))}\n`);
+    process.exit();
+  }
+  if (values.cluster) {
+    const tables = (await cluster({ ...values, say })).map(grid).join("\n\n");
+    console.log(`\n${tables}\n`);
+    if (!values.quick) keep(tables, "measured", "docs/SCALE.md");
     process.exit();
   }
   if (values.native) await buildNative();

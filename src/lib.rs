@@ -30,6 +30,7 @@ pub mod message;
 pub mod node;
 pub mod nostr;
 mod partition;
+pub mod places;
 pub mod seam;
 pub mod store;
 mod trees;

@@ -13,14 +13,15 @@ pub use gauges::{Counted, GatewayGauges, Latency, PartitionGauges, Storage, mete
 use serde::{Deserialize, Serialize};
 
 pub use crate::ledger::{MAX_UNASKED_FEEDBACK, MAX_UNASKED_KEYS, NewEvent};
+use crate::market::history::Snapshot;
 use crate::market::privacy::Readers;
 use crate::nostr::relay_msg::Completeness;
 use crate::nostr::{Event, EventId, Filter, PublicKey, Reason, Values};
 use crate::seam::{Network, Ticket};
 pub use crate::store::cost;
 pub use crate::store::counts::Counts;
-pub use crate::store::history::{Point, Step};
-pub use crate::store::market::{Found, Known};
+pub use crate::store::history::Step;
+pub use crate::store::market::{Found, Known, ProviderRecord};
 pub use crate::store::read::{MAX_ENTRIES, MAX_RANGES, StoredEvent, Text};
 pub use crate::store::{ErrorKind, StoreError};
 
@@ -32,6 +33,26 @@ impl GatewayId {
     /// The lowest and the highest there may be.
     pub(crate) const FIRST: Self = Self(0);
     pub(crate) const LAST: Self = Self(u32::MAX);
+}
+
+/// One of the partitions of a relay: the first is *home*, and has all that is no event of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PartitionId(pub u32);
+
+impl PartitionId {
+    /// The one that every relay has.
+    pub const HOME: Self = Self(0);
+
+    /// The partition of a job, of so many: by its id, which nobody chooses.
+    pub fn of_job(job: &EventId, partitions: u32) -> Self {
+        let number = job.as_bytes().iter().rev().take(4).fold(0, |number, byte| number << 8 | u32::from(*byte));
+        Self(number % partitions.max(1))
+    }
+
+    /// All there are of so many.
+    pub fn all(partitions: u32) -> impl Iterator<Item = Self> {
+        (0..partitions).map(Self)
+    }
 }
 
 /// What a gateway cares for.
@@ -197,6 +218,12 @@ pub enum When {
     Now,
 }
 
+/// From this limit on an answer is a page, which is completed to a whole second (NIP-67).
+pub const PAGE: u64 = 100;
+/// A page is completed by as many events as this part of its limit has.
+pub const COMPLETED_BY: u64 = 4;
+/// Bytes of texts in one answer.
+pub const MAX_ANSWER_BYTES: u64 = 4_000_000;
 /// Numbers of the log that are read to find what was stored while memory was lost: more than one group takes, and what
 /// one answer can hold.
 pub const MISSED_MAX: u64 = 1000;
@@ -311,13 +338,13 @@ impl Answer {
     pub fn stored(self) -> Page {
         match self {
             Self::Stored(page) => page,
-            Self::Count(..) => Page { events: vec![], completeness: Completeness::Unknown, missed: vec![] },
+            Self::Count(..) => Page::default(),
         }
     }
 }
 
 /// The stored events of a subscription.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Page {
     /// Newest first.
     pub events: Vec<StoredEvent>,
@@ -325,6 +352,11 @@ pub struct Page {
     pub completeness: Completeness,
     /// What was live while memory was lost.
     pub missed: Vec<Stored>,
+    /// The last event, where the answer ends there because it has as many bytes as one may have; of what is older nothing
+    /// is known.
+    pub end: Option<(u64, EventId)>,
+    /// The second from which on all events are here that any of the filters matches.
+    pub known_from: u64,
 }
 
 /// Providers that are connected, and whose handlers are looked at whatever others publish.
@@ -337,6 +369,8 @@ pub enum Asked {
     Counts,
     /// Handlers of a kind, those of these keys among them whatever others publish.
     Handlers(u16, Vec<PublicKey>),
+    /// What these keys did as providers.
+    Records(Vec<PublicKey>),
     /// Snapshots of the counts.
     History(Step),
     /// Whether the database answers and has the schema that this version needs.
@@ -350,8 +384,10 @@ pub enum Facts {
     Counts(Box<Counts>, u64),
     /// Handlers of a kind, and of those the keys that are proven at other gateways.
     Handlers(Vec<Found>, Vec<PublicKey>),
+    /// What those of the keys did that did anything.
+    Records(Vec<ProviderRecord>),
     /// Snapshots of the counts.
-    History(Vec<Point>),
+    History(Vec<Snapshot>),
     /// It does.
     Healthy,
 }

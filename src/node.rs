@@ -15,24 +15,24 @@ pub use linked::{Address, Keep, LinkedGateway, LinkedPartition};
 
 use crate::budget::Budget;
 use crate::gateway::{Config, Gateway, TurnedAway};
-use crate::message::{GatewayId, ToGateway, ToPartition};
-use crate::partition::{Partition, Settings};
+use crate::message::{GatewayId, PartitionId, ToGateway, ToPartition};
+use crate::partition::{Partition, Place, Settings};
 use crate::seam::{Effect, Host, Input, Millis, Ticket};
 
-/// A gateway by itself; its partition is elsewhere.
+/// A gateway by itself; its partitions are elsewhere.
 pub struct GatewayNode {
     gateway: Gateway,
     timer: Timer,
 }
 
 impl GatewayNode {
-    /// A gateway that knows nothing yet; `now` begins its uptime, and `alone` says that its partition has no other.
+    /// A gateway that knows nothing yet; `now` begins its uptime, and `alone` says that its partitions have no other.
     pub fn new(config: Rc<Config>, host: Host, alone: bool, now: Millis) -> Self {
         let budget = Budget::new(host.memory_bytes());
         Self { gateway: Gateway::new(config, host, alone, &budget, now), timer: Timer::default() }
     }
 
-    /// Takes one input; returns what the host must now do, in order. What the partition is to be told is
+    /// Takes one input; returns what the host must now do, in order. What partitions are to be told is
     /// [taken](Self::take_messages) afterwards.
     pub fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
         if matches!(input, Input::Timer) {
@@ -44,17 +44,22 @@ impl GatewayNode {
         self.finish(out, now)
     }
 
-    /// Has the partition told at once what it would be told in a while.
+    /// Has partitions told at once what they would be told in a while.
     pub fn tell_known(&mut self) {
         self.gateway.tell_known();
     }
 
-    /// Takes what the partition tells; returns what the host must now do, in order.
-    pub fn hear(&mut self, messages: impl IntoIterator<Item = ToGateway>, now: Millis) -> Vec<Effect> {
+    /// Takes what a partition tells; returns what the host must now do, in order.
+    pub fn hear(
+        &mut self,
+        from: PartitionId,
+        messages: impl IntoIterator<Item = ToGateway>,
+        now: Millis,
+    ) -> Vec<Effect> {
         self.gateway.begin(now);
         let mut out = Vec::new();
         for message in messages {
-            self.gateway.hear(message, now, &mut out);
+            self.gateway.hear(from, message, now, &mut out);
         }
         self.finish(out, now)
     }
@@ -65,14 +70,19 @@ impl GatewayNode {
         out
     }
 
-    /// What the partition is to be told, in order.
-    pub fn take_messages(&mut self) -> Vec<ToPartition> {
+    /// The partitions there are.
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionId> + use<> {
+        self.gateway.partitions()
+    }
+
+    /// What partitions are to be told, each in order.
+    pub fn take_messages(&mut self) -> Vec<(PartitionId, ToPartition)> {
         self.gateway.take_messages()
     }
 
-    /// The partition knows nothing any more of what it was told: it is told again what this gateway cares for.
-    fn introduce(&mut self) {
-        self.gateway.introduce();
+    /// A partition knows nothing any more of what it was told: it is told again what this gateway cares for.
+    fn introduce(&mut self, to: PartitionId) {
+        self.gateway.introduce(to);
     }
 
     /// So many objects share the memory of this one.
@@ -94,9 +104,12 @@ pub struct PartitionNode {
 
 impl PartitionNode {
     /// A partition that knows nothing yet; `incarnation` is a random number by which its writes are known.
-    pub fn new(config: &Config, host: Host, incarnation: u64, now: Millis) -> Self {
+    pub fn new(config: &Config, id: PartitionId, host: Host, incarnation: u64, now: Millis) -> Self {
         let budget = Budget::new(host.memory_bytes());
-        Self { partition: Partition::new(settings(config), host, incarnation, &budget, now), timer: Timer::default() }
+        Self {
+            partition: Partition::new(settings(config, id.0), host, incarnation, &budget, now),
+            timer: Timer::default(),
+        }
     }
 
     /// Takes one input; returns what the host must now do, in order. What gateways are to be told is
@@ -166,7 +179,7 @@ impl Node {
     pub fn new(config: Rc<Config>, host: Host, incarnation: u64, now: Millis) -> Self {
         let budget = Budget::new(host.memory_bytes());
         Self {
-            partition: Partition::new(settings(&config), host, incarnation, &budget, now),
+            partition: Partition::new(settings(&config, PartitionId::HOME.0), host, incarnation, &budget, now),
             gateway: Gateway::new(config, host, true, &budget, now),
             timer: Timer::default(),
         }
@@ -196,12 +209,12 @@ impl Node {
         loop {
             let to_partition = self.gateway.take_messages();
             let mut quiet = to_partition.is_empty();
-            for message in to_partition {
+            for (_, message) in to_partition {
                 self.partition.hear(OWN, message, now, out);
             }
             for (_, message) in self.partition.take_messages() {
                 quiet = false;
-                self.gateway.hear(message, now, out);
+                self.gateway.hear(PartitionId::HOME, message, now, out);
             }
             if quiet {
                 self.gateway.finish(now, out);
@@ -209,7 +222,7 @@ impl Node {
                 if last.is_empty() {
                     break;
                 }
-                last.into_iter().for_each(|message| self.partition.hear(OWN, message, now, out));
+                last.into_iter().for_each(|(_, message)| self.partition.hear(OWN, message, now, out));
             }
         }
         self.partition.finish(now, out);
@@ -238,7 +251,7 @@ fn take(partition: &mut Partition, input: Input, now: Millis, out: &mut Vec<Effe
             return Some(input);
         }
         Input::Configured { ref config } => {
-            partition.configure(settings(config));
+            partition.configure(settings(config, partition.place().own));
             return Some(input);
         }
         Input::Leaving => {
@@ -275,14 +288,15 @@ impl Timer {
     }
 }
 
-/// What a partition has to know of the settings.
-fn settings(config: &Config) -> Settings {
+/// What the partition of a number has to know of the settings.
+fn settings(config: &Config, own: u32) -> Settings {
     Settings {
+        place: Place { own, count: config.partitions },
         profile: config.profile.clone(),
         relays: config.relays.clone(),
         log_level: config.log_level,
         kept: config.retention.of_jobs(&config.profile),
-        rows_per_day: config.rows_per_day,
+        rows_per_day: config.rows_per_day.map(|rows| rows / u64::from(config.partitions)),
         max_database_bytes: config.max_database_bytes,
     }
 }

@@ -207,14 +207,27 @@ fn writes(d1: &mut D1) {
     ];
     println!("{:<22} {:>7} {:>6} {:>7}", "event", "written", "read", "budget");
     let (mut metered, mut taken) = (0, 0);
-    for (name, event, budget) in cases {
-        let Bill { read, written } = bill(d1, &new_group([new(&event)]));
+    // What another partition stores deletes here, and no more.
+    let asked = buyer.sign(5050, NOW, &[&["t", "elsewhere"]], "");
+    let (cancel, gone) =
+        (buyer.delete(std::slice::from_ref(&asked)), Author::new(5).sign(62, NOW, &[&["relay", "ALL_RELAYS"]], ""));
+    let tombstone = |event: &Event| new(event).tombstone().unwrap();
+    let elsewhere = [
+        ("job request, 1 tag", new(&asked), 7),
+        ("cancel, elsewhere", tombstone(&cancel), 6),
+        ("the same again", tombstone(&cancel), 0),
+        ("vanish, elsewhere", tombstone(&gone), 3),
+        ("the same again", tombstone(&gone), 0),
+    ];
+    let cases = cases.map(|(name, event, budget)| (name, new(&event), budget));
+    for (name, new, budget) in cases.into_iter().chain(elsewhere) {
+        let Bill { read, written } = bill(d1, &new_group([new.clone()]));
         println!("{name:<22} {written:>7} {read:>6} {budget:>7}");
         assert!(written <= budget, "{name}: {written} rows written");
         assert!(read <= 250, "{name}: {read} rows read");
         // What removes an event was paid with that one.
         metered += written;
-        taken += cost::rows(&new(&event), &kept());
+        taken += cost::rows(&new, &kept());
         assert!(metered <= taken, "{name}: {taken} rows are taken, {metered} written");
     }
     let known = bill(d1, &new_group([new(&result(&Author::new(4)))]));
@@ -288,30 +301,34 @@ fn events_take_what_they_write_and_their_removal() {
     let early: Vec<Event> = requests.iter().flat_map(|request| answers(request, 0)).collect();
     let late: Vec<Event> = requests.iter().flat_map(|request| answers(request, 40)).collect();
     let deletion = author.delete(&[&wraps[..], &requests[..1], &versions[4..]].concat());
+    let elsewhere = [author.delete(&requests[1..]), provider.sign(62, NOW, &[&["relay", "ALL_RELAYS"]], "")];
     let vanish = author.sign(62, NOW, &[&["relay", "ALL_RELAYS"]], "");
     let mut d1 = D1::start();
     let (mut taken, mut metered) = (0, 0);
-    let mut write = |what: &str, work: &Work, events: &[Event]| {
+    let mut write = |what: &str, work: &Work, events: &[NewEvent]| {
         let by = next(&mut d1);
         let (statements, committed) = prepare_kept(&mut d1, work, &Flush::default(), &kept(), &by);
-        taken += events.iter().map(|event| cost::rows(&new(event), &kept())).sum::<u64>();
+        taken += events.iter().map(|new| cost::rows(new, &kept())).sum::<u64>();
         taken += cost::unforeseen(&committed.decision.changes);
         metered += d1.bill(&statements).written;
         println!("{what:<22} {metered:>6} {taken:>6}");
         assert!(metered <= taken, "{what}: {taken} rows are taken, {metered} written");
     };
+    let elsewhere: Vec<NewEvent> = elsewhere.iter().filter_map(|event| new(event).tombstone()).collect();
+    let stored = |events: Vec<Event>| -> Vec<NewEvent> { events.iter().map(new).collect() };
     for (what, events) in [
-        ("versions", versions),
-        ("for some readers", wraps),
-        ("early answers", early),
-        ("requests", requests),
-        ("late answers", late),
-        ("labels", labels),
-        ("a deletion", vec![deletion]),
-        ("a request to vanish", vec![vanish]),
+        ("versions", stored(versions)),
+        ("for some readers", stored(wraps)),
+        ("early answers", stored(early)),
+        ("requests", stored(requests)),
+        ("late answers", stored(late)),
+        ("labels", stored(labels)),
+        ("a deletion", stored(vec![deletion])),
+        ("two stored elsewhere", elsewhere),
+        ("a request to vanish", stored(vec![vanish])),
     ] {
-        for event in events {
-            write(what, &new_group([new(&event)]), &[event]);
+        for new in events {
+            write(what, &new_group([new.clone()]), &[new]);
         }
     }
     for seqs in (1..=400).collect::<Vec<u64>>().chunks(20) {

@@ -95,7 +95,7 @@ impl World {
         };
         let config = Config::read(settings).map_err(|error| error.to_string())?;
         let at = now() * 1000;
-        let mut world = Self { relay: Node::new(Rc::new(config), Host::OBJECT, 1, at), now: at };
+        let mut world = Self { relay: Node::new(Rc::new(config), Host::PROCESS, 1, at), now: at };
         world.handle(Input::Woke { conns: Vec::new() })?;
         let matching = format!(r##"["REQ","live",{{"kinds":[20050],"#p":["{}"]}}]"##, hex::encode(hash("matched")));
         for conn in 0..=filters.div_ceil(EACH) as u64 + 1 {

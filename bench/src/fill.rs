@@ -102,6 +102,7 @@ fn new(event: Event) -> NewEvent {
         deletes: Vec::new(),
         part: NIP90.part_of(&event),
         remember_until: event.created_at + 7 * SPAN,
+        is_elsewhere: false,
         event,
     }
 }

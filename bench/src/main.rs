@@ -2,6 +2,7 @@
 //! line of JSON on stdout (see [`report`]); what goes wrong ends it with an error.
 
 mod client;
+mod cluster;
 mod engine;
 mod fanout;
 mod figures;
@@ -20,6 +21,9 @@ use client::Target;
 
 /// What went wrong, in words.
 pub type Error = Box<dyn std::error::Error>;
+
+#[global_allocator]
+static ALLOCATOR: cluster::Counting = cluster::Counting;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -112,6 +116,8 @@ enum Command {
         #[arg(long)]
         events: u64,
     },
+    /// Runs gateways and partitions as objects, with a network and a clock of their own.
+    Cluster(cluster::Cluster),
     /// Runs the engine alone, without sockets or a database, to be timed or to count its instructions.
     Engine {
         /// What is done for each event.
@@ -159,6 +165,7 @@ async fn run(command: Command) -> Result<(), Error> {
         Command::Idle { target, connections } => idle::run(&target, connections).await,
         Command::Echo { url, connections, seconds } => ingest::echo(&url, connections, time(seconds)).await,
         Command::Fill { file, events } => fill::run(&file, events),
+        Command::Cluster(shape) => cluster::run(&shape),
         Command::Engine { work, filters, events } => engine::run(work, filters, events),
     }
 }

@@ -7,15 +7,14 @@ use std::rc::Rc;
 
 use worker::js_sys::Uint8Array;
 use worker::wasm_bindgen_futures::spawn_local;
-use worker::{Env, Method, Request, RequestInit, Response, Result, console_error};
+use worker::{Method, Request, RequestInit, Response, Result, console_error};
 
 use super::object::{Core, now, report};
-use super::role::{self, Role};
+use super::role::{Object, Role};
 use super::{kept, refuse};
 use crate::log::{self, Level};
-use crate::node::Address;
 
-/// Where objects tell each other; the address of who tells follows.
+/// Where objects tell each other; who tells follows.
 const PATH: &str = "/link/";
 /// The status of an object that is not used any more.
 pub const UNUSED: u16 = 410;
@@ -29,17 +28,17 @@ enum Answered {
 }
 
 /// Who tells something by a request, if that is what it is.
-pub fn sender(request: &Request) -> Option<Address> {
+pub fn sender(request: &Request) -> Option<Object> {
     let is_told = request.method() == Method::Post;
-    request.path().strip_prefix(PATH).filter(|_| is_told)?.parse().ok().map(Address)
+    request.path().strip_prefix(PATH).filter(|_| is_told).and_then(Object::of_path)
 }
 
 /// Tells another object something.
-async fn tell(env: &Env, own: Address, to: Address, batch: &[u8]) -> Result<Answered> {
+async fn tell(core: &Core, to: Object, batch: &[u8]) -> Result<Answered> {
     let mut init = RequestInit::new();
     init.with_method(Method::Post).with_body(Some(Uint8Array::from(batch).into()));
-    let request = Request::new_with_init(&format!("https://nexus{PATH}{}", own.0), &init)?;
-    let mut response = role::object(env, to)?.fetch_with_request(request).await?;
+    let request = Request::new_with_init(&format!("https://nexus{PATH}{}", core.object.path()), &init)?;
+    let mut response = core.objects.stub(&core.env, to)?.fetch_with_request(request).await?;
     match response.status_code() {
         UNUSED => Ok(Answered::Unused),
         200 => Ok(Answered::With(response.bytes().await?)),
@@ -49,7 +48,7 @@ async fn tell(env: &Env, own: Address, to: Address, batch: &[u8]) -> Result<Answ
 
 impl Core {
     /// Another object has sent what it has to tell.
-    pub(super) async fn hear(self: &Rc<Self>, from: Address, mut request: Request) -> Result<Response> {
+    pub(super) async fn hear(self: &Rc<Self>, from: Object, mut request: Request) -> Result<Response> {
         if matches!(&*self.role.borrow(), Role::Whole(_)) {
             return refuse(UNUSED, "the relay is one object now");
         }
@@ -63,9 +62,9 @@ impl Core {
     /// Takes what another object tells; returns what is to be told to `answered` at once.
     fn take(
         self: &Rc<Self>,
-        from: Address,
+        from: Object,
         batch: &[u8],
-        answered: Option<Address>,
+        answered: Option<Object>,
     ) -> std::result::Result<Option<Vec<u8>>, String> {
         let effects = self.role.borrow_mut().receive(from, batch, now()).map_err(|error| error.to_string())?;
         self.perform_all(effects);
@@ -73,7 +72,7 @@ impl Core {
     }
 
     /// Sends what is to be told to other objects; what is for `answered` is returned.
-    pub(super) fn tell_others(self: &Rc<Self>, answered: Option<Address>) -> Option<Vec<u8>> {
+    pub(super) fn tell_others(self: &Rc<Self>, answered: Option<Object>) -> Option<Vec<u8>> {
         let (keep, batches) = {
             let mut role = self.role.borrow_mut();
             (role.take_kept(), role.take_batches())
@@ -92,10 +91,10 @@ impl Core {
         answer
     }
 
-    fn send(self: &Rc<Self>, to: Address, batch: Vec<u8>) {
+    fn send(self: &Rc<Self>, to: Object, batch: Vec<u8>) {
         let core = self.clone();
         spawn_local(async move {
-            match tell(&core.env, core.address, to, &batch).await {
+            match tell(&core, to, &batch).await {
                 Ok(Answered::With(told)) if told.is_empty() => {}
                 Ok(Answered::With(told)) => match core.take(to, &told, None) {
                     Ok(_) => {}
@@ -112,8 +111,8 @@ impl Core {
         });
     }
 
-    fn unreached(&self, to: Address, error: &str) {
-        let fields = [("object", to.0.to_string()), ("error", error.to_owned())];
+    fn unreached(&self, to: Object, error: &str) {
+        let fields = [("object", to.path()), ("error", error.to_owned())];
         console_error!("{}", log::line(Level::Warn, "another object of the relay was not reached", &fields));
     }
 }

@@ -95,7 +95,9 @@ fn settings(env: &Env) -> std::result::Result<Rc<Config>, ConfigError> {
 fn object_of(env: &Env, config: &Config, request: &Request) -> Result<Stub> {
     let ip = request.headers().get("cf-connecting-ip")?.unwrap_or_default();
     let network = network(&ip).unwrap_or(ip);
-    role::object(env, role::gateway_of(&network, role::gateways(config)))
+    let continent = request.cf().and_then(|cf| cf.continent());
+    let objects = role::Objects::of(config);
+    objects.stub(env, objects.of_client(&network, continent.as_deref()))
 }
 
 /// Asks the object, which calls the request by the same name. It is asked for the whole answer, as that is shared with

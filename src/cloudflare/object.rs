@@ -25,13 +25,13 @@ use super::frame::{self, Frame};
 use super::kept::Kept;
 use super::links;
 use super::questions::{self, Batch, Questions};
-use super::role::{self, HOME, Role};
+use super::role::{Object, Objects, Role};
 use super::{RAY, attachments, d1, env, json, kept, refuse, retry, route};
 use crate::gateway::http::Route;
 use crate::gateway::{Api, ConnId, RequestId, Requests, http};
 use crate::log;
 use crate::log::Level;
-use crate::node::{Address, GatewayNode, LinkedGateway, LinkedPartition, Node, PartitionNode};
+use crate::node::{GatewayNode, LinkedGateway, LinkedPartition, Node, PartitionNode};
 use crate::seam::{Effect, Host, Input, Ticket};
 use crate::store::{Answer, Statement, StoreError};
 
@@ -86,7 +86,8 @@ pub(super) struct Core {
     pub(super) sql: SqlStorage,
     db: D1Database,
     /// Which object of the relay this is.
-    pub(super) address: Address,
+    pub(super) object: Object,
+    pub(super) objects: Objects,
     pub(super) role: RefCell<Role>,
     sockets: RefCell<BTreeMap<ConnId, WebSocket>>,
     requests: RefCell<Requests<Asker>>,
@@ -177,10 +178,11 @@ impl Core {
     /// The one way into memory: after a first start, hibernation, a reset or a deploy.
     fn wake(state: State, env: &Env) -> std::result::Result<Rc<Self>, Unfit> {
         let config = Rc::new(env::config(env).map_err(Unfit::new)?);
-        let gateways = role::gateways(&config);
-        let address = role::address(&state, env, gateways).map_err(Unfit::new)?;
-        let address = address.ok_or_else(|| Unfit(links::UNUSED, "the relay has fewer gateways now".to_owned()))?;
-        let db = env.d1(env::DATABASE).map_err(|error| Unfit::new(format!("binding {}: {error}", env::DATABASE)))?;
+        let objects = Objects::of(&config);
+        let object = objects.which(&state, env).map_err(Unfit::new)?;
+        let object = object.ok_or_else(|| Unfit(links::UNUSED, "the relay has fewer gateways now".to_owned()))?;
+        let database = env::database(object);
+        let db = env.d1(&database).map_err(|error| Unfit::new(format!("binding {database}: {error}")))?;
         let sql = state.storage().sql();
         let storage = |error| Unfit::new(format!("the object's storage: {error}"));
         attachments::prepare(&sql).map_err(storage)?;
@@ -190,20 +192,24 @@ impl Core {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| Unfit::new(format!("random numbers: {error}")))?;
         let (writer, host, now) = (u64::from_be_bytes(random), Host::OBJECT, now());
-        let role = if gateways == 1 {
+        let role = if objects.are_one() {
             Role::Whole(Node::new(config, host, writer, now).into())
         } else {
             let Kept { incarnation, gateways, told } = kept::begin(&sql).map_err(storage)?;
-            if address == HOME {
-                let node = PartitionNode::new(&config, host, writer, now);
-                Role::Partition(LinkedPartition::new(node, incarnation, gateways, told, now).into())
-            } else {
-                Role::Gateway(LinkedGateway::new(GatewayNode::new(config, host, false, now), incarnation).into())
+            match object {
+                Object::Partition(id) => {
+                    let node = PartitionNode::new(&config, id, host, writer, now);
+                    Role::Partition(LinkedPartition::new(node, incarnation, gateways, told, now).into())
+                }
+                Object::Gateway(_) => {
+                    let node = GatewayNode::new(config, host, false, now);
+                    Role::Gateway(LinkedGateway::new(node, incarnation).into())
+                }
             }
         };
         let (sockets, requests, questions, timer) = Default::default();
         let (env, role) = (env.clone(), RefCell::new(role));
-        let core = Rc::new(Self { state, env, sql, db, address, role, sockets, requests, questions, timer });
+        let core = Rc::new(Self { state, env, sql, db, object, objects, role, sockets, requests, questions, timer });
         core.counted(|count| count + 1);
         let mut conns = Vec::new();
         for socket in core.state.get_websockets() {
@@ -270,7 +276,10 @@ impl Core {
 
     /// How many objects of its sort share the memory, after a change of that.
     fn counted(&self, change: impl Fn(usize) -> usize) -> usize {
-        let objects = if self.address == HOME { &PARTITIONS } else { &GATEWAYS };
+        let objects = match self.object {
+            Object::Partition(_) => &PARTITIONS,
+            Object::Gateway(_) => &GATEWAYS,
+        };
         objects.with(|objects| {
             objects.set(change(objects.get()));
             objects.get()

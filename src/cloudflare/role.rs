@@ -1,4 +1,4 @@
-//! What an object of the relay is, by its name: the whole relay, one of its gateways, or the partition of several.
+//! What an object of the relay is, by its name: the whole relay, one of its gateways, or one of its partitions.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -6,64 +6,150 @@ use worker::{Env, Result, State, Stub};
 
 use super::env;
 use crate::gateway::{Config, TurnedAway};
+use crate::message::PartitionId;
 use crate::node::{Address, Keep, LinkedGateway, LinkedPartition, Node};
+use crate::places::{self, Place};
 use crate::seam::{Effect, Input, Millis};
 use crate::wire::{self, WireError};
 
-/// The object that has the database.
-const PARTITION: &str = "nexus";
-/// How a partition is addressed.
-pub const HOME: Address = Address(0);
-
-/// The name of an object: that with the database, which is the whole relay where it has one gateway, has address 0.
-fn name(address: Address) -> String {
-    match address {
-        HOME => PARTITION.to_owned(),
-        Address(n) => format!("{PARTITION}-gateway-{n}"),
-    }
-}
+/// The object of the first partition.
+const HOME: &str = "nexus";
+/// What others are called, before their number.
+const PARTITION: &str = "partition";
+const GATEWAY: &str = "gateway";
 
 /// An object of the relay.
-pub fn object(env: &Env, address: Address) -> Result<Stub> {
-    env.durable_object(env::OBJECT)?.get_by_name(&name(address))
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// One that has a database; where there is one partition and one gateway, home is the whole relay.
+    Partition(PartitionId),
+    /// One that has clients.
+    Gateway(Address),
 }
 
-/// How many gateways share the clients: a single one is with the database.
-pub fn gateways(config: &Config) -> u32 {
-    config.gateways.and_then(|gateways| u32::try_from(gateways).ok()).unwrap_or(1)
-}
+impl Object {
+    /// The whole relay, or the first of its partitions.
+    pub const HOME: Self = Self::Partition(PartitionId::HOME);
 
-/// Where a client is, by the network that it comes from: one network's always at the same gateway of so many.
-pub fn gateway_of(network: &str, gateways: u32) -> Address {
-    if gateways == 1 {
-        return HOME;
-    }
-    let mut hasher = DefaultHasher::new();
-    hasher.write(network.as_bytes());
-    let n = hasher.finish() % u64::from(gateways.max(1));
-    Address(1 + u32::try_from(n).unwrap_or_default())
-}
-
-/// Which address an object has among so many gateways; none where it is not used.
-pub fn address(state: &State, env: &Env, gateways: u32) -> Result<Option<Address>> {
-    let namespace = env.durable_object(env::OBJECT)?;
-    let own = state.id().to_string();
-    let several = if gateways == 1 { 0 } else { gateways };
-    for address in (0..=several).map(Address) {
-        if namespace.id_from_name(&name(address))?.to_string() == own {
-            return Ok(Some(address));
+    /// Its name.
+    fn name(self) -> String {
+        match self {
+            Self::HOME => HOME.to_owned(),
+            Self::Partition(PartitionId(n)) => format!("{HOME}-{PARTITION}-{n}"),
+            Self::Gateway(address @ Address(n)) => match place_of(address) {
+                Some(place) => format!("{HOME}-{GATEWAY}-{}-{}", place.hint(), n % OF_A_PLACE),
+                None => format!("{HOME}-{GATEWAY}-{n}"),
+            },
         }
     }
-    Ok(None)
+
+    /// How others are told who it is.
+    pub fn path(self) -> String {
+        match self {
+            Self::Partition(PartitionId(n)) => format!("{PARTITION}/{n}"),
+            Self::Gateway(Address(n)) => format!("{GATEWAY}/{n}"),
+        }
+    }
+
+    /// Who it is by that.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let (sort, n) = path.split_once('/')?;
+        let n = n.parse().ok()?;
+        match sort {
+            PARTITION => Some(Self::Partition(PartitionId(n))),
+            GATEWAY => Some(Self::Gateway(Address(n))),
+            _ => None,
+        }
+    }
+}
+
+/// Numbers of the gateways of one place, or of those that have none.
+const OF_A_PLACE: u32 = 1000;
+
+/// Where a gateway is made, by its number, if that is said.
+fn place_of(Address(n): Address) -> Option<Place> {
+    Place::numbered((n / OF_A_PLACE).checked_sub(1)?)
+}
+
+/// The objects of the relay.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    /// In each place; none by themselves where one is with the only database.
+    gateways: u32,
+    places: Vec<Place>,
+    partitions: u32,
+    /// Where those with a database are made.
+    location: Option<Place>,
+}
+
+impl Objects {
+    pub fn of(config: &Config) -> Self {
+        let gateways = config.gateways.and_then(|gateways| u32::try_from(gateways).ok()).unwrap_or(1);
+        let is_whole = gateways == 1 && config.partitions == 1 && config.places.is_empty();
+        let gateways = if is_whole { 0 } else { gateways };
+        let (places, location) = (config.places.clone(), config.location);
+        Self { gateways, places, partitions: config.partitions, location }
+    }
+
+    /// Whether one of them is the whole relay.
+    pub const fn are_one(&self) -> bool {
+        self.gateways == 0
+    }
+
+    /// Where a client is, by the network that it comes from and its continent: one network's always at the same gateway of
+    /// so many.
+    pub fn of_client(&self, network: &str, continent: Option<&str>) -> Object {
+        if self.are_one() {
+            return Object::HOME;
+        }
+        let mut hasher = DefaultHasher::new();
+        hasher.write(network.as_bytes());
+        let n = u32::try_from(hasher.finish() % u64::from(self.gateways)).unwrap_or_default();
+        let place = places::nearest(&self.places, continent).map_or(0, |place| (place.number() + 1) * OF_A_PLACE);
+        Object::Gateway(Address(place + 1 + n))
+    }
+
+    /// How one is reached; who comes first has it made.
+    pub fn stub(&self, env: &Env, object: Object) -> Result<Stub> {
+        let place = match object {
+            Object::Gateway(address) => place_of(address),
+            Object::Partition(_) => self.location,
+        };
+        let (namespace, name) = (env.durable_object(env::OBJECT)?, object.name());
+        match place {
+            Some(place) => namespace.get_by_name_with_location_hint(&name, place.hint()),
+            None => namespace.get_by_name(&name),
+        }
+    }
+
+    /// All of them.
+    fn all(&self) -> impl Iterator<Item = Object> {
+        let places = self.places.iter().map(|place| (place.number() + 1) * OF_A_PLACE);
+        let nowhere = self.places.is_empty().then_some(0);
+        let gateways = places.chain(nowhere).flat_map(|place| (1..=self.gateways).map(move |n| place + n));
+        PartitionId::all(self.partitions).map(Object::Partition).chain(gateways.map(|n| Object::Gateway(Address(n))))
+    }
+
+    /// Which of them an object is; none when it is not used.
+    pub fn which(&self, state: &State, env: &Env) -> Result<Option<Object>> {
+        let namespace = env.durable_object(env::OBJECT)?;
+        let own = state.id().to_string();
+        for object in self.all() {
+            if namespace.id_from_name(&object.name())?.to_string() == own {
+                return Ok(Some(object));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// What an object runs.
 pub enum Role {
     /// The relay, all of it.
     Whole(Box<Node>),
-    /// A gateway whose partition is another object.
+    /// A gateway whose partitions are other objects.
     Gateway(Box<LinkedGateway>),
-    /// The partition of gateways that are other objects.
+    /// A partition of gateways that are other objects.
     Partition(Box<LinkedPartition>),
 }
 
@@ -87,21 +173,28 @@ impl Role {
     }
 
     /// Takes what another object has sent; returns what is to be done.
-    pub fn receive(&mut self, from: Address, batch: &[u8], now: Millis) -> std::result::Result<Vec<Effect>, WireError> {
-        match self {
-            Self::Whole(_) => Ok(Vec::new()),
-            Self::Gateway(gateway) => Ok(gateway.receive(wire::decode(batch)?, now)),
-            Self::Partition(partition) => Ok(partition.receive(from, wire::decode(batch)?, now)),
+    pub fn receive(&mut self, from: Object, batch: &[u8], now: Millis) -> std::result::Result<Vec<Effect>, WireError> {
+        match (self, from) {
+            (Self::Gateway(gateway), Object::Partition(from)) => Ok(gateway.receive(from, wire::decode(batch)?, now)),
+            (Self::Partition(partition), Object::Gateway(from)) => {
+                Ok(partition.receive(from, wire::decode(batch)?, now))
+            }
+            // Nobody else has to tell it anything.
+            _ => Ok(Vec::new()),
         }
     }
 
     /// What is to be sent to other objects.
-    pub fn take_batches(&mut self) -> Vec<(Address, Vec<u8>)> {
+    pub fn take_batches(&mut self) -> Vec<(Object, Vec<u8>)> {
         match self {
             Self::Whole(_) => Vec::new(),
-            Self::Gateway(gateway) => gateway.take_batches().iter().map(|batch| (HOME, wire::encode(batch))).collect(),
+            Self::Gateway(gateway) => {
+                let batches = gateway.take_batches();
+                batches.iter().map(|(to, batch)| (Object::Partition(*to), wire::encode(batch))).collect()
+            }
             Self::Partition(partition) => {
-                partition.take_batches().iter().map(|(to, batch)| (*to, wire::encode(batch))).collect()
+                let batches = partition.take_batches();
+                batches.iter().map(|(to, batch)| (Object::Gateway(*to), wire::encode(batch))).collect()
             }
         }
     }
@@ -115,10 +208,10 @@ impl Role {
     }
 
     /// An object is not used any more; returns what is to be done.
-    pub fn gone(&mut self, address: Address, now: Millis) -> Vec<Effect> {
-        match self {
-            Self::Partition(partition) => partition.gone(address, now),
-            Self::Whole(_) | Self::Gateway(_) => Vec::new(),
+    pub fn gone(&mut self, object: Object, now: Millis) -> Vec<Effect> {
+        match (self, object) {
+            (Self::Partition(partition), Object::Gateway(address)) => partition.gone(address, now),
+            _ => Vec::new(),
         }
     }
 

@@ -10,8 +10,9 @@ use std::rc::Rc;
 use super::charge::Payer;
 use super::{Gateway, SharedAnswers, TurnedAway, http, metrics};
 use crate::market::handler::{self, Candidate};
+use crate::market::history;
 use crate::market::reputation;
-use crate::message::{Asked, Counts, Facts, Found, ONLINE_MAX, PartitionGauges, Step, StoreError, ToPartition};
+use crate::message::{Asked, Counts, Facts, Found, ONLINE_MAX, PartitionGauges, Step, StoreError};
 use crate::nostr::{PublicKey, refusal};
 use crate::seam::{Effect, Millis, Ticket};
 use crate::trees::Gather;
@@ -183,7 +184,7 @@ impl Gateway {
         };
         let (ticket, database) = (self.next_ticket(), matches!(of, Of::Database(..)));
         self.requests.asked.insert(ticket, of);
-        self.tell(ToPartition::Ask { ticket, asked, database });
+        self.partitions.ask(ticket, asked, database);
     }
 
     /// Has somebody wait until the database is asked, if he may.
@@ -279,13 +280,16 @@ impl Gateway {
                 Api::Handlers(kind) => self.ranked(kind, found, elsewhere, now),
                 _ => String::new(),
             },
-            Facts::History(points) => {
+            Facts::History(snapshots) => {
+                let points = history::points(snapshots);
                 let seconds = match api {
                     Api::History(step) => step.seconds(),
                     _ => 0,
                 };
                 serde_json::json!({ "version": 1, "step_seconds": seconds, "points": points }).to_string()
             }
+            // Partitions say this to each other's gateway alone.
+            Facts::Records(_) => String::new(),
             Facts::Healthy => r#"{"status":"ok"}"#.to_owned(),
         }
     }

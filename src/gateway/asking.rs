@@ -8,11 +8,12 @@ use std::rc::Rc;
 
 use super::charge::Payer;
 use super::count::Counting;
+use super::keeper::Ranges;
 use super::quota::Net;
 use super::{ConnId, Gateway};
 use crate::budget::{Full, Reservation, Share};
 use crate::log::Level;
-use crate::message::{self, Answer, StoreError, ToPartition, When};
+use crate::message::{self, Answer, StoreError, When};
 use crate::nostr::{Reason, refusal};
 use crate::seam::{Effect, Millis, Ticket};
 
@@ -152,15 +153,22 @@ impl Gateway {
     pub(super) fn ask(&mut self, conn: ConnId, question: Question, asked: message::Question, when: When) {
         let ticket = self.next_ticket();
         self.queries.asked.insert(ticket, Asked { conn, payer: None, question: Some(question) });
-        self.tell(ToPartition::Read { ticket, question: asked, when });
+        self.partitions.read(&self.config.profile, ticket, asked, when, &[]);
     }
 
-    /// Has the database asked a question again.
-    pub(super) fn ask_again(&mut self, conn: ConnId, question: Question, asked: message::Question, payer: Payer) {
+    /// Has the database asked a question again, and for what was live at the numbers of each partition's log that were
+    /// `missed`.
+    pub(super) fn ask_again(
+        &mut self,
+        conn: ConnId,
+        question: Question,
+        (asked, missed): (message::Question, Ranges),
+        payer: Payer,
+    ) {
         let ticket = self.next_ticket();
         self.queries.asked.insert(ticket, Asked { conn, payer: Some(payer), question: Some(question) });
         self.queries.asking.insert(conn, true);
-        self.tell(ToPartition::Read { ticket, question: asked, when: When::Now });
+        self.partitions.read(&self.config.profile, ticket, asked, When::Now, &missed);
     }
 
     /// The database has to be asked a question, which takes so many bytes until then.
@@ -246,14 +254,14 @@ impl Gateway {
             if let Some(asked) = self.queries.asked.get_mut(&ticket) {
                 asked.payer = Some(payer);
                 self.queries.asking.insert(conn, false);
-                self.tell(ToPartition::Go(ticket));
+                self.partitions.go(ticket);
             }
         }
     }
 
     /// Answers a question that the database will not be asked.
     fn refuse_question(&mut self, ticket: Ticket, reason: &Reason, out: &mut Vec<Effect>) {
-        self.tell(ToPartition::Drop(ticket));
+        self.partitions.drop(ticket);
         let Some(Asked { conn, question, .. }) = self.queries.asked.remove(&ticket) else { return };
         self.refuse_asked(conn, question, reason, out);
     }
@@ -300,7 +308,7 @@ impl Gateway {
         // Somebody pays for what the database is asked already.
         self.queries.asked.retain(|ticket, asked| asked.payer.is_some() || !tickets.contains(ticket));
         self.queries.retain(|waiting| !tickets.contains(&waiting.ticket));
-        tickets.into_iter().for_each(|ticket| self.tell(ToPartition::Drop(ticket)));
+        tickets.into_iter().for_each(|ticket| self.partitions.drop(ticket));
     }
 }
 

@@ -9,11 +9,12 @@ use serde_json::value::RawValue;
 
 use super::Millis;
 use super::conn::{Backlog, Conn, Sub};
+use super::keeper::Positions;
 use crate::message::Known;
 use crate::nostr::{Filter, PublicKey, Values};
 use crate::trees::Gather;
 
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 /// Bytes of text that a socket's attachment holds.
 pub const MAX_ATTACHED: usize = 16_000;
 /// Bytes of it that are not filters, at the most.
@@ -43,7 +44,7 @@ struct Attachment<S> {
     /// COUNTs that wait for the store.
     q: BTreeSet<String>,
     /// What subscribers had been told of, as far as is known.
-    t: Option<u64>,
+    t: Positions,
     /// Subscriptions.
     s: Vec<S>,
 }
@@ -53,7 +54,7 @@ type Subscription = (String, Option<Unread>, Vec<Box<RawValue>>);
 
 /// Of a subscription whose stored events have not been sent: what subscribers had been told of when they were asked
 /// for, and when they could not be read first.
-type Unread = (Option<u64>, Option<Millis>);
+type Unread = (Positions, Option<Millis>);
 
 /// A connection as it was remembered.
 pub struct RememberedConn {
@@ -63,7 +64,7 @@ pub struct RememberedConn {
     /// Levels of its holders' quotas.
     pub levels: Vec<Option<String>>,
     /// What subscribers had been told of, as far as is known.
-    pub told: Option<u64>,
+    pub told: Positions,
 }
 
 /// A subscription as it was remembered.
@@ -77,8 +78,8 @@ pub struct Remembered {
 }
 
 /// Writes `conn` down, with the levels of its holders' quotas, and what subscribers have been told of.
-pub fn encode(conn: &Conn, levels: Vec<Option<String>>, told: Option<u64>) -> String {
-    let unread = |sub: &Sub| sub.reading.as_ref().map(|backlog| (backlog.after, backlog.failed_at));
+pub fn encode(conn: &Conn, levels: Vec<Option<String>>, told: Positions) -> String {
+    let unread = |sub: &Sub| sub.reading.as_ref().map(|backlog| (backlog.after.clone(), backlog.failed_at));
     let attachment = Attachment {
         v: VERSION,
         n: conn.network.as_deref().map(Box::from),

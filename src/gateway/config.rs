@@ -18,6 +18,10 @@ use crate::message::{MAX_ENTRIES, MAX_RANGES, MAX_UNASKED_FEEDBACK, MAX_UNASKED_
 use crate::nostr::PublicKey;
 use crate::nostr::auth::Authority;
 use crate::nostr::nip11::{Document, Limitation};
+use crate::places::Place;
+
+/// Partitions there may be.
+const PARTITIONS_MAX: u64 = 64;
 
 /// NIPs this relay implements and tests.
 const SUPPORTED_NIPS: &[u16] = &[1, 9, 11, 13, 17, 32, 40, 42, 45, 62, 67, 70, 89, 90];
@@ -122,6 +126,21 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "gateways that share the connections, each an object (natively a thread) of its own, 1 to 256; empty: 1, natively one for each core but one",
     ),
+    setting(
+        "PARTITIONS",
+        "1",
+        "databases that share what is stored, each with an object (natively a thread) of its own, 1 to 64; never fewer than before",
+    ),
+    setting(
+        "PLACES",
+        "",
+        "places (Cloudflare's location hints: wnam enam sam weur eeur apac oc afr me), each with GATEWAYS gateways for the continents it is nearest to; empty: none",
+    ),
+    setting(
+        "LOCATION",
+        "",
+        "the place (as in PLACES) of databases and of the objects that have them, for who deploys for the first time; empty: near who comes first",
+    ),
     setting("LOG_LEVEL", "info", "the least that is logged: debug, info, warn or error"),
     setting("LISTED_KEYS", "", "public keys, 64 hex digits each, separated by spaces"),
 ];
@@ -182,6 +201,12 @@ pub struct Config {
     pub rows_per_day: Option<u64>,
     /// How many gateways share the connections, where that is said.
     pub gateways: Option<u64>,
+    /// How many partitions share what is stored, each with a database.
+    pub partitions: u32,
+    /// Where gateways are made on Cloudflare, that many in each.
+    pub places: Vec<Place>,
+    /// Where the objects with databases are made on Cloudflare.
+    pub location: Option<Place>,
     pub max_database_bytes: Option<u64>,
     pub log_level: Level,
 }
@@ -329,6 +354,17 @@ impl Config {
             bans: bans(&mut r),
             rows_per_day: r.optional_number("ROWS_PER_DAY", 10_000, 1_000_000_000_000),
             gateways: r.optional_number("GATEWAYS", 1, 256),
+            places: r
+                .list("PLACES", "must be location hints of Cloudflare's, such as weur enam", Place::of_hint)
+                .unwrap_or_default(),
+            location: r.optional("LOCATION").and_then(|hint| {
+                let place = Place::of_hint(&hint);
+                if place.is_none() {
+                    r.wrong("LOCATION", "must be one of Cloudflare's location hints, such as weur");
+                }
+                place
+            }),
+            partitions: u32::try_from(r.number("PARTITIONS", 1, PARTITIONS_MAX)).unwrap_or(1),
             max_database_bytes: r.optional_number("MAX_DATABASE_BYTES", 1_000_000, 1_000_000_000_000_000),
             log_level: r.text("LOG_LEVEL").parse().unwrap_or_else(|()| {
                 r.wrong("LOG_LEVEL", "must be debug, info, warn or error");

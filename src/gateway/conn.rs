@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::Millis;
+use super::keeper::Positions;
 use super::turn::MessageQueue;
 use super::unheard::Unheard;
 use crate::budget::{Level, NetworkUse, Reservation};
@@ -174,7 +175,7 @@ pub struct Backlog {
     /// What they take.
     pub memory: Option<Reservation>,
     /// What subscribers had been told of when the stored events were asked for, as far as is known.
-    pub after: Option<u64>,
+    pub after: Positions,
     /// Whether memory was lost since: what waited here then is in the log.
     pub lost: bool,
     /// When the stored events could not be read first.

@@ -63,17 +63,19 @@ impl Gateway {
         }
     }
 
-    /// Tells the partition what is known here.
+    /// Tells partitions what is known here.
     pub(super) fn tell_gauges(&mut self) {
         self.untold.changed = false;
-        let gauges = Box::new(self.gauges());
-        self.tell(ToPartition::Gauges(gauges));
+        let gauges = self.gauges();
+        for to in self.partitions.all() {
+            self.partitions.tell_gauges(to, Box::new(gauges.clone()));
+        }
     }
 
     fn tell_counts(&mut self) {
         if !self.untold.counts.is_empty() {
             let counts = std::mem::take(&mut self.untold.counts);
-            self.tell(ToPartition::Counted(counts));
+            self.partitions.tell_home(ToPartition::Counted(counts));
         }
     }
 }

@@ -1,24 +1,33 @@
-//! What the partition tells: each message goes to who waits for it.
+//! What partitions tell: each message goes to who waits for it.
 
 use super::{ConnId, Gateway};
 use crate::market::handler::can_be_ranked;
-use crate::message::{Interest, Outcome, Part, Push, ToGateway, ToPartition, Verdict};
+use crate::message::{Interest, Outcome, Part, PartitionId, Push, ToGateway, ToPartition, Verdict};
 use crate::nostr::{EventId, Reason, kind, relay_msg};
 use crate::seam::{Effect, Millis};
 
 impl Gateway {
-    /// Takes what the partition tells.
-    pub(crate) fn hear(&mut self, message: ToGateway, now: Millis, out: &mut Vec<Effect>) {
+    /// Takes what a partition tells.
+    pub(crate) fn hear(&mut self, from: PartitionId, message: ToGateway, now: Millis, out: &mut Vec<Effect>) {
+        if !self.partitions.are_several() {
+            return self.take_told(from, message, now, out);
+        }
+        for message in self.partitions.hear(from, message, &self.budget) {
+            self.take_told(from, message, now, out);
+        }
+    }
+
+    fn take_told(&mut self, from: PartitionId, message: ToGateway, now: Millis, out: &mut Vec<Effect>) {
         self.now = now;
         self.untold.changed |= !matches!(message, ToGateway::Position(_) | ToGateway::Facts { .. });
         match message {
             ToGateway::Position(Ok(upto)) => {
-                self.advance(upto);
+                self.advance(from, upto);
                 self.ask_next(now, out);
             }
             ToGateway::Position(Err(error)) => self.position_failed(error, now, out),
             ToGateway::Verdict(outcome) => self.decided(outcome, out),
-            ToGateway::Push(push) => self.pushed(push, out),
+            ToGateway::Push(push) => self.pushed(from, push, out),
             ToGateway::Ephemeral(event) => {
                 self.hand_out(&event, out);
             }
@@ -36,24 +45,28 @@ impl Gateway {
     }
 
     /// Tells a partition that knows nothing of this gateway what it cares for, and how far its clients were told.
-    pub(crate) fn introduce(&mut self) {
+    pub(crate) fn introduce(&mut self, to: PartitionId) {
         let interest =
             if self.alone { Interest::Everything } else { Interest::Keys { came: self.subs.keys(), went: Vec::new() } };
-        self.tell(ToPartition::Interest(interest));
-        self.tell(ToPartition::Woke(self.told_upto()));
+        self.partitions.tell(to, ToPartition::Interest(interest));
+        self.partitions.tell(to, ToPartition::Woke(self.told_upto_of(to)));
+        self.partitions.forget_greeting(to);
         if !self.alone {
-            self.tell_presence_anew();
-            self.tell_gauges();
+            if to == PartitionId::HOME {
+                self.tell_presence_anew();
+            }
+            let gauges = Box::new(self.gauges());
+            self.partitions.tell_gauges(to, gauges);
         }
     }
 
     /// A group was stored: answers the authors and tells the subscribers, in the order the events were numbered.
-    fn pushed(&mut self, mut push: Push, out: &mut Vec<Effect>) {
-        if let Some(told) = self.position.told.filter(|told| *told < push.after) {
+    fn pushed(&mut self, from: PartitionId, mut push: Push, out: &mut Vec<Effect>) {
+        if let Some(told) = self.position.told(from).filter(|told| *told < push.after) {
             // It does not follow what was told before: what is between is asked for, and this again.
             push.parts.retain(|part| matches!(part, Part::Outcome(_)));
             push.upto = told;
-            self.tell(ToPartition::Woke(Some(told)));
+            self.partitions.tell(from, ToPartition::Woke(Some(told)));
         }
         let events = || {
             push.parts.iter().filter_map(|part| match part {
@@ -66,6 +79,7 @@ impl Gateway {
         }
         for part in push.parts {
             match part {
+                Part::Event((new, _)) if self.late.takes(&new.event) => {}
                 Part::Event((new, readers)) => {
                     self.fan_out(&new.event, readers.as_ref(), &new.text, out);
                     if new.part.is_none() && new.event.kind == kind::HANDLER && can_be_ranked(&new.event) {
@@ -81,7 +95,7 @@ impl Gateway {
                 }
             }
         }
-        self.advance(push.upto);
+        self.advance(from, push.upto);
     }
 
     /// Answers an event.

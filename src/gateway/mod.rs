@@ -1,7 +1,7 @@
 //! A gateway: the clients of a node.
 //!
 //! Owns connections, authentication, admission, quotas, subscriptions and their index, the order in which questions are
-//! asked, and what clients are sent. What is stored it asks its partition, by messages. Knows no SQL and no database. It
+//! asked, and what clients are sent. What is stored it asks its partitions, by messages. Knows no SQL and no database. It
 //! never awaits, reads a clock, makes random numbers or knows which host performs its effects.
 
 mod accept;
@@ -27,6 +27,7 @@ mod http_rate;
 mod keeper;
 mod metrics;
 mod networks;
+mod partitions;
 mod presence;
 mod publish;
 mod quota;
@@ -59,7 +60,7 @@ pub use shared_answers::SharedAnswers;
 
 use crate::budget::Budget;
 use crate::log::{self, Level};
-use crate::message::{Counted, Interest, ToPartition};
+use crate::message::{Counted, Interest, PartitionId, ToPartition};
 use crate::seam::{Effect, Host, Input, Millis, Ticket};
 use api::HttpRequests;
 use asking::QueryQueue;
@@ -68,6 +69,7 @@ use counters::Untold;
 use ending::Ending;
 use keeper::Position;
 use networks::Networks;
+use partitions::Partitions;
 use presence::Presence;
 use quota::Quotas;
 use repeat::Repeats;
@@ -75,6 +77,7 @@ use subs::SubIndex;
 use timer::Timer;
 use turn::MessageTurns;
 use unheard::UnreadBytes;
+use vanished::Late;
 
 /// One gateway.
 pub struct Gateway {
@@ -85,8 +88,7 @@ pub struct Gateway {
     conns: BTreeMap<ConnId, Box<Conn>>,
     /// The memory there is.
     budget: Rc<Budget>,
-    /// What the partition is to be told.
-    messages: Vec<ToPartition>,
+    partitions: Partitions,
     networks: Networks,
     subs: SubIndex,
     queries: QueryQueue,
@@ -113,31 +115,33 @@ pub struct Gateway {
     counters: Counted,
     untold: Untold,
     presence: Presence,
+    late: Late,
 }
 
 impl Gateway {
     /// A gateway without clients; `now` begins its uptime, and `alone` says that the partition has no other.
     pub(crate) fn new(config: Rc<Config>, host: Host, alone: bool, budget: &Rc<Budget>, now: Millis) -> Self {
         let mut subs = SubIndex::default();
-        let mut messages = Vec::new();
+        let mut partitions = Partitions::new(config.partitions);
         if alone {
-            messages.push(ToPartition::Interest(Interest::Everything));
+            partitions.tell_all(&ToPartition::Interest(Interest::Everything));
         } else {
             subs.watch();
         }
+        let position = Position::new(config.partitions);
         Self {
             config,
             host,
             alone,
             conns: BTreeMap::new(),
-            messages,
+            partitions,
             networks: Networks::default(),
             subs,
             queries: QueryQueue::default(),
             repeats: Repeats::default(),
             held: UnreadBytes::default(),
             last_ticket: 0,
-            position: Position::default(),
+            position,
             quotas: Quotas::new(budget),
             requests: HttpRequests::default(),
             asked_of: BTreeMap::new(),
@@ -150,6 +154,7 @@ impl Gateway {
             counters: Counted::default(),
             untold: Untold::default(),
             presence: Presence::default(),
+            late: Late::default(),
             budget: budget.clone(),
         }
     }
@@ -190,15 +195,19 @@ impl Gateway {
         }
     }
 
-    /// What the partition is to be told, in order.
-    pub(crate) fn take_messages(&mut self) -> Vec<ToPartition> {
-        let mut messages = std::mem::take(&mut self.messages);
+    /// The partitions there are.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = PartitionId> + use<> {
+        self.partitions.all()
+    }
+
+    /// What partitions are to be told, each in order.
+    pub(crate) fn take_messages(&mut self) -> Vec<(PartitionId, ToPartition)> {
         let (came, went) = self.subs.take_changed();
         if !came.is_empty() || !went.is_empty() {
             // What is asked after it must not be answered before it is known.
-            messages.insert(0, ToPartition::Interest(Interest::Keys { came, went }));
+            self.partitions.tell_all_first(&ToPartition::Interest(Interest::Keys { came, went }));
         }
-        messages
+        self.partitions.take_messages()
     }
 
     /// Everything of an input was handled.
@@ -209,10 +218,6 @@ impl Gateway {
         self.keep_changed(out);
         self.tell_presence();
         self.tell_soon(now, out);
-    }
-
-    fn tell(&mut self, message: ToPartition) {
-        self.messages.push(message);
     }
 
     fn next_ticket(&mut self) -> Ticket {

@@ -33,11 +33,11 @@ impl Gateway {
         let came: Vec<Provider> = now.difference(&before).copied().collect();
         let went: Vec<Provider> = before.difference(&now).copied().collect();
         if !came.is_empty() || !went.is_empty() {
-            self.tell(ToPartition::Present { came, went });
+            self.partitions.tell_home(ToPartition::Present { came, went });
         }
     }
 
-    /// Tells a partition that knows nothing of this gateway who is here.
+    /// Tells home, which knows nothing of this gateway, who is here.
     pub(super) fn tell_presence_anew(&mut self) {
         self.presence = Presence { changed: true, ..Presence::default() };
         self.tell_presence();

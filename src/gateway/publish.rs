@@ -33,7 +33,8 @@ impl Gateway {
             let part = self.config.profile.part_of(&event);
             let remember_until = self.config.retention.remember_until(&event);
             let text = event.to_json().into();
-            let new = NewEvent { event, text, came_ms: now, expires_at, deletes, part, remember_until };
+            let new =
+                NewEvent { event, text, came_ms: now, expires_at, deletes, part, remember_until, is_elsewhere: false };
             self.store(conn, new);
             Ok(Admitted::Waiting)
         });
@@ -56,7 +57,7 @@ impl Gateway {
             state.unanswered += 1;
         }
         let publish = Publish { from: Publisher(conn.0), new, network, is_limited, allowance };
-        self.tell(ToPartition::Publish(Box::new(publish)));
+        self.partitions.publish(Box::new(publish));
     }
 
     /// Which rows an author's event may take.
@@ -80,7 +81,7 @@ impl Gateway {
         if let (Some(_), Some(state)) = (from, self.conns.get_mut(&conn)) {
             state.unanswered += 1;
         }
-        self.tell(ToPartition::Ephemeral { from, event: Arc::new(event) });
+        self.partitions.tell_home(ToPartition::Ephemeral { from, event: Arc::new(event) });
         Ok(if from.is_some() { Admitted::Waiting } else { Admitted::Done })
     }
 

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use super::asking::{Question, no_room};
 use super::count::Counting;
+use super::keeper::Ranges;
 use super::timer::Due;
 use super::{ConnId, Gateway};
 use crate::budget::{Reservation, Share};
@@ -177,7 +178,7 @@ impl Gateway {
             }
         }
         if now >= self.repeats.not_before && !self.repeats.waiting.is_empty() {
-            self.tell(ToPartition::Position);
+            self.partitions.tell_all(&ToPartition::Position);
         }
         self.ask_next(now, out);
         // What waits for an answer goes on when that comes.
@@ -190,7 +191,7 @@ impl Gateway {
 
     /// Has the database asked the next question that may be asked again now; says whether there was one.
     pub(super) fn repeat_next(&mut self, now: Millis, out: &mut Vec<Effect>) -> bool {
-        if now < self.repeats.not_before || self.position.told.is_none() || self.queries.repeats() >= MAX_REPEATS {
+        if now < self.repeats.not_before || !self.position.is_known() || self.queries.repeats() >= MAX_REPEATS {
             return false;
         }
         let free = |repeat: &Repeat| !self.queries.is_asking(repeat.conn) && !self.queries.has_to_read(repeat.conn);
@@ -207,7 +208,7 @@ impl Gateway {
             return true;
         }
         let question = match &asked {
-            Asked::Count(counting) => self.count_question(counting),
+            Asked::Count(counting) => self.count_question(counting).map(|question| (question, Ranges::new())),
             Asked::Stored(subscription) => self.stored_again(conn, subscription, out),
         };
         if let Some(question) = question {
@@ -222,15 +223,15 @@ impl Gateway {
         conn: ConnId,
         subscription: &Rc<str>,
         out: &mut Vec<Effect>,
-    ) -> Option<message::Question> {
+    ) -> Option<(message::Question, Ranges)> {
         let backlog = self.sub_mut(conn, subscription)?.reading.as_ref();
-        let after = backlog.filter(|backlog| backlog.lost).and_then(|backlog| backlog.after);
-        let missed = after.zip(self.position.before).filter(|(after, upto)| after < upto);
-        if missed.is_some_and(|(after, upto)| upto - after > MISSED_MAX) {
+        let after = backlog.filter(|backlog| backlog.lost).map(|backlog| backlog.after.clone()).unwrap_or_default();
+        let missed = self.position.before_and_after(&after);
+        if missed.iter().flatten().any(|(after, upto)| upto - after > MISSED_MAX) {
             self.refuse_stored(conn, subscription, &refusal::lost_request(), out);
             return None;
         }
-        self.stored_question(conn, subscription, missed)
+        Some((self.stored_question(conn, subscription)?, missed))
     }
 }
 

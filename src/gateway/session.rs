@@ -32,7 +32,7 @@ impl Gateway {
         let gone: Vec<PublicKey> = gone.into_iter().copied().collect();
         if !gone.is_empty() {
             let network = network.and_then(|network| network.parse().ok());
-            self.tell(ToPartition::Left { keys: gone, network });
+            self.partitions.tell_home(ToPartition::Left { keys: gone, network });
         }
     }
 
@@ -93,7 +93,7 @@ impl Gateway {
     fn ask_who_is(&mut self, conn: ConnId, keys: Vec<PublicKey>) {
         let ticket = self.next_ticket();
         self.asked_of.insert(ticket, conn);
-        self.tell(ToPartition::WhoIs { ticket, keys });
+        self.partitions.who_is(ticket, keys);
     }
 
     /// Notes what is known of the keys of a connection; one of which nothing is known is an agent's.
@@ -188,7 +188,7 @@ impl Gateway {
                 out.push(Effect::Close { conn, code: TRY_AGAIN, reason: refusal::lost_connection() });
                 continue;
             };
-            self.position.before = self.position.before.max(told);
+            self.position.remembered(&told);
             let counting = std::mem::take(&mut state.counting);
             self.enter(conn, state);
             for (holder, level) in self.holders(conn).into_iter().zip(levels) {
@@ -220,7 +220,7 @@ impl Gateway {
         }
         self.end_blocked(out);
         self.keep_told();
-        self.tell(ToPartition::Woke(self.position.before));
+        self.tell_woke();
         if !self.alone {
             self.tell_presence_anew();
             self.tell_gauges();

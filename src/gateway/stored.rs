@@ -17,7 +17,7 @@ impl Gateway {
     /// Asks for the stored events of an installed subscription.
     pub(super) fn read_stored(&mut self, conn: ConnId, subscription: Rc<str>, now: Millis, out: &mut Vec<Effect>) {
         let when = if self.has_to_read(conn, now, out) { When::Later } else { When::Known };
-        let Some(question) = self.stored_question(conn, &subscription, None) else { return };
+        let Some(question) = self.stored_question(conn, &subscription) else { return };
         let after = self.told_upto();
         if let Some(sub) = self.sub_mut(conn, &subscription) {
             sub.reading.get_or_insert_with(|| Box::new(Backlog { after, ..Backlog::default() }));
@@ -26,12 +26,7 @@ impl Gateway {
     }
 
     /// What a subscription asks.
-    pub(super) fn stored_question(
-        &self,
-        conn: ConnId,
-        subscription: &Rc<str>,
-        missed: Option<(u64, u64)>,
-    ) -> Option<message::Question> {
+    pub(super) fn stored_question(&self, conn: ConnId, subscription: &Rc<str>) -> Option<message::Question> {
         let state = self.conns.get(&conn)?;
         let filters = state.subs.get(subscription)?.filters.clone();
         let limits = &self.config.limits;
@@ -40,7 +35,7 @@ impl Gateway {
             limits: (limits.default_limit, limits.max_limit),
             event_bytes_max: limits.max_message_length,
             keys: state.keys.clone(),
-            missed,
+            missed: None,
         })
     }
 
@@ -67,7 +62,7 @@ impl Gateway {
     }
 
     fn send_stored(&mut self, conn: ConnId, subscription: &Rc<str>, page: Page, out: &mut Vec<Effect>) {
-        let Page { events, completeness, missed } = page;
+        let Page { events, completeness, missed, .. } = page;
         let sent: BTreeSet<EventId> = events.iter().map(|event| event.id).gather();
         let (mut backlog, mut filters) = (None, None);
         if let Some(sub) = self.sub_mut(conn, subscription) {
@@ -75,7 +70,9 @@ impl Gateway {
             filters = Some(sub.filters.clone());
         }
         for event in &events {
-            if let Text::Json(json) = &event.text {
+            if let Text::Json(json) = &event.text
+                && !self.late.takes_text(json)
+            {
                 self.send_event(conn, subscription, json, out);
             }
         }

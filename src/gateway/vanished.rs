@@ -1,16 +1,71 @@
 //! What goes at once when a key vanishes (NIP-62): what was live before and has yet to be sent. What is stored or being
-//! read is the partition's.
+//! read is the partition's; of several, home alone tells of it, and what another one has said before may come later.
+
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Gateway;
 use super::conn::LIVE_BYTES;
 use crate::budget::Share;
-use crate::nostr::Event;
 use crate::nostr::deletion::Vanished;
+use crate::nostr::{Event, PublicKey, kind};
+use crate::seam::Millis;
+
+/// Milliseconds for which a key is remembered, until all that partitions had said before has come, and keys that are.
+const LATE_MS: Millis = 60_000;
+const LATE_MAX: usize = 1000;
+/// What stands before the author in a canonical text, and in that of a gift wrap.
+const AUTHOR: &str = "\"pubkey\":\"";
+const WRAP: &str = "\"kind\":1059,";
+
+/// The keys that have vanished lately, where there are several partitions: up to which `created_at` each.
+#[derive(Debug, Default)]
+pub(super) struct Late {
+    until: BTreeMap<PublicKey, u64>,
+    /// When they did, the first one first.
+    since: VecDeque<(Millis, PublicKey)>,
+}
+
+impl Late {
+    fn note(&mut self, request: &Event, now: Millis) {
+        while let Some((at, key)) = self.since.front().copied()
+            && (self.since.len() >= LATE_MAX || now > at + LATE_MS)
+        {
+            self.since.pop_front();
+            self.until.remove(&key);
+        }
+        let until = self.until.entry(request.pubkey).or_default();
+        *until = request.created_at.max(*until);
+        self.since.push_back((now, request.pubkey));
+    }
+
+    /// Whether an event is of a key that has vanished since it was told, or a gift wrap (NIP-59) for one.
+    pub fn takes(&self, event: &Event) -> bool {
+        let has_vanished = |key: &PublicKey| self.until.get(key).is_some_and(|until| event.created_at <= *until);
+        if self.until.is_empty() || event.kind == kind::VANISH {
+            return false;
+        }
+        let is_for = || event.tag_values("p").filter_map(PublicKey::parse).any(|key| has_vanished(&key));
+        has_vanished(&event.pubkey) || event.kind == kind::GIFT_WRAP && is_for()
+    }
+
+    /// The same of its canonical text, which begins with its id and its author.
+    pub fn takes_text(&self, json: &str) -> bool {
+        if self.until.is_empty() {
+            return false;
+        }
+        let author = || PublicKey::parse(json.split_once(AUTHOR)?.1.get(..64)?);
+        let may_be = author().is_some_and(|author| self.until.contains_key(&author)) || json.contains(WRAP);
+        may_be && Event::parse(json).is_ok_and(|event| self.takes(&event))
+    }
+}
 
 impl Gateway {
     /// A request to vanish was stored, and its OK is to come: nothing that it takes is sent any more.
     pub(super) fn vanish(&mut self, request: &Event) {
         let vanished = Vanished::by(request);
+        if self.partitions.are_several() {
+            self.late.note(request, self.now);
+        }
         if self.budget.used(Share::Backlogs) == 0 {
             return;
         }

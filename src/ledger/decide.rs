@@ -11,7 +11,6 @@ use super::job::{Job, Moved, Request};
 use super::{Change, NewEvent, Outcome, Swept, Vote, counted, deletion, tag_key};
 use crate::market::dealing::Dealing;
 use crate::market::{JobRole, Part, privacy, reputation};
-use crate::nostr::deletion::Target;
 use crate::nostr::{EventId, MAX_INTEGER, PublicKey, kind};
 use crate::trees::Gather;
 
@@ -105,6 +104,8 @@ pub struct Decision {
     pub cancelled: Vec<(EventId, PublicKey)>,
     /// What happens to other events.
     pub events: Vec<Change>,
+    /// What is stored in other partitions and was carried out here.
+    pub elsewhere: Vec<Arc<NewEvent>>,
     /// The rows.
     pub changes: Changes,
 }
@@ -123,22 +124,9 @@ pub enum Mode {
 /// [`Needed`](super::Needed).
 pub(super) fn decide(group: &[Arc<NewEvent>], mode: Mode, last_seq: u64, facts: Facts) -> Decision {
     let mut deciding = Deciding::new(facts, mode);
-    let numbered = || (last_seq + 1..).zip(group);
     let is_answer = |new: &NewEvent| new.part.as_ref().is_some_and(Part::is_answer);
-    for (_, new) in numbered() {
-        if new.vanishes() {
-            deciding.remember(&new.event.pubkey, &Target::Everything, new.event.created_at);
-        }
-    }
-    for (_, new) in numbered().filter(|(_, new)| !new.vanishes() && !deciding.is_blocked(new)).collect::<Vec<_>>() {
-        let (author, at) = (new.event.pubkey, new.event.created_at);
-        new.deletes.iter().for_each(|target| deciding.delete(&author, target, at));
-    }
-    for (_, new) in numbered() {
-        if new.vanishes() && !deciding.facts.events.contains_key(&new.event.id) {
-            deciding.vanish(new.event.pubkey, new.event.created_at);
-        }
-    }
+    deciding.delete_what_is_asked(group);
+    let numbered = || (last_seq + 1..).zip(group.iter().filter(|new| !new.is_elsewhere));
     let mut others: Vec<(u64, &Arc<NewEvent>)> = numbered().filter(|(_, new)| !is_answer(new)).collect();
     // Of versions of one event the newest comes first, and of those of one second the lowest id.
     others.sort_by_key(|(seq, new)| match new.part {
@@ -187,79 +175,7 @@ impl Deciding {
         self.decision
     }
 
-    /// Whether a deletion keeps an event out.
-    fn is_blocked(&self, new: &NewEvent) -> bool {
-        let keys = deletion::keys_that_keep_out(&new.event, new.part.as_ref());
-        keys.iter().any(|key| self.facts.deletions.get(key).is_some_and(|until| *until >= new.event.created_at))
-    }
-
-    /// Remembers a deletion.
-    pub fn remember(&mut self, author: &PublicKey, target: &Target, created_at: u64) {
-        self.remember_key(deletion::key_of(author, target), deletion::reach(created_at, target));
-    }
-
-    pub(super) fn remember_key(&mut self, key: String, until: u64) {
-        let known = self.facts.deletions.get(&key).copied();
-        if known.is_none_or(|known| known < until) {
-            self.facts.deletions.insert(key.clone(), until);
-            self.decision.changes.deletions.insert(key, until);
-        }
-    }
-
-    /// Carries out a deletion: remembers it, cancels the author's job, and removes what is there.
-    pub fn delete(&mut self, author: &PublicKey, target: &Target, created_at: u64) {
-        self.remember(author, target, created_at);
-        match target {
-            Target::Event(id) => self.delete_event(author, id),
-            Target::Address { kind, d } => self.delete_at(&(*author, *kind, deletion::place_of(d)), created_at),
-            Target::Everything => {}
-        }
-    }
-
-    /// Cancels the author's job of this id, and removes the event.
-    pub(super) fn delete_event(&mut self, author: &PublicKey, id: &EventId) {
-        self.cancel(author, id);
-        let Some(held) = self.facts.events.get(id).filter(|held| may_delete(author, held)).cloned() else { return };
-        if let (true, Some(job), true) = (held.is_result, &held.job, held.pubkey == *author) {
-            self.remember_key(deletion::of_result(author, job), MAX_INTEGER);
-        }
-        self.remove(&held);
-    }
-
-    /// Removes what has a place, unless it is later.
-    pub(super) fn delete_at(&mut self, place: &Place, created_at: u64) {
-        if let Some(held) = self.at(place).filter(|held| held.created_at <= created_at).cloned() {
-            self.remove(&held);
-        }
-    }
-
-    /// A customer cancels his job.
-    fn cancel(&mut self, author: &PublicKey, id: &EventId) {
-        let is_own = |job: &&mut Job| job.asked.as_ref().is_some_and(|asked| asked.customer == *author);
-        if let Some(job) = self.facts.jobs.get_mut(id).filter(is_own)
-            && !job.is_cancelled()
-        {
-            self.moved.entry(*id).or_insert_with(|| Moved::from(Some(&*job)));
-            job.cancel();
-            self.decision.changes.jobs.insert(*id, None);
-            let answered = self.facts.answered.get(id).into_iter().flatten();
-            self.decision.cancelled.extend(answered.map(|key| (*id, *key)));
-        }
-    }
-
-    /// A key vanishes: its events are removed later.
-    pub fn vanish(&mut self, key: PublicKey, created_at: u64) {
-        let until = self.decision.changes.vanishing.entry(key).or_default();
-        *until = created_at.max(*until);
-        self.facts.providers.remove(&key);
-        self.facts.dealings.retain(|(customer, provider), _| *customer != key && *provider != key);
-        self.facts.served.remove(&key);
-        self.facts.served.values_mut().for_each(|served| _ = served.by.remove(&key));
-        let goes = |held: &Held| held.pubkey == key && held.created_at <= created_at;
-        self.facts.answers.values_mut().for_each(|answers| answers.retain(|answer| !goes(&answer.held)));
-    }
-
-    fn at(&self, place: &Place) -> Option<&Held> {
+    pub(super) fn at(&self, place: &Place) -> Option<&Held> {
         self.facts.events.get(self.facts.places.get(place)?)
     }
 
@@ -478,12 +394,6 @@ impl Deciding {
             }
         }
     }
-}
-
-/// Whether `author` may delete an event by its id: his own, or a gift wrap that is for him.
-fn may_delete(author: &PublicKey, held: &Held) -> bool {
-    !matches!(held.kind, kind::DELETION | kind::VANISH)
-        && (held.pubkey == *author || held.kind == kind::GIFT_WRAP && held.named().any(|key| key == *author))
 }
 
 /// The index keys that a private event has for its readers.

@@ -130,7 +130,9 @@ impl Needed {
         let mut needed = Self::default();
         for new in group {
             let event = &new.event;
-            needed.ids.insert(event.id);
+            if !new.is_elsewhere {
+                needed.ids.insert(event.id);
+            }
             if let Some(place) = new.place() {
                 // No result takes the place of another one.
                 let is_answer = new.part.as_ref().is_some_and(|part| part.is_answer());

@@ -7,6 +7,7 @@
 mod counted;
 mod dealt;
 mod decide;
+mod delete;
 pub mod deletion;
 mod facts;
 mod job;
@@ -57,6 +58,9 @@ pub struct NewEvent {
     pub part: Option<Part>,
     /// Of a job request: Unix seconds until which the job is remembered.
     pub remember_until: u64,
+    /// It is stored in another partition, and this one has a tombstone of it: here it deletes what it deletes, and no more.
+    /// A partition is never sent a request in both ways at once.
+    pub is_elsewhere: bool,
 }
 
 /// A [`NewEvent`] as it is told: without its text.
@@ -68,12 +72,13 @@ struct Told {
     deletes: Vec<Target>,
     part: Option<Part>,
     remember_until: u64,
+    is_elsewhere: bool,
 }
 
 impl From<Told> for NewEvent {
     fn from(told: Told) -> Self {
-        let Told { event, came_ms, expires_at, deletes, part, remember_until } = told;
-        Self { text: event.to_json().into(), event, came_ms, expires_at, deletes, part, remember_until }
+        let Told { event, came_ms, expires_at, deletes, part, remember_until, is_elsewhere } = told;
+        Self { text: event.to_json().into(), event, came_ms, expires_at, deletes, part, remember_until, is_elsewhere }
     }
 }
 
@@ -88,6 +93,14 @@ impl NewEvent {
     /// Whether it asks that everything of its author goes (NIP-62).
     pub fn vanishes(&self) -> bool {
         self.deletes.contains(&Target::Everything)
+    }
+
+    /// Its tombstone, for each partition that has events of jobs alone; none when it deletes none of these. What has an
+    /// address is no event of a job.
+    pub fn tombstone(&self) -> Option<Self> {
+        let of_jobs = |target: &&Target| !matches!(target, Target::Address { .. });
+        let deletes: Vec<Target> = self.deletes.iter().filter(of_jobs).cloned().collect();
+        (!deletes.is_empty()).then(|| Self { deletes, is_elsewhere: true, ..self.clone() })
     }
 
     /// The place of which its author has one event: by its `d` tag, or as the result of a job.
@@ -112,6 +125,8 @@ pub enum Outcome {
         /// Whether it is a job request, and no answer to it was stored before its group.
         first: bool,
     },
+    /// It is stored in another partition, and what it deletes is not here any more.
+    Elsewhere,
     /// A newer event has its place; of results, another one of the same provider.
     Superseded,
     /// Its author has deleted it, before or after it came.

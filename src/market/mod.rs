@@ -6,6 +6,7 @@
 pub mod dealing;
 pub mod handler;
 pub mod histogram;
+pub mod history;
 pub mod job;
 mod metadata;
 pub mod privacy;

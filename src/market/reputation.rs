@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::dealing::{KNOWN_WEIGHT, weight_of_others};
-use crate::nostr::{Event, kind};
+use crate::nostr::{Event, PublicKey, kind};
 use crate::trees::Gather;
 
 /// The namespace of labels that name none (NIP-32).
@@ -40,6 +40,8 @@ const DOUBT: f64 = 5.0;
 /// What one key says of a provider in one namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vote {
+    /// The key.
+    pub voter: PublicKey,
     /// The namespace.
     pub namespace: String,
     /// Its labels, which share the vote.
@@ -167,7 +169,7 @@ mod tests {
 
     fn vote(customer: bool, known: bool, namespace: &str, labels: &[&str]) -> Vote {
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-        Vote { namespace: namespace.to_owned(), labels, customer, known }
+        Vote { voter: PublicKey::new([3; 32]), namespace: namespace.to_owned(), labels, customer, known }
     }
 
     fn some(count: usize, known: bool, label: &str) -> Vec<Vote> {

@@ -100,6 +100,23 @@ pub struct PartitionGauges {
 }
 
 impl PartitionGauges {
+    /// Adds another partition's; what is not known to be saved is among what is not saved. Of gateways nothing is added.
+    pub fn add(&mut self, other: &Self) {
+        self.storage.add(&other.storage);
+        for (key, n) in other.not_among(0) {
+            *self.unsaved.entry(key.clone()).or_default() += n;
+        }
+        self.rows_per_day = match (self.rows_per_day, other.rows_per_day) {
+            (Some(own), Some(others)) => Some(own + others),
+            (own, others) => own.or(others),
+        };
+        self.rows_today += other.rows_today;
+        for (share, (used, max)) in &other.memory {
+            let all = self.memory.entry(share).or_default();
+            *all = (all.0 + used, all.1 + max);
+        }
+    }
+
     /// Bytes in use and at the most of all shares, those of gateways among them. What both take a share of has one limit.
     pub fn memory_with(&self, gateways: &GatewayGauges) -> BTreeMap<&'static str, (usize, usize)> {
         let mut memory = gateways.memory.clone();
@@ -135,6 +152,19 @@ pub struct Storage {
 }
 
 impl Storage {
+    /// Adds what another database did.
+    pub fn add(&mut self, other: &Self) {
+        self.commits.add_all(&other.commits);
+        self.queries.add_all(&other.queries);
+        for (kind, failures) in &other.failures {
+            *self.failures.entry(*kind).or_default() += failures;
+        }
+        self.bytes = match (self.bytes, other.bytes) {
+            (Some(own), Some(others)) => Some(own + others),
+            (own, others) => own.or(others),
+        };
+    }
+
     /// A group was answered after so many milliseconds.
     pub fn committed(&mut self, took: Millis, error: Option<&StoreError>) {
         self.commits.add(took, error.is_none());
@@ -166,6 +196,14 @@ pub struct Latency {
 }
 
 impl Latency {
+    fn add_all(&mut self, other: &Self) {
+        self.count += other.count;
+        self.failed += other.failed;
+        self.last_ms = self.last_ms.max(other.last_ms);
+        self.max_ms = self.max_ms.max(other.max_ms);
+        self.total_ms += other.total_ms;
+    }
+
     fn add(&mut self, took: Millis, succeeded: bool) {
         self.count += 1;
         self.failed += u64::from(!succeeded);

@@ -84,14 +84,15 @@ fn run(args: Args) -> Result<(), Failed> {
         None | Some(Command::Serve) => serve::serve(&settings()?, read),
         Some(Command::Import { file }) => import(&settings()?, &file),
         Some(Command::Export { filter, d1 }) => {
-            let (path, kept) = match d1 {
-                Some(_) => (PathBuf::new(), None),
+            let (paths, kept) = match d1 {
+                Some(_) => (Vec::new(), None),
                 None => {
-                    let Settings { path, config, .. } = settings()?;
-                    (path, Some(config.retention.of_jobs(&config.profile)))
+                    let settings = settings()?;
+                    let kept = settings.config.retention.of_jobs(&settings.config.profile);
+                    (settings.paths().collect(), Some(kept))
                 }
             };
-            export(&path, kept.as_ref(), filter.as_deref(), d1.as_deref())
+            export(&paths, kept.as_ref(), filter.as_deref(), d1.as_deref())
         }
         Some(Command::Migrate) => migrate(&settings()?),
         Some(Command::Config { command: Settled::Check }) => {
@@ -113,7 +114,9 @@ fn mistakes(file: &Path, wrong: &[String]) -> Failed {
 }
 
 fn migrate(settings: &Settings) -> Result<(), Failed> {
-    let (_, applied) = sqlite::open_to_serve(&settings.path)?;
-    println!("{}: {applied} migrations applied", settings.path.display());
+    for path in settings.paths() {
+        let (_, applied) = sqlite::open_to_serve(&path)?;
+        println!("{}: {applied} migrations applied", path.display());
+    }
     Ok(())
 }

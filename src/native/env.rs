@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::proxy::Proxies;
 use crate::gateway::{Config, Range, SETTINGS, Setting};
+use crate::message::PartitionId;
 
 /// What only this host has to know.
 const OWN: &[Setting] = &[
@@ -63,6 +64,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("TLS_KEY", "server", "tls_key"),
     ("SILENCE_SECONDS", "server", "silence_seconds"),
     ("STORAGE_PATH", "storage", "path"),
+    ("PARTITIONS", "storage", "partitions"),
     ("AUTH_REQUIRED", "auth", "required"),
     ("RETAIN_REQUESTS", "retention", "requests"),
     ("RETAIN_FEEDBACK", "retention", "feedback"),
@@ -90,8 +92,27 @@ pub struct Settings {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// How long a connection may be silent before it is pinged.
     pub silence: Duration,
-    /// The database file.
+    /// The database file, of several that of the first partition.
     pub path: PathBuf,
+}
+
+impl Settings {
+    /// The database file of a partition: `nexus.sqlite`, `nexus-1.sqlite` and so on.
+    pub fn path_of(&self, partition: PartitionId) -> PathBuf {
+        let PartitionId(n @ 1..) = partition else { return self.path.clone() };
+        let mut name = self.path.file_stem().unwrap_or_default().to_os_string();
+        name.push(format!("-{n}"));
+        let mut path = self.path.with_file_name(name);
+        if let Some(extension) = self.path.extension() {
+            path.add_extension(extension);
+        }
+        path
+    }
+
+    /// The database files of all partitions.
+    pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        PartitionId::all(self.config.partitions).map(|partition| self.path_of(partition))
+    }
 }
 
 fn every() -> impl Iterator<Item = &'static Setting> {

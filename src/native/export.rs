@@ -2,7 +2,7 @@
 //! stored.
 
 use std::io::{BufWriter, ErrorKind, StdoutLock, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
@@ -20,24 +20,18 @@ const PAGE: u64 = 1000;
 /// Writes what is stored to stdout: of the relay's database, beside a relay that runs, or of what `wrangler d1 export`
 /// has written. With a filter only the events it matches are written. What is removed while this runs may be
 /// among it, with what removed it.
-pub fn export(path: &Path, kept: Option<&Kept>, filter: Option<&str>, d1: Option<&Path>) -> Result<(), Failed> {
+/// Of several partitions each event is written once, and each deletion as often as partitions remember it.
+pub fn export(paths: &[PathBuf], kept: Option<&Kept>, filter: Option<&str>, d1: Option<&Path>) -> Result<(), Failed> {
     let filter = filter.map(Filter::parse).transpose().map_err(|reason| reason.to_string())?;
     if filter.as_ref().is_some_and(|filter| filter.limit.is_some()) {
         return Err("an export has no limit: leave it out of the filter".into());
     }
-    let mut db = match d1 {
-        Some(file) => dumped(file)?,
-        None if !path.exists() => {
-            return Err(format!(
-                "there is no {}; storage.path (STORAGE_PATH) says where the database is",
-                path.display()
-            )
-            .into());
-        }
-        None => sqlite::open_to_read(path)?,
+    let mut databases = match d1 {
+        Some(file) => vec![dumped(file)?],
+        None => paths.iter().map(|path| opened(path)).collect::<Result<_, _>>()?,
     };
     let mut out = BufWriter::new(std::io::stdout().lock());
-    match write(&mut db, kept, filter.as_ref(), &mut out) {
+    match write_all(&mut databases, kept, filter.as_ref(), &mut out) {
         Err(error) if is_gone(&*error) => Ok(()),
         written => {
             let told = written?;
@@ -48,26 +42,59 @@ pub fn export(path: &Path, kept: Option<&Kept>, filter: Option<&str>, d1: Option
     }
 }
 
+/// The relay's own database.
+fn opened(path: &Path) -> Result<Connection, Failed> {
+    if !path.exists() {
+        let what = format!("there is no {}; storage.path (STORAGE_PATH) says where the database is", path.display());
+        return Err(what.into());
+    }
+    Ok(sqlite::open_to_read(path)?)
+}
+
 /// Whether nobody reads any more: who wanted the first lines has them.
 fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 /// Writes all lines; answers how many there were.
-fn write(
-    db: &mut Connection,
+fn write_all(
+    databases: &mut [Connection],
     kept: Option<&Kept>,
     filter: Option<&Filter>,
     out: &mut BufWriter<StdoutLock>,
 ) -> Result<String, Failed> {
     let (mut jobs, mut deletions, mut events) = (0_u64, 0_u64, 0_u64);
-    let form = Form::decode(&page(db, Form::read())?);
+    let mut forms = Vec::new();
+    for db in &mut *databases {
+        forms.push(Form::decode(&page(db, Form::read())?));
+    }
     if filter.is_none() {
         // Jobs first, so that no answer to an encrypted one is ever stored as one that is for everybody.
-        jobs = remembered(db, |after, limit| export::read_jobs(form, after, limit), out)?;
-        deletions = remembered(db, export::read_deletions, out)?;
+        for (db, form) in databases.iter_mut().zip(&forms) {
+            jobs += remembered(db, |after, limit| export::read_jobs(*form, after, limit), out)?;
+        }
+        for db in &mut *databases {
+            deletions += remembered(db, export::read_deletions, out)?;
+        }
     }
-    let mut after = 0;
+    for (db, form) in databases.iter_mut().zip(forms) {
+        events += write_events(db, form, kept, filter, out)?;
+    }
+    Ok(match filter {
+        Some(_) => format!("{events} events"),
+        None => format!("{events} events, {deletions} deletions, {jobs} jobs"),
+    })
+}
+
+/// Writes the events of a database that a filter matches; answers how many there were.
+fn write_events(
+    db: &mut Connection,
+    form: Form,
+    kept: Option<&Kept>,
+    filter: Option<&Filter>,
+    out: &mut BufWriter<StdoutLock>,
+) -> Result<u64, Failed> {
+    let (mut after, mut events) = (0, 0);
     loop {
         let page = page(db, export::read_events(form, after, PAGE, kept, now() / 1000))?;
         for row in &page {
@@ -80,13 +107,9 @@ fn write(
         }
         // What was stored meanwhile is read as well: it may have taken the place of what is not read yet.
         if (page.len() as u64) < PAGE {
-            break;
+            return Ok(events);
         }
     }
-    Ok(match filter {
-        Some(_) => format!("{events} events"),
-        None => format!("{events} events, {deletions} deletions, {jobs} jobs"),
-    })
 }
 
 /// Writes what is remembered of a sort; answers how much it was.

@@ -14,7 +14,7 @@ use super::log;
 use super::outbox::{Order, Outbox};
 use super::partition::{self, PartitionThread};
 use crate::gateway::{Api, Config, ConnId, RequestId, Requests, TurnedAway};
-use crate::message::{GatewayId, ToGateway};
+use crate::message::{GatewayId, PartitionId, ToGateway, ToPartition};
 use crate::node::GatewayNode;
 use crate::seam::{Effect, Host, Input};
 
@@ -34,8 +34,8 @@ pub enum Message {
     MayOpen(String, oneshot::Sender<Result<(), TurnedAway>>),
     /// What the engine is asked over HTTP, by whom if the address is known.
     Ask(Api, RequestId, Option<String>, oneshot::Sender<Response>),
-    /// What the partition tells.
-    Told(Vec<ToGateway>),
+    /// What a partition tells.
+    Told(PartitionId, Vec<ToGateway>),
     /// An answer of the database for the partition that is on this thread.
     Answered(Input),
     /// Have that partition finish what is on its way to the database, as far as it is done in this time, and say so.
@@ -88,16 +88,16 @@ pub fn way() -> (GatewayThread, Inbox) {
     (GatewayThread { messages, clients }, Inbox { messages: told, clients: handed })
 }
 
-/// Where the partition is.
-pub enum Partition {
-    /// On a thread of its own, as it has other gateways, too.
-    Far(PartitionThread),
-    /// On this thread, with this database.
+/// Where the partitions are.
+pub enum Partitions {
+    /// On threads of their own, by their number.
+    Far(Arc<[PartitionThread]>),
+    /// The only one is on this thread, with this database.
     Here(Database),
 }
 
 enum Reached {
-    Far(PartitionThread),
+    Far(Arc<[PartitionThread]>),
     Here(Box<partition::Core>),
 }
 
@@ -105,7 +105,7 @@ enum Reached {
 struct Core {
     node: GatewayNode,
     id: GatewayId,
-    partition: Reached,
+    partitions: Reached,
     conns: BTreeMap<ConnId, Outbox>,
     requests: Requests<oneshot::Sender<Response>>,
     /// When the gateway wants to be woken, Unix milliseconds.
@@ -116,19 +116,25 @@ struct Core {
     left: Option<oneshot::Sender<()>>,
 }
 
-/// Runs a gateway until it has left.
-pub async fn run(config: Config, id: GatewayId, own: GatewayThread, partition: Partition, mut inbox: Inbox) {
-    let alone = matches!(partition, Partition::Here(_));
-    let partition = match partition {
-        Partition::Far(partition) => Reached::Far(partition),
-        Partition::Here(database) => {
+/// Runs one of so many gateways until it has left.
+pub async fn run(
+    config: Config,
+    (id, gateways): (GatewayId, usize),
+    own: GatewayThread,
+    partitions: Partitions,
+    mut inbox: Inbox,
+) {
+    let alone = gateways == 1;
+    let partitions = match partitions {
+        Partitions::Far(partitions) => Reached::Far(partitions),
+        Partitions::Here(database) => {
             let answered = Arc::new(move |input| own.tell(Message::Answered(input)));
-            Reached::Here(Box::new(partition::Core::new(&config, database, answered)))
+            Reached::Here(Box::new(partition::Core::new(&config, PartitionId::HOME, database, answered)))
         }
     };
     let node = GatewayNode::new(Rc::new(config), Host::PROCESS, alone, now());
     let (conns, requests) = Default::default();
-    let mut core = Core { node, id, partition, conns, requests, timer: None, open: true, left: None };
+    let mut core = Core { node, id, partitions, conns, requests, timer: None, open: true, left: None };
     core.handle(Input::Woke { conns: vec![] });
     core.hand_on();
     let (mut messages, mut of_clients) = (Vec::new(), Vec::new());
@@ -170,24 +176,24 @@ impl Core {
                 self.handle(Input::Opened { conn, challenge, ip });
             }
             Message::Input(input) => {
-                match (&input, &mut self.partition) {
+                match (&input, &mut self.partitions) {
                     (Input::Closed { conn }, _) => _ = self.conns.remove(conn),
                     (Input::Configured { .. }, Reached::Here(partition)) => partition.handle(input.clone()),
                     _ => {}
                 }
                 self.handle(input);
             }
-            Message::Told(messages) => {
-                let effects = self.node.hear(messages, now());
+            Message::Told(from, messages) => {
+                let effects = self.node.hear(from, messages, now());
                 effects.into_iter().for_each(|effect| self.perform(effect));
             }
             Message::Answered(input) => {
-                if let Reached::Here(partition) = &mut self.partition {
+                if let Reached::Here(partition) = &mut self.partitions {
                     partition.handle(input);
                 }
             }
             Message::PartitionLeaves(left, time) => {
-                if let Reached::Here(partition) = &mut self.partition {
+                if let Reached::Here(partition) = &mut self.partitions {
                     partition.leave(left, time);
                 }
             }
@@ -209,21 +215,15 @@ impl Core {
         }
     }
 
-    /// Hands on what the partition is to be told, and hears what one on this thread says to that.
+    /// Hands on what partitions are to be told, and hears what one on this thread says to that.
     fn hand_on(&mut self) {
         loop {
             let messages = self.node.take_messages();
-            let quiet = messages.is_empty();
-            let told = match &mut self.partition {
-                Reached::Far(partition) => {
-                    if !quiet {
-                        partition.tell(self.id, messages);
-                    }
-                    return;
-                }
+            let told = match &mut self.partitions {
+                Reached::Far(partitions) => return tell(partitions, self.id, messages),
                 Reached::Here(partition) => {
-                    if !quiet {
-                        partition.hear(self.id, messages);
+                    if !messages.is_empty() {
+                        partition.hear(self.id, messages.into_iter().map(|(_, message)| message));
                     }
                     partition.take_messages()
                 }
@@ -231,14 +231,14 @@ impl Core {
             if told.is_empty() {
                 return;
             }
-            let effects = self.node.hear(told.into_iter().map(|(_, message)| message), now());
+            let effects = self.node.hear(PartitionId::HOME, told.into_iter().map(|(_, message)| message), now());
             effects.into_iter().for_each(|effect| self.perform(effect));
         }
     }
 
     /// When there is something to do, Unix milliseconds, and when a partition on this thread leaves at the latest.
     fn due(&self) -> (Option<u64>, Option<Instant>) {
-        match &self.partition {
+        match &self.partitions {
             Reached::Far(_) => (self.timer, None),
             Reached::Here(partition) => {
                 let due = [self.timer, partition.due()].into_iter().flatten().min();
@@ -251,24 +251,24 @@ impl Core {
         if self.timer.take_if(|at| *at <= now()).is_some() {
             self.handle(Input::Timer);
         }
-        if let Reached::Here(partition) = &mut self.partition {
+        if let Reached::Here(partition) = &mut self.partitions {
             partition.look_at_the_clock();
         }
     }
 
     fn yields(&self) -> bool {
-        matches!(&self.partition, Reached::Here(partition) if partition.is_yielding())
+        matches!(&self.partitions, Reached::Here(partition) if partition.is_yielding())
     }
 
     fn yielded(&mut self) {
-        if let Reached::Here(partition) = &mut self.partition {
+        if let Reached::Here(partition) = &mut self.partitions {
             partition.yielded();
         }
         self.hand_on();
     }
 
     fn let_partition_leave(&mut self) {
-        if let Reached::Here(partition) = &mut self.partition
+        if let Reached::Here(partition) = &mut self.partitions
             && let Some(left) = partition.may_leave()
         {
             partition.handle(Input::Leaving);
@@ -316,6 +316,19 @@ impl Core {
                 }
             }
             Effect::Log { line, .. } => log::write(&line),
+        }
+    }
+}
+
+/// Tells each partition what is for it, in order.
+fn tell(partitions: &[PartitionThread], own: GatewayId, messages: Vec<(PartitionId, ToPartition)>) {
+    let mut told: BTreeMap<PartitionId, Vec<ToPartition>> = BTreeMap::new();
+    for (to, message) in messages {
+        told.entry(to).or_default().push(message);
+    }
+    for (to, messages) in told {
+        if let Some(partition) = partitions.get(to.0 as usize) {
+            partition.tell(own, messages);
         }
     }
 }

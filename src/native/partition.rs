@@ -1,5 +1,5 @@
-//! The partition, and what performs what it says: on a thread of its own where there are several gateways, else on the
-//! thread of the only one.
+//! A partition, and what performs what it says: on a thread of its own where there are several gateways or partitions, else
+//! on the thread of the only gateway.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::database::Database;
 use super::gateway::{self, GatewayThread, now};
 use super::log;
 use crate::gateway::Config;
-use crate::message::{GatewayId, ToGateway, ToPartition};
+use crate::message::{GatewayId, PartitionId, ToGateway, ToPartition};
 use crate::node::PartitionNode;
 use crate::seam::{Effect, Host, Input};
 
@@ -34,7 +34,7 @@ enum Message {
     Leave(oneshot::Sender<()>, Duration),
 }
 
-/// How the partition is reached, from any thread.
+/// How a partition is reached, from any thread.
 #[derive(Clone)]
 pub enum Way {
     /// It has a thread of its own.
@@ -101,6 +101,7 @@ pub struct Core {
 /// Runs a partition on this thread until it has left.
 pub fn run(
     config: &Config,
+    id: PartitionId,
     way: &PartitionThread,
     Inbox(inbox): &Inbox,
     gateways: Arc<[GatewayThread]>,
@@ -108,7 +109,7 @@ pub fn run(
 ) {
     let own = way.0.clone();
     let answered = move |input| drop(own.send(Message::Input(input)));
-    let mut core = Core::new(config, database, Arc::new(answered));
+    let mut core = Core::new(config, id, database, Arc::new(answered));
     let take = |core: &mut Core, message| match message {
         Message::Gateway(from, messages) => core.hear(from, messages),
         Message::Input(input) => core.handle(input),
@@ -126,10 +127,10 @@ pub fn run(
         if core.is_yielding() {
             core.yielded();
         }
-        hand_on(&mut core, &gateways);
+        hand_on(&mut core, id, &gateways);
         if let Some(left) = core.may_leave() {
             core.handle(Input::Leaving);
-            hand_on(&mut core, &gateways);
+            hand_on(&mut core, id, &gateways);
             let _ = left.send(());
             return;
         }
@@ -137,23 +138,23 @@ pub fn run(
 }
 
 /// Hands on what gateways are to be told.
-fn hand_on(core: &mut Core, gateways: &[GatewayThread]) {
+fn hand_on(core: &mut Core, own: PartitionId, gateways: &[GatewayThread]) {
     let mut told: BTreeMap<GatewayId, Vec<ToGateway>> = BTreeMap::new();
     for (id, message) in core.take_messages() {
         told.entry(id).or_default().push(message);
     }
     for (id, messages) in told {
         if let Some(gateway) = gateways.get(id.0 as usize) {
-            gateway.tell(gateway::Message::Told(messages));
+            gateway.tell(gateway::Message::Told(own, messages));
         }
     }
 }
 
 impl Core {
     /// A partition that knows nothing yet; answers of the database are handed to `answered`, to be given to it.
-    pub fn new(config: &Config, database: Database, answered: Answered) -> Self {
+    pub fn new(config: &Config, id: PartitionId, database: Database, answered: Answered) -> Self {
         Self {
-            node: PartitionNode::new(config, Host::PROCESS, incarnation(), now()),
+            node: PartitionNode::new(config, id, Host::PROCESS, incarnation(), now()),
             database,
             answered,
             on_their_way: 0,
@@ -212,7 +213,7 @@ impl Core {
     }
 
     /// Takes what a gateway tells.
-    pub fn hear(&mut self, from: GatewayId, messages: Vec<ToPartition>) {
+    pub fn hear(&mut self, from: GatewayId, messages: impl IntoIterator<Item = ToPartition>) {
         let effects = self.node.hear(from, messages, now());
         self.perform(effects);
     }

@@ -1,4 +1,4 @@
-//! Serving: the database, the threads of the partition and the gateways, the socket that accepts, and what signals ask for.
+//! Serving: the databases, the threads of partitions and gateways, the socket that accepts, and what signals ask for.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
@@ -24,14 +24,14 @@ use tokio_rustls::TlsAcceptor;
 use super::database::Database;
 use super::descriptors::{self, Descriptors};
 use super::env::Settings;
-use super::gateway::{self, GatewayThread, Message, Partition};
+use super::gateway::{self, GatewayThread, Message, Partitions};
 use super::linger::Lingering;
-use super::partition::{self, Way};
+use super::partition::{self, PartitionThread, Way};
 use super::server::{Context, Peer};
 use super::{Failed, log, server, tls};
 use crate::gateway::Config;
 use crate::log::Level;
-use crate::message::GatewayId;
+use crate::message::{GatewayId, PartitionId};
 use crate::seam::Input;
 
 /// How long a client may take to agree on TLS, and to say what it wants.
@@ -61,11 +61,12 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
     let tls = tls::acceptor(settings)?;
     let files_max = descriptors::raise()?;
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
-    let database = Database::open(&settings.path, cores.min(READERS))?;
+    let readers = cores.min(READERS).div_ceil(settings.config.partitions as usize);
+    let databases = settings.paths().map(|path| Database::open(&path, readers)).collect::<Result<Vec<_>, _>>()?;
     let current: Current = Arc::new(RwLock::new(Arc::new(settings.config.clone())));
     let (gateways, inboxes): (Vec<GatewayThread>, Vec<_>) = (0..settings.gateways).map(|_| gateway::way()).unzip();
     let gateways: Arc<[GatewayThread]> = gateways.into();
-    let partition = start_partition(&settings.config, &gateways, &database)?;
+    let (ways, here) = start_partitions(&settings.config, &gateways, &databases)?;
     let (mut deals, mut threads): (Vec<UnboundedSender<Dealt>>, Vec<JoinHandle<()>>) = Default::default();
     for (own, (inbox, n)) in gateways.iter().zip(inboxes.into_iter().zip(0..)) {
         let (deal, dealt) = unbounded_channel();
@@ -78,15 +79,16 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
             alive: alive.downgrade(),
         };
         let (config, own) = (settings.config.clone(), own.clone());
-        let partition = match &partition {
-            Way::Thread(partition) => Partition::Far(partition.clone()),
-            Way::Gateway(_) => Partition::Here(database.clone()),
+        let partitions = match &here {
+            Threads::Partitions(threads) => Partitions::Far(threads.clone()),
+            Threads::Gateway(database) => Partitions::Here(database.clone()),
         };
+        let of = gateways.len();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let work = move || {
             runtime.block_on(async move {
                 tokio::spawn(accept(dealt, context, alive));
-                gateway::run(config, GatewayId(n), own, partition, inbox).await;
+                gateway::run(config, (GatewayId(n), of), own, partitions, inbox).await;
                 // Nobody sends here: it ends with the last connection.
                 let _ = timeout(LAST_WORDS, gone.recv()).await;
             });
@@ -95,14 +97,17 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
         threads.push(thread::Builder::new().name(format!("gateway {n}")).spawn(work)?);
     }
     let ended = Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let ended = listen(settings, tls, files_max, &deals, &current, (&gateways, &partition), reload).await;
+        let ended = listen(settings, tls, files_max, &deals, &current, (&gateways, &ways), reload).await;
         end_in_time();
         drop(deals);
         // What clients have said is stored before they are told good-bye.
         ask_all(&gateways, Message::Close).await;
-        let (left, has_left) = oneshot::channel();
-        partition.leave(left, LAST_ANSWERS);
-        let _ = timeout(GOOD_BYE, has_left).await;
+        let leaving = ways.iter().map(|partition| {
+            let (left, has_left) = oneshot::channel();
+            partition.leave(left, LAST_ANSWERS);
+            timeout(GOOD_BYE, has_left)
+        });
+        join_all(leaving).await;
         ask_all(&gateways, Message::Leave).await;
         ended
     });
@@ -110,22 +115,39 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
         // One that panicked has ended the process.
         let _ = thread.join();
     }
-    drop((gateways, partition));
-    database.close();
+    drop((gateways, ways, here));
+    databases.into_iter().for_each(Database::close);
     log::say(Level::Info, "ended", &[]);
     ended
 }
 
-/// Starts the thread of the partition, unless it is on that of the only gateway.
-fn start_partition(config: &Config, gateways: &Arc<[GatewayThread]>, database: &Database) -> Result<Way, Failed> {
-    if let [only] = &**gateways {
-        return Ok(Way::Gateway(only.clone()));
+/// Which threads run partitions.
+enum Threads {
+    /// Their own.
+    Partitions(Arc<[PartitionThread]>),
+    /// That of the only gateway, with the only database.
+    Gateway(Database),
+}
+
+/// Starts the threads of partitions, unless the only one is on that of the only gateway.
+fn start_partitions(
+    config: &Config,
+    gateways: &Arc<[GatewayThread]>,
+    databases: &[Database],
+) -> Result<(Vec<Way>, Threads), Failed> {
+    if let ([gateway], [database]) = (&**gateways, databases) {
+        return Ok((vec![Way::Gateway(gateway.clone())], Threads::Gateway(database.clone())));
     }
-    let (way, inbox) = partition::way();
-    let (config, own, gateways, database) = (config.clone(), way.clone(), gateways.clone(), database.clone());
-    let work = move || partition::run(&config, &own, &inbox, gateways, database);
-    thread::Builder::new().name("partition".to_owned()).spawn(work)?;
-    Ok(Way::Thread(way))
+    let mut threads = Vec::new();
+    for (database, n) in databases.iter().zip(0..) {
+        let (way, inbox) = partition::way();
+        threads.push(way.clone());
+        let (config, gateways, database) = (config.clone(), gateways.clone(), database.clone());
+        let work = move || partition::run(&config, PartitionId(n), &way, &inbox, gateways, database);
+        thread::Builder::new().name(format!("partition {n}")).spawn(work)?;
+    }
+    let ways = threads.iter().cloned().map(Way::Thread).collect();
+    Ok((ways, Threads::Partitions(threads.into())))
 }
 
 /// Tells all gateways something, and waits until each has done it.
@@ -165,7 +187,7 @@ async fn listen(
     files_max: u64,
     deals: &[UnboundedSender<Dealt>],
     current: &Current,
-    (gateways, partition): (&[GatewayThread], &Way),
+    (gateways, partitions): (&[GatewayThread], &[Way]),
     reload: impl Fn() -> Result<Settings, Vec<String>>,
 ) -> Result<(), Failed> {
     let bind = settings.bind;
@@ -179,6 +201,7 @@ async fn listen(
         ("address", bind.to_string()),
         ("connections_max", descriptors.connections_max.to_string()),
         ("gateways", settings.gateways.to_string()),
+        ("partitions", settings.config.partitions.to_string()),
         ("storage", settings.path.display().to_string()),
     ];
     log::say(Level::Info, "listening", &fields);
@@ -215,7 +238,7 @@ async fn listen(
                     if let Ok(mut config) = current.write() {
                         *config = Arc::new(settings.config.clone());
                     }
-                    partition.configure(settings.config.clone());
+                    partitions.iter().for_each(|partition| partition.configure(settings.config.clone()));
                     for gateway in gateways {
                         let config = Box::new(settings.config.clone());
                         gateway.tell(Message::Input(Input::Configured { config }));

@@ -38,13 +38,14 @@ pub fn event(subscription: &str, event_json: &str) -> String {
 }
 
 /// Whether the stored events of a subscription have all been sent (NIP-67).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Completeness {
     /// All of them.
     Finish,
     /// There are older ones.
     More,
     /// Nobody looked.
+    #[default]
     Unknown,
 }
 

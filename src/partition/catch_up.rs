@@ -113,7 +113,8 @@ impl Partition {
                 let readers = privacy::readers(&event, part.as_ref(), found.private);
                 let deletes = deletion::targets(&event, &self.settings.relays).unwrap_or_default();
                 let (text, expires_at) = (json, found.expires_at);
-                let new = NewEvent { event, text, came_ms: 0, expires_at, deletes, part, remember_until: 0 };
+                let (came_ms, remember_until, is_elsewhere) = (0, 0, false);
+                let new = NewEvent { event, text, came_ms, expires_at, deletes, part, remember_until, is_elsewhere };
                 Some((Arc::new(new), readers))
             }
             Err(reason) => {

@@ -71,6 +71,9 @@ impl Partition {
         let (mut statements, after) = write::statements(&decision.changes, before, &flush, &self.settings.kept, write);
         // After the one that looks whose the log is.
         statements.splice(1..1, assumed.map(facts::assume));
+        if self.facts.keeps_place {
+            statements.push(self.settings.place.put());
+        }
         if matches!(what, What::Group) {
             // Of the counts as they are before it.
             statements.splice(0..0, self.snapshot(now));
@@ -91,6 +94,7 @@ impl Partition {
     /// A write was made that was sent at `since`, or nothing had to be written.
     pub(super) fn follow(&mut self, what: What, decided: Decided, since: Millis, now: Millis, out: &mut Vec<Effect>) {
         self.log.memory().follow(&decided.decision.changes);
+        self.facts.keeps_place &= matches!(what, What::Seen(_)) || decided.decision.changes.is_empty();
         match what {
             What::Group => {
                 if !decided.decision.changes.is_empty() {

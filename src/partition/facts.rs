@@ -8,6 +8,7 @@ use crate::nostr::PublicKey;
 use crate::seam::{Effect, Millis, Network};
 use crate::store::counts::{self, Position};
 use crate::store::history;
+use crate::store::map;
 use crate::store::market::{self, Active};
 use crate::store::schema::{self, Schema};
 use crate::store::{Rows, Statement, StoreError, sweep};
@@ -29,6 +30,8 @@ pub(super) struct Known {
     asked_at: Option<Millis>,
     /// Whether the database was seen to have the schema that is needed.
     schema_fits: bool,
+    /// Whether the database has yet to be told which partition it is.
+    pub keeps_place: bool,
     /// What the database is being asked.
     asked: BTreeMap<Asker, Asked>,
 }
@@ -89,7 +92,7 @@ impl Partition {
                 let at = self.handlers.announced_at().filter(|_| self.handlers.has_none(*kind))?;
                 self.is_believed(at, now).then(|| Facts::Handlers(Vec::new(), Vec::new()))
             }
-            Asked::History(_) | Asked::Health => None,
+            Asked::History(_) | Asked::Records(_) | Asked::Health => None,
         }
     }
 
@@ -110,6 +113,7 @@ impl Partition {
                 }
                 statements
             }
+            Asked::Records(keys) => vec![market::records(keys)],
             Asked::Health if self.facts.schema_fits => vec![counts::read()],
             Asked::Health => vec![Schema::read()],
         }
@@ -168,6 +172,7 @@ impl Partition {
                 }
                 Ok(Facts::Healthy)
             }
+            Asked::Records(_) => market::decode_records(&rows).map(Facts::Records),
             Asked::History(_) => history::decode(&rows).map(Facts::History),
         }
     }
@@ -180,18 +185,27 @@ impl Partition {
     /// The statements that are asked on waking: where memory does not last nobody has looked at the schema before.
     pub(super) fn waking_statements(&self) -> Vec<Statement> {
         let looks = !self.host.lasting && !self.facts.schema_fits;
-        [counts::read(), sweep::due(&self.settings.kept)].into_iter().chain(looks.then(Schema::read)).collect()
+        let first = [counts::read(), sweep::due(&self.settings.kept), map::read()];
+        first.into_iter().chain(looks.then(Schema::read)).collect()
     }
 
     /// Takes up what the database has, if it was asked for that after the totals; a difference is logged.
     pub(super) fn note_schema(&mut self, rows: &Rows, out: &mut Vec<Effect>) {
-        let Some(found) = rows.get(2) else { return };
+        let Some(found) = rows.get(3) else { return };
         match schema::check(found) {
             Ok(()) => self.facts.schema_fits = true,
             Err(error) => {
                 self.log(Level::Error, "the database cannot be relied on", &[("error", error.to_string())], out);
             }
         }
+    }
+
+    /// Takes up which partition the database has, if it was asked for that: it must be this one.
+    pub(super) fn note_place(&mut self, rows: &Rows, found: &Position) -> Result<(), StoreError> {
+        if let Some(map) = rows.get(2) {
+            self.facts.keeps_place = self.settings.place.check(map, found.totals.version == 0)?;
+        }
+        Ok(())
     }
 
     /// Asks what is known of keys.

@@ -19,7 +19,7 @@ use crate::trees::Gather;
 impl Partition {
     /// Answers the authors and pushes the events, in the order of their numbers.
     pub(super) fn landed(&mut self, group: Vec<Waiting>, decided: Decided, now: Millis, out: &mut Vec<Effect>) {
-        let Decided { decision: Decision { outcomes, cancelled, events, changes }, after } = decided;
+        let Decided { decision: Decision { outcomes, cancelled, events, elsewhere, changes }, after } = decided;
         let before = self.log.totals().unwrap_or_default();
         self.spend(None, cost::unforeseen(&changes));
         let mut pushes = Pushes::default();
@@ -27,13 +27,16 @@ impl Partition {
             self.recent.settle(before.newest);
         }
         self.recent.follow(&events, &self.settings.profile);
-        for fresh in &changes.fresh {
-            self.handlers.stored(&fresh.new);
-            if fresh.new.vanishes() {
-                self.vanish(&Vanished::by(&fresh.new.event));
+        for new in changes.fresh.iter().map(|fresh| &fresh.new).chain(&elsewhere) {
+            self.handlers.stored(new);
+            if new.vanishes() {
+                self.vanish(&Vanished::by(&new.event));
             }
         }
-        let is_stored = |id: &EventId| matches!(outcomes.get(id), Some(Outcome::Stored { .. }));
+        for key in changes.vanishing.keys() {
+            self.facts.vanished(key);
+            self.will_vanish(now, out);
+        }
         let mut group: BTreeMap<EventId, Waiting> =
             group.into_iter().map(|waiting| (waiting.new.event.id, waiting)).gather();
         // Nobody waits any more for some that are stored.
@@ -48,7 +51,11 @@ impl Partition {
         let unanswered = |id: &EventId| matches!(outcomes.get(id), Some(Outcome::Stored { first: true, .. }));
         self.recent.add(&changes.fresh, unanswered);
         for (id, waiting) in group {
-            let verdict = if is_stored(&id) { Ok(false) } else { Err(untaken(&waiting.new, outcomes.get(&id))) };
+            let verdict = match outcomes.get(&id) {
+                Some(Outcome::Elsewhere) => Ok(true),
+                Some(Outcome::Stored { .. }) => Ok(false),
+                outcome => Err(untaken(&waiting.new, outcome)),
+            };
             self.answer(waiting, verdict, &mut pushes);
         }
         for (job, key) in cancelled {
@@ -60,13 +67,14 @@ impl Partition {
         self.advance(after);
     }
 
-    /// Answers who waits for an event: whether it is stored by this group, or why it is not stored.
+    /// Answers who waits for an event: whether it is stored by this group, or why it is not stored. What another partition
+    /// stores is done for each who waits.
     fn answer(&mut self, mut waiting: Waiting, stored: Result<bool, Reason>, pushes: &mut Pushes) {
         let older = waiting.take_older();
         let id = waiting.new.event.id;
         for (at, to) in waiting.publishers.into_iter().enumerate() {
             let verdict = match &stored {
-                Ok(true) if at == 0 => Verdict::Stored,
+                Ok(true) if at == 0 || waiting.new.is_elsewhere => Verdict::Stored,
                 Ok(_) => Verdict::Duplicate(refusal::already_have()),
                 Err(reason) => Verdict::Refused(reason.clone()),
             };
@@ -89,10 +97,6 @@ impl Partition {
 
     /// What follows from a stored event, now or later.
     fn follow_up(&mut self, new: &NewEvent, now: Millis, out: &mut Vec<Effect>) {
-        if new.vanishes() {
-            self.facts.vanished(&new.event.pubkey);
-            self.will_vanish(now, out);
-        }
         if let Some(second) = new.expires_at {
             self.will_expire(second, now, out);
         }
@@ -101,7 +105,7 @@ impl Partition {
         }
     }
 
-    /// A request to vanish was stored, and its OK is to come: nothing that it takes is told any more.
+    /// A request to vanish was carried out, and its OK is to come: nothing that it takes is told any more.
     pub(super) fn vanish(&mut self, vanished: &Vanished) {
         self.recent.vanish(vanished);
         self.reads.vanish(vanished);

@@ -34,6 +34,7 @@ use crate::market::retention::Kept;
 use crate::message::{GatewayId, PartitionGauges, ToGateway, ToPartition};
 use crate::nostr::auth::Authority;
 use crate::seam::{Effect, Host, Millis, Ticket};
+pub use crate::store::map::Place;
 use crate::store::{Answer, Statement, StoreError};
 use ceiling::NetworkRows;
 use counters::Counters;
@@ -74,6 +75,8 @@ const OWN_SHARES: [Share; 7] =
 /// What a partition has to know of the settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Which partition it is, of how many.
+    pub place: Place,
     pub profile: JobProfile,
     pub kept: Kept,
     pub relays: Vec<Authority>,
@@ -152,6 +155,11 @@ impl Partition {
     /// Takes other settings.
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
+    }
+
+    /// Which partition it is, of how many.
+    pub const fn place(&self) -> Place {
+        self.settings.place
     }
 
     /// Its memory.

@@ -10,14 +10,13 @@
 //! lowest ids are sent, as many as the limit says, and EOSE says `more`. A client that goes on with `until` gets
 //! that second again from its beginning, and can ask for it alone (`since` = `until`) by authors, kinds or tags.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::handlers::{self, Handlers};
 use super::held::Steps;
 use super::recent::{MAX_STEPS, Recent};
 use crate::market::privacy;
-use crate::message::Page;
+use crate::message::{COMPLETED_BY, MAX_ANSWER_BYTES, PAGE, Page};
 use crate::nostr::deletion::Vanished;
 use crate::nostr::relay_msg::Completeness;
 use crate::nostr::{EventId, Filter, Reason};
@@ -25,14 +24,9 @@ use crate::store::read::{self, StoredEvent, Text, Viewer};
 use crate::store::{Rows, Statement, StoreError};
 use crate::trees::Gather;
 
-/// From this limit on an answer is a page.
-const PAGE: u64 = 100;
-/// A page is completed by as many events as this part of its limit has.
-const COMPLETED_BY: u64 = 4;
 /// Events of one second that complete a page, of all filters together.
 const MAX_SECOND: u64 = 10_000;
-/// Bytes of texts in one answer, and of those that come in the first step.
-const MAX_ANSWER: u64 = 4_000_000;
+/// Bytes of texts that come in the first step of an answer.
 const MAX_FIRST: u64 = 2_000_000;
 /// Bytes a reading takes while it waits, and each of its pages.
 const READING_BYTES: usize = size_of::<Reading>() + 300;
@@ -68,6 +62,10 @@ pub(super) struct Reading {
 struct Answer {
     events: Vec<StoredEvent>,
     completeness: Completeness,
+    /// As [`Page::end`] says.
+    end: Option<(u64, EventId)>,
+    /// As [`Page::known_from`] says.
+    known_from: u64,
 }
 
 impl Reading {
@@ -86,6 +84,7 @@ impl Reading {
             most: 0,
             asked: 0,
             next: None,
+            is_whole: true,
         });
         Self {
             pages: pages.collect(),
@@ -107,10 +106,10 @@ impl Reading {
             Text::Json(json) => self.vanished.iter().any(|vanished| vanished.takes_text(json)),
             Text::Large(_) => false,
         };
-        let (mut events, completeness) =
-            self.answer.map_or((vec![], nothing), |answer| (answer.events, answer.completeness));
+        let nothing = Answer { events: vec![], completeness: nothing, end: None, known_from: 0 };
+        let Answer { mut events, completeness, end, known_from } = self.answer.unwrap_or(nothing);
         events.retain(|event| !gone(event));
-        Page { events, completeness, missed: vec![] }
+        Page { events, completeness, missed: vec![], end, known_from }
     }
 
     /// Keeps what the store said of handlers.
@@ -152,7 +151,7 @@ impl Reading {
         let large = |event: &StoredEvent| matches!(event.text, Text::Large(_)).then(|| event.text.size());
         let bytes = match &self.answer {
             Some(answer) => answer.events.iter().filter_map(large).sum(),
-            None if self.completes() => MAX_ANSWER + MAX_SECOND * EVENT_BYTES,
+            None if self.completes() => MAX_ANSWER_BYTES + MAX_SECOND * EVENT_BYTES,
             None => {
                 let begun = self.pages.iter().filter(|page| page.first.is_some());
                 let rows: u64 = begun.map(|page| page.limit + 1).sum();
@@ -184,7 +183,7 @@ impl Reading {
         let pages = (self.pages.len() as u64).max(1);
         if self.completes() {
             let cut = self.pages.iter().filter(|page| page.cut.is_some()).count() as u64;
-            let (most, share) = (MAX_SECOND / cut.max(1), MAX_ANSWER / MAX_SECOND);
+            let (most, share) = (MAX_SECOND / cut.max(1), MAX_ANSWER_BYTES / MAX_SECOND);
             let rests = self.pages.iter_mut().filter_map(|page| Some(page.rest(page.cut?, most, share, viewer)));
             return rests.flatten().collect();
         }
@@ -212,7 +211,7 @@ impl Reading {
             }
             // Public events and those for the viewer alone come in one list each.
             if count > 1 {
-                all.sort_by(newest_first);
+                all.sort_by(StoredEvent::newest_first);
             }
             Ok(over_budget.map_or(Ok(Some(all).filter(|_| !is_of_many)), Err))
         };
@@ -280,8 +279,9 @@ impl Reading {
     /// All pages together: each event once, newest first, whole seconds up to the budget.
     fn whole(&mut self) -> Answer {
         let left_out: Vec<EventId> = self.pages.iter().filter_map(|page| page.next).collect();
+        let mut known_from = self.pages.iter().map(FilterPage::known_from).max().unwrap_or_default();
         let mut events: Vec<StoredEvent> = self.pages.drain(..).flat_map(|page| page.events).collect();
-        events.sort_by(newest_first);
+        events.sort_by(StoredEvent::newest_first);
         events.dedup_by(|a, b| a.id == b.id);
         // What one filter's limit cut off another filter may have sent; then nobody knows of the rest.
         let sent = |id: &EventId| events.iter().any(|event| event.id == *id);
@@ -290,12 +290,15 @@ impl Reading {
         let mut bytes = 0;
         let over = events.iter().position(|event| {
             bytes += event.text.size();
-            bytes > MAX_ANSWER
+            bytes > MAX_ANSWER_BYTES
         });
+        let mut end = None;
         if let Some(at) = over {
             let second = events.get(at).map(|event| event.created_at);
             let newer = events.iter().take_while(|event| Some(event.created_at) > second).count();
             events.truncate(if newer > 0 { newer } else { at });
+            end = events.last().map(|event| (event.created_at, event.id));
+            known_from = second.map_or(0, |second| second + 1);
             more = true;
         }
         let completeness = match (more, unknown) {
@@ -303,7 +306,7 @@ impl Reading {
             (false, true) => Completeness::Unknown,
             (false, false) => Completeness::Finish,
         };
-        Answer { events, completeness }
+        Answer { events, completeness, end, known_from }
     }
 }
 
@@ -344,6 +347,8 @@ struct FilterPage {
     asked: usize,
     /// The newest event that the limit leaves out.
     next: Option<EventId>,
+    /// Whether that is of an earlier second than the last one here.
+    is_whole: bool,
 }
 
 impl FilterPage {
@@ -385,10 +390,14 @@ impl FilterPage {
         self.first = None;
         self.events = events;
         self.next = self.events.get(limit).map(|event| event.id);
+        self.is_whole = true;
         if let (Some(last), Some(next)) = (self.events.get(limit.saturating_sub(1)), self.events.get(limit))
-            && self.limit >= PAGE
             && last.created_at == next.created_at
         {
+            self.is_whole = false;
+            if self.limit < PAGE {
+                return self.events.truncate(limit);
+            }
             let second = last.created_at;
             let newer = self.events.iter().take(limit).filter(|event| event.created_at > second).count() as u64;
             self.cut = Some(second);
@@ -405,10 +414,16 @@ impl FilterPage {
             self.events.retain(|event| event.created_at > second);
             self.events.extend(rest);
             self.next = older.first().map(|event| event.id);
+            self.is_whole = true;
         }
     }
-}
 
-pub(super) fn newest_first(a: &StoredEvent, b: &StoredEvent) -> Ordering {
-    b.created_at.cmp(&a.created_at).then(a.id.cmp(&b.id))
+    /// As [`Page::known_from`] says.
+    fn known_from(&self) -> u64 {
+        match (self.next, self.events.last()) {
+            (Some(_), Some(last)) => last.created_at + u64::from(!self.is_whole),
+            // Nothing is left out.
+            _ => 0,
+        }
+    }
 }

@@ -15,7 +15,7 @@ impl Partition {
             let verdict = Verdict::Refused(commit::not_stored(&fenced()));
             return self.tell(from, ToGateway::Verdict(Outcome { to, id, verdict }));
         }
-        if self.recent.holds(&publish.new) {
+        if !publish.new.is_elsewhere && self.recent.holds(&publish.new) {
             let verdict = Verdict::Duplicate(refusal::already_have());
             return self.tell(from, ToGateway::Verdict(Outcome { to, id, verdict }));
         }

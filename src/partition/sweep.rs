@@ -61,7 +61,7 @@ impl Partition {
         }
     }
 
-    /// A request to vanish was stored: what is lost with the memory is found again by the alarm.
+    /// A key vanishes: what is lost with the memory is found again by the alarm.
     pub(super) fn will_vanish(&mut self, now: Millis, out: &mut Vec<Effect>) {
         self.wake_at(now + RETRY, out);
         self.sweep(now, out);

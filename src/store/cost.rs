@@ -27,10 +27,14 @@ const TARGET: u64 = 4;
 /// Of a request to vanish: what keeps events out, and that and how far they are being removed.
 const VANISHES: u64 = 16;
 
-/// Rows that storing `new` and removing it writes at most, besides what is [unforeseen]; `kept` says how long events of jobs
-/// are kept.
+/// Rows that storing `new` and removing it writes at most, besides what is [unforeseen]; of what is stored in another
+/// partition, what it deletes. `kept` says how long events of jobs are kept.
 pub fn rows(new: &NewEvent, kept: &Kept) -> u64 {
     let event = &new.event;
+    let deletes = if new.vanishes() { VANISHES } else { TARGET * new.deletes.len() as u64 };
+    if new.is_elsewhere {
+        return GROUP + deletes;
+    }
     let tags: BTreeSet<(u8, &str)> = event.tags.iter().filter_map(|tag| tag.indexed()).gather();
     let readers = privacy::readers(event, new.part.as_ref(), false).map_or(0, |readers| readers.len());
     let unique = event.replacement_key().is_some() || new.part.as_ref().is_some_and(Part::is_answer);
@@ -45,7 +49,6 @@ pub fn rows(new: &NewEvent, kept: &Kept) -> u64 {
         JobRole::Feedback if part.state != Some(State::Error) => JOB + PROVIDER,
         JobRole::Feedback | JobRole::Result => JOB + PROVIDER + DEALING,
     });
-    let deletes = if new.vanishes() { VANISHES } else { TARGET * new.deletes.len() as u64 };
     GROUP + EVENT + indexes + REMOVAL + goes + 2 * entries + job + deletes
 }
 

@@ -68,6 +68,21 @@ pub struct Counts {
     pub counts: BTreeMap<String, i64>,
 }
 
+impl Counts {
+    /// Adds another database's, and what is not among them yet.
+    pub fn add<'a>(&mut self, other: &Self, more: impl IntoIterator<Item = (&'a String, u64)>) {
+        self.since_ms = match (self.since_ms, other.since_ms) {
+            (0, since) | (since, 0) => since,
+            (own, others) => own.min(others),
+        };
+        self.stored += other.stored;
+        let more = more.into_iter().map(|(key, n)| (key, i64::try_from(n).unwrap_or(i64::MAX)));
+        for (key, n) in other.counts.iter().map(|(key, n)| (key, *n)).chain(more) {
+            *self.counts.entry(key.clone()).or_default() += n;
+        }
+    }
+}
+
 /// The totals row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {

@@ -1,12 +1,10 @@
 //! A bounded history of the counts: a snapshot of a minute taken with the first group in it, kept for a
 //! day, and the first of each hour, kept for a month. While nothing is stored nothing is written.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::{Rows, Statement, StoreError, integer};
-use crate::market::histogram::Histogram;
+use crate::market::history::Snapshot;
 
 /// Minutes that are kept, and minutes for which the first of each hour are.
 const DAY: u64 = 1440;
@@ -42,36 +40,6 @@ impl Step {
             Self::Hour => 3600,
         }
     }
-}
-
-/// What was counted at a moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Snapshot {
-    /// Unix seconds.
-    pub at: u64,
-    /// Events ever stored.
-    pub stored: u64,
-    /// Jobs in each state.
-    pub states: BTreeMap<String, i64>,
-    /// Jobs by the time to their result.
-    pub results: Histogram,
-}
-
-/// What happened between two moments.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Point {
-    /// The later one, Unix seconds.
-    pub at: u64,
-    /// Events ever stored.
-    pub stored: u64,
-    /// Jobs in each state then.
-    pub states: BTreeMap<String, i64>,
-    /// Jobs answered since the point before.
-    pub results: u64,
-    /// Half of these took at most so many milliseconds.
-    pub p50_ms: Option<u64>,
-    /// 99 of 100 of these did.
-    pub p99_ms: Option<u64>,
 }
 
 /// The counts of now as the columns of a snapshot.
@@ -124,24 +92,10 @@ pub fn read(step: Step, now: u64) -> Vec<Statement> {
     ]
 }
 
-/// The answer to [`read`].
-pub fn decode(rows: &Rows) -> Result<Vec<Point>, StoreError> {
+/// The answer to [`read`], in the order of time.
+pub fn decode(rows: &Rows) -> Result<Vec<Snapshot>, StoreError> {
     let snapshot = |row: &String| {
         serde_json::from_str::<Snapshot>(row).map_err(|error| StoreError::new(format!("history row: {error}")))
     };
-    let snapshots = rows.iter().flatten().map(snapshot).collect::<Result<Vec<_>, _>>()?;
-    let mut before: Option<Histogram> = None;
-    let points = snapshots.into_iter().map(|snapshot| {
-        let since = before.as_ref().map(|before| snapshot.results.since(before)).unwrap_or_default();
-        before = Some(snapshot.results);
-        Point {
-            at: snapshot.at,
-            stored: snapshot.stored,
-            states: snapshot.states,
-            results: since.count(),
-            p50_ms: since.quantile(0.5),
-            p99_ms: since.quantile(0.99),
-        }
-    });
-    Ok(points.collect())
+    rows.iter().flatten().map(snapshot).collect()
 }

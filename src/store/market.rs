@@ -80,10 +80,7 @@ pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, no
         customers(""),
         size = form::text_bytes_max("e"),
     );
-    let dealings = format!(
-        "(SELECT d.customer, d.results, d.errors, d.speed, d.known FROM dealings AS d WHERE d.provider = l.pubkey \
-         ORDER BY d.known DESC, d.customer LIMIT {MAX_DEALINGS}) AS d"
-    );
+    let dealings = dealings_of("l.pubkey");
     // The votes of those who count come first, whenever they were cast.
     let votes = format!(
         "SELECT v.voter, v.namespace, v.labels, d.results > 0 AS customer, d.known FROM {dealings} CROSS JOIN votes AS v \
@@ -97,12 +94,13 @@ pub fn handlers<'a>(wanted: u16, online: impl Iterator<Item = &'a PublicKey>, no
         "SELECT json_object('results', coalesce(p.results, 0), 'errors', coalesce(p.errors, 0), \
            'seen', p.seen, \
            'dealings', (SELECT json_group_array(json_array(d.known, d.results, d.errors, d.speed)) FROM {dealings}), \
-           'votes', (SELECT json_group_array(json_array(v.namespace, json(v.labels), v.customer, v.known)) FROM ({votes}) AS v)) \
+           'votes', (SELECT json_group_array(json_array({voter}, v.namespace, json(v.labels), v.customer, v.known)) FROM ({votes}) AS v)) \
            || char(10) || {parts} AS r \
          FROM ({listed}) AS l CROSS JOIN events AS e ON e.seq = l.seq AND {stays} \
          LEFT JOIN providers AS p ON p.pubkey = l.pubkey",
         stays = vanish::stays("e"),
         parts = form::parts("e"),
+        voter = hex("v.voter"),
     );
     let online = json(&online.collect::<Vec<_>>());
     let params = vec![Param::Text(tag_key::of(b'k', &wanted.to_string()).into()), integer(now), online];
@@ -117,7 +115,7 @@ pub fn decode_handlers(rows: &Rows) -> Result<Vec<Found>, StoreError> {
         errors: u64,
         seen: Option<u64>,
         dealings: Vec<(u8, u64, u64, u64)>,
-        votes: Vec<(String, BTreeSet<String>, u8, u8)>,
+        votes: Vec<(PublicKey, String, BTreeSet<String>, u8, u8)>,
     }
     let found = |row: &String| {
         let unreadable = || StoreError::new("a handler cannot be read");
@@ -125,7 +123,8 @@ pub fn decode_handlers(rows: &Rows) -> Result<Vec<Found>, StoreError> {
         let row: Handler = serde_json::from_str(record).map_err(|e| StoreError::new(format!("handler row: {e}")))?;
         let event = form::text(event).ok_or_else(unreadable)?;
         let dealing = |(known, results, errors, speed)| Dealing { known: known == 1, results, errors, speed };
-        let vote = |(namespace, labels, customer, known)| Vote {
+        let vote = |(voter, namespace, labels, customer, known)| Vote {
+            voter,
             namespace,
             labels,
             customer: customer == 1,
@@ -146,6 +145,62 @@ pub fn decode_handlers(rows: &Rows) -> Result<Vec<Found>, StoreError> {
         [rows] => rows.iter().map(found).collect(),
         _ => Err(StoreError::new("a search for handlers was answered with another number of results")),
     }
+}
+
+/// The dealings `d` of a provider that are looked at.
+fn dealings_of(provider: &str) -> String {
+    format!(
+        "(SELECT d.customer, d.results, d.errors, d.speed, d.known FROM dealings AS d WHERE d.provider = {provider} \
+         ORDER BY d.known DESC, d.customer LIMIT {MAX_DEALINGS}) AS d"
+    )
+}
+
+/// What a provider did in one of several databases.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderRecord {
+    /// Who.
+    pub provider: PublicKey,
+    /// What.
+    pub record: Record,
+    /// The customers of the record's dealings, in their order.
+    pub customers: Vec<PublicKey>,
+}
+
+/// What each of `keys` did as a provider, as far as a ranking looks; see [`decode_records`].
+pub fn records(keys: &[PublicKey]) -> Statement {
+    let sql = format!(
+        "SELECT json_object('key', v.value, 'results', coalesce(p.results, 0), 'errors', coalesce(p.errors, 0), \
+           'seen', p.seen, \
+           'dealings', (SELECT json_group_array(json_array({customer}, d.known, d.results, d.errors, d.speed)) FROM {dealings})) AS r \
+         FROM json_each(?1) AS v LEFT JOIN providers AS p ON p.pubkey = unhex(v.value)",
+        customer = hex("d.customer"),
+        dealings = dealings_of("unhex(v.value)"),
+    );
+    Statement::new(sql, vec![json(&keys)])
+}
+
+/// The answer to [`records`].
+pub fn decode_records(rows: &Rows) -> Result<Vec<ProviderRecord>, StoreError> {
+    #[derive(Deserialize)]
+    struct Row {
+        key: PublicKey,
+        results: u64,
+        errors: u64,
+        seen: Option<u64>,
+        dealings: Vec<(PublicKey, u8, u64, u64, u64)>,
+    }
+    let record = |row: &String| {
+        let row: Row = serde_json::from_str(row).map_err(|e| StoreError::new(format!("record row: {e}")))?;
+        let Row { key: provider, results, errors, seen: last_active, dealings } = row;
+        let (customers, dealings) = dealings
+            .into_iter()
+            .map(|(customer, known, results, errors, speed)| {
+                (customer, Dealing { known: known == 1, results, errors, speed })
+            })
+            .unzip();
+        Ok(ProviderRecord { provider, record: Record { results, errors, dealings, last_active }, customers })
+    };
+    rows.iter().flatten().map(record).collect()
 }
 
 /// Values of `k` tags, in the order of their text, of which [`announced`] looks at so many.

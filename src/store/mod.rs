@@ -14,6 +14,7 @@ mod form;
 pub mod history;
 mod lists;
 pub mod log;
+pub mod map;
 pub mod market;
 pub mod read;
 mod rows;

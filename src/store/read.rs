@@ -8,6 +8,7 @@
 //! Events that not everybody may read lie on shelves of their own, where a second search looks for
 //! those the viewer may: it is the same filter with one more tag, the reader's.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -65,6 +66,13 @@ pub struct StoredEvent {
     pub expires_at: Option<u64>,
     /// Whether it is for its readers alone; only [`log`] says.
     pub private: bool,
+}
+
+impl StoredEvent {
+    /// The order of answers: newest first, and of one second the lowest id (NIP-01).
+    pub fn newest_first(&self, other: &Self) -> Ordering {
+        other.created_at.cmp(&self.created_at).then(self.id.cmp(&other.id))
+    }
 }
 
 /// The canonical text of a stored event.

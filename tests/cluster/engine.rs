@@ -1,12 +1,13 @@
 //! What a partition needs to begin, and what ends it.
 
 use nexus::gateway::Config;
+use nexus::message::PartitionId;
 use nexus::node::PartitionNode;
 use nexus::seam::{Effect, Host};
 
 /// A partition that knows nothing yet, of an incarnation that no other has.
 pub fn partition(config: &Config, incarnation: u64, now: u64) -> PartitionNode {
-    PartitionNode::new(config, Host::OBJECT, incarnation, now)
+    PartitionNode::new(config, PartitionId::HOME, Host::OBJECT, incarnation, now)
 }
 
 /// Whether an incarnation is to end.

@@ -1,7 +1,7 @@
 //! The gateways of a run, each an object that is woken for whatever comes and sleeps when it has nothing to do.
 
 use nexus::link::Batch;
-use nexus::message::ToGateway;
+use nexus::message::{PartitionId, ToGateway};
 use nexus::node::{GatewayNode, LinkedGateway};
 use nexus::seam::{Effect, Host, Input};
 
@@ -46,7 +46,7 @@ impl Sim<'_> {
                 self.marks.hit(Mark::AnotherPartition);
             }
         }
-        let effects = self.gateway(n).node.receive(batch, clock);
+        let effects = self.gateway(n).node.receive(PartitionId::HOME, batch, clock);
         self.perform(n, effects);
     }
 
@@ -112,7 +112,7 @@ impl Sim<'_> {
         let Some(life) = &mut self.gateways[n].life else { return };
         let number = life.number;
         life.last = self.now;
-        for batch in life.node.take_batches() {
+        for (_, batch) in life.node.take_batches() {
             self.send_to_partition(n, batch);
         }
         if let Some(after) = self.plan.sleeps_after {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nexus::link::{Batch, Incarnation};
 use nexus::market::dealing::Dealing;
 use nexus::market::handler::Record;
+use nexus::market::history::Snapshot;
 use nexus::market::reputation::Vote;
 use nexus::market::{Part as JobPart, State};
 use nexus::message::*;
@@ -253,6 +254,7 @@ impl Messages {
             came_ms: self.number(),
             expires_at: self.maybe(Self::number),
             remember_until: self.number(),
+            is_elsewhere: self.0.one_in(2),
             part,
             ..new_event(&event)
         }
@@ -335,6 +337,8 @@ impl Messages {
             }),
             completeness: *self.0.pick(&[Completeness::Finish, Completeness::More, Completeness::Unknown]),
             missed: self.list(Self::stored),
+            end: self.maybe(|make| (make.number(), make.id())),
+            known_from: self.number(),
         })
     }
 
@@ -347,8 +351,9 @@ impl Messages {
     }
 
     fn asked(&mut self) -> Asked {
-        match self.0.below(4) {
+        match self.0.below(5) {
             0 => Asked::Counts,
+            3 => Asked::Records(self.list(Self::key)),
             1 => Asked::Handlers(*self.0.pick(&KINDS), self.list(Self::key)),
             2 => Asked::History(*self.0.pick(&[Step::Minute, Step::Hour])),
             _ => Asked::Health,
@@ -356,47 +361,51 @@ impl Messages {
     }
 
     fn facts(&mut self) -> Facts {
-        match self.0.below(4) {
+        match self.0.below(5) {
             0 => {
                 let (since_ms, stored, flush) = (self.number(), self.number(), self.number());
                 Facts::Counts(Box::new(Counts { since_ms, stored, flush, counts: self.signed() }), self.number())
             }
             1 => Facts::Handlers(self.list(Self::found), self.list(Self::key)),
-            2 => Facts::History(self.list(|make| Point {
+            2 => Facts::History(self.list(|make| Snapshot {
                 at: make.number(),
                 stored: make.number(),
                 states: make.signed(),
-                results: make.number(),
-                p50_ms: make.maybe(Self::number),
-                p99_ms: make.maybe(Self::number),
+                results: make.list(|make| (make.0.below(26) as usize, make.number())).into_iter().collect(),
+            })),
+            3 => Facts::Records(self.list(|make| ProviderRecord {
+                provider: make.key(),
+                record: make.record(),
+                customers: make.list(Self::key),
             })),
             _ => Facts::Healthy,
         }
     }
 
-    fn found(&mut self) -> Found {
+    fn record(&mut self) -> Record {
         let dealing = |make: &mut Self| Dealing {
             known: make.0.one_in(2),
             results: make.number(),
             errors: make.number(),
             speed: make.number(),
         };
+        Record {
+            results: self.number(),
+            errors: self.number(),
+            dealings: self.list(dealing),
+            last_active: self.maybe(Self::number),
+        }
+    }
+
+    fn found(&mut self) -> Found {
         let vote = |make: &mut Self| Vote {
+            voter: make.key(),
             namespace: make.text(),
             labels: make.list(Self::text).into_iter().collect::<BTreeSet<_>>(),
             customer: make.0.one_in(2),
             known: make.0.one_in(2),
         };
-        Found {
-            event: self.event(),
-            record: Record {
-                results: self.number(),
-                errors: self.number(),
-                dealings: self.list(dealing),
-                last_active: self.maybe(Self::number),
-            },
-            votes: self.list(vote),
-        }
+        Found { event: self.event(), record: self.record(), votes: self.list(vote) }
     }
 
     fn known(&mut self) -> Known {

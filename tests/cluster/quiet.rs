@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use nexus::gateway::{Config, ConnId};
 use nexus::link::GATHERED_BYTES_MAX;
-use nexus::message::MISSED_MAX;
+use nexus::message::{MISSED_MAX, PartitionId};
 use nexus::node::{Address, GatewayNode, Keep, LinkedGateway, LinkedPartition};
 use nexus::seam::{Effect, Host, Input};
 use nexus::store::Answer;
@@ -203,12 +203,12 @@ impl Objects {
             if !self.awake[n] {
                 self.wake_gateway(n);
             }
-            let effects = self.gateways[n].receive(decode(&encode(&batch)).unwrap(), self.now);
+            let effects = self.gateways[n].receive(PartitionId::HOME, decode(&encode(&batch)).unwrap(), self.now);
             self.show(n, effects);
             self.exchange();
         }
         for n in 0..self.gateways.len() {
-            for batch in self.gateways[n].take_batches() {
+            for (_, batch) in self.gateways[n].take_batches() {
                 self.partition_awake = true;
                 let effects = self.partition.receive(Address(n as u32), decode(&encode(&batch)).unwrap(), self.now);
                 self.perform(effects);

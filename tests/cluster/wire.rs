@@ -198,14 +198,14 @@ const TO_PARTITION_FORMS: [(&str, &str); TO_PARTITION] = [
     ("Woke", "f91a6c2da787ce0f"),
     ("Interest", "7877d664d4d9c825"),
     ("Ephemeral", "3b109b2aea0aa139"),
-    ("Publish", "42dbcc1aa8e6efa6"),
+    ("Publish", "c6ba53838e657f07"),
     ("Read", "a128d2c1748e4126"),
     ("Go", "05ad8bc3476dfabe"),
     ("Drop", "53ceb5b5586775e9"),
     ("WhoIs", "646bd2d203437956"),
     ("Left", "12abd9e4bc41c829"),
     ("Counted", "d405db2158cfa6ff"),
-    ("Ask", "86cda7135d8dce74"),
+    ("Ask", "48f5a32bf07598d9"),
     ("Position", "136ced61476fd450"),
     ("Gauges", "697aa0504e03d5fa"),
     ("Present", "1da0c1e8b43fcd06"),
@@ -213,12 +213,12 @@ const TO_PARTITION_FORMS: [(&str, &str); TO_PARTITION] = [
 const TO_GATEWAY_FORMS: [(&str, &str); TO_GATEWAY] = [
     ("Position", "b84ff36465cc6543"),
     ("Verdict", "b8652a36fdb66a91"),
-    ("Push", "57afb45dbcfd083c"),
+    ("Push", "5e9596b67428b56d"),
     ("Ephemeral", "06a9efce5c98f5f0"),
-    ("Answer", "b47ee27f5fee2b3a"),
+    ("Answer", "7d1ee7122f379309"),
     ("Later", "97f6884f55347bde"),
     ("Known", "c44a5ab28dd99447"),
-    ("Facts", "b056d8dad124b325"),
+    ("Facts", "0939e4cb4cc67fa4"),
 ];
 
 fn form<T: Serialize>(mut make: impl FnMut(&mut Messages) -> T) -> String {

@@ -94,6 +94,7 @@ pub fn new_event(event: &Event) -> NewEvent {
         deletes: deletion::targets(event, &[]).unwrap_or_default(),
         part: job::NIP90.part_of(event),
         remember_until: event.created_at + 7 * 86_400,
+        is_elsewhere: false,
         event: event.clone(),
     }
 }

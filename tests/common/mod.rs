@@ -7,6 +7,7 @@ pub mod events;
 pub mod gateways;
 pub mod host;
 pub mod ledger;
+pub mod partition;
 pub mod refusals;
 pub mod sqlite;
 pub mod world;

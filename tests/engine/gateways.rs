@@ -30,7 +30,7 @@ fn what_one_gateway_publishes_all_tell_once() {
     for seed in 0..120 {
         let chance = &mut Chance::new(seed);
         let count = 2 + seed as usize % 2;
-        let mut all = Gateways::new(count);
+        let mut all = Gateways::with(count, 1 + seed as usize / 2 % 3, &[]);
         for n in 0..count {
             all.say(n, json!(["REQ", "live", {}]));
         }
@@ -123,7 +123,7 @@ fn what_is_stored_and_what_is_live_leave_no_gap_wherever_interest_comes_and_goes
     for seed in 0..100 {
         let chance = &mut Chance::new(seed);
         let count = 2 + seed as usize % 2;
-        let mut all = Gateways::new(count);
+        let mut all = Gateways::with(count, 1 + seed as usize / 2 % 3, &[]);
         let authors: Vec<Author> = (1..4).map(Author::new).collect();
         let mut open: Vec<(usize, String, Value)> = Vec::new();
         for step in 0..60 {
@@ -197,11 +197,11 @@ fn a_gateway_is_told_of_what_it_cares_for() {
     all.ask(1, json!(["REQ", "jobs", {"kinds": [5050]}]));
     all.say(0, json!(["EVENT", Author::new(1).sign(5050, NOW, &[], "")]));
     all.hear_all(0);
-    while all.members.iter().all(|member| member.to_gateway.is_empty()) {
+    while all.members.iter().all(|member| member.to_gateway[0].is_empty()) {
         let step = *all.possible().first().unwrap();
         all.step(step, chance);
     }
-    let told: Vec<usize> = all.members.iter().map(|member| member.to_gateway.len()).collect();
+    let told: Vec<usize> = all.members.iter().map(|member| member.to_gateway[0].len()).collect();
     assert_eq!(told, [1, 1, 0]);
     all.settle(chance);
     assert_eq!(ids(&all.take(1, CONN)).len(), 1);
@@ -251,8 +251,8 @@ fn an_answer_that_is_stored_before_its_job_moves_no_job_it_does_not_fit() {
     for (n, event) in [(1, Author::new(2).answer(6100, &request, &[])), (0, request)] {
         all.say(n, json!(["EVENT", event]));
         all.hear_all(n);
-        if !all.inputs.is_empty() {
-            all.step(Step::OfPartition, chance);
+        if !all.partitions[0].inputs.is_empty() {
+            all.step(Step::OfPartition(0), chance);
         }
     }
     all.settle(chance);
@@ -286,9 +286,9 @@ fn a_gateway_that_wakes_after_others_asks_again_what_could_not_be_read() {
     all.ask(0, json!(["EVENT", Author::new(1).note("")]));
     all.join();
     all.settle(&mut Chance::new(0));
-    all.broken = true;
+    all.partitions[0].broken = true;
     assert!(all.ask(1, json!(["REQ", "s", {"kinds": [1], "until": NOW}])).is_empty());
-    all.broken = false;
+    all.partitions[0].broken = false;
     all.now = all.members[1].timer.take().unwrap();
     all.input(1, Input::Timer);
     all.settle(&mut Chance::new(0));

@@ -18,7 +18,7 @@ test("what a later version has written is refused as it is, and the copy made be
   const db = new DatabaseSync(file);
   db.exec(`VACUUM INTO '${copy}'`);
   const version = db.prepare("PRAGMA user_version").get().user_version;
-  db.exec(`${readFileSync("tests/upgrade/0002_trial.sql", "utf8")}; PRAGMA user_version = ${version + 1}`);
+  db.exec(`${readFileSync("tests/upgrade/0003_trial.sql", "utf8")}; PRAGMA user_version = ${version + 1}`);
   db.close();
   const later = readFileSync(file);
   for (const args of [[], ["migrate"]]) {

@@ -49,6 +49,7 @@ pub fn take(d1: &mut D1, group: &[&Event]) -> Vec<Fate> {
         Outcome::Deleted => Fate::Deleted,
         Outcome::Cancelled | Outcome::Disagrees(_) => panic!("there are no jobs here"),
         Outcome::TooMuch => panic!("there is nothing large here"),
+        Outcome::Elsewhere => panic!("there is one partition"),
     };
     group.iter().map(fate).collect()
 }

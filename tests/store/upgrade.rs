@@ -18,8 +18,8 @@ use crate::common::sqlite::Sqlite;
 use crate::common::world::{World, config};
 
 /// What a release may do; made for the tests.
-const TRIAL: Migration = Migration { name: "0002_trial.sql", sql: include_str!("../upgrade/0002_trial.sql") };
-const FAILS: Migration = Migration { name: "0003_fails.sql", sql: include_str!("../upgrade/0003_fails.sql") };
+const TRIAL: Migration = Migration { name: "0003_trial.sql", sql: include_str!("../upgrade/0003_trial.sql") };
+const FAILS: Migration = Migration { name: "0004_fails.sql", sql: include_str!("../upgrade/0004_fails.sql") };
 
 /// Of each release the files that it was the first to ship, with their SHA-256.
 type Shipped = BTreeMap<String, BTreeMap<String, String>>;
@@ -271,7 +271,7 @@ fn an_upgrade_that_fails_leaves_the_database_as_it_was() {
     let (mut db, market, before) = filled();
     let as_it_was = rows(&db);
     let error = sqlite::migrate(&mut db, &[MIGRATIONS, &[TRIAL, FAILS]].concat()).unwrap_err().to_string();
-    let (to, at) = (MIGRATIONS.len() + 2, "0003_fails.sql: UNIQUE constraint failed: jobs.id");
+    let (to, at) = (MIGRATIONS.len() + 2, "0004_fails.sql: UNIQUE constraint failed: jobs.id");
     assert!(error.contains(&format!("the upgrade to schema {to} failed at {at}. The file is as it was. ")), "{error}");
     assert_eq!(rows(&db), as_it_was);
     assert_eq!(answers(&mut relay(db), &market), before);
@@ -290,10 +290,10 @@ fn what_a_later_version_has_written_is_refused_and_what_an_earlier_one_has_is_to
 
     let missing = schema::check_for(
         &found(&db),
-        &[MIGRATIONS, &[TRIAL, Migration { name: "0003_later.sql", sql: "CREATE TABLE later (id);" }]].concat(),
+        &[MIGRATIONS, &[TRIAL, Migration { name: "0004_later.sql", sql: "CREATE TABLE later (id);" }]].concat(),
     );
     let to = MIGRATIONS.len() + 2;
     let told =
-        format!("it is of schema {}, this version needs {to}: apply the migrations, from 0003_later.sql on", to - 1);
+        format!("it is of schema {}, this version needs {to}: apply the migrations, from 0004_later.sql on", to - 1);
     assert_eq!(missing.unwrap_err().to_string(), told);
 }

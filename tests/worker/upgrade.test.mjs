@@ -7,7 +7,7 @@ import { startRelay } from "../support/relay.mjs";
 import { localD1 } from "../upgrade/kept.mjs";
 import { VARS, answers, fill, goOn } from "../upgrade/market.mjs";
 
-const TRIAL = "tests/upgrade/0002_trial.sql";
+const TRIAL = "tests/upgrade/0003_trial.sql";
 
 /** What the tables are, their rows, and what wrangler has noted. */
 function rows(d1) {
@@ -34,8 +34,8 @@ test("a Worker answers the same after an upgrade of its D1, and goes on; an upgr
   assert.ok(upgraded.output, upgraded.failed);
   const as = rows(d1);
   assert.equal(as.length, 5);
-  const { failed } = apply([], ["tests/upgrade/0003_fails.sql"]);
-  assert.match(failed, /0003_fails\.sql/);
+  const { failed } = apply([], ["tests/upgrade/0004_fails.sql"]);
+  assert.match(failed, /0004_fails\.sql/);
   assert.match(failed, /UNIQUE constraint failed: jobs\.id/);
   assert.deepEqual(rows(d1), as);
 

@@ -84,6 +84,7 @@ pub extern "C" fn group(from: u32, size: u32, version: u32, last_seq: u32) -> u3
         deletes: Vec::new(),
         part: NIP90.part_of(event),
         remember_until: event.created_at + 7 * 86_400,
+        is_elsewhere: false,
         event: event.clone(),
     };
     let group: Vec<Arc<NewEvent>> = EVENTS

@@ -1,10 +1,10 @@
-//! A gateway whose partition is in another object.
+//! A gateway whose partitions are in other objects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::link::{Batch, GATHERED_BYTES_MAX, Heard, Incarnation, Link, Sender};
-use crate::message::{Outcome, Part, Publisher, StoreError, ToGateway, ToPartition, Verdict, When};
+use crate::message::{Outcome, Part, PartitionId, Publisher, StoreError, ToGateway, ToPartition, Verdict, When};
 use crate::node::{GatewayNode, Timer};
 use crate::nostr::{EventId, refusal};
 use crate::seam::{Effect, Input, Millis, Ticket};
@@ -131,23 +131,56 @@ impl Asked {
     }
 }
 
-/// A gateway whose partition is in another object.
-pub struct LinkedGateway {
-    node: GatewayNode,
+/// A partition of a gateway's.
+struct Peer {
     link: Link<ToPartition>,
     asked: Asked,
-    /// What is to be sent.
-    batches: Vec<Batch<Arc<ToPartition>>>,
-    /// When the partition was heard, or told something that it has to take notice of.
+    /// When it was heard, or told something that it has to take notice of.
     heard_at: Millis,
+}
+
+impl Peer {
+    fn tell(&mut self, message: Arc<ToPartition>, now: Millis) {
+        self.asked.note(&message);
+        self.link.send([message], now);
+    }
+
+    /// When it has been silent for long although it owes an answer; if it has been, it is told something.
+    fn silent_at(&mut self, now: Millis) -> Option<Millis> {
+        if self.asked.is_empty() {
+            return None;
+        }
+        if self.heard_at == 0 || now >= self.heard_at + SILENT_MS {
+            if self.heard_at > 0 {
+                self.link.knock();
+            }
+            self.heard_at = now;
+        }
+        Some(self.heard_at + SILENT_MS)
+    }
+
+    fn is_stuck(&self, now: Millis) -> bool {
+        self.link.stuck_since().is_some_and(|since| now >= since + STUCK_MS)
+    }
+}
+
+/// A gateway whose partitions are in other objects.
+pub struct LinkedGateway {
+    node: GatewayNode,
+    /// By the number of the partition.
+    peers: Vec<Peer>,
+    /// What is to be sent.
+    batches: Vec<(PartitionId, Batch<Arc<ToPartition>>)>,
     timer: Timer,
 }
 
 impl LinkedGateway {
     /// A gateway that has yet to wake, of an incarnation above all before.
     pub fn new(node: GatewayNode, own: Incarnation) -> Self {
-        let (asked, batches, heard_at, timer) = Default::default();
-        Self { node, link: Link::new(own), asked, batches, heard_at, timer }
+        let peer = |_| Peer { link: Link::new(own), asked: Asked::default(), heard_at: 0 };
+        let (batches, timer) = Default::default();
+        let peers = node.partitions().map(peer).collect();
+        Self { node, peers, batches, timer }
     }
 
     /// Takes one input; returns what the host must now do, in order. What is to be sent is [taken](Self::take_batches)
@@ -160,28 +193,31 @@ impl LinkedGateway {
         self.finish(out, now)
     }
 
-    /// Takes what the partition has sent; returns what the host must now do, in order.
-    pub fn receive(&mut self, batch: Batch<ToGateway>, now: Millis) -> Vec<Effect> {
-        let Heard { sender, messages } = self.link.take(batch, now);
-        self.heard_at = now;
+    /// Takes what a partition has sent; returns what the host must now do, in order.
+    pub fn receive(&mut self, from: PartitionId, batch: Batch<ToGateway>, now: Millis) -> Vec<Effect> {
+        let Some(peer) = self.peers.get_mut(from.0 as usize) else { return Vec::new() };
+        let Heard { sender, messages } = peer.link.take(batch, now);
+        peer.heard_at = now;
         let mut out = Vec::new();
         if sender == Sender::Another {
-            let unheard = self.link.take_unheard();
-            out = self.lose(unheard, now);
+            let unheard = peer.link.take_unheard();
+            out = self.lose(from, unheard, now);
         }
-        messages.iter().for_each(|message| self.asked.heard(message));
-        out.extend(self.node.hear(messages, now));
+        if let Some(peer) = self.peers.get_mut(from.0 as usize) {
+            messages.iter().for_each(|message| peer.asked.heard(message));
+        }
+        out.extend(self.node.hear(from, messages, now));
         self.finish(out, now)
     }
 
-    /// What is to be sent to the partition.
-    pub fn take_batches(&mut self) -> Vec<Batch<Arc<ToPartition>>> {
+    /// What is to be sent to partitions.
+    pub fn take_batches(&mut self) -> Vec<(PartitionId, Batch<Arc<ToPartition>>)> {
         std::mem::take(&mut self.batches)
     }
 
     /// Whether nothing is on its way, and nothing awaited.
     pub fn is_idle(&self) -> bool {
-        self.link.is_idle() && self.asked.is_empty()
+        self.peers.iter().all(|peer| peer.link.is_idle() && peer.asked.is_empty())
     }
 
     /// The node.
@@ -189,11 +225,13 @@ impl LinkedGateway {
         &mut self.node
     }
 
-    /// The partition knows nothing any more of what it was told, and has not heard some of it.
-    fn lose(&mut self, unheard: Vec<Arc<ToPartition>>, now: Millis) -> Vec<Effect> {
-        let mut asked = std::mem::take(&mut self.asked);
-        self.node.introduce();
+    /// A partition knows nothing any more of what it was told, and has not heard some of it.
+    fn lose(&mut self, partition: PartitionId, unheard: Vec<Arc<ToPartition>>, now: Millis) -> Vec<Effect> {
+        let Some(peer) = self.peers.get_mut(partition.0 as usize) else { return Vec::new() };
+        let mut asked = std::mem::take(&mut peer.asked);
+        self.node.introduce(partition);
         self.tell(now);
+        let Some(peer) = self.peers.get_mut(partition.0 as usize) else { return Vec::new() };
         for message in unheard {
             let is_said_again = match &*message {
                 ToPartition::Woke(_)
@@ -201,50 +239,51 @@ impl LinkedGateway {
                 | ToPartition::Gauges(_)
                 | ToPartition::Present { .. } => false,
                 // The question may have been heard.
-                ToPartition::Go(ticket) | ToPartition::Drop(ticket) => self.asked.tickets.contains_key(ticket),
+                ToPartition::Go(ticket) | ToPartition::Drop(ticket) => peer.asked.tickets.contains_key(ticket),
                 _ => true,
             };
             if is_said_again {
                 asked.unheard(&message);
-                self.asked.note(&message);
-                self.link.send([message], now);
+                peer.tell(message, now);
             }
         }
-        self.node.hear(asked.lost(), now)
+        self.node.hear(partition, asked.lost(), now)
     }
 
     fn tell(&mut self, now: Millis) {
-        let messages = self.node.take_messages();
-        messages.iter().for_each(|message| self.asked.note(message));
-        self.link.send(messages.into_iter().map(Arc::new), now);
+        for (to, message) in self.node.take_messages() {
+            if let Some(peer) = self.peers.get_mut(to.0 as usize) {
+                peer.tell(Arc::new(message), now);
+            }
+        }
     }
 
-    /// When the partition has been silent for long; if it has been, it is told something.
-    fn silent_at(&mut self, now: Millis) -> Millis {
-        if self.heard_at == 0 || now >= self.heard_at + SILENT_MS {
-            if self.heard_at > 0 {
-                self.link.knock();
-            }
-            self.heard_at = now;
-        }
-        self.heard_at + SILENT_MS
+    /// The partition that is to be begun anew with, if one is: one that takes nothing, or the one that is furthest behind of
+    /// too much that waits.
+    fn to_start_over(&self, now: Millis) -> Option<PartitionId> {
+        let gathered = self.peers.iter().map(|peer| peer.link.gathered_bytes());
+        let is_too_much = gathered.sum::<usize>() > GATHERED_BYTES_MAX;
+        let all = || self.peers.iter().zip(0..);
+        let behind = all().max_by_key(|(peer, _)| peer.link.gathered_bytes()).filter(|_| is_too_much);
+        all().find(|(peer, _)| peer.is_stuck(now)).or(behind).map(|(_, n)| PartitionId(n))
     }
 
     fn finish(&mut self, mut out: Vec<Effect>, now: Millis) -> Vec<Effect> {
         self.tell(now);
-        if self.link.gathered_bytes() > GATHERED_BYTES_MAX
-            || self.link.stuck_since().is_some_and(|since| now >= since + STUCK_MS)
-        {
-            self.link.start_over();
-            out.extend(self.lose(Vec::new(), now));
+        while let Some(partition) = self.to_start_over(now) {
+            if let Some(peer) = self.peers.get_mut(partition.0 as usize) {
+                peer.link.start_over();
+            }
+            out.extend(self.lose(partition, Vec::new(), now));
             self.tell(now);
         }
-        let silent_at = (!self.asked.is_empty()).then(|| self.silent_at(now));
-        self.batches.extend(std::iter::from_fn(|| self.link.next(now)));
-        let stuck_at = self.link.stuck_since().map(|since| since + STUCK_MS);
-        out.extend(
-            self.link.due().into_iter().chain(stuck_at).chain(silent_at).map(|at| Effect::TimerAt { at: at.max(now) }),
-        );
+        for (peer, n) in self.peers.iter_mut().zip(0..) {
+            let silent_at = peer.silent_at(now);
+            self.batches.extend(std::iter::from_fn(|| peer.link.next(now)).map(|batch| (PartitionId(n), batch)));
+            let stuck_at = peer.link.stuck_since().map(|since| since + STUCK_MS);
+            let due = peer.link.due().into_iter().chain(stuck_at).chain(silent_at);
+            out.extend(due.map(|at| Effect::TimerAt { at: at.max(now) }));
+        }
         self.timer.merge(&mut out);
         out
     }

@@ -40,7 +40,11 @@ impl Partition {
             self.note_schema(result.as_ref().unwrap_or(&Rows::new()), out);
             self.due_found(result.as_ref().ok().and_then(|rows| rows.get(1)).map(Vec::as_slice), now, out);
         }
-        let found = result.and_then(|rows| counts::decode(&rows));
+        let found = result.and_then(|rows| {
+            let found = counts::decode(&rows)?;
+            self.note_place(&rows, &found)?;
+            Ok(found)
+        });
         self.located(found, now, out);
     }
 
@@ -115,6 +119,7 @@ impl Partition {
         self.log.may_be_taken = false;
         self.counters.flushed(totals);
         self.forget_what_is_stored();
+        self.may_have_to_sweep(now, out);
         self.catch_up(totals.last_seq, now, out);
     }
 

@@ -8,7 +8,7 @@ SELECT json_object('results', coalesce(p.results, 0), 'errors', coalesce(p.error
       WHERE d.provider = l.pubkey
       ORDER BY d.known DESC, d.customer
       LIMIT 100) AS d), 'votes', (
-    SELECT json_group_array(json_array(v.namespace, json(v.labels), v.customer, v.known))
+    SELECT json_group_array(json_array(lower(hex(v.voter)), v.namespace, json(v.labels), v.customer, v.known))
     FROM (
       SELECT v.voter, v.namespace, v.labels, d.results > 0 AS customer, d.known
       FROM (

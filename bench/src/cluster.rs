@@ -29,7 +29,7 @@ pub struct Cluster {
     #[arg(long, default_value_t = 1)]
     partitions: usize,
     /// Subscriptions that stand beside those of the market, each for an agent of its own.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 20_000)]
     subscriptions: usize,
     /// Customers, each with a connection and a subscription to the answers to its jobs.
     #[arg(long, default_value_t = 200)]

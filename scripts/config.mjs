@@ -9,7 +9,7 @@ export const OVERRIDE = "wrangler.override.toml";
 /** Lies beside the two, as its paths are meant from there. */
 export const MERGED = ".wrangler.merged.json";
 const HEAD = `# What is yours: it goes over wrangler.toml, key by key, and git ignores it. \`npm run deploy\` keeps the
-# database's id and the relay's address here; name, account_id, routes and all [vars] may stand here, too.
+# databases' ids and the relay's address here; name, account_id, routes and all [vars] may stand here, too.
 `;
 
 const isTable = (value) => value !== null && typeof value === "object" && !Array.isArray(value) && !(value instanceof Date);
@@ -28,8 +28,43 @@ export function merge(base, over) {
   return over;
 }
 
-/** Both files as one. */
-export async function readConfig(folder = ROOT) {
+/** Partitions that a relay can have: src/gateway/config.rs says it, too. */
+export const PARTITIONS_MAX = 64;
+/** The id of a database that is yet to be made begins so; a local one needs no other. */
+const UNMADE = "00000000-0000-0000-0000-";
+
+/** How many partitions a text means, or nothing where it means no such number. */
+export const partitionsOf = (text) => (/^\d+$/.test(text) && text >= 1 && text <= PARTITIONS_MAX ? Number(text) : undefined);
+
+/** The binding of a partition's database. */
+const bindingOf = (partition) => (partition === 0 ? "DB" : `DB_${partition}`);
+
+/** The D1 database of a partition: `binding`, `database_name`, `database_id`. */
+export const database = (config, partition = 0) => config.d1_databases.find(({ binding }) => binding === bindingOf(partition));
+
+/** How many partitions there are by the settings; nothing where these mean no such number. */
+const countOf = (config) => partitionsOf(`${config.vars?.PARTITIONS ?? ""}`.trim() || "1");
+
+/** The databases of all partitions, in their order. */
+export const databases = (config) => Array.from({ length: countOf(config) }, (_, n) => database(config, n));
+
+/** Whether a database was made on an account. */
+export const isMade = ({ database_id: id }) => !id.startsWith(UNMADE);
+
+/** With a database for each partition: one that nobody has named is called as the first one, with its number. */
+function withDatabases(config) {
+  const count = countOf(config);
+  if (count === undefined) fail(`PARTITIONS must be a whole number from 1 to ${PARTITIONS_MAX}, not "${config.vars.PARTITIONS}"`);
+  const more = Array.from({ length: count - 1 }, (_, n) => {
+    const { database_name: name, ...first } = database(config);
+    const own = { ...first, binding: bindingOf(n + 1), database_name: `${name}-${n + 1}`, database_id: `${UNMADE}${`${n + 1}`.padStart(12, "0")}` };
+    return merge(own, database(config, n + 1) ?? {});
+  });
+  return more.length === 0 ? config : { ...config, d1_databases: merge(config.d1_databases, more) };
+}
+
+/** Both files as one, under settings (`vars`) and ids of databases by their bindings that they do not have yet. */
+export async function readConfig({ vars = {}, ids = {}, folder = ROOT } = {}) {
   const { parse } = await import("smol-toml"); // not there before set-up
   const [base, over] = [TEMPLATE, OVERRIDE].map((name) => {
     const file = join(folder, name);
@@ -41,46 +76,59 @@ export async function readConfig(folder = ROOT) {
     }
   });
   if ("env" in over) fail(`${OVERRIDE}: [env] is not supported; a second relay is a second checkout`);
-  return merge(base, over);
+  const config = withDatabases(merge(merge(base, over), { vars }));
+  return merge(config, { d1_databases: Object.entries(ids).map(([binding, database_id]) => ({ binding, database_id })) });
 }
 
-/** The D1 database that holds the events: `database_name`, `database_id`. */
-export const database = (config) => config.d1_databases.find(({ binding }) => binding === "DB");
-
 /** Writes both files as one for wrangler; the arguments that name it. */
-export async function configArguments(folder = ROOT) {
-  const file = join(folder, MERGED);
-  writeFileSync(file, `${JSON.stringify(await readConfig(folder), null, 2)}\n`);
+export async function configArguments(own = {}) {
+  const file = join(own.folder ?? ROOT, MERGED);
+  writeFileSync(file, `${JSON.stringify(await readConfig(own), null, 2)}\n`);
   return ["--config", file];
+}
+
+/** A line of a TOML file without what means nothing. */
+const bare = (line) => line.replace(/#.*$/, "").replace(/\s+/g, "").replaceAll("'", '"');
+
+/** Where a table is that begins with the first line of `head` and has the others: its first line, and the one after its last. */
+function tableOf(lines, head) {
+  const starts = lines.flatMap((line, n) => (line.trim().startsWith("[") ? [n] : []));
+  const tables = starts.map((start, n) => ({ start, end: starts[n + 1] ?? lines.length }));
+  const has = ({ start, end }, text) => lines.slice(start + 1, end).some((line) => bare(line) === bare(text));
+  return tables.find((table) => bare(lines[table.start]).startsWith(bare(head[0])) && head.slice(1).every((text) => has(table, text)));
 }
 
 /** The text of a TOML file with a key of a table set. `head` begins the table where there is none. */
 export function setKey(text, head, key, value) {
   const lines = text.replace(/\n*$/, "").split("\n");
   const line = `${key} = ${JSON.stringify(value)}`;
-  const start = lines.findIndex((text) => text.trim().startsWith(head[0]));
-  if (start < 0) return `${[...lines, "", ...head, line].join("\n").trimStart()}\n`;
-  const next = lines.findIndex((text, n) => n > start && text.trim().startsWith("["));
-  const end = next < 0 ? lines.length : next;
-  const at = lines.findIndex((text, n) => n > start && n < end && text.split("=")[0].trim() === key);
-  if (at < 0) lines.splice(start + 1, 0, line);
+  const table = tableOf(lines, head);
+  if (!table) return `${[...lines, "", ...head, line].join("\n").trimStart()}\n`;
+  const at = lines.findIndex((text, n) => n > table.start && n < table.end && text.split("=")[0].trim() === key);
+  if (at < 0) lines.splice(table.start + 1, 0, line);
   else lines[at] = line;
   return `${lines.join("\n")}\n`;
 }
 
-/** Keeps settings or the database's id in the operator's file, beside what it has. */
-export async function keep({ vars = {}, id }, folder = ROOT) {
+/** Keeps settings and `databases`, as they are in the settings, in the operator's file, beside what it has. */
+export async function keep({ vars = {}, databases: made = [] }, folder = ROOT) {
   const file = join(folder, OVERRIDE);
   const before = existsSync(file) ? readFileSync(file, "utf8") : HEAD;
   let text = before;
   for (const [key, value] of Object.entries(vars)) text = setKey(text, ["[vars]"], key, value);
-  if (id !== undefined) text = setKey(text, ["[[d1_databases]]", 'binding = "DB"'], "database_id", id);
+  for (const { binding, database_name: name, database_id: id } of made) {
+    const set = (key, value) => (text = setKey(text, ["[[d1_databases]]", `binding = "${binding}"`], key, value));
+    if (binding !== bindingOf(0)) set("database_name", name); // it does not change with that of the first
+    set("database_id", id);
+  }
   writeFileSync(file, text);
-  const config = await readConfig(folder);
-  const missed =
-    Object.entries(vars).some(([key, value]) => config.vars[key] !== value) || (id !== undefined && database(config).database_id !== id);
-  if (!missed) return;
+  const config = await readConfig({ folder });
+  const isKept = (one) => config.d1_databases.find(({ binding }) => binding === one.binding)?.database_id === one.database_id;
+  if (Object.entries(vars).every(([key, value]) => config.vars[key] === value) && made.every(isKept)) return;
   writeFileSync(file, before);
-  const wanted = [...Object.entries(vars).map(([key, value]) => `[vars] ${key} = "${value}"`), id && `[[d1_databases]] binding = "DB", database_id = "${id}"`];
-  fail(`${OVERRIDE} could not be changed; write into it by hand: ${wanted.filter(Boolean).join(" and ")}`);
+  const wanted = [
+    ...Object.entries(vars).map(([key, value]) => `[vars] ${key} = "${value}"`),
+    ...made.map((one) => `[[d1_databases]] binding = "${one.binding}", database_name = "${one.database_name}", database_id = "${one.database_id}"`),
+  ];
+  fail(`${OVERRIDE} could not be changed; write into it by hand: ${wanted.join(" and ")}`);
 }

@@ -4,13 +4,17 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { bin, fail, run, say, tryRun } from "./run.mjs";
 import { build, checkSize } from "./build.mjs";
-import { MERGED as MERGED_FILE, OVERRIDE, configArguments, database, keep, readConfig } from "./config.mjs";
-import { HAD, QUESTION, difference, migrations } from "./schema.mjs";
+import { PARTITIONS_MAX, configArguments, database, isMade, partitionsOf, readConfig } from "./config.mjs";
+import { LOCATIONS, prepare } from "./databases.mjs";
 import { setup } from "./setup.mjs";
 
 const HELP = `npm run deploy -- [options]
   --url URL   the wss:// address of the relay: the first time, or to change it
   --plan PLAN free or paid, the first time: what the relay may write in a day (ROWS_PER_DAY) and how large it may become
+  --partitions N
+              databases that share what is stored, 1 to ${PARTITIONS_MAX}; a relay that has events keeps the number it has
+  --location PLACE
+              where the databases are made, the first time: ${LOCATIONS.join(", ")}
   --yes       overwrite a Worker of this name that has another address, without asking
   --dry-run   build and check, touch no account`;
 /** What Cloudflare's plans include: rows a day, and most of the bytes a database can have. */
@@ -18,11 +22,8 @@ export const PLANS = {
   free: { ROWS_PER_DAY: "100000", MAX_DATABASE_BYTES: "450000000" },
   paid: { ROWS_PER_DAY: "1600000", MAX_DATABASE_BYTES: "9500000000" },
 };
-const OPTIONS = { url: { type: "string" }, plan: { type: "string" }, yes: { type: "boolean" }, "dry-run": { type: "boolean" }, help: { type: "boolean" } };
-/** With it wrangler knows the operator's database, too. */
-const MERGED = `--config ${MERGED_FILE}`;
-const NO_DATABASE = "00000000-0000-0000-0000-000000000000";
-const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
+const [text, flag] = [{ type: "string" }, { type: "boolean" }];
+const OPTIONS = { url: text, plan: text, partitions: text, location: text, yes: flag, "dry-run": flag, help: flag };
 
 /** The options, or the end of the script where there is one it does not know. */
 function options(args) {
@@ -30,6 +31,12 @@ function options(args) {
     const { values } = parseArgs({ args, options: OPTIONS });
     if (values.url !== undefined && !/^wss:\/\/[^\s/]+/.test(values.url)) throw new Error(`--url takes the wss:// address of the relay, not "${values.url}"`);
     if (values.plan !== undefined && !(values.plan in PLANS)) throw new Error(`--plan takes free or paid, not "${values.plan}"`);
+    if (values.location !== undefined && !LOCATIONS.includes(values.location)) {
+      throw new Error(`--location takes one of ${LOCATIONS.join(", ")}, not "${values.location}"`);
+    }
+    if (values.partitions !== undefined && !partitionsOf(values.partitions)) {
+      throw new Error(`--partitions takes a whole number from 1 to ${PARTITIONS_MAX}, not "${values.partitions}"`);
+    }
     return values;
   } catch (error) {
     return fail(`${error.message}\n${HELP}`);
@@ -85,81 +92,28 @@ async function confirm(text) {
  * Nothing for a relay that has been deployed: what it has stays.
  */
 export async function ceiling(given, config, ask) {
-  const first = database(config).database_id === NO_DATABASE && !config.vars.ROWS_PER_DAY;
+  const first = !isMade(database(config)) && !config.vars.ROWS_PER_DAY;
   if (given === undefined && !first) return {};
   const plan = given ?? (await ask("Which plan is your Cloudflare account on, free or paid? The relay will not write more rows a day than it includes."));
   return PLANS[plan.toLowerCase()] ?? fail(`the plan is free or paid, not "${plan}"; nothing was deployed`);
 }
 
-/**
- * Ends the script when the database's tables are of another version. Else it tells which migrations the database has `had`
- * and which it is `missing`. `where` is --remote or --local, with a folder.
- */
-export async function checkSchema(wrangler, where, config, way) {
-  const { database_name: name } = database(config);
-  const ask = (command) => {
-    const { output, failed } = wrangler("d1", "execute", "DB", ...where, "--json", "--yes", "--command", command);
-    if (output === undefined) fail(`the tables of the D1 database ${name} could not be read: ${failed}`);
-    return JSON.parse(output)[0].results;
-  };
-  const rows = ask(QUESTION);
-  const had = rows.some((row) => row.name === "d1_migrations") ? ask(HAD).map((row) => row.name) : [];
-  const known = migrations();
-  const later = had.filter((one) => !known.includes(one));
-  if (later.length > 0) {
-    fail(`a later version has migrated the D1 database ${name} (${later.join(", ")}). It was not touched.\n  Deploy that version; docs/OPERATE.md, "Upgrading", says how to go back to this one.`);
-  }
-  const differs = await difference(rows);
-  if (differs !== null) fail(`the D1 database ${name} has the tables of another version (${differs}). It was not touched.\n${way(name)}`);
-  return { had, missing: known.filter((one) => !had.includes(one)) };
-}
-
-const WAY = () => `  Its events come into a new one like this (docs/OPERATE.md, "Upgrading", says what does not come along):
-    npx wrangler d1 export DB --remote --output old.sql ${MERGED}
-    nexus export --filter '{}' --d1 old.sql > events.jsonl      (the native program: npm run native)
-    give [[d1_databases]] binding "DB" another database_name and no database_id in ${OVERRIDE}
-    npm run deploy
-    publish events.jsonl there with any client, under a key of LISTED_KEYS`;
-
-/**
- * How to bring a database back to what it is now, as `back`; `failed` is why it is not known. Nothing where no migration will
- * change what it has.
- */
-export function bookmark(wrangler, { had, missing }) {
-  if (had.length === 0 || missing.length === 0) return {};
-  const { output, failed } = wrangler("d1", "time-travel", "info", "DB", "--json");
-  if (output === undefined) return { failed };
-  const [, mark] = /"bookmark": ?"([\w-]+)"/.exec(output) ?? [];
-  if (mark === undefined) return { failed: `wrangler's answer was not understood: ${output}` };
-  return { back: `npx wrangler d1 time-travel restore DB --bookmark=${mark} ${MERGED}` };
-}
-
-function makeDatabase(config) {
-  const { database_name: name, database_id: id } = database(config);
-  if (id !== NO_DATABASE) return undefined;
-  const { output: list, failed } = account("d1", "list", "--json");
-  if (list === undefined) fail(`the D1 databases could not be listed: ${failed}`);
-  const existing = JSON.parse(list).find((db) => db.name === name)?.uuid;
-  if (!existing) say(`creating the D1 database ${name}`);
-  const made = existing ?? account("d1", "create", name).output?.match(UUID)?.[0];
-  return made ?? fail(`the D1 database could not be created; try: npx wrangler d1 create ${name}, and put its id into ${OVERRIDE}`);
-}
-
 async function deploy() {
-  const { url: given, plan, yes, "dry-run": dryRun, help } = options(process.argv.slice(2));
+  const { url: given, plan, partitions, location, yes, "dry-run": dryRun, help } = options(process.argv.slice(2));
   if (help) return console.log(HELP);
   await setup();
   await build();
   checkSize();
+  const said = { RELAY_URL: given, PARTITIONS: partitions, LOCATION: location };
+  const vars = Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined));
   if (dryRun) {
-    await run(bin("wrangler"), ["deploy", "--dry-run", "--outdir", "test-output/deploy", ...(await configArguments())]);
+    await run(bin("wrangler"), ["deploy", "--dry-run", "--outdir", "test-output/deploy", ...(await configArguments({ vars }))]);
     return say("a dry run: nothing was deployed");
   }
   if (account("whoami").output?.includes("You are logged in") !== true) {
     fail("not logged in to Cloudflare. Run: npx wrangler login (or set CLOUDFLARE_API_TOKEN)");
   }
-  const { name, vars } = await readConfig();
-  const url = given ?? vars.RELAY_URL;
+  const { name, vars: { RELAY_URL: url } } = await readConfig({ vars });
   if (!url) {
     fail(
       `The relay must know its address, because clients sign it when they authenticate.\n` +
@@ -169,20 +123,13 @@ async function deploy() {
   }
   const doubt = yes ? null : question(deployed((...args) => account(...args), name), name, url);
   if (doubt !== null) await confirm(doubt);
-  const limits = await ceiling(plan, await readConfig(), (text) => ask(text, "--plan free"));
-  const id = makeDatabase(await readConfig());
-  const kept = { ...(given !== undefined && { RELAY_URL: given }), ...limits };
-  await keep({ vars: kept, id });
-  if (id !== undefined || Object.keys(kept).length > 0) say(`${OVERRIDE} has ${[...Object.keys(kept), "the database's id"].join(", ")}`);
-  const config = await configArguments();
-  const configured = (...args) => account(...args, ...config);
-  const schema = await checkSchema(configured, ["--remote"], await readConfig(), WAY);
-  const { back, failed } = bookmark(configured, schema);
-  if (failed) fail(`the database's bookmark, to go back to should ${schema.missing.join(", ")} go wrong, could not be read: ${failed}\n  Nothing was changed.`);
-  if (back) say(`before ${schema.missing.join(", ")}; what brings the database back to now, without all that is stored from now on:\n    ${back}`);
-  const upgrading = back && `docs/OPERATE.md, "Upgrading", says what to do. What brings the database back, without all that was stored since:\n    ${back}`;
-  await run(bin("wrangler"), ["d1", "migrations", "apply", "DB", "--remote", ...config], { env: { CI: "1" }, mend: upgrading });
-  await run(bin("wrangler"), ["deploy", ...config], { mend: upgrading });
+  const { config, mend } = await prepare({
+    wrangler: account,
+    perform: (args, mend) => run(bin("wrangler"), args, { env: { CI: "1" }, mend }),
+    vars,
+    limits: async () => ceiling(plan, await readConfig(), (text) => ask(text, "--plan free")),
+  });
+  await run(bin("wrangler"), ["deploy", ...config], { mend });
   const http = url.split(/[\s,]/)[0].replace(/^ws/, "http");
   console.log(`\n  Deployed.\n\n  Relay   ${url}\n  HUD     ${http}\n  Health  ${http.replace(/\/$/, "")}/health\n`);
 }

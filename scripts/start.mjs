@@ -1,10 +1,10 @@
-// `npm start`: sets up, builds, migrates the local D1 and serves the relay. Arguments after `--` go to
+// `npm start`: sets up, builds, migrates the local D1s and serves the relay. Arguments after `--` go to
 // `wrangler dev`.
 import { spawn } from "node:child_process";
 import { ROOT, bin, fail, run, say, tryRun } from "./run.mjs";
 import { build } from "./build.mjs";
-import { MERGED, configArguments, readConfig } from "./config.mjs";
-import { checkSchema } from "./deploy.mjs";
+import { MERGED, OVERRIDE, configArguments, readConfig } from "./config.mjs";
+import { check, migrateAll } from "./databases.mjs";
 import { setup } from "./setup.mjs";
 
 const args = process.argv.slice(2);
@@ -31,12 +31,21 @@ await build();
 const port = option("port") ?? "8787";
 const host = option("ip") ?? "127.0.0.1";
 const persist = option("persist-to") ? ["--persist-to", option("persist-to")] : [];
-const config = await configArguments();
-await checkSchema((...args) => tryRun(bin("wrangler"), [...args, ...config]), ["--local", ...persist], await readConfig(), () =>
-  `  Keep its events with \`npx wrangler d1 export DB --local --output old.sql --config ${MERGED}\`, and start with another folder: npm start -- --persist-to ./data`,
-);
+/** What to do about a local database that is not as it is used. */
+const WAY = {
+  tables: ({ binding }) =>
+    `  Keep its events with \`npx wrangler d1 export ${binding} --local --output old.sql --config ${MERGED}\`, and start with another folder: npm start -- --persist-to ./data`,
+  partitions: (count) => `  Set PARTITIONS = "${count}" in ${OVERRIDE}, or start with another folder: npm start -- --persist-to ./data`,
+};
+
+// A setting may be given to wrangler alone; how many databases there are must be known here, too.
+const partitions = args.map((arg) => /^(?:--var=)?PARTITIONS:(.*)$/.exec(arg)?.[1]).find((value) => value !== undefined);
+const settings = { vars: partitions === undefined ? {} : { PARTITIONS: partitions } };
+const config = await configArguments(settings);
+const merged = await readConfig(settings);
+await check((...args) => tryRun(bin("wrangler"), [...args, ...config]), ["--local", ...persist], merged, WAY);
 say("applying migrations to the local D1");
-await run(bin("wrangler"), ["d1", "migrations", "apply", "DB", "--local", ...persist, ...config], { env: { CI: "1" } });
+await migrateAll((args) => run(bin("wrangler"), args, { env: { CI: "1" } }), merged, ["--local", ...persist, ...config]);
 
 // The relay compares the host and port of an AUTH event with these names.
 const names = [...new Set([host, "127.0.0.1", "localhost"])].map((name) => `ws://${name}:${port}`).join(" ");

@@ -24,8 +24,8 @@ function nodeTests(folders, { atOnce = 1, env = {}, timeout = 240_000 } = {}) {
 /** What both hosts must do, and what one alone does. */
 const worker = () => nodeTests(["tests/both", "tests/worker"], { atOnce: TOGETHER });
 
-/** What both hosts must do, where clients are at four gateways. */
-const gateways = () => nodeTests(["tests/both"], { atOnce: TOGETHER, env: { NEXUS_GATEWAYS: "4" } });
+/** What both hosts must do, where clients are at four gateways and events in two partitions. */
+const shared = () => nodeTests(["tests/both"], { atOnce: TOGETHER, env: { NEXUS_GATEWAYS: "4", NEXUS_PARTITIONS: "2" } });
 
 async function native() {
   await cargo("build", "--locked");
@@ -134,7 +134,7 @@ const STEPS = [
   ["the Worker's size", checkSize],
   ["what the scripts decide", () => nodeTests("tests/scripts")],
   ["the Worker on Miniflare", worker],
-  ["the Worker with four gateways", gateways],
+  ["the Worker with four gateways and two partitions", shared],
   ["the native program", native],
   ["the siege", siege],
   ["the metrics by promtool", metrics],

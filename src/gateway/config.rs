@@ -118,7 +118,11 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "rows that may be written in a day (UTC), let out by the hour; the free plan of D1 has 100000; empty: no limit",
     ),
-    setting("MAX_DATABASE_BYTES", "", "bytes of the database from which on nothing more is taken; empty: no limit"),
+    setting(
+        "MAX_DATABASE_BYTES",
+        "",
+        "bytes of the database, or of that of a partition, from which on it takes nothing more; empty: no limit",
+    ),
     setting("BLOCKED_KEYS", "", "public keys that may not publish or prove themselves, 64 hex digits each"),
     setting("BLOCKED_NETWORKS", "", "addresses that may not connect, as 192.0.2.7, 198.51.100.0/24 or 2001:db8::/32"),
     setting(
@@ -129,7 +133,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "PARTITIONS",
         "1",
-        "databases that share what is stored, each with an object (natively a thread) of its own, 1 to 64; never fewer than before",
+        "databases that share what is stored, each with an object (natively a thread) of its own, 1 to 64; a relay that has events keeps the number it has",
     ),
     setting(
         "PLACES",

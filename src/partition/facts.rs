@@ -32,6 +32,8 @@ pub(super) struct Known {
     schema_fits: bool,
     /// Whether the database has yet to be told which partition it is.
     pub keeps_place: bool,
+    /// Why the database is not this partition's, if it is not: then nothing is asked of it and nothing stored.
+    pub misplaced: Option<StoreError>,
     /// What the database is being asked.
     asked: BTreeMap<Asker, Asked>,
 }
@@ -170,7 +172,7 @@ impl Partition {
                     // Where memory lasts the schema may change under it.
                     self.facts.schema_fits = !self.host.lasting;
                 }
-                Ok(Facts::Healthy)
+                self.facts.misplaced.clone().map_or(Ok(Facts::Healthy), Err)
             }
             Asked::Records(_) => market::decode_records(&rows).map(Facts::Records),
             Asked::History(_) => history::decode(&rows).map(Facts::History),
@@ -203,7 +205,9 @@ impl Partition {
     /// Takes up which partition the database has, if it was asked for that: it must be this one.
     pub(super) fn note_place(&mut self, rows: &Rows, found: &Position) -> Result<(), StoreError> {
         if let Some(map) = rows.get(2) {
-            self.facts.keeps_place = self.settings.place.check(map, found.totals.version == 0)?;
+            let checked = self.settings.place.check(map, found.totals.version == 0);
+            self.facts.misplaced = checked.as_ref().err().cloned();
+            self.facts.keeps_place = checked?;
         }
         Ok(())
     }

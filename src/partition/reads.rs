@@ -174,6 +174,9 @@ impl Partition {
 
     /// Asks the database what may be asked, as far as there is memory for the answers.
     pub(super) fn read_next(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        if let Some(error) = self.facts.misplaced.clone() {
+            return self.refuse_ready(&error);
+        }
         while let Some(asker) = self.reads.ready.front().copied() {
             if !self.log.is_known() && self.gateways.told(asker.0).is_none() {
                 // What was stored between the answer and the position, from which on it is told, would not reach it.
@@ -292,15 +295,20 @@ impl Partition {
         }
     }
 
+    /// The database cannot be asked what waits for it.
+    fn refuse_ready(&mut self, error: &StoreError) {
+        for (gateway, ticket) in std::mem::take(&mut self.reads.ready) {
+            self.reads.by_asker.remove(&(gateway, ticket));
+            let answer = Err(error.clone());
+            self.tell(gateway, ToGateway::Answer { ticket, answer, rows_read: 0, from_memory: false });
+        }
+    }
+
     /// It cannot be found out what gateways were not told of.
     pub(super) fn refuse_held(&mut self, error: &StoreError) {
         if !self.log.is_known() {
             // These wait for that, too.
-            for (gateway, ticket) in std::mem::take(&mut self.reads.ready) {
-                self.reads.by_asker.remove(&(gateway, ticket));
-                let answer = Err(error.clone());
-                self.tell(gateway, ToGateway::Answer { ticket, answer, rows_read: 0, from_memory: false });
-            }
+            self.refuse_ready(error);
         }
         for (_, (gateway, ticket), answer, _) in std::mem::take(&mut self.reads.held) {
             let rows_read = match answer {

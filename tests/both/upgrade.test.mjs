@@ -9,6 +9,9 @@ import { NATIVE, startRelay } from "../support/relay.mjs";
 import { RELEASES, kept, localD1, makeD1, makeFile } from "../upgrade/kept.mjs";
 import { VARS, answers, goOn } from "../upgrade/market.mjs";
 
+/** Those releases have one partition. */
+const vars = { ...VARS, PARTITIONS: 1 };
+
 /** A database of a release in a folder of its own, which this version's relay then finds: natively it upgrades it itself. */
 async function upgraded(t, release) {
   if (NATIVE) {
@@ -29,12 +32,12 @@ for (const release of RELEASES) {
     const persist = await upgraded(t, release);
     const { told, said } = kept(release);
     assert.ok(Object.values(said).flat().filter((text) => /^\["EVENT"/.test(text)).length > 200);
-    const first = await startRelay({ vars: VARS, persist, migrate: false });
+    const first = await startRelay({ vars, persist, migrate: false });
     assert.equal((await fetch(`${first.http}/health`)).status, 200);
     assert.deepEqual(await answers(first, told), said);
     await goOn(first, told, assert);
     await first.stop();
-    const second = await startRelay({ vars: VARS, persist, migrate: false });
+    const second = await startRelay({ vars, persist, migrate: false });
     assert.equal((await second.stats()).events.stored, said.counts.stored + 2);
     await second.stop();
   });

@@ -88,20 +88,25 @@ impl Gateways {
 
     /// The same of so many partitions, with settings.
     pub fn with(count: usize, partitions: usize, settings: &[(&str, &str)]) -> Self {
-        let number = partitions.to_string();
+        Self::on(count, (0..partitions).map(|_| Sqlite::new()).collect(), settings)
+    }
+
+    /// The same on databases that are there, one for each partition.
+    pub fn on(count: usize, databases: Vec<Sqlite>, settings: &[(&str, &str)]) -> Self {
+        let number = databases.len().to_string();
         let own = [("AUTH_REQUIRED", "false"), ("PARTITIONS", &*number)];
         let config = Rc::new(config(&[&own, settings].concat()));
-        let partition = |n: usize| Partition {
+        let partition = |(n, db): (usize, Sqlite)| Partition {
             node: PartitionNode::new(&config, PartitionId(n as u32), Host::PROCESS, 1 + n as u64, NOW * 1000),
             runs: VecDeque::new(),
             inputs: Vec::new(),
-            db: Sqlite::new(),
+            db,
             broken: false,
             timer: None,
         };
         let mut all = Self {
             members: Vec::new(),
-            partitions: (0..partitions).map(partition).collect(),
+            partitions: databases.into_iter().enumerate().map(partition).collect(),
             config,
             frames: BTreeMap::new(),
             answers: Vec::new(),
@@ -330,6 +335,11 @@ impl Gateways {
 
     pub fn stats(&mut self, n: usize) -> Value {
         self.http(n, Api::Stats)
+    }
+
+    /// The databases of a relay that has ended.
+    pub fn into_databases(self) -> Vec<Sqlite> {
+        self.partitions.into_iter().map(|partition| partition.db).collect()
     }
 
     /// What is stored, by the databases' own word.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::common::chance::Chance;
 use crate::common::events::{Author, NOW};
 use crate::common::gateways::{CONN, Gateways};
+use crate::common::sqlite::Sqlite;
 
 /// Events of a market over some minutes, many of one second.
 fn publish(all: &mut Gateways, chance: &mut Chance, count: usize) -> Vec<Event> {
@@ -124,6 +125,33 @@ fn a_page_of_several_partitions_is_the_newest_of_all() {
         }
     }
     assert!(completed > 0, "some pages are completed to a whole second");
+}
+
+#[test]
+fn what_one_partition_alone_may_have_is_answered_as_by_the_only_one() {
+    // A page is filled up with the whole of its last second.
+    for partitions in [1, 3] {
+        let mut all = Gateways::with(1, partitions, &[]);
+        let (author, other) = (Author::new(1), Author::new(2));
+        let job = author.sign(5050, NOW, &[], "");
+        all.ask(0, json!(["EVENT", job]));
+        for n in 0..120 {
+            let note = author.sign(1, NOW, &[], &n.to_string());
+            let feedback = other.answer(7000, &job, &[&["status", "processing"], &["n", &n.to_string()]]);
+            for event in [note, feedback] {
+                assert_eq!(all.ask(0, json!(["EVENT", event]))[0][2], true);
+            }
+        }
+        for filter in [json!({"kinds": [1], "limit": 100}), json!({"kinds": [7000], "#e": [job.id], "limit": 100})] {
+            let frames = all.ask(0, json!(["REQ", "s", filter]));
+            let end = &frames[frames.len() - 1];
+            assert_eq!(
+                (frames.len(), &end[0], end[2][0] == "more"),
+                (121, &json!("EOSE"), false),
+                "{partitions}: {filter}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -292,4 +320,50 @@ fn what_a_partition_said_before_a_key_vanished_is_not_shown_after() {
     let told = all.take(1, CONN);
     assert!(told.iter().all(|frame| frame[2]["id"] != json!(feedback.id)), "{told:?}");
     assert_eq!(told.last().unwrap()[0], "EOSE");
+}
+
+#[test]
+fn a_database_that_is_used_as_another_one_is_named_and_neither_asked_nor_written() {
+    let chance = &mut Chance::new(1);
+    let mut all = Gateways::with(2, 2, &[]);
+    let stored = publish(&mut all, chance, 60);
+    let mut databases = all.into_databases();
+    databases.swap(0, 1);
+    let mut swapped = Gateways::on(2, databases, &[]);
+    let health = swapped.http(0, Api::Health);
+    let expected = "database: partition 0: the database has partition 1 of 2, and is used as partition 0 of 2";
+    assert!(health["error"].as_str().unwrap().starts_with(expected), "{health}");
+    let event = Author::new(9).sign(1, NOW, &[], "");
+    let job = Author::new(9).sign(5050, NOW, &[], "");
+    for message in [
+        json!(["EVENT", event]),
+        json!(["EVENT", job]),
+        json!(["REQ", "s", {"authors": [stored[0].pubkey]}]),
+        json!(["COUNT", "c", {"kinds": [5050]}]),
+    ] {
+        swapped.say(0, message.clone());
+        // Until whoever waits is told.
+        let frames = std::iter::repeat_with(|| {
+            swapped.now += 1000;
+            (0..2).for_each(|n| swapped.timers(n));
+            swapped.settle(chance);
+            swapped.take(0, CONN)
+        });
+        let frames: Vec<Value> = frames.take(60).flatten().collect();
+        let reason = frames[0].as_array().unwrap().last().unwrap().as_str().unwrap_or_default();
+        assert!(frames.len() == 1 && reason.starts_with("error: "), "{message}: {frames:?}");
+    }
+    let left: Vec<String> = swapped.stored().iter().map(|event| event.id.to_string()).collect();
+    assert_eq!(left.len(), stored.len());
+    let mut databases = swapped.into_databases();
+    databases.swap(0, 1);
+    let mut all = Gateways::on(1, databases, &[]);
+    assert_eq!(all.http(0, Api::Health), json!({"status": "ok"}));
+    assert_eq!(all.ask(0, json!(["COUNT", "c", {}]))[0][2]["count"], stored.len());
+
+    // Neither another number is taken for the one it has.
+    let databases = all.into_databases().into_iter().chain([Sqlite::new()]).collect();
+    let health = Gateways::on(1, databases, &[]).http(0, Api::Health);
+    let expected = "database: partition 0: the database has partition 0 of 2, and is used as partition 0 of 3";
+    assert!(health["error"].as_str().unwrap().starts_with(expected), "{health}");
 }

@@ -12,6 +12,8 @@ export const NATIVE = process.env.NEXUS_HOST === "native";
 
 /** How many gateways the Worker has: where they are several, each connection that does not say otherwise is of an address of its own. */
 const GATEWAYS = Number(process.env.NEXUS_GATEWAYS ?? 1);
+/** How many partitions the relay has. */
+export const PARTITIONS = Number(process.env.NEXUS_PARTITIONS ?? 1);
 
 let addresses = 0;
 
@@ -27,7 +29,13 @@ class AnywhereSocket extends WebSocket {
 useWebSocketImplementation(AnywhereSocket);
 
 /** What tests set unless they say otherwise: limits of rate and shared numbers have tests of their own, the others read their own writes. */
-export const SETTINGS = { RELAY_URL: "wss://nexus.example", RATE_LIMITS: "off", STATS_SHARED_SECONDS: 0, ...(GATEWAYS > 1 && { GATEWAYS }) };
+export const SETTINGS = {
+  RELAY_URL: "wss://nexus.example",
+  RATE_LIMITS: "off",
+  STATS_SHARED_SECONDS: 0,
+  ...(GATEWAYS > 1 && { GATEWAYS }),
+  ...(PARTITIONS > 1 && { PARTITIONS }),
+};
 
 /**
  * The relay on a free port, or on `port`; `vars` are settings, `persist` is a folder that outlives it. What else
@@ -45,7 +53,7 @@ export function reachable(relay) {
 }
 
 /** Waits until gateways have told each other what they know: some of it is told once in a while. */
-export const settled = () => (NATIVE ? sleep(1500) : GATEWAYS > 1 ? sleep(6000) : undefined);
+export const settled = () => (NATIVE ? sleep(1500) : GATEWAYS > 1 || PARTITIONS > 1 ? sleep(6000) : undefined);
 
 export const seconds = () => Math.floor(Date.now() / 1000);
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

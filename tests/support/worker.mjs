@@ -5,7 +5,11 @@ import { Miniflare, convertV4MiniflareOptions as options } from "miniflare";
 import { readConfig } from "../../scripts/config.mjs";
 import { migrate } from "../../scripts/migrate.mjs";
 
-/** Starts it; without `migrate` its database is empty, `host` is what else Miniflare is told. */
+/** The name of each partition's database, by its binding. */
+const databases = (partitions) =>
+  Object.fromEntries(Array.from({ length: partitions }, (_, n) => (n === 0 ? ["DB", "nexus"] : [`DB_${n}`, `nexus-${n}`])));
+
+/** Starts it; without `migrate` its databases are empty, `host` is what else Miniflare is told. */
 export async function start({ vars, persist, migrate: tables = true, ...host }) {
   const { compatibility_date: compatibilityDate } = await readConfig();
   const miniflare = new Miniflare(options({
@@ -14,7 +18,7 @@ export async function start({ vars, persist, migrate: tables = true, ...host }) 
       { type: "CompiledWasm", path: "build/index_bg.wasm" },
     ],
     compatibilityDate,
-    d1Databases: { DB: "nexus" },
+    d1Databases: databases(Number(vars.PARTITIONS ?? 1)),
     durableObjects: { NEXUS_RELAY: { className: "NexusRelay", useSQLite: true } },
     assets: {
       directory: "build/hud",
@@ -27,21 +31,23 @@ export async function start({ vars, persist, migrate: tables = true, ...host }) 
     ...(persist && { resourcePersistencePath: persist }),
   }));
   const http = (await miniflare.ready).href.replace(/\/$/, "");
-  const db = await miniflare.getD1Database("DB");
-  if (tables) await migrate(db);
+  const bindings = Object.keys(host.d1Databases ?? databases(Number(vars.PARTITIONS ?? 1)));
+  const dbs = await Promise.all(bindings.map((binding) => miniflare.getD1Database(binding)));
+  if (tables) await Promise.all(dbs.map((db) => migrate(db)));
+  const [db] = dbs;
   const memory = async () => Number(await (await fetch(`${http}/memory`)).text());
-  const stall = (on) => fetch(`${http}/${on ? "stall" : "go"}`);
+  const stall = (on, object = "nexus") => fetch(`${http}/${on ? "stall" : "go"}?${object}`);
   const fail = (of) => fetch(`${http}/fail?${of}`);
   const calls = async () => Number(await (await fetch(`${http}/calls`)).text());
   const told = async () => (await fetch(`${http}/told`)).json();
   const reset = (object) => fetch(`${http}/reset?${object}`).catch(() => {});
-  return { http, db, miniflare, memory, stall, fail, calls, told, reset, stop: () => miniflare.dispose() };
+  return { http, db, dbs, miniflare, memory, stall, fail, calls, told, reset, stop: () => miniflare.dispose() };
 }
 
 /**
  * What makes the Worker tell how many bytes its WASM memory has, by `memory()`, and how often D1 was called, by `calls()`;
- * and its D1 stall while `stall(true)`, or fail of what has a parameter with the text of `fail(text)` in it: options for the
- * start.
+ * and its D1 stall while `stall(true)`, that of another partition while `stall(true, object)`, or fail of what has a parameter
+ * with the text of `fail(text)` in it: options for the start.
  */
 export function measured() {
   const watch = `
@@ -55,29 +61,34 @@ export function measured() {
   const worker = `
     import "./watch.mjs";
     import * as built from "./index.js";
-    const gate = { open: Promise.resolve(), calls: 0 };
     const ours = ["/stall", "/go", "/fail", "/calls"];
-    const fails = ({ params }) => gate.of && params.some((param) => String(param).includes(gate.of));
-    const batch = async (db, statements) => {
-      gate.calls++;
-      await gate.open;
-      if (statements.some(fails)) throw new Error("D1_ERROR: it fails of this");
-      return db.batch(statements);
-    };
-    // D1 as it is, but that its batches wait before the gate, and some fail.
-    const stalled = (db) =>
-      new Proxy(db, {
+    // D1 as it is, but that its batches wait before the gate, and some fail. Each object has a gate of its own: it cannot wait
+    // for what happens in another one.
+    const stalled = (db, gate) => {
+      const fails = ({ params }) => gate.of && params.some((param) => String(param).includes(gate.of));
+      const batch = async (db, statements) => {
+        gate.calls++;
+        await gate.open;
+        if (statements.some(fails)) throw new Error("D1_ERROR: it fails of this");
+        return db.batch(statements);
+      };
+      return new Proxy(db, {
         get: (target, name) => {
           if (name === "batch") return (statements) => batch(target, statements);
           return typeof target[name] === "function" && name !== "constructor" ? target[name].bind(target) : target[name];
         },
       });
+    };
+    const gated = (gate) => ([name, value]) => [name, /^DB(_[0-9]+)?$/.test(name) ? stalled(value, gate) : value];
     export class NexusRelay extends built.NexusRelay {
       constructor(state, env) {
-        super(state, { ...env, DB: stalled(env.DB) });
+        const gate = { open: Promise.resolve(), calls: 0 };
+        super(state, Object.fromEntries(Object.entries(env).map(gated(gate))));
+        this.gate = gate;
       }
       async fetch(request) {
         const { pathname, search } = new URL(request.url);
+        const { gate } = this;
         if (pathname === "/stall") gate.open = new Promise((open) => (gate.go = open));
         if (pathname === "/go") gate.go?.();
         if (pathname === "/fail") gate.of = search.slice(1);
@@ -86,11 +97,12 @@ export function measured() {
     }
     export default class extends built.default {
       fetch(request) {
-        const { pathname } = new URL(request.url);
+        const { pathname, search } = new URL(request.url);
         if (pathname === "/memory") return new Response(String(globalThis.wasm.exports.memory.buffer.byteLength));
         if (!ours.includes(pathname)) return super.fetch(request);
         const objects = this.env.NEXUS_RELAY;
-        return objects.get(objects.idFromName("nexus")).fetch(request);
+        const object = pathname === "/stall" || pathname === "/go" ? search.slice(1) : "nexus";
+        return objects.get(objects.idFromName(object)).fetch(request);
       }
     }`;
   const modules = [

@@ -172,12 +172,12 @@ test("nobody outside speaks for an object of the relay", { timeout: 60_000 }, as
   const { relay, stop } = await stage({}, between());
   await relay.told();
   const upgrade = { upgrade: "websocket", connection: "upgrade", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==", "sec-websocket-version": "13" };
-  for (const path of ["/link/0", "/link/1", "//link/1", "/./link/1", "/api/../link/1", "/link/1?k=5050", "/"]) {
+  for (const path of ["/link/partition/0", "/link/gateway/1", "//link/gateway/1", "/./link/gateway/1", "/api/../link/gateway/1", "/link/gateway/1?k=5050", "/"]) {
     for (const method of ["POST", "PUT", "PATCH", "DELETE"]) {
       const response = await fetch(`${relay.http}${path}`, { method, body: "x", headers: method === "POST" ? {} : upgrade }).catch((error) => error);
       assert.ok(response instanceof Error || [404, 405, 400].includes(response.status), `${method} ${path}: ${response.status}`);
     }
-    await assert.rejects(rawClient(`${relay.ws}${path === "/" ? "/link/1" : path}`), /40\d/);
+    await assert.rejects(rawClient(`${relay.ws}${path === "/" ? "/link/gateway/1" : path}`), /40\d/);
   }
   assert.deepEqual(await relay.told(), []);
   await stop();

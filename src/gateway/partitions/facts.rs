@@ -31,6 +31,10 @@ pub(super) struct Asking {
 impl Asking {
     /// Takes what a partition has said.
     fn take(&mut self, from: PartitionId, facts: Option<Result<Facts, StoreError>>, rows_read: u64) {
+        // Whoever looks what is wrong has to know where.
+        let named =
+            |error: StoreError| StoreError { message: format!("partition {}: {}", from.0, error.message), ..error };
+        let facts = facts.map(|facts| facts.map_err(named));
         self.waits_for.remove(&from);
         self.rows_read += rows_read;
         self.facts = match (self.facts.take(), facts) {

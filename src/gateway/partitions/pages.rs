@@ -37,12 +37,15 @@ pub fn add(answers: Vec<Answer>) -> Answer {
 }
 
 /// The pages as one, with as many events of each filter as it asks for, if there are so many; a page of one filter is
-/// completed to a whole second where all of that is known.
+/// completed to a whole second where all of that is known. The only one is as it is.
 ///
 /// What a partition had no room for is older than the last event that it has sent: from there on nothing is sent of the
 /// others either.
 pub fn merge(asked: &Asked, answers: Vec<Answer>) -> Page {
-    let pages: Vec<Page> = answers.into_iter().map(Answer::stored).collect();
+    let mut pages: Vec<Page> = answers.into_iter().map(Answer::stored).collect();
+    if pages.len() == 1 {
+        return pages.pop().unwrap_or_default();
+    }
     let completeness = |which| pages.iter().any(|page| page.completeness == which);
     let (mut more, mut unknown) = (completeness(Completeness::More), completeness(Completeness::Unknown));
     let known_from = pages.iter().map(|page| page.known_from).max().unwrap_or_default();

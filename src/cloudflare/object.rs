@@ -180,7 +180,7 @@ impl Core {
         let config = Rc::new(env::config(env).map_err(Unfit::new)?);
         let objects = Objects::of(&config);
         let object = objects.which(&state, env).map_err(Unfit::new)?;
-        let object = object.ok_or_else(|| Unfit(links::UNUSED, "the relay has fewer gateways now".to_owned()))?;
+        let object = object.ok_or_else(|| Unfit(links::UNUSED, "the relay has no such gateway or partition any more".to_owned()))?;
         let database = env::database(object);
         let db = env.d1(&database).map_err(|error| Unfit::new(format!("binding {database}: {error}")))?;
         let sql = state.storage().sql();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Row, StatementStatus, ToSql, TransactionBehavior, params_from_iter};
 
-use crate::store::schema::{MIGRATIONS, Migration, Schema};
+use crate::store::schema::{MIGRATIONS, Migration, Schema, Unfit};
 use crate::store::{Answer, ErrorKind, Param, Rows, Statement, StoreError};
 
 /// Marks a file as a relay's ("nexs").
@@ -32,7 +32,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 pub fn open_to_serve(path: &Path) -> Result<(Connection, usize), StoreError> {
     let of = |error: StoreError| StoreError::new(format!("{}: {error}", path.display()));
     if std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
-        version(&open_to_read(path)?, MIGRATIONS).map_err(of)?;
+        missing(&open_to_read(path)?, MIGRATIONS).map_err(of)?;
     }
     let mut db = open(path)?;
     let applied = migrate(&mut db, MIGRATIONS).map_err(of)?;
@@ -76,8 +76,7 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
 /// Brings a database to the schema that all of these migrations make; answers how many were applied. All that it lacks
 /// are applied, or none.
 pub fn migrate(db: &mut Connection, migrations: &[Migration]) -> Result<usize, StoreError> {
-    let version = version(db, migrations)?;
-    let missing = migrations.get(version..).unwrap_or_default();
+    let missing = missing(db, migrations)?;
     if missing.is_empty() {
         return Ok(0);
     }
@@ -106,8 +105,9 @@ pub fn migrate(db: &mut Connection, migrations: &[Migration]) -> Result<usize, S
     Ok(missing.len())
 }
 
-/// How many of the migrations a database has had; an error if it is not a relay's, or has not what they make. Only reads.
-fn version(db: &Connection, migrations: &[Migration]) -> Result<usize, StoreError> {
+/// The migrations that a database lacks; an error if it is not a relay's, or has not what those make that it has had. Only
+/// reads.
+fn missing<'a>(db: &Connection, migrations: &'a [Migration]) -> Result<&'a [Migration], StoreError> {
     let version = pragma::<u32>(db, "user_version")? as usize;
     let application: i32 = pragma(db, "application_id")?;
     let (found, _) = run(db, &[Schema::read()]).map_err(said)?;
@@ -115,15 +115,16 @@ fn version(db: &Connection, migrations: &[Migration]) -> Result<usize, StoreErro
     if !found.is_empty() && application != APPLICATION {
         return Err(StoreError::new("the file is a database, but not a relay's: name another one in storage.path"));
     }
-    let Some(had) = migrations.get(..version) else {
-        return Err(StoreError::new(format!(
-            "the file is of schema {version}, this nexus knows {}: it was written by a later one. Run that one, or serve \
-             the copy that was made before",
-            migrations.len()
-        )));
-    };
-    found.check(&Schema::after(had)).map_err(|differences| StoreError::new(format!("{differences}. {MOVE}")))?;
-    Ok(version)
+    found.missing(version, migrations).map_err(|unfit| {
+        StoreError::new(match unfit {
+            Unfit::Later => format!(
+                "the file is of schema {version}, this nexus knows {}: it was written by a later one. Run that one, or serve \
+                 the copy that was made before",
+                migrations.len()
+            ),
+            Unfit::Differs(differences) => format!("{differences}. {MOVE}"),
+        })
+    })
 }
 
 fn pragma<T: rusqlite::types::FromSql>(db: &Connection, name: &str) -> Result<T, StoreError> {

@@ -62,6 +62,15 @@ impl fmt::Display for Differences {
 
 impl std::error::Error for Differences {}
 
+/// Why a database is not migrated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It has had more migrations than this version knows.
+    Later,
+    /// It has not what the migrations make that it has had.
+    Differs(Differences),
+}
+
 impl Schema {
     /// What a database has after migrations.
     pub fn after(migrations: &[Migration]) -> Self {
@@ -77,6 +86,13 @@ impl Schema {
     /// What this version needs.
     pub fn needed() -> Self {
         Self::after(MIGRATIONS)
+    }
+
+    /// The migrations that a database lacks which has this schema and has had so many of them.
+    pub fn missing<'a>(&self, had: usize, migrations: &'a [Migration]) -> Result<&'a [Migration], Unfit> {
+        let (had, missing) = migrations.split_at_checked(had).ok_or(Unfit::Later)?;
+        self.check(&Self::after(had)).map_err(Unfit::Differs)?;
+        Ok(missing)
     }
 
     /// Does what a statement does to a schema. What SQLite itself makes of each migration is compared with it by a test.

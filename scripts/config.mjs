@@ -45,8 +45,11 @@ export const database = (config, partition = 0) => config.d1_databases.find(({ b
 /** How many partitions there are by the settings; nothing where these mean no such number. */
 const countOf = (config) => partitionsOf(`${config.vars?.PARTITIONS ?? ""}`.trim() || "1");
 
-/** The databases of all partitions, in their order. */
-export const databases = (config) => Array.from({ length: countOf(config) }, (_, n) => database(config, n));
+/** Whether the databases are those of the objects themselves, which need nothing made. */
+const isOwn = (config) => `${config.vars?.STORE ?? ""}`.trim() === "object";
+
+/** The D1 databases of all partitions, in their order. */
+export const databases = (config) => isOwn(config) ? [] : Array.from({ length: countOf(config) }, (_, n) => database(config, n));
 
 /** Whether a database was made on an account. */
 export const isMade = ({ database_id: id }) => !id.startsWith(UNMADE);
@@ -55,6 +58,13 @@ export const isMade = ({ database_id: id }) => !id.startsWith(UNMADE);
 function withDatabases(config) {
   const count = countOf(config);
   if (count === undefined) fail(`PARTITIONS must be a whole number from 1 to ${PARTITIONS_MAX}, not "${config.vars.PARTITIONS}"`);
+  if (isOwn(config)) {
+    const left = config.d1_databases.find(isMade);
+    if (left) {
+      fail(`STORE is "object", and ${OVERRIDE} names the D1 database ${left.database_name}: what it has would not be found any more. Nothing was changed.\n  As it is: STORE = "d1". To begin without its events: remove [[d1_databases]] from ${OVERRIDE}.`);
+    }
+    return { ...config, d1_databases: [] };
+  }
   const more = Array.from({ length: count - 1 }, (_, n) => {
     const { database_name: name, ...first } = database(config);
     const own = { ...first, binding: bindingOf(n + 1), database_name: `${name}-${n + 1}`, database_id: `${UNMADE}${`${n + 1}`.padStart(12, "0")}` };

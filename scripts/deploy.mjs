@@ -92,7 +92,8 @@ async function confirm(text) {
  * Nothing for a relay that has been deployed: what it has stays.
  */
 export async function ceiling(given, config, ask) {
-  const first = !isMade(database(config)) && !config.vars.ROWS_PER_DAY;
+  const d1 = database(config);
+  const first = !(d1 && isMade(d1)) && !config.vars.ROWS_PER_DAY;
   if (given === undefined && !first) return {};
   const plan = given ?? (await ask("Which plan is your Cloudflare account on, free or paid? The relay will not write more rows a day than it includes."));
   return PLANS[plan.toLowerCase()] ?? fail(`the plan is free or paid, not "${plan}"; nothing was deployed`);

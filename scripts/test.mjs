@@ -13,9 +13,9 @@ const HOST = ["-p", "nexus-relay", "-p", "nexus-bench"];
 /** Files of tests that are run at once where a relay is served: most of what they do is wait. */
 const TOGETHER = 3;
 
-/** Node's own runner over the files of folders, so many of them at once. */
-function nodeTests(folders, { atOnce = 1, env = {}, timeout = 240_000 } = {}) {
-  const tests = (folder) => readdirSync(folder).filter((name) => name.endsWith(".test.mjs"));
+/** Node's own runner over the files of folders, or over `some` by their names, so many of them at once. */
+function nodeTests(folders, { atOnce = 1, env = {}, timeout = 240_000, some = null } = {}) {
+  const tests = (folder) => readdirSync(folder).filter((name) => name.endsWith(".test.mjs") && (some?.includes(name.split(".")[0]) ?? true));
   const files = [folders].flat().flatMap((folder) => tests(folder).map((name) => `${folder}/${name}`));
   const flags = ["--test", "--test-reporter=spec", `--test-timeout=${timeout}`, "--test-force-exit", `--test-concurrency=${atOnce}`];
   return run(process.execPath, [...flags, ...files], { env });
@@ -26,6 +26,9 @@ const worker = () => nodeTests(["tests/both", "tests/worker"], { atOnce: TOGETHE
 
 /** What both hosts must do, where clients are at four gateways and events in two partitions. */
 const shared = () => nodeTests(["tests/both"], { atOnce: TOGETHER, env: { NEXUS_GATEWAYS: "4", NEXUS_PARTITIONS: "2" } });
+
+/** What is about the database, where that is the object's own. With `NEXUS_STORE=object` all of both folders runs on it. */
+const ownStore = () => nodeTests(["tests/both"], { atOnce: TOGETHER, env: { NEXUS_STORE: "object" }, some: ["durability", "job", "market", "upgrade"] });
 
 async function native() {
   await cargo("build", "--locked");
@@ -135,6 +138,7 @@ const STEPS = [
   ["what the scripts decide", () => nodeTests("tests/scripts")],
   ["the Worker on Miniflare", worker],
   ["the Worker with four gateways and two partitions", shared],
+  ["the Worker with its object's own database", ownStore],
   ["the native program", native],
   ["the siege", siege],
   ["the metrics by promtool", metrics],

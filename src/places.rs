@@ -1,7 +1,10 @@
-//! Where Cloudflare is asked to make the objects of gateways: near the clients that a request's continent says.
+//! Where Cloudflare is asked to make the objects of gateways: near the clients that a request's continent says. And where it
+//! is asked to keep what is stored.
 //!
 //! Each place that the operator names has gateways of its own. Who comes from a continent goes to the nearest of these
 //! places; which that is stands here, as far as places are apart on the map.
+
+use std::str::FromStr;
 
 /// Cloudflare's location hints, in the order in which they are numbered: a number never changes.
 pub const HINTS: [&str; 9] = ["wnam", "enam", "sam", "weur", "eeur", "apac", "oc", "afr", "me"];
@@ -40,6 +43,28 @@ impl Place {
     /// The place of a number.
     pub fn numbered(number: u32) -> Option<Self> {
         HINTS.get(number as usize).map(|_| Self(number))
+    }
+}
+
+/// What a partition's database is on Cloudflare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Store {
+    /// A D1 database.
+    #[default]
+    D1,
+    /// The SQLite of the partition's own object.
+    Object,
+}
+
+impl FromStr for Store {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "d1" => Ok(Self::D1),
+            "object" => Ok(Self::Object),
+            _ => Err(()),
+        }
     }
 }
 

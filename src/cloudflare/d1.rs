@@ -15,6 +15,8 @@ use crate::store::{Answer, Param, Statement, StoreError};
 
 /// An answer takes milliseconds, in bad times seconds; clients give up after some more.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// What is said of a row without a text.
+pub(super) const NO_TEXT: &str = "a row of the database is no text";
 
 #[wasm_bindgen]
 extern "C" {
@@ -75,7 +77,7 @@ async fn batch(db: &D1Database, lists: &[Vec<Statement>]) -> Result<Vec<Answer>,
     for list in lists {
         let mut answer = Answer::default();
         for said in results.by_ref().take(list.len()) {
-            take(&said, &mut answer).ok_or("a row of the database is no text")?;
+            take(&said, &mut answer).ok_or(NO_TEXT)?;
         }
         if answer.rows.len() != list.len() {
             return Err("the database answered only a part".into());
@@ -87,9 +89,7 @@ async fn batch(db: &D1Database, lists: &[Vec<Statement>]) -> Result<Vec<Answer>,
 
 /// Adds what the database says to one statement.
 fn take(said: &Said, answer: &mut Answer) -> Option<()> {
-    let text = |row: JsValue| row.unchecked_ref::<Row>().r().as_string();
-    let rows = said.results().unwrap_or_default();
-    answer.rows.push(rows.iter().map(text).collect::<Option<_>>()?);
+    answer.rows.push(texts(&said.results().unwrap_or_default())?);
     if let Some(meta) = said.meta() {
         answer.bill.read += whole(meta.rows_read()).unwrap_or_default();
         answer.bill.written += whole(meta.rows_written()).unwrap_or_default();
@@ -98,17 +98,22 @@ fn take(said: &Said, answer: &mut Answer) -> Option<()> {
     Some(())
 }
 
+/// The one column of each row.
+pub(super) fn texts(rows: &Array) -> Option<Vec<String>> {
+    rows.iter().map(|row| row.unchecked_ref::<Row>().r().as_string()).collect()
+}
+
 /// A number of JavaScript's that counts something.
 fn whole(number: Option<f64>) -> Option<u64> {
     number.map(|number| number as u64)
 }
 
 /// The database's own words, without the wrapping that the binding adds.
-fn error(error: &JsValue) -> StoreError {
+pub(super) fn error(error: &JsValue) -> StoreError {
     let text = match error.dyn_ref::<js_sys::Error>() {
         Some(error) => String::from(error.message()),
         None => error.as_string().unwrap_or_else(|| format!("{error:?}")),
     };
     let text = text.trim_start_matches("Error: ").trim_start_matches("D1_ERROR: ");
-    StoreError::of_d1(text.lines().next().unwrap_or_default())
+    StoreError::of_cloudflare(text.lines().next().unwrap_or_default())
 }

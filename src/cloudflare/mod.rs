@@ -5,11 +5,13 @@
 
 mod attachments;
 mod d1;
+mod database;
 mod env;
 mod frame;
 mod kept;
 mod links;
 mod object;
+mod own_store;
 mod questions;
 mod role;
 

@@ -17,16 +17,17 @@ use worker::wasm_bindgen::{self, JsCast, JsValue};
 use worker::wasm_bindgen_futures::spawn_local;
 use worker::worker_sys::WebSocketRequestResponsePair;
 use worker::{
-    D1Database, Date, Delay, DurableObject, Env, Request, Response, Result, SqlStorage, State, WebSocket,
-    WebSocketPair, console_error, console_log, durable_object, web_sys,
+    Date, Delay, DurableObject, Env, Request, Response, Result, SqlStorage, State, WebSocket, WebSocketPair,
+    console_error, console_log, durable_object, web_sys,
 };
 
+use super::database::Database;
 use super::frame::{self, Frame};
 use super::kept::Kept;
 use super::links;
 use super::questions::{self, Batch, Questions};
 use super::role::{Object, Objects, Role};
-use super::{RAY, attachments, d1, env, json, kept, refuse, retry, route};
+use super::{RAY, attachments, env, json, kept, refuse, retry, route};
 use crate::gateway::http::Route;
 use crate::gateway::{Api, ConnId, RequestId, Requests, http};
 use crate::log;
@@ -84,7 +85,7 @@ pub(super) struct Core {
     state: State,
     pub(super) env: Env,
     pub(super) sql: SqlStorage,
-    db: D1Database,
+    db: Database,
     /// Which object of the relay this is.
     pub(super) object: Object,
     pub(super) objects: Objects,
@@ -180,12 +181,12 @@ impl Core {
         let config = Rc::new(env::config(env).map_err(Unfit::new)?);
         let objects = Objects::of(&config);
         let object = objects.which(&state, env).map_err(Unfit::new)?;
-        let object = object.ok_or_else(|| Unfit(links::UNUSED, "the relay has no such gateway or partition any more".to_owned()))?;
-        let database = env::database(object);
-        let db = env.d1(&database).map_err(|error| Unfit::new(format!("binding {database}: {error}")))?;
+        let object = object
+            .ok_or_else(|| Unfit(links::UNUSED, "the relay has no such gateway or partition any more".to_owned()))?;
         let sql = state.storage().sql();
         let storage = |error| Unfit::new(format!("the object's storage: {error}"));
         attachments::prepare(&sql).map_err(storage)?;
+        let db = Database::open(config.store, object, &state, env).map_err(Unfit::new)?;
         if let Ok(pair) = WebSocketRequestResponsePair::new("ping", "pong") {
             state.set_websocket_auto_response(&pair);
         }
@@ -315,10 +316,19 @@ impl Core {
                 }
             }
             Effect::Commit { ticket, statements, .. } => {
-                self.run(statements, move |result| Input::Committed { ticket, result });
+                let core = self.clone();
+                spawn_local(async move {
+                    let result = core.db.write(statements).await;
+                    core.handle(Input::Committed { ticket, result });
+                });
             }
             Effect::Query { ticket, statements, may_wait: false } => {
-                self.run(statements, move |result| Input::Answered { ticket, result });
+                let core = self.clone();
+                spawn_local(async move {
+                    let result = core.db.read(&[statements]).await;
+                    let result = result.map(|mut answers| answers.pop().unwrap_or_default());
+                    core.handle(Input::Answered { ticket, result });
+                });
             }
             Effect::Query { ticket, statements, may_wait: true } => {
                 self.questions.borrow_mut().wait(ticket, statements);
@@ -381,17 +391,6 @@ impl Core {
         });
     }
 
-    fn run(
-        self: &Rc<Self>,
-        statements: Vec<Statement>,
-        answer: impl FnOnce(std::result::Result<Answer, StoreError>) -> Input + 'static,
-    ) {
-        let core = self.clone();
-        spawn_local(async move {
-            core.handle(answer(d1::run_one(&core.db, statements).await));
-        });
-    }
-
     /// Asks what waits, as many questions together as there are.
     fn ask_together(self: &Rc<Self>) {
         let Some(Batch { tickets, lists }) = self.questions.borrow_mut().next() else { return };
@@ -401,7 +400,7 @@ impl Core {
                 core.questions.borrow_mut().go_on();
                 core.ask_together();
             };
-            let call = pin!(d1::run(&core.db, &lists));
+            let call = pin!(core.db.read(&lists));
             let (result, was_long) = match select(call, Delay::from(questions::LONG)).await {
                 Either::Left((result, _)) => (result, false),
                 Either::Right(((), call)) => {
@@ -417,7 +416,7 @@ impl Core {
         });
     }
 
-    /// D1 has answered questions, each as if it had been asked by itself.
+    /// The database has answered questions, each as if it had been asked by itself.
     fn answered(
         self: &Rc<Self>,
         tickets: Vec<Ticket>,

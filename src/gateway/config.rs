@@ -18,7 +18,7 @@ use crate::message::{MAX_ENTRIES, MAX_RANGES, MAX_UNASKED_FEEDBACK, MAX_UNASKED_
 use crate::nostr::PublicKey;
 use crate::nostr::auth::Authority;
 use crate::nostr::nip11::{Document, Limitation};
-use crate::places::Place;
+use crate::places::{Place, Store};
 
 /// Partitions there may be.
 const PARTITIONS_MAX: u64 = 64;
@@ -123,6 +123,11 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "bytes of the database, or of that of a partition, from which on it takes nothing more; empty: no limit",
     ),
+    setting(
+        "STORE",
+        "d1",
+        "what databases are on Cloudflare: d1, or object (the SQLite of their objects); kept as it is",
+    ),
     setting("BLOCKED_KEYS", "", "public keys that may not publish or prove themselves, 64 hex digits each"),
     setting("BLOCKED_NETWORKS", "", "addresses that may not connect, as 192.0.2.7, 198.51.100.0/24 or 2001:db8::/32"),
     setting(
@@ -211,6 +216,7 @@ pub struct Config {
     pub places: Vec<Place>,
     /// Where the objects with databases are made on Cloudflare.
     pub location: Option<Place>,
+    pub store: Store,
     pub max_database_bytes: Option<u64>,
     pub log_level: Level,
 }
@@ -369,6 +375,7 @@ impl Config {
                 place
             }),
             partitions: u32::try_from(r.number("PARTITIONS", 1, PARTITIONS_MAX)).unwrap_or(1),
+            store: r.parse("STORE", "must be d1 or object"),
             max_database_bytes: r.optional_number("MAX_DATABASE_BYTES", 1_000_000, 1_000_000_000_000_000),
             log_level: r.text("LOG_LEVEL").parse().unwrap_or_else(|()| {
                 r.wrong("LOG_LEVEL", "must be debug, info, warn or error");

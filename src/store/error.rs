@@ -20,14 +20,15 @@ pub enum ErrorKind {
     Other,
 }
 
-/// What D1 says, by a part of it in lower case.
-const D1: [(&str, ErrorKind); 12] = [
+/// What D1 and the SQLite of an object say, by a part of it in lower case.
+const CLOUDFLARE: [(&str, ErrorKind); 13] = [
     ("d1 db is overloaded", ErrorKind::Overloaded),
     ("exceeded its memory limit", ErrorKind::Overloaded),
     ("exceeded its cpu time limit", ErrorKind::Overloaded),
     ("sqlite_busy", ErrorKind::Overloaded),
     ("sqlite_nomem", ErrorKind::Overloaded),
     ("free tier daily", ErrorKind::Quota),
+    ("durable objects free tier", ErrorKind::Quota),
     ("daily limit", ErrorKind::Quota),
     ("exceeded maximum db size", ErrorKind::Full),
     ("maximum account storage", ErrorKind::Full),
@@ -75,11 +76,11 @@ impl StoreError {
         Self { message: message.into(), kind: ErrorKind::Other }
     }
 
-    /// What D1 said.
-    pub fn of_d1(message: impl Into<String>) -> Self {
+    /// What D1 said, or the SQLite of an object.
+    pub fn of_cloudflare(message: impl Into<String>) -> Self {
         let message = message.into();
         let said = message.to_ascii_lowercase();
-        let known = D1.into_iter().find(|(part, _)| said.contains(part));
+        let known = CLOUDFLARE.into_iter().find(|(part, _)| said.contains(part));
         Self { kind: known.map_or(ErrorKind::Other, |(_, kind)| kind), message }
     }
 
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_d1_says_is_told_apart() {
+    fn what_cloudflare_says_is_told_apart() {
         let cases = [
             ("D1 DB is overloaded. Requests queued for too long.", ErrorKind::Overloaded),
             ("D1 DB is overloaded. Too many requests queued.", ErrorKind::Overloaded),
@@ -142,6 +143,7 @@ mod tests {
                 ErrorKind::Quota,
             ),
             ("Your account has exceeded D1's free tier daily row read limit.", ErrorKind::Quota),
+            ("Exceeded allowed rows written in Durable Objects free tier.", ErrorKind::Quota),
             ("Exceeded maximum DB size.", ErrorKind::Full),
             ("Your account has exceeded D1's maximum account storage limit, please contact", ErrorKind::Full),
             ("database or disk is full: SQLITE_FULL", ErrorKind::Full),
@@ -151,7 +153,7 @@ mod tests {
             ("no such table: events: SQLITE_ERROR", ErrorKind::Other),
         ];
         for (text, kind) in cases {
-            let error = StoreError::of_d1(text);
+            let error = StoreError::of_cloudflare(text);
             assert_eq!((error.kind, error.to_string().as_str()), (kind, text));
         }
     }
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn who_is_fenced_is_told_by_either() {
         let text = "NOT NULL constraint failed: totals.version";
-        assert!(StoreError::of_d1(format!("{text}: SQLITE_CONSTRAINT_NOTNULL")).is_fenced());
+        assert!(StoreError::of_cloudflare(format!("{text}: SQLITE_CONSTRAINT_NOTNULL")).is_fenced());
         assert!(StoreError::of_sqlite(Some(1299), text).is_fenced());
         assert!(!StoreError::of_sqlite(Some(1299), "NOT NULL constraint failed: totals.last_seq").is_fenced());
     }

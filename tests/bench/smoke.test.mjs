@@ -25,6 +25,11 @@ test("the bench measures the Worker, its limits and the engine", async () => {
   sound(rows, ["limit: a verification", "limit: an event's share", "limit: echo", "ingest", "rows", "publish to subscriber", "fan-out", "REQ to EOSE", "live", "the engine alone", "Worker", "start-up"]);
 });
 
+test("the bench measures the Worker with its object's own database", async () => {
+  const rows = await measure({ store: "object", quick: true });
+  sound(rows, ["limit: a verification", "ingest", "rows", "publish to subscriber", "fan-out", "REQ to EOSE"]);
+});
+
 test("the bench measures the native program", async () => {
   const rows = await measure({ native: true, quick: true });
   sound(rows, ["ingest", "CPU", "publish to subscriber", "fan-out", "REQ to EOSE", "program", "start-up"]);

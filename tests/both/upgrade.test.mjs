@@ -5,19 +5,19 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { NATIVE, startRelay } from "../support/relay.mjs";
-import { RELEASES, kept, localD1, makeD1, makeFile } from "../upgrade/kept.mjs";
+import { NATIVE, OWN_STORE, startRelay } from "../support/relay.mjs";
+import { RELEASES, kept, localD1, makeD1, makeFile, ownOf } from "../upgrade/kept.mjs";
 import { VARS, answers, goOn } from "../upgrade/market.mjs";
 
 /** Those releases have one partition. */
 const vars = { ...VARS, PARTITIONS: 1 };
 
-/** A database of a release in a folder of its own, which this version's relay then finds: natively it upgrades it itself. */
+/** A database of a release in a folder of its own, which this version's relay then finds: natively, and in an object, it upgrades it itself. */
 async function upgraded(t, release) {
-  if (NATIVE) {
+  if (NATIVE || OWN_STORE) {
     const folder = mkdtempSync(join(tmpdir(), "nexus-"));
     t.after(() => rmSync(folder, { recursive: true, force: true }));
-    await makeFile(release, join(folder, "nexus.sqlite"));
+    if (NATIVE) await makeFile(release, join(folder, "nexus.sqlite"));
     return folder;
   }
   const d1 = localD1(t);
@@ -32,7 +32,7 @@ for (const release of RELEASES) {
     const persist = await upgraded(t, release);
     const { told, said } = kept(release);
     assert.ok(Object.values(said).flat().filter((text) => /^\["EVENT"/.test(text)).length > 200);
-    const first = await startRelay({ vars, persist, migrate: false });
+    const first = await startRelay({ vars, persist, migrate: false, ...(OWN_STORE && { before: ownOf(release) }) });
     assert.equal((await fetch(`${first.http}/health`)).status, 200);
     assert.deepEqual(await answers(first, told), said);
     await goOn(first, told, assert);

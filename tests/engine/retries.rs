@@ -228,7 +228,7 @@ fn an_allowance_that_is_used_up_is_not_asked_for_again_soon() {
     let conn = world.client();
     let told = "error: the event could not be stored: the relay's database allowance for today is used up; \
                 publish it again after midnight UTC";
-    world.error = StoreError::of_d1("Your account has exceeded D1's free tier daily row write limit.");
+    world.error = StoreError::of_cloudflare("Your account has exceeded D1's free tier daily row write limit.");
     world.broken = true;
     for n in 0..4 {
         let event = Author::new(1).note(&n.to_string());
@@ -268,11 +268,11 @@ fn a_full_database_takes_deletion_requests() {
 
 #[test]
 fn what_is_wrong_is_told_apart() {
-    let of_d1 = StoreError::of_d1;
+    let of_cloudflare = StoreError::of_cloudflare;
     let cases = [
-        (of_d1("D1 DB is overloaded. Requests queued for too long."), "the relay's database is overloaded"),
-        (of_d1("Exceeded maximum DB size."), "the relay's database is full"),
-        (of_d1("no such table: events"), "no such table: events"),
+        (of_cloudflare("D1 DB is overloaded. Requests queued for too long."), "the relay's database is overloaded"),
+        (of_cloudflare("Exceeded maximum DB size."), "the relay's database is full"),
+        (of_cloudflare("no such table: events"), "no such table: events"),
         (StoreError::timed_out(), "the database did not answer in time"),
     ];
     for (error, told) in cases {

@@ -202,6 +202,22 @@ test("before migrations change databases the bookmarks of all are told, and with
   assert.ok(repeated.stdout.includes(`what brings the database back to now, without all that is stored from now on:\n    ${back("DB_1")}\n`), repeated.stdout);
 });
 
+test("a relay whose databases are its objects' own has no D1 made; one that has a D1 does not lose it unasked", async (t) => {
+  const path = folder(t, '[vars]\nSTORE = "object"\nPARTITIONS = "2"\n');
+  const first = prepared(path, { RELAY_URL: "wss://relay.example.com" });
+  assert.equal(first.status, 0, first.stderr);
+  assert.deepEqual([first.changed, account(path).all()], [[], []]);
+  assert.deepEqual((await readConfig({ folder: path })).d1_databases, []);
+  assert.deepEqual(await ceiling(undefined, await readConfig({ folder: path }), async () => "free"), PLANS.free);
+  const other = folder(t);
+  assert.equal(prepared(other, {}).status, 0);
+  const before = own(other);
+  const refused = prepared(other, { STORE: "object" });
+  assert.equal(refused.status, 1);
+  assert.match(refused.stderr, /STORE is "object", and wrangler\.override\.toml names the D1 database nexus-relay: .* Nothing was changed/);
+  assert.deepEqual([refused.changed, own(other)], [[], before]);
+});
+
 test("git ignores what is the operator's", () => {
   const files = [OVERRIDE, ".wrangler.merged.json", "nexus.toml", "nexus.sqlite", "nexus.sqlite-wal", "nexus.sqlite.lock"];
   const { stdout } = read("git", ["check-ignore", ...files]);

@@ -14,6 +14,10 @@ export const NATIVE = process.env.NEXUS_HOST === "native";
 const GATEWAYS = Number(process.env.NEXUS_GATEWAYS ?? 1);
 /** How many partitions the relay has. */
 export const PARTITIONS = Number(process.env.NEXUS_PARTITIONS ?? 1);
+/** Whether the Worker's databases are its objects' own. */
+export const OWN_STORE = !NATIVE && process.env.NEXUS_STORE === "object";
+/** For tests of what is a D1's alone: why they are skipped. */
+export const D1 = { skip: OWN_STORE && "it is about D1, and the database is the object's own" };
 
 let addresses = 0;
 
@@ -35,6 +39,7 @@ export const SETTINGS = {
   STATS_SHARED_SECONDS: 0,
   ...(GATEWAYS > 1 && { GATEWAYS }),
   ...(PARTITIONS > 1 && { PARTITIONS }),
+  ...(OWN_STORE && { STORE: "object" }),
 };
 
 /**

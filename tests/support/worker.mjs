@@ -4,21 +4,29 @@ import { readFileSync, readdirSync } from "node:fs";
 import { Miniflare, convertV4MiniflareOptions as options } from "miniflare";
 import { readConfig } from "../../scripts/config.mjs";
 import { migrate } from "../../scripts/migrate.mjs";
+import { database, open } from "./own_store.mjs";
 
 /** The name of each partition's database, by its binding. */
 const databases = (partitions) =>
   Object.fromEntries(Array.from({ length: partitions }, (_, n) => (n === 0 ? ["DB", "nexus"] : [`DB_${n}`, `nexus-${n}`])));
 
-/** Starts it; without `migrate` its databases are empty, `host` is what else Miniflare is told. */
-export async function start({ vars, persist, migrate: tables = true, ...host }) {
+const BUILT = [
+  { type: "ESModule", path: "build/index.js" },
+  { type: "CompiledWasm", path: "build/index_bg.wasm" },
+];
+
+/**
+ * Starts it; without `migrate` its databases are empty, `host` is what else Miniflare is told. With `STORE = object` there is
+ * no D1: an object migrates its own database, which has had the SQL of `before`.
+ */
+export async function start({ vars, persist, migrate: tables = true, modules = BUILT, before, ...host }) {
   const { compatibility_date: compatibilityDate } = await readConfig();
+  const partitions = Number(vars.PARTITIONS ?? 1);
+  const isOwn = vars.STORE === "object";
   const miniflare = new Miniflare(options({
-    modules: [
-      { type: "ESModule", path: "build/index.js" },
-      { type: "CompiledWasm", path: "build/index_bg.wasm" },
-    ],
+    modules: isOwn ? open(modules, before) : modules,
     compatibilityDate,
-    d1Databases: databases(Number(vars.PARTITIONS ?? 1)),
+    d1Databases: isOwn ? {} : databases(partitions),
     durableObjects: { NEXUS_RELAY: { className: "NexusRelay", useSQLite: true } },
     assets: {
       directory: "build/hud",
@@ -31,9 +39,9 @@ export async function start({ vars, persist, migrate: tables = true, ...host }) 
     ...(persist && { resourcePersistencePath: persist }),
   }));
   const http = (await miniflare.ready).href.replace(/\/$/, "");
-  const bindings = Object.keys(host.d1Databases ?? databases(Number(vars.PARTITIONS ?? 1)));
-  const dbs = await Promise.all(bindings.map((binding) => miniflare.getD1Database(binding)));
-  if (tables) await Promise.all(dbs.map((db) => migrate(db)));
+  const bindings = Object.keys(host.d1Databases ?? databases(partitions));
+  const dbs = await Promise.all(bindings.map((binding, n) => (isOwn ? database(http, n) : miniflare.getD1Database(binding))));
+  if (tables && !isOwn) await Promise.all(dbs.map((db) => migrate(db)));
   const [db] = dbs;
   const memory = async () => Number(await (await fetch(`${http}/memory`)).text());
   const stall = (on, object = "nexus") => fetch(`${http}/${on ? "stall" : "go"}?${object}`);

@@ -56,6 +56,13 @@ export async function makeFile(release, file) {
   db.close();
 }
 
+/** SQL that makes a database of a release in an object, as the Worker does it. */
+export function ownOf(release) {
+  const made = files(release).map((name, n) => `${readFileSync(join(FOLDER, name), "utf8")};\nINSERT INTO migrations VALUES (${n + 1}, '${name}');`);
+  const notes = "CREATE TABLE migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL);";
+  return [notes, ...made, readFileSync(path(release, "sql"), "utf8")].join("\n");
+}
+
 /**
  * A local D1, in a folder that is gone after the test: `apply` has wrangler apply migrations of ours by name, and others by
  * path; `d1` runs another of its commands. `persist` is for `startRelay`.

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { Response } from "miniflare";
 import { migrate } from "../../scripts/migrate.mjs";
 import { QUESTION, difference } from "../../scripts/schema.mjs";
-import { startRelay } from "../support/relay.mjs";
+import { D1, startRelay } from "../support/relay.mjs";
 
 test("a setting that does not parse stops the relay and names the key", async () => {
   const broken = await startRelay({ vars: { RELAY_PUBKEY: "npub1xyz", MAX_LIMIT: true } });
@@ -18,7 +18,7 @@ test("a setting that does not parse stops the relay and names the key", async ()
   await broken.stop();
 });
 
-test("a database without its tables is unhealthy and says what to do", async () => {
+test("a database without its tables is unhealthy and says what to do", D1, async () => {
   const bare = await startRelay({ migrate: false });
   const answer = await fetch(`${bare.http}/health`);
   assert.equal(answer.status, 503);
@@ -27,7 +27,7 @@ test("a database without its tables is unhealthy and says what to do", async () 
   await bare.stop();
 });
 
-test("a database with another schema is unhealthy, the difference is named, and deploying judges alike", { timeout: 60_000 }, async () => {
+test("a database with another schema is unhealthy, the difference is named, and deploying judges alike", { ...D1, timeout: 60_000 }, async () => {
   const changes = [
     [],
     ["CREATE TABLE more (id)", "CREATE INDEX most ON more (id)"],
@@ -52,7 +52,7 @@ test("a database with another schema is unhealthy, the difference is named, and 
   }
 });
 
-test("a schema that is mended while the relay is awake is seen to be", async () => {
+test("a schema that is mended while the relay is awake is seen to be", D1, async () => {
   const relay = await startRelay();
   const index = (await relay.db.prepare("SELECT sql FROM sqlite_master WHERE name = 'events_by_kind'").first()).sql;
   await relay.db.prepare("DROP INDEX events_by_kind").run();
@@ -89,7 +89,7 @@ test("what can be asked in many ways fills no cache", async () => {
   await shared.stop();
 });
 
-test("errors are not shared", async () => {
+test("errors are not shared", D1, async () => {
   const bare = await startRelay({ vars: { STATS_SHARED_SECONDS: 60 }, migrate: false });
   const handlers = async () => (await fetch(`${bare.http}/api/handlers?k=5050`)).status;
   assert.equal(await handlers(), 503);

@@ -1,7 +1,7 @@
 // The log: one JSON object a line, with the connection or the request it is about.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { rawAgent, sleep, startRelay } from "../support/relay.mjs";
+import { D1, rawAgent, sleep, startRelay } from "../support/relay.mjs";
 
 /** A relay whose log is kept, line by line. */
 async function logged(options) {
@@ -11,7 +11,7 @@ async function logged(options) {
   return Object.assign(relay, { lines, about });
 }
 
-test("an HTTP request that fails is in the log by one name, in the Worker and in the object", async () => {
+test("an HTTP request that fails is in the log by one name, in the Worker and in the object", D1, async () => {
   const relay = await logged({ migrate: false });
   const get = (path, headers) => fetch(`${relay.http}${path}`, { headers });
   const asked = await Promise.all(["0123456789abcdef-FRA", "0123456789abcdef-FRA"].map((ray) => get("/api/handlers?k=5050", { "cf-ray": ray })));

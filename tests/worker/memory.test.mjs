@@ -1,7 +1,7 @@
 // All that clients can make a Worker keep, at once: within the budget, in what is counted and in what is there.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { author, rawClient, sleep, startRelay, within } from "../support/relay.mjs";
+import { D1, author, rawClient, sleep, startRelay, within } from "../support/relay.mjs";
 import { measured, resident } from "../support/worker.mjs";
 
 const MIB = 1 << 20;
@@ -26,7 +26,7 @@ async function agent(relay) {
   return Object.assign(client, { who });
 }
 
-test("everything that can be filled is, and the memory stays within the budget", { timeout: 200_000 }, async () => {
+test("everything that can be filled is, and the memory stays within the budget", { ...D1, timeout: 200_000 }, async () => {
   const lines = [];
   const handleStructuredLogs = ({ message }) => lines.push(message);
   const rates = { RATE_GUEST: PLENTY, RATE_NETWORK: PLENTY, RATE_AGENT: PLENTY.replace("1000000/1000000", "2/1") };

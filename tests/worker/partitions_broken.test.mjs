@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { OBJECTS, SETTINGS, ask, from, get, heard, jobIn, publish, sorted, stage, stored, watch } from "../support/partitions.mjs";
-import { author, rawAgent, sleep, startRelay } from "../support/relay.mjs";
+import { D1, author, rawAgent, sleep, startRelay } from "../support/relay.mjs";
 import { measured } from "../support/worker.mjs";
 
 describe("a D1 that fails", { concurrency: 2 }, () => [1, 0].forEach((broken) => {
@@ -49,7 +49,7 @@ describe("a D1 that fails", { concurrency: 2 }, () => [1, 0].forEach((broken) =>
   });
 }));
 
-test("a D1 that stalls holds up what concerns it alone", { timeout: 60_000 }, async () => {
+test("a D1 that stalls holds up what concerns it alone", { ...D1, timeout: 60_000 }, async () => {
   const customer = author();
   const { relay, all, stop } = await stage(measured());
   for (const stalled of [1, 0]) {
@@ -69,7 +69,7 @@ test("a D1 that stalls holds up what concerns it alone", { timeout: 60_000 }, as
   await stop();
 });
 
-test("a database that is bound as another partition is named, and nothing is stored in it", { timeout: 120_000 }, async (t) => {
+test("a database that is bound as another partition is named, and nothing is stored in it", { ...D1, timeout: 120_000 }, async (t) => {
   const persist = mkdtempSync(join(tmpdir(), "nexus-"));
   t.after(() => rmSync(persist, { recursive: true, force: true }));
   const customer = author();

@@ -1,7 +1,7 @@
 // Questions that come while D1 is asked are asked together, and each has its own answer.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { author, rawAgent, sleep, startRelay } from "../support/relay.mjs";
+import { D1, author, rawAgent, sleep, startRelay } from "../support/relay.mjs";
 import { measured } from "../support/worker.mjs";
 
 /** A relay that has events of one topic each, and for each a client; what memory answers is not asked. */
@@ -26,7 +26,7 @@ async function stage(count, options = measured()) {
   return { relay, events, clients, ask, fail, stop };
 }
 
-test("questions that come together are few calls, and one that D1 fails of fails alone", { timeout: 60_000 }, async () => {
+test("questions that come together are few calls, and one that D1 fails of fails alone", { ...D1, timeout: 60_000 }, async () => {
   const { relay, events, clients, ask, fail, stop } = await stage(24);
   const answered = async (n) => {
     assert.deepEqual(await clients[n].next(), ["EVENT", "q", events[n]]);
@@ -53,7 +53,7 @@ test("questions that come together are few calls, and one that D1 fails of fails
   await stop();
 });
 
-test("questions that failed together are asked again a few at a time", { timeout: 60_000 }, async () => {
+test("questions that failed together are asked again a few at a time", { ...D1, timeout: 60_000 }, async () => {
   const options = measured();
   const [module] = options.modules;
   const counted = "async (statements) => { gate.most = Math.max(gate.most ?? 0, (gate.now = (gate.now ?? 0) + 1)); try { return await batch(target, statements); } finally { gate.now--; } }";
@@ -70,7 +70,7 @@ test("questions that failed together are asked again a few at a time", { timeout
   await stop();
 });
 
-test("a question that D1 never answers holds nobody else's up", { timeout: 60_000 }, async () => {
+test("a question that D1 never answers holds nobody else's up", { ...D1, timeout: 60_000 }, async () => {
   const options = measured();
   const [module] = options.modules;
   module.contents = module.contents.replace("await gate.open;", "if (statements.some(fails)) await new Promise(() => {}); await gate.open;");

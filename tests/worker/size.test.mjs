@@ -1,7 +1,7 @@
 // The database's size is what D1 says of it, however large that is.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { agent, startRelay } from "../support/relay.mjs";
+import { D1, agent, startRelay } from "../support/relay.mjs";
 
 const size = async ({ db }) => (await db.prepare("SELECT 1").run()).meta.size_after;
 
@@ -36,7 +36,7 @@ const larger = (more) => `
     constructor(context, env) { super(context, grown(env)); }
   }`;
 
-test("a database of more than 4 GB works like any other", async () => {
+test("a database of more than 4 GB works like any other", D1, async () => {
   const relay = await startRelay({
     modules: [
       { type: "ESModule", path: "build/larger.mjs", contents: larger(9e9) },

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { test } from "node:test";
-import { startRelay } from "../support/relay.mjs";
+import { D1, startRelay } from "../support/relay.mjs";
 import { localD1 } from "../upgrade/kept.mjs";
 import { VARS, answers, fill, goOn } from "../upgrade/market.mjs";
 
@@ -18,7 +18,7 @@ function rows(d1) {
   return JSON.parse(output).map(({ results }) => results);
 }
 
-test("a Worker answers the same after an upgrade of its D1, and goes on; an upgrade that fails changes nothing", { timeout: 200_000 }, async (t) => {
+test("a Worker answers the same after an upgrade of its D1, and goes on; an upgrade that fails changes nothing", { ...D1, timeout: 200_000 }, async (t) => {
   const { apply, d1, persist } = localD1(t);
   const made = apply(readdirSync("migrations").filter((name) => name.endsWith(".sql")));
   assert.ok(made.output, made.failed);

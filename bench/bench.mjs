@@ -18,6 +18,7 @@ const AT_ANY_RELAY = NAMES.slice(0, 4);
 const STORED = [100_000, 1_000_000];
 const HELP = `npm run bench -- [options]
   --only NAMES   some sections, separated by commas: ${NAMES.join(", ")}
+  --store object measure the Worker with its objects' own databases (ingest, latency, fanout, queries)
   --native       measure the native program in place of the Worker
   --url URL      measure the relay at ws://… (${AT_ANY_RELAY.join(", ")}); it must take jobs of keys it does not know
   --relay NAME   the URL it calls itself by in AUTH, if that is another
@@ -29,7 +30,7 @@ const HELP = `npm run bench -- [options]
   --quick        a moment of each: whether all works, not how fast`;
 
 /** Measures with what was built; the rows of the table. */
-export async function measure({ only = NAMES, native = false, url = null, relay = null, quick = false }) {
+export async function measure({ only = NAMES, native = false, url = null, relay = null, store = "d1", quick = false }) {
   // What npm installs is not there before set-up.
   const [sections, { start }, { limits: measureLimits }] = await Promise.all(
     ["./sections.mjs", "./host.mjs", "./limits.mjs"].map((file) => import(file)),
@@ -59,7 +60,7 @@ export async function measure({ only = NAMES, native = false, url = null, relay 
     await section("size", () => sections.nativeSize());
     return rows;
   }
-  const host = await start({ probe: true });
+  const host = await start({ probe: true, store });
   const target = sections.hostTarget(host);
   say("measuring: the limits");
   const limits = await measureLimits(host, { quick });
@@ -73,6 +74,7 @@ export async function measure({ only = NAMES, native = false, url = null, relay 
     return sections.queries(target, { quick });
   });
   await host.stop();
+  if (store !== "d1") return rows;
   await section("stored", () => sections.storedQueries(quick ? [] : STORED));
   await section("engine", () => sections.engine({ quick }));
   await section("memory", () => (quick ? [] : sections.memory()));
@@ -117,7 +119,7 @@ function keep(text, place, name = "bench/RESULTS.md") {
 }
 
 if (fileURLToPath(import.meta.url) === process.argv[1]) {
-  const flags = { only: { type: "string" }, native: { type: "boolean" }, url: { type: "string" }, relay: { type: "string" }, beside: { type: "string" }, pid: { type: "string" }, program: { type: "string", multiple: true }, rounds: { type: "string" }, cluster: { type: "boolean" }, quick: { type: "boolean" }, help: { type: "boolean" } };
+  const flags = { only: { type: "string" }, native: { type: "boolean" }, url: { type: "string" }, relay: { type: "string" }, beside: { type: "string" }, pid: { type: "string" }, program: { type: "string", multiple: true }, store: { type: "string" }, rounds: { type: "string" }, cluster: { type: "boolean" }, quick: { type: "boolean" }, help: { type: "boolean" } };
   let values;
   try {
     ({ values } = parseArgs({ options: flags }));
@@ -131,6 +133,7 @@ if (fileURLToPath(import.meta.url) === process.argv[1]) {
   const only = values.only?.split(",");
   const unknown = only?.find((name) => !NAMES.includes(name));
   if (unknown !== undefined) fail(`no section ${unknown}\n${HELP}`);
+  if (values.store && !["d1", "object"].includes(values.store)) fail(`no store ${values.store}\n${HELP}`);
   await setup();
   await buildGenerator();
   if (values.beside) {
@@ -153,5 +156,5 @@ if (fileURLToPath(import.meta.url) === process.argv[1]) {
   }
   const text = table(await measure({ ...values, only }));
   console.log(`\n${text}\n`);
-  if (!only && !values.url && !values.quick) keep(text, values.native ? "native" : "measured");
+  if (!only && !values.url && !values.store && !values.quick) keep(text, values.native ? "native" : "measured");
 }

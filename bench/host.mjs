@@ -16,9 +16,9 @@ const socket = () => [{ host: "127.0.0.1", port: 0 }];
 
 /**
  * Starts them. `folder` is where D1's files are, a new one when left out; `vars` are settings of the relay;
- * `probe` says whether the limits are wanted.
+ * `probe` says whether the limits are wanted; `store` is what the relay's database is.
  */
-export async function start({ folder, vars = {}, probe = false } = {}) {
+export async function start({ folder, vars = {}, probe = false, store = "d1" } = {}) {
   const own = folder === undefined;
   const persist = folder ?? mkdtempSync(join(tmpdir(), "nexus-bench-"));
   const before = new Set(children());
@@ -30,9 +30,9 @@ export async function start({ folder, vars = {}, probe = false } = {}) {
       { type: "CompiledWasm", path: "build/index_bg.wasm" },
     ],
     compatibilityDate: DATE,
-    d1Databases: { DB: "nexus" },
+    d1Databases: store === "d1" ? { DB: "nexus" } : {},
     durableObjects: { NEXUS_RELAY: { className: "NexusRelay", useSQLite: true } },
-    bindings: { RELAY_URL, RATE_LIMITS: "off", LOG_LEVEL: "error", STATS_SHARED_SECONDS: "0", ...vars },
+    bindings: { RELAY_URL, RATE_LIMITS: "off", LOG_LEVEL: "error", STATS_SHARED_SECONDS: "0", STORE: store, ...vars },
     unsafeDirectSockets: socket(),
   };
   const limits = {
@@ -49,7 +49,8 @@ export async function start({ folder, vars = {}, probe = false } = {}) {
   };
   const miniflare = new Miniflare(options({ host: "127.0.0.1", port: 0, resourcePersistencePath: persist, workers: probe ? [relay, limits] : [relay] }));
   await miniflare.ready;
-  for (const name of probe ? ["nexus", "probe"] : ["nexus"]) await migrate(await miniflare.getD1Database("DB", name));
+  const names = [...(store === "d1" ? ["nexus"] : []), ...(probe ? ["probe"] : [])];
+  for (const name of names) await migrate(await miniflare.getD1Database("DB", name));
   const pid = children().find((child) => !before.has(child));
   const http = (await miniflare.unsafeGetDirectURL("nexus")).href.replace(/\/$/, "");
   const stats = async () => (await fetch(`${http}/api/stats`)).json();

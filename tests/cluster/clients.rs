@@ -5,7 +5,7 @@ use nexus::message::Step as HistoryStep;
 use nexus::seam::Input;
 
 use crate::common::world::challenge;
-use crate::market::{self, CONNS_MAX};
+use crate::market;
 use crate::plan::{SUBS, Step};
 use crate::pool::Ev;
 use crate::seen::Seen;
@@ -18,7 +18,7 @@ impl Sim<'_> {
         match step.clone() {
             Step::Open { gateway } => {
                 // Some are kept for the end.
-                if self.conns < (CONNS_MAX - self.gateways.len()) as u64 {
+                if self.conns < self.plan.clients {
                     self.open(gateway);
                 }
             }
@@ -82,7 +82,7 @@ impl Sim<'_> {
         }
     }
 
-    fn publishes(&mut self, conn: ConnId, ev: Ev) {
+    pub fn publishes(&mut self, conn: ConnId, ev: Ev) {
         let sample = &self.facts.pool.events[ev];
         self.see(Seen::Says { conn, id: sample.event.id.to_string() });
         self.says(conn, sample.frame.clone());
@@ -118,7 +118,7 @@ impl Sim<'_> {
         }
         self.go_on_until(self.now + 5000);
         for (gateway, conn) in conns.into_iter().enumerate() {
-            for ev in market::last(self.facts.pool, gateway) {
+            for ev in market::last(self.facts.pool, gateway, self.gateways.len()) {
                 self.publishes(conn, ev);
             }
             let pause = self.rng.below(50) as u64;

@@ -6,8 +6,8 @@ use nexus::node::PartitionNode;
 use nexus::seam::{Effect, Host};
 
 /// A partition that knows nothing yet, of an incarnation that no other has.
-pub fn partition(config: &Config, incarnation: u64, now: u64) -> PartitionNode {
-    PartitionNode::new(config, PartitionId::HOME, Host::OBJECT, incarnation, now)
+pub fn partition(config: &Config, id: PartitionId, incarnation: u64, now: u64) -> PartitionNode {
+    PartitionNode::new(config, id, Host::OBJECT, incarnation, now)
 }
 
 /// Whether an incarnation is to end.

@@ -8,7 +8,7 @@ use nexus::seam::{Effect, Host, Input};
 use crate::marks::Mark;
 use crate::object::{self, Life};
 use crate::seen::Seen;
-use crate::sim::{Due, Sim};
+use crate::sim::{Due, Sim, Way};
 
 impl Sim<'_> {
     /// A gateway that has its memory: it wakes if it has none.
@@ -20,7 +20,7 @@ impl Sim<'_> {
             let node = LinkedGateway::new(node, object::incarnation(number));
             let conns = self.gateways[n].attachments.iter().map(|(conn, text)| (*conn, text.clone())).collect();
             self.gateways[n].life = Some(Life::new(node, number, self.now));
-            self.gateways[n].knows = None;
+            self.gateways[n].knows.clear();
             self.note(|| format!("gateway {n} wakes as {number}"));
             self.gateway_input(n, Input::Woke { conns });
         }
@@ -33,20 +33,20 @@ impl Sim<'_> {
         self.perform(n, effects);
     }
 
-    pub fn gateway_receives(&mut self, n: usize, batch: Batch<ToGateway>) {
+    pub fn gateway_receives(&mut self, Way { gateway: n, partition }: Way, batch: Batch<ToGateway>) {
         if self.gateways[n].life.is_none() {
             self.marks.hit(Mark::GatewayWokeForBatch);
         }
         let clock = self.clock();
         self.gateway(n);
         let gateway = &mut self.gateways[n];
-        if gateway.knows.is_none_or(|known| known <= batch.from) {
-            let before = gateway.knows.replace(batch.from);
+        if gateway.knows.get(&partition).is_none_or(|known| *known <= batch.from) {
+            let before = gateway.knows.insert(partition, batch.from);
             if before.is_some_and(|before| before != batch.from) {
                 self.marks.hit(Mark::AnotherPartition);
             }
         }
-        let effects = self.gateway(n).node.receive(PartitionId::HOME, batch, clock);
+        let effects = self.gateway(n).node.receive(PartitionId(partition as u32), batch, clock);
         self.perform(n, effects);
     }
 
@@ -112,8 +112,8 @@ impl Sim<'_> {
         let Some(life) = &mut self.gateways[n].life else { return };
         let number = life.number;
         life.last = self.now;
-        for (_, batch) in life.node.take_batches() {
-            self.send_to_partition(n, batch);
+        for (PartitionId(to), batch) in life.node.take_batches() {
+            self.send_to_partition(Way { gateway: n, partition: to as usize }, batch);
         }
         if let Some(after) = self.plan.sleeps_after {
             self.push(self.now + after, Due::GatewaySleeps(n, number));

@@ -1,5 +1,5 @@
-//! Random runs of a cluster: real gateways and a real partition in objects that sleep and are reset, over a network that
-//! loses, repeats and delays what they tell each other, on a real database that fails. Rules look at what is seen from
+//! Random runs of a cluster: real gateways and real partitions in objects that sleep and are reset, over a network that
+//! loses, repeats and delays what they tell each other, on real databases that fail. Rules look at what is seen from
 //! outside ([`check`]); what they find is made smaller and printed.
 //!
 //! `NEXUS_CLUSTER=5000` plays more runs than the usual; `NEXUS_CLUSTER_SEED=7` plays one and says what happened.
@@ -21,6 +21,7 @@ mod db;
 mod engine;
 mod gateways;
 mod kept;
+mod killed;
 mod link;
 mod market;
 mod marks;

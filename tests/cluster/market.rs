@@ -1,20 +1,40 @@
 //! What clients of a market say, signed once for all runs: jobs and answers to them, cancellations, profiles that replace
 //! each other, announcements, what is not stored, and a key that vanishes.
 
+use std::ops::Range;
+
+use nexus::nostr::{Event, EventId};
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};
+use crate::plan::CLIENTS_MAX;
 use crate::pool::{Ev, Pool, Question, Sample, question, sample};
 
-/// Connections one run can open.
-pub const CONNS_MAX: usize = 14;
 /// Gateways there are at the most.
-pub const GATEWAYS_MAX: usize = 3;
+pub const GATEWAYS_MAX: usize = 8;
+/// Connections one run can open.
+const CONNS_MAX: usize = CLIENTS_MAX as usize + GATEWAYS_MAX;
+/// Filters, of which the others ask more of jobs.
+pub const FEW_FILTERS: usize = 23;
+/// Jobs that each gateway is told of at the end, at the most.
+const LAST_JOBS: usize = 3;
+/// What each is told of at the end: that, something else that is stored, and something that is not.
+const LAST: usize = LAST_JOBS + 2;
 
-/// The events that are published when nothing goes wrong any more, one by each gateway: stored ones, then those that are
-/// not.
-pub fn last(pool: &Pool, gateway: usize) -> [Ev; 2] {
-    [pool.last + gateway, pool.last + GATEWAYS_MAX + gateway]
+/// The events that are published by one of so many gateways when nothing goes wrong any more: of few each has more jobs.
+pub fn last(pool: &Pool, gateway: usize, gateways: usize) -> Range<Ev> {
+    let first = pool.last + LAST * gateway;
+    first..first + if gateways < 3 { LAST } else { LAST - LAST_JOBS + 1 }
+}
+
+/// Whether it is one of these.
+pub fn is_last(pool: &Pool, ev: Ev) -> bool {
+    (pool.last..more(pool).start).contains(&ev)
+}
+
+/// Events of more jobs.
+pub fn more(pool: &Pool) -> Range<Ev> {
+    pool.last + LAST * GATEWAYS_MAX..pool.events.len()
 }
 
 pub fn pool() -> Pool {
@@ -66,21 +86,53 @@ pub fn pool() -> Pool {
     forged.sig = jobs[0].sig;
     add("forged", forged);
     let lasts = events.len();
-    events.extend(last_ones(customer));
-    let filters = filters(&authors, &events);
+    (0..GATEWAYS_MAX).for_each(|gateway| events.extend(last_ones(customer, gateway)));
+    let jobs = more_events(&authors, &mut events);
+    let filters = filters(&authors, &events, &jobs);
     Pool::of(events, lasts, filters, &authors, CONNS_MAX)
 }
 
-fn last_ones(author: &Author) -> impl Iterator<Item = Sample> {
+fn last_ones(author: &Author, gateway: usize) -> [Sample; LAST] {
     let made = |name: &str, kind, n: usize| {
-        let event = author.sign(kind, NOW + 100 + n as u64, &[&["t", "x"]], name);
-        sample("EVENT", format!("{name}{n}"), event)
+        let event = author.sign(kind, NOW + 100 + gateway as u64, &[&["t", "x"]], &format!("{name}{n}"));
+        sample("EVENT", format!("{name}{n} of {gateway}"), event)
     };
-    let stored = (0..GATEWAYS_MAX).map(move |n| made("last", 1, n));
-    stored.chain((0..GATEWAYS_MAX).map(move |n| made("last ephemeral", 20_001, n)))
+    std::array::from_fn(|n| match n {
+        0 => made("last", 1, n),
+        1 => made("last ephemeral", 20_001, n),
+        _ => made("last job", 5050, n),
+    })
 }
 
-fn filters(authors: &[Author], events: &[Sample]) -> Vec<Question> {
+/// Jobs of two customers, one of whom cancels some at once, answers of one who leaves, and what he leaves; the jobs are
+/// given back.
+fn more_events(authors: &[Author], events: &mut Vec<Sample>) -> Vec<EventId> {
+    let [customer, other, provider, rival, leaver] = authors else { unreachable!() };
+    let mut add = |name: String, event: Event| events.push(sample("EVENT", name, event));
+    let mut jobs = Vec::new();
+    for n in 0..8 {
+        let author = if n % 2 == 0 { customer } else { other };
+        let job = author.sign(5050, NOW - n / 3, &[&["t", "x"]], &format!("more{n}"));
+        for (who, by) in
+            [("provider", provider), ("rival", rival), ("leaver", leaver)].into_iter().take(1 + n as usize % 3)
+        {
+            add(format!("more feedback{n} of {who}"), by.answer(7000, &job, &[&["status", "processing"]]));
+            add(format!("more result{n} of {who}"), by.answer(6050, &job, &[&["t", "x"]]));
+        }
+        add(format!("more job{n}"), job.clone());
+        jobs.push(job.id);
+    }
+    for n in 0..2 {
+        add(format!("leaver's job{n}"), leaver.sign(5050, NOW - n, &[], &format!("leaver's {n}")));
+    }
+    let named = |all: &[usize]| all.iter().map(|n| jobs[*n].to_string()).collect::<Vec<_>>();
+    for (by, all) in [(other, vec![1, 3, 5]), (other, vec![7]), (customer, vec![0])] {
+        add(format!("cancels {all:?}"), by.sign_list(5, &[], "e", &named(&all), ""));
+    }
+    jobs
+}
+
+fn filters(authors: &[Author], events: &[Sample], jobs: &[EventId]) -> Vec<Question> {
     let [customer, _, provider, rival, leaver] = [0, 1, 2, 3, 4].map(|n: usize| authors[n].key());
     let [job, second] = [events[0].event.id, events[5].event.id];
     let filters = [
@@ -107,6 +159,18 @@ fn filters(authors: &[Author], events: &[Sample]) -> Vec<Question> {
         json!({"since": NOW}),
         json!({"until": NOW - 1}),
         json!({"ids": []}),
+        // Of more jobs, and of more than one partition.
+        json!({"kinds": [5050], "limit": 3}),
+        json!({"kinds": [5050, 6050, 1], "limit": 5}),
+        json!({"kinds": [6050, 7000], "#e": jobs}),
+        json!({"kinds": [6050, 7000], "#e": jobs[..2], "limit": 2}),
+        json!({"kinds": [6050], "#e": jobs[3..5], "limit": 0}),
+        json!({"kinds": [6050], "limit": 0}),
+        json!({"kinds": [6050, 7000], "authors": [provider]}),
+        json!({"authors": [leaver], "kinds": [5050, 6050, 7000]}),
+        json!({"ids": jobs}),
+        json!({"limit": 6}),
+        json!({"kinds": [5, 7000]}),
     ];
     filters.iter().map(question).collect()
 }

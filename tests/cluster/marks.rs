@@ -30,6 +30,8 @@ pub enum Mark {
     /// A client was told that nothing is known of its event; that what it asked could not be read.
     NotKnown,
     GivenUp,
+    /// A page ended before it had to.
+    CutShort,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

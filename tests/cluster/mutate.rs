@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use nexus::link::{Batch, Incarnation};
-use nexus::message::{Answer, Part, ToGateway, ToPartition};
+use nexus::message::{Answer, Page, Part, Publish, Publisher, ToGateway, ToPartition};
+use nexus::nostr::relay_msg::Completeness;
+
+use crate::sim::Way;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,24 +37,36 @@ pub enum Mutation {
     NumbersAgain,
     /// It lets write who is not the log's writer.
     NoGuard,
+    /// A partition beside home is not asked what it has.
+    LeftOut,
+    /// What is deleted has its OK before the partitions beside home have taken it.
+    TombstonesNotAwaited,
+    /// The others' events are sent beyond the end of a page.
+    NoBoundary,
+    /// What a life says that should have ended is taken for what its successor says.
+    OldAnswers,
+    /// Every other gateway has events of jobs stored at home.
+    WrongPlace,
 }
 
 /// Messages of batches by their sender, receiver and number.
-type Changed<T> = BTreeMap<(usize, Incarnation, Option<Incarnation>, u64), Vec<T>>;
+type Changed<T> = BTreeMap<(Way, Incarnation, Option<Incarnation>, u64), Vec<T>>;
 
 /// Changes what is said, the same the second time.
 pub struct Mutator {
     pub mutation: Option<Mutation>,
     to_partition: Changed<ToPartition>,
     to_gateway: Changed<ToGateway>,
-    held: BTreeMap<usize, Vec<ToPartition>>,
+    /// What is said with the next batch.
+    held: BTreeMap<Way, Vec<ToPartition>>,
+    held_back: BTreeMap<Way, Vec<ToGateway>>,
     count: u64,
 }
 
 impl Mutator {
     pub fn new(mutation: Option<Mutation>) -> Self {
-        let (to_partition, to_gateway, held) = Default::default();
-        Self { mutation, to_partition, to_gateway, held, count: 0 }
+        let (to_partition, to_gateway, held, held_back) = Default::default();
+        Self { mutation, to_partition, to_gateway, held, held_back, count: 0 }
     }
 
     pub fn is(&self, mutation: Mutation) -> bool {
@@ -64,9 +79,9 @@ impl Mutator {
         self.count.is_multiple_of(3)
     }
 
-    pub fn change_asked(&mut self, gateway: usize, batch: &mut Batch<ToPartition>) {
+    pub fn change_asked(&mut self, way: Way, batch: &mut Batch<ToPartition>) {
         let Some(mutation) = self.mutation.filter(|_| batch.number > 0) else { return };
-        let key = (gateway, batch.from, batch.to, batch.number);
+        let key = (way, batch.from, batch.to, batch.number);
         if let Some(messages) = self.to_partition.get(&key) {
             batch.messages = messages.clone();
             return;
@@ -76,9 +91,9 @@ impl Mutator {
         match mutation {
             Mutation::NoInterest => messages.retain(|message| !interest(message)),
             Mutation::LateInterest => {
-                let held = self.held.remove(&gateway).unwrap_or_default();
+                let held = self.held.remove(&way).unwrap_or_default();
                 let (now, rest) = messages.into_iter().partition(interest);
-                self.held.insert(gateway, now);
+                self.held.insert(way, now);
                 messages = held.into_iter().chain(rest).collect();
             }
             Mutation::NoPosition => messages.iter_mut().for_each(|message| {
@@ -87,25 +102,53 @@ impl Mutator {
                 }
             }),
             Mutation::BatchLost if self.now_and_then() => messages.clear(),
+            Mutation::TombstonesNotAwaited => {
+                let late = self.held.remove(&way).unwrap_or_default();
+                let tombstones = messages.iter_mut().filter_map(publish).filter(|publish| publish.new.is_elsewhere);
+                for tombstone in tombstones {
+                    let taken = Publish { from: Publisher(u64::MAX), ..tombstone.clone() };
+                    self.held.entry(way).or_default().push(ToPartition::Publish(Box::new(taken)));
+                    tombstone.new.deletes.clear();
+                }
+                messages.extend(late);
+            }
+            Mutation::WrongPlace if way.gateway % 2 == 1 => {
+                let of_job =
+                    |message: &mut ToPartition| publish(message).is_some_and(|publish| publish.new.part.is_some());
+                let home = Way { partition: 0, ..way };
+                if way == home {
+                    messages.extend(self.held.remove(&way).unwrap_or_default());
+                } else {
+                    self.held.entry(home).or_default().extend(messages.extract_if(.., of_job));
+                }
+            }
             _ => {}
         }
         batch.messages = messages;
         self.to_partition.insert(key, batch.messages.clone());
     }
 
-    pub fn change_told(&mut self, gateway: usize, batch: &mut Batch<ToGateway>) {
+    /// Changes what a partition says; whether it is a life that should have ended.
+    pub fn change_told(&mut self, way: Way, batch: &mut Batch<ToGateway>, is_old: bool) {
         let Some(mutation) = self.mutation.filter(|_| batch.number > 0) else { return };
-        let key = (gateway, batch.from, batch.to, batch.number);
+        let key = (way, batch.from, batch.to, batch.number);
         if let Some(messages) = self.to_gateway.get(&key) {
             batch.messages = messages.clone();
             return;
         }
-        let messages = batch.messages.iter().cloned().filter_map(|message| self.told(mutation, message));
+        let messages = batch.messages.iter().cloned().filter_map(|message| self.told(mutation, way, message));
         batch.messages = messages.collect();
+        if mutation == Mutation::OldAnswers {
+            if is_old {
+                self.held_back.entry(way).or_default().extend(batch.messages.clone());
+            } else {
+                batch.messages.extend(self.held_back.remove(&way).unwrap_or_default());
+            }
+        }
         self.to_gateway.insert(key, batch.messages.clone());
     }
 
-    fn told(&mut self, mutation: Mutation, mut message: ToGateway) -> Option<ToGateway> {
+    fn told(&mut self, mutation: Mutation, way: Way, mut message: ToGateway) -> Option<ToGateway> {
         match (&mut message, mutation) {
             (ToGateway::Push(push), Mutation::LostEvent | Mutation::EventTwice | Mutation::LostOutcome) => {
                 let parts = std::mem::take(&mut push.parts);
@@ -129,8 +172,25 @@ impl Mutator {
                 // What is no page is taken for an empty one.
                 *answer = Ok(Ok(Answer::Count(0, None)));
             }
+            (ToGateway::Answer { answer: Ok(Ok(answer)), .. }, Mutation::LeftOut) if way.partition > 0 => {
+                match answer {
+                    Answer::Stored(page) => {
+                        *page = Page { completeness: Completeness::Finish, ..Page::default() };
+                    }
+                    Answer::Count(count, _) => *count = 0,
+                }
+            }
+            (ToGateway::Answer { answer: Ok(Ok(Answer::Stored(page))), .. }, Mutation::NoBoundary) => page.end = None,
             _ => {}
         }
         Some(message)
+    }
+}
+
+/// An event that a gateway wants stored.
+fn publish(message: &mut ToPartition) -> Option<&mut Publish> {
+    match message {
+        ToPartition::Publish(publish) => Some(publish),
+        _ => None,
     }
 }

@@ -6,6 +6,9 @@ use nexus::gateway::ConnId;
 use nexus::link::Incarnation;
 use nexus::node::{Address, LinkedGateway, LinkedPartition};
 
+use crate::common::sqlite::Sqlite;
+use crate::plan::Fate;
+
 /// The numbers of incarnations that one may take by itself.
 const OWN: u64 = 1 << 20;
 
@@ -41,14 +44,17 @@ pub struct GatewayObject {
     pub life: Option<Life<LinkedGateway>>,
     /// What each connection remembers.
     pub attachments: BTreeMap<ConnId, String>,
-    /// Until when nothing comes through between it and the partition.
-    pub cut_until: u64,
-    /// The partition it heard of last in this life.
-    pub knows: Option<Incarnation>,
+    /// Until when nothing comes through between it and each partition.
+    pub cut_until: BTreeMap<usize, u64>,
+    /// The life of each partition that it heard of last in this life.
+    pub knows: BTreeMap<usize, Incarnation>,
 }
 
-#[derive(Default)]
+/// A partition with its own database, and what is kept of it.
 pub struct PartitionObject {
+    pub db: Sqlite,
+    /// What becomes of its statements, of how many of a hundred, until when.
+    pub fate: Option<(Fate, usize, u64)>,
     pub life: Option<Life<LinkedPartition>>,
     /// Lives that should have ended and go on for a while.
     pub old: Vec<Life<LinkedPartition>>,
@@ -56,9 +62,23 @@ pub struct PartitionObject {
     pub gateways: BTreeSet<Address>,
     pub told: u64,
     pub alarm: Option<u64>,
+    /// Lives that have failed to write, and the last one that has written.
+    pub failed: BTreeSet<u64>,
+    pub writer: u64,
 }
 
 impl PartitionObject {
+    /// One that nobody has told anything.
+    pub fn new(db: Sqlite) -> Self {
+        let (fate, life, old, gateways, told, alarm, failed, writer) = Default::default();
+        Self { db, fate, life, old, gateways, told, alarm, failed, writer }
+    }
+
+    /// Whether it is the life that has the object now.
+    pub fn is_newest(&self, number: u64) -> bool {
+        self.life.as_ref().is_some_and(|life| life.number == number)
+    }
+
     /// The life of this number, if it goes on.
     pub fn life_of(&mut self, number: u64) -> Option<&mut Life<LinkedPartition>> {
         self.life.iter_mut().chain(&mut self.old).find(|life| life.number == number)

@@ -49,7 +49,13 @@ struct Objects {
 impl Objects {
     fn new(count: usize) -> Self {
         let (now, config) = (NOW * 1000, Rc::new(config(&[("AUTH_REQUIRED", "false")])));
-        let partition = LinkedPartition::new(engine::partition(&config, 1, now), object::incarnation(1), [], 0, now);
+        let partition = LinkedPartition::new(
+            engine::partition(&config, PartitionId::HOME, 1, now),
+            object::incarnation(1),
+            [],
+            0,
+            now,
+        );
         let mut objects = Self {
             config,
             db: Sqlite::new(),
@@ -78,7 +84,7 @@ impl Objects {
     fn wake(&mut self) {
         self.lives += 1;
         let (own, now) = (object::incarnation(self.lives), self.now);
-        let node = engine::partition(&self.config, self.lives, now);
+        let node = engine::partition(&self.config, PartitionId::HOME, self.lives, now);
         self.partition = LinkedPartition::new(node, own, self.kept.clone(), self.told, now);
         let gateway = |_| LinkedGateway::new(GatewayNode::new(self.config.clone(), Host::OBJECT, false, now), own);
         self.gateways = self.remembered.iter().map(gateway).collect();
@@ -143,7 +149,7 @@ impl Objects {
     /// The partition loses its memory, and wakes when somebody tells it something.
     fn reset_partition(&mut self) {
         self.lives += 1;
-        let node = engine::partition(&self.config, self.lives, self.now);
+        let node = engine::partition(&self.config, PartitionId::HOME, self.lives, self.now);
         let own = object::incarnation(self.lives);
         self.partition = LinkedPartition::new(node, own, self.kept.clone(), self.told, self.now);
         (self.partition_awake, self.answers) = (false, true);

@@ -8,6 +8,7 @@ use nexus::nostr::Filter;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::plan::Plan;
 use crate::pool::{Ev, Pool};
 use crate::subs::Stored;
 
@@ -59,9 +60,11 @@ pub enum Seen {
         sub: String,
         ev: Ev,
     },
+    /// `hint` is what NIP-67 has it say: that these are all, or that there are more.
     Eose {
         conn: ConnId,
         sub: String,
+        hint: String,
     },
     Closed {
         conn: ConnId,
@@ -81,17 +84,23 @@ pub enum Seen {
     Responded {
         request: RequestId,
     },
-    /// A list of statements that writes was run for an incarnation of the partition: the version of the log before and
+    /// A list of statements that writes was run for an incarnation of a partition: the version of its log before and
     /// after, and whether it was refused.
     Wrote {
+        partition: usize,
         incarnation: u64,
         before: u64,
         after: u64,
         refused: bool,
     },
-    /// The events that are stored have changed.
-    Stored(Stored),
-    /// A gateway or the partition has lost its memory, in its sleep or not.
+    /// The events that a partition has stored have changed: they are these with their numbers, and those of all
+    /// partitions in the order they were stored.
+    Stored {
+        partition: usize,
+        log: Stored,
+        all: Stored,
+    },
+    /// A gateway has lost its memory, in its sleep or not; a partition has.
     GatewayForgot {
         gateway: usize,
         asleep: bool,
@@ -103,6 +112,15 @@ pub enum Seen {
     Quiet,
 }
 
+/// What a partition has stored.
+#[derive(Clone, Default)]
+pub struct Log {
+    /// Events with their numbers.
+    pub stored: Stored,
+    /// The highest number there was.
+    pub last_seq: u64,
+}
+
 /// What all who look know.
 pub struct Facts<'a> {
     pub pool: &'a Pool,
@@ -110,20 +128,38 @@ pub struct Facts<'a> {
     pub is_calm: bool,
     pub now: u64,
     pub healed: bool,
-    /// Events that are stored, with their numbers.
+    /// Whether pages may end before they must.
+    pub has_short_pages: bool,
+    /// What each partition has stored.
+    pub logs: Vec<Log>,
+    /// Events that are stored anywhere, numbered in the order they were.
     pub stored: Stored,
-    /// The numbers under which each was ever stored.
+    /// The numbers of that order under which each was ever stored.
     pub ever: BTreeMap<Ev, BTreeSet<u64>>,
-    /// The highest number there was.
+    /// The highest number of that order.
     pub last_seq: u64,
     /// Where connections are that are open.
     pub open: BTreeMap<ConnId, usize>,
 }
 
 impl<'a> Facts<'a> {
-    pub fn new(pool: &'a Pool, is_calm: bool) -> Self {
+    pub fn new(pool: &'a Pool, plan: &Plan) -> Self {
         let (stored, ever, open) = Default::default();
-        Self { pool, is_calm, now: 0, healed: false, stored, ever, last_seq: 0, open }
+        let (is_calm, has_short_pages) = (plan.is_calm(), plan.cut_short > 0);
+        let logs = vec![Log::default(); plan.partitions];
+        Self { pool, is_calm, now: 0, healed: false, has_short_pages, logs, stored, ever, last_seq: 0, open }
+    }
+
+    /// What all have stored when a partition has this.
+    pub fn all_with(&self, partition: usize, log: &Stored) -> Stored {
+        let before = &self.logs[partition].stored;
+        let mut all = self.stored.clone();
+        all.retain(|ev, _| !before.contains_key(ev) || log.get(ev) == before.get(ev));
+        let mut new: Vec<(u64, Ev)> = log.iter().map(|(ev, seq)| (*seq, *ev)).collect();
+        new.retain(|(seq, ev)| before.get(ev) != Some(seq));
+        new.sort_unstable();
+        all.extend(new.into_iter().zip(self.last_seq + 1..).map(|((_, ev), number)| (ev, number)));
+        all
     }
 
     pub fn name(&self, ev: Ev) -> &str {
@@ -135,12 +171,15 @@ impl<'a> Facts<'a> {
         match seen {
             Seen::Opens { conn, gateway } => drop(self.open.insert(*conn, *gateway)),
             Seen::Ends { conn, .. } => drop(self.open.remove(conn)),
-            Seen::Stored(stored) => {
-                for (ev, seq) in stored {
-                    self.ever.entry(*ev).or_default().insert(*seq);
-                    self.last_seq = self.last_seq.max(*seq);
+            Seen::Stored { partition, log, all } => {
+                for (ev, number) in all {
+                    self.ever.entry(*ev).or_default().insert(*number);
+                    self.last_seq = self.last_seq.max(*number);
                 }
-                self.stored = stored.clone();
+                self.stored = all.clone();
+                let of = &mut self.logs[*partition];
+                of.last_seq = log.values().copied().max().unwrap_or_default().max(of.last_seq);
+                of.stored = log.clone();
             }
             Seen::Healed => self.healed = true,
             _ => {}
@@ -161,7 +200,7 @@ impl<'a> Facts<'a> {
                 let ev = self.pool.by_json(raw(2)).ok_or_else(|| format!("nobody published {}", raw(2)))?;
                 Seen::Event { conn, sub, ev }
             }
-            "EOSE" => Seen::Eose { conn, sub },
+            "EOSE" => Seen::Eose { conn, sub, hint: part(2)[0].as_str().unwrap_or_default().to_owned() },
             "CLOSED" => Seen::Closed { conn, sub, why: string(2) },
             "COUNT" => Seen::Counted { conn, query: sub, count: part(2)["count"].as_u64().unwrap_or(u64::MAX) },
             _ => return Err(format!("unexpected {text}")),

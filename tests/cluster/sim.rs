@@ -1,4 +1,4 @@
-//! One run: objects, the network between them and the database, as a plan and its seed say, on a clock of its own.
+//! One run: objects, the network between them and their databases, as a plan and its seed say, on a clock of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::common::world::config;
 use crate::marks::{Mark, Marks};
 use crate::mutate::{Mutation, Mutator};
 use crate::object::{GatewayObject, PartitionObject};
-use crate::plan::{Fate, Plan};
+use crate::plan::Plan;
 use crate::pool::Pool;
 use crate::rng::Rng;
 use crate::seen::{Facts, Seen};
@@ -25,9 +25,17 @@ use crate::trace::Trace;
 /// Milliseconds for which what is on its way may take to arrive when nothing goes wrong any more.
 const HEALS_MS: u64 = 150_000;
 
+/// Between which gateway and which partition something is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Way {
+    pub gateway: usize,
+    pub partition: usize,
+}
+
 /// Statements on their way.
 pub struct Run {
-    /// For which life of the partition.
+    pub partition: usize,
+    /// For which life of it.
     pub number: u64,
     pub commit: bool,
     pub ticket: Ticket,
@@ -40,22 +48,22 @@ pub struct Run {
 pub enum Due {
     Step(usize),
     Fault(usize),
-    ToPartition(usize, Batch<ToPartition>),
-    ToGateway(usize, Batch<ToGateway>),
+    ToPartition(Way, Batch<ToPartition>),
+    ToGateway(Way, Batch<ToGateway>),
     /// Of a life, by its number.
     GatewayTimer(usize, u64),
     GatewaySleeps(usize, u64),
     WakeGateway(usize),
-    PartitionTimer(u64),
-    PartitionSleeps(u64),
-    OldPartitionEnds(u64),
-    WakePartition,
-    Alarm,
-    Yielded(u64),
+    PartitionTimer(usize, u64),
+    PartitionSleeps(usize, u64),
+    OldPartitionEnds(usize, u64),
+    WakePartition(usize),
+    Alarm(usize),
+    Yielded(usize, u64),
     Run(Run),
-    Answer(u64, Input),
-    /// What is stored is seen, if a mutation has it seen late.
-    Look,
+    Answer(usize, u64, Input),
+    /// What a partition has stored is seen, if a mutation has it seen late.
+    Look(usize),
 }
 
 /// What a run has come to.
@@ -77,11 +85,8 @@ pub struct Sim<'a> {
     pub queue: BTreeMap<(u64, u64), Due>,
     pub queued: u64,
     pub gateways: Vec<GatewayObject>,
-    pub partition: PartitionObject,
+    pub partitions: Vec<PartitionObject>,
     pub lives: u64,
-    pub db: Sqlite,
-    /// What becomes of statements, of how many of a hundred, until when.
-    pub fate: Option<(Fate, usize, u64)>,
     pub facts: Facts<'a>,
     checks: Vec<(&'static str, Box<dyn Check>)>,
     pub broken: Option<String>,
@@ -90,31 +95,33 @@ pub struct Sim<'a> {
     pub mutator: Mutator,
     pub conns: u64,
     pub asked: u64,
-    /// Batches that were sent or came: whether from a gateway, which, by whom, for whom, number.
+    /// Batches that were sent or came: whether from a gateway, which way, by whom, for whom, number.
     pub sent: BTreeSet<Passed>,
     pub came: BTreeSet<Passed>,
-    /// Lives of the partition that have failed to write.
-    pub failed: BTreeSet<u64>,
-    /// The last life that has written.
-    pub writer: u64,
 }
 
 /// A batch on its way.
-pub type Passed = (bool, usize, Incarnation, Option<Incarnation>, u64);
+pub type Passed = (bool, Way, Incarnation, Option<Incarnation>, u64);
 
-/// Plays a plan on an empty database.
-pub fn run(plan: &Plan, pool: &Pool, db: Sqlite, mutation: Option<Mutation>, is_read: bool) -> (Outcome, Sqlite) {
-    let mut sim = Sim::new(plan, pool, db, mutation, is_read);
+/// Plays a plan on empty databases, one for each partition, which are given back.
+pub fn run(
+    plan: &Plan,
+    pool: &Pool,
+    dbs: Vec<Sqlite>,
+    mutation: Option<Mutation>,
+    is_read: bool,
+) -> (Outcome, Vec<Sqlite>) {
+    let mut sim = Sim::new(plan, pool, dbs, mutation, is_read);
     sim.play();
-    let Sim { broken, trace, marks, db, .. } = sim;
-    let (hash, trace) = trace.end();
-    (Outcome { broken, marks, hash, trace }, db)
+    sim.end()
 }
 
 impl<'a> Sim<'a> {
-    fn new(plan: &'a Plan, pool: &'a Pool, db: Sqlite, mutation: Option<Mutation>, is_read: bool) -> Self {
-        let config = config(&[("AUTH_REQUIRED", if plan.locked { "true" } else { "false" })]);
-        let (queue, partition, marks, sent, came, failed) = Default::default();
+    pub fn new(plan: &'a Plan, pool: &'a Pool, dbs: Vec<Sqlite>, mutation: Option<Mutation>, is_read: bool) -> Self {
+        assert_eq!(dbs.len(), plan.partitions);
+        let (locked, partitions) = (plan.locked.to_string(), plan.partitions.to_string());
+        let config = config(&[("AUTH_REQUIRED", &locked), ("PARTITIONS", &partitions)]);
+        let (queue, marks, sent, came) = Default::default();
         Self {
             plan,
             rng: Rng::new(plan.seed ^ 0x5eed),
@@ -123,11 +130,9 @@ impl<'a> Sim<'a> {
             queue,
             queued: 0,
             gateways: (0..plan.gateways).map(|_| GatewayObject::default()).collect(),
-            partition,
+            partitions: dbs.into_iter().map(PartitionObject::new).collect(),
             lives: 0,
-            db,
-            fate: None,
-            facts: Facts::new(pool, plan.is_calm()),
+            facts: Facts::new(pool, plan),
             checks: check::all(),
             broken: None,
             trace: Trace::new(is_read),
@@ -137,8 +142,6 @@ impl<'a> Sim<'a> {
             asked: 0,
             sent,
             came,
-            failed,
-            writer: 0,
         }
     }
 
@@ -162,7 +165,10 @@ impl<'a> Sim<'a> {
             return;
         }
         self.facts.now = self.now;
-        self.trace.note(self.now, self.facts.pool, || format!("{seen:?}"));
+        self.note(|| match &seen {
+            Seen::Stored { partition, log, .. } => format!("partition {partition} has {log:?}"),
+            seen => format!("{seen:?}"),
+        });
         match &seen {
             Seen::Ok { accepted: false, why, .. } if why.contains("lost this request") => {
                 self.marks.hit(Mark::NotKnown);
@@ -179,13 +185,30 @@ impl<'a> Sim<'a> {
         self.facts.note(&seen);
     }
 
-    fn play(&mut self) {
+    /// What it has come to, and the databases.
+    pub fn end(self) -> (Outcome, Vec<Sqlite>) {
+        let Self { broken, trace, marks, partitions, .. } = self;
+        let (hash, trace) = trace.end();
+        (Outcome { broken, marks, hash, trace }, partitions.into_iter().map(|partition| partition.db).collect())
+    }
+
+    /// One more rule looks.
+    pub fn watch(&mut self, name: &'static str, check: Box<dyn Check>) {
+        self.checks.push((name, check));
+    }
+
+    /// What is planned is to happen.
+    pub fn begin(&mut self) {
         for (n, (at, _)) in self.plan.steps.iter().enumerate() {
             self.push(*at, Due::Step(n));
         }
         for (n, (at, _)) in self.plan.faults.iter().enumerate() {
             self.push(*at, Due::Fault(n));
         }
+    }
+
+    fn play(&mut self) {
+        self.begin();
         self.go_on_until(self.plan.end());
         self.heal();
         self.go_on_until(self.now + HEALS_MS);
@@ -211,34 +234,38 @@ impl<'a> Sim<'a> {
         match due {
             Due::Step(n) => self.step(n),
             Due::Fault(n) => self.fault(n),
-            Due::ToPartition(gateway, batch) => self.partition_receives(gateway, batch),
-            Due::ToGateway(gateway, batch) => self.gateway_receives(gateway, batch),
+            Due::ToPartition(way, batch) => self.partition_receives(way, batch),
+            Due::ToGateway(way, batch) => self.gateway_receives(way, batch),
             Due::GatewayTimer(gateway, number) => self.gateway_timer(gateway, number),
             Due::GatewaySleeps(gateway, number) => self.gateway_sleeps(gateway, number),
             Due::WakeGateway(gateway) => drop(self.gateway(gateway)),
-            Due::PartitionTimer(number) => self.partition_timer(number),
-            Due::PartitionSleeps(number) => self.partition_sleeps(number),
-            Due::OldPartitionEnds(number) => self.partition.old.retain(|life| life.number != number),
-            Due::WakePartition => drop(self.living_partition()),
-            Due::Alarm => self.alarm(),
-            Due::Yielded(number) => self.partition_input(number, Input::Yielded),
+            Due::PartitionTimer(partition, number) => self.partition_timer(partition, number),
+            Due::PartitionSleeps(partition, number) => self.partition_sleeps(partition, number),
+            Due::OldPartitionEnds(partition, number) => {
+                self.partitions[partition].old.retain(|life| life.number != number);
+            }
+            Due::WakePartition(partition) => drop(self.living_partition(partition)),
+            Due::Alarm(partition) => self.alarm(partition),
+            Due::Yielded(partition, number) => self.partition_input(partition, number, Input::Yielded),
             Due::Run(run) => self.run(run),
-            Due::Answer(number, input) => self.answer(number, input),
-            Due::Look => self.look(),
+            Due::Answer(partition, number, input) => self.answer(partition, number, input),
+            Due::Look(partition) => self.look(partition),
         }
     }
 
     /// Nothing goes wrong any more; what was reset wakes.
-    fn heal(&mut self) {
+    pub fn heal(&mut self) {
         self.note(|| "all is well from now on".to_owned());
-        self.fate = None;
+        self.partitions.iter_mut().for_each(|partition| partition.fate = None);
         self.see(Seen::Healed);
         for gateway in 0..self.gateways.len() {
-            self.gateways[gateway].cut_until = 0;
+            self.gateways[gateway].cut_until.clear();
             // As a client says something.
             self.push(self.now, Due::WakeGateway(gateway));
         }
-        self.push(self.now, Due::WakePartition);
+        for partition in 0..self.partitions.len() {
+            self.push(self.now, Due::WakePartition(partition));
+        }
     }
 
     /// Connections of people who look whether all is well.

@@ -1,11 +1,12 @@
 //! What clients can say, signed once for all runs: events that race, replace, repeat and delete each
 //! other, filters that overlap, and AUTH events for the first connections of a run.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::Range;
 
 use nexus::gateway::ConnId;
-use nexus::nostr::{Event, Filter, KindClass};
+use nexus::nostr::{Event, EventId, Filter, KindClass};
 use serde_json::json;
 
 use crate::common::events::{Author, NOW};
@@ -91,6 +92,12 @@ impl Pool {
             auths: auths.collect(),
             events,
         }
+    }
+
+    /// Its place among others, newest first.
+    pub fn place(&self, ev: Ev) -> (Reverse<u64>, EventId) {
+        let event = &self.events[ev].event;
+        (Reverse(event.created_at), event.id)
     }
 
     pub fn by_id(&self, id: &str) -> Option<Ev> {

@@ -14,9 +14,9 @@ pub type Stored = BTreeMap<Ev, u64>;
 pub struct Watch {
     pub filters: Vec<Filter>,
     /// All the time.
-    throughout: BTreeSet<(Ev, u64)>,
+    pub throughout: BTreeSet<(Ev, u64)>,
     /// At some time.
-    ever: BTreeSet<Ev>,
+    pub ever: BTreeSet<Ev>,
     /// Milliseconds.
     pub asked_at: u64,
     /// Whether memory was lost since.
@@ -45,7 +45,7 @@ impl Watch {
         for filter in &self.filters {
             let mut found: Vec<Ev> =
                 self.ever.iter().copied().filter(|ev| filter.matches(&pool.events[*ev].event)).collect();
-            found.sort_by_key(|ev| (u64::MAX - pool.events[*ev].event.created_at, pool.events[*ev].event.id));
+            found.sort_by_key(|ev| pool.place(*ev));
             found.truncate(filter.limit.map_or(usize::MAX, |limit| limit as usize));
             certain.extend(found);
         }

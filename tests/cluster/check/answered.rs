@@ -47,7 +47,7 @@ impl Check for Answered {
                     return Err(format!("{why} although nothing goes wrong"));
                 }
             }
-            Seen::Eose { conn, sub } => match self.subs.get_mut(&(*conn, sub.clone())) {
+            Seen::Eose { conn, sub, .. } => match self.subs.get_mut(&(*conn, sub.clone())) {
                 Some(told @ false) => *told = true,
                 Some(true) => return Err(format!("a second EOSE for {sub}")),
                 None => return Err(format!("EOSE for {sub}, which is not open")),

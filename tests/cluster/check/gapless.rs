@@ -50,10 +50,10 @@ impl Check for Gapless {
                 self.subs.retain(|(of, _), _| of != conn);
                 self.counts.retain(|(of, _), _| of != conn);
             }
-            Seen::Stored(stored) => {
+            Seen::Stored { all, .. } => {
                 let reading = self.subs.values_mut().filter(|open| !open.sub.eose);
-                reading.for_each(|open| open.sub.changed(stored));
-                self.counts.values_mut().for_each(|watch| watch.changed(stored));
+                reading.for_each(|open| open.sub.changed(all));
+                self.counts.values_mut().for_each(|watch| watch.changed(all));
             }
             Seen::Ok { ev: Some(ev), accepted: true, .. } => drop(self.known.insert(*ev)),
             Seen::Event { conn, sub, ev } => {
@@ -70,16 +70,21 @@ impl Check for Gapless {
                     return Err(format!("{name} for {sub} of {conn} once more"));
                 }
             }
-            Seen::Eose { conn, sub } => {
+            Seen::Eose { conn, sub, hint } => {
                 let Some(open) = self.subs.get_mut(&(*conn, sub.clone())) else { return Ok(()) };
                 let of = &mut open.sub;
                 of.eose = true;
-                // What was stored while it waited may lie beyond a limit.
-                if of.watch.filters.iter().any(|filter| filter.limit.is_some()) {
+                // What was stored while it waited may lie beyond a limit, or beyond the end of a page.
+                let is_short = facts.has_short_pages && hint == "more";
+                if is_short || of.watch.filters.iter().any(|filter| filter.limit.is_some()) {
                     of.since = facts.last_seq;
                 }
                 open.owed = of.watch.certain(u64::MAX, facts.pool);
-                open.owed.retain(|ev| of.count(*ev) == 0);
+                // What is older than the last event of a page that ends early is another page's.
+                let end = of.got.keys().max_by_key(|ev| facts.pool.place(**ev)).filter(|_| is_short);
+                open.owed.retain(|ev| {
+                    of.count(*ev) == 0 && end.is_none_or(|end| facts.pool.place(*ev) < facts.pool.place(*end))
+                });
                 if let Some(ev) = open.owed.intersection(&open.known).next() {
                     return Err(format!("EOSE for {sub} of {conn} without {}, which is stored", facts.name(*ev)));
                 }

@@ -7,6 +7,7 @@ use nexus::gateway::ConnId;
 use nexus::nostr::Filter;
 
 use super::Check;
+use crate::market;
 use crate::pool::Ev;
 use crate::seen::{Facts, Seen};
 
@@ -42,7 +43,7 @@ impl Check for Interest {
                 self.subs.remove(&(*conn, sub.clone()));
             }
             Seen::Ends { conn, .. } => self.subs.retain(|(of, _), _| of != conn),
-            Seen::Eose { conn, sub } => {
+            Seen::Eose { conn, sub, .. } => {
                 let of = self.subs.get_mut(&(*conn, sub.clone()));
                 of.into_iter().for_each(|of| of.is_open = !facts.healed || sub == "all");
             }
@@ -51,11 +52,13 @@ impl Check for Interest {
                 let of = self.subs.get_mut(&(*conn, sub.clone()));
                 of.into_iter().for_each(|of| *of.got.entry(*ev).or_default() += 1);
             }
-            Seen::Ok { ev: Some(ev), accepted: true, why, .. } if *ev >= facts.pool.last && why.is_empty() => {
+            Seen::Ok { ev: Some(ev), accepted: true, why, .. }
+                if market::is_last(facts.pool, *ev) && why.is_empty() =>
+            {
                 *self.accepted.entry(*ev).or_default() += 1;
             }
             Seen::Ok { ev: Some(ev), accepted: false, why, .. }
-                if *ev >= facts.pool.last && why.starts_with("mute:") =>
+                if market::is_last(facts.pool, *ev) && why.starts_with("mute:") =>
             {
                 let mut open = self.subs.values().filter(|sub| sub.is_open);
                 if open.any(|sub| Self::wants(sub, *ev, facts)) {

@@ -2,10 +2,13 @@
 //! nor how the cluster is made.
 
 mod answered;
+mod deleted;
 mod durable;
 mod gapless;
 mod interest;
 mod log;
+mod pages;
+mod placed;
 
 use crate::seen::{Facts, Seen};
 
@@ -23,5 +26,8 @@ pub fn all() -> Vec<(&'static str, Box<dyn Check>)> {
         ("stored and live without a gap", Box::<gapless::Gapless>::default()),
         ("interest", Box::<interest::Interest>::default()),
         ("the log has one writer", Box::<log::Log>::default()),
+        ("one place", Box::<placed::Placed>::default()),
+        ("what is deleted is gone", Box::<deleted::Deleted>::default()),
+        ("pages", Box::<pages::Pages>::default()),
     ]
 }

@@ -215,7 +215,7 @@ const TO_GATEWAY_FORMS: [(&str, &str); TO_GATEWAY] = [
     ("Verdict", "b8652a36fdb66a91"),
     ("Push", "5e9596b67428b56d"),
     ("Ephemeral", "06a9efce5c98f5f0"),
-    ("Answer", "7d1ee7122f379309"),
+    ("Answer", "7dc5ab93e7ecf95e"),
     ("Later", "97f6884f55347bde"),
     ("Known", "c44a5ab28dd99447"),
     ("Facts", "0939e4cb4cc67fa4"),

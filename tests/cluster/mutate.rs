@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use nexus::link::{Batch, Incarnation};
-use nexus::message::{Answer, Page, Part, Publish, Publisher, ToGateway, ToPartition};
-use nexus::nostr::relay_msg::Completeness;
+use nexus::message::{Answer, Page, Part, Publish, Publisher, ToGateway, ToPartition, Verdict};
+use nexus::nostr::{refusal, relay_msg::Completeness};
 
 use crate::sim::Way;
 
@@ -47,6 +47,8 @@ pub enum Mutation {
     OldAnswers,
     /// Every other gateway has events of jobs stored at home.
     WrongPlace,
+    /// Some events are answered with an error although they are stored.
+    Refused,
 }
 
 /// Messages of batches by their sender, receiver and number.
@@ -150,6 +152,15 @@ impl Mutator {
 
     fn told(&mut self, mutation: Mutation, way: Way, mut message: ToGateway) -> Option<ToGateway> {
         match (&mut message, mutation) {
+            (ToGateway::Push(push), Mutation::Refused) => {
+                for part in &mut push.parts {
+                    if let Part::Outcome(outcome) = part
+                        && self.now_and_then()
+                    {
+                        outcome.verdict = Verdict::Refused(refusal::lost_request());
+                    }
+                }
+            }
             (ToGateway::Push(push), Mutation::LostEvent | Mutation::EventTwice | Mutation::LostOutcome) => {
                 let parts = std::mem::take(&mut push.parts);
                 for part in parts {

@@ -1,5 +1,6 @@
 //! What a seed plans: what clients do and what goes wrong, each at its time. A plan of fewer steps is a plan, too.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::market::{self, GATEWAYS_MAX};
@@ -189,6 +190,25 @@ impl Plan {
     /// When clients have done all.
     pub fn end(&self) -> u64 {
         self.steps.last().map_or(0, |(at, _)| *at)
+    }
+
+    /// Partitions with which something may go wrong, or with what they are told.
+    pub fn sick(&self) -> BTreeSet<usize> {
+        let all = 0..self.partitions;
+        if self.lost > 0 {
+            return all.collect();
+        }
+        let of = |(_, fault): &(u64, Fault)| match fault {
+            Fault::Gateway { .. } => 0..0,
+            Fault::Cut { partition: None, .. } | Fault::Database { partition: None, .. } => all.clone(),
+            Fault::Partition { partition, .. }
+            | Fault::Cut { partition: Some(partition), .. }
+            | Fault::Database { partition: Some(partition), .. } => {
+                let of = partition % self.partitions;
+                of..of + 1
+            }
+        };
+        self.faults.iter().flat_map(of).collect()
     }
 
     /// Whether nothing goes wrong.

@@ -14,7 +14,7 @@ use crate::pool::Pool;
 use crate::sim::{self, Outcome};
 use crate::{db, market, shrink};
 
-const RUNS: u64 = 400;
+const RUNS: u64 = 300;
 const THREADS: usize = 2;
 /// Seeds among which everything rare happens, and a wrong cluster is noticed.
 const MARK_SEEDS: u64 = 500;
@@ -148,7 +148,7 @@ const MARKS: [(Mark, u64); 17] = [
 ];
 
 /// Each wrong cluster, the rule that must notice it, and the seed from which on that is looked for.
-const MUTATIONS: [(Mutation, &str, u64); 19] = [
+const MUTATIONS: [(Mutation, &str, u64); 20] = [
     (Mutation::LostEphemeral, "interest", 1),
     (Mutation::NoInterest, "stored and live without a gap", 1),
     (Mutation::LateInterest, "stored and live without a gap", 1),
@@ -168,6 +168,7 @@ const MUTATIONS: [(Mutation, &str, u64); 19] = [
     (Mutation::NoBoundary, "stored and live without a gap", 12),
     (Mutation::OldAnswers, "nothing fails silently", 12),
     (Mutation::WrongPlace, "one place", 1),
+    (Mutation::Refused, "what is healthy goes on", 1),
 ];
 
 #[test]

@@ -126,6 +126,8 @@ pub struct Facts<'a> {
     pub pool: &'a Pool,
     /// Whether nothing goes wrong in this run.
     pub is_calm: bool,
+    /// Partitions with which something may go wrong.
+    pub sick: BTreeSet<usize>,
     pub now: u64,
     pub healed: bool,
     /// Whether pages may end before they must.
@@ -145,9 +147,9 @@ pub struct Facts<'a> {
 impl<'a> Facts<'a> {
     pub fn new(pool: &'a Pool, plan: &Plan) -> Self {
         let (stored, ever, open) = Default::default();
-        let (is_calm, has_short_pages) = (plan.is_calm(), plan.cut_short > 0);
+        let (is_calm, sick, has_short_pages) = (plan.is_calm(), plan.sick(), plan.cut_short > 0);
         let logs = vec![Log::default(); plan.partitions];
-        Self { pool, is_calm, now: 0, healed: false, has_short_pages, logs, stored, ever, last_seq: 0, open }
+        Self { pool, is_calm, sick, now: 0, healed: false, has_short_pages, logs, stored, ever, last_seq: 0, open }
     }
 
     /// What all have stored when a partition has this.

@@ -5,6 +5,7 @@ mod answered;
 mod deleted;
 mod durable;
 mod gapless;
+mod healthy;
 mod interest;
 mod log;
 mod pages;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<(&'static str, Box<dyn Check>)> {
         ("the log has one writer", Box::<log::Log>::default()),
         ("one place", Box::<placed::Placed>::default()),
         ("what is deleted is gone", Box::<deleted::Deleted>::default()),
+        ("what is healthy goes on", Box::<healthy::Healthy>::default()),
         ("pages", Box::<pages::Pages>::default()),
     ]
 }

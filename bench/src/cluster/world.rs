@@ -42,7 +42,7 @@ pub struct Told {
 }
 
 enum Due {
-    Says(Client, String),
+    Gateway(usize, Input),
     ToPartition(usize, usize, Vec<u8>),
     ToGateway(usize, usize, Vec<u8>),
     Partition(usize, Input),
@@ -142,7 +142,8 @@ impl World {
 
     /// Has an event published at a time, in milliseconds after the beginning.
     pub fn publish_at(&mut self, after: u64, client: Client, event: &Event) {
-        self.push(self.start + after, Due::Says(client, Frame::new(event).text));
+        let (gateway, conn) = client;
+        self.push(self.start + after, Due::Gateway(gateway, Input::Received { conn, text: Frame::new(event).text }));
     }
 
     fn push(&mut self, at: u64, due: Due) {
@@ -157,7 +158,7 @@ impl World {
             self.now = at;
             let Some(due) = self.waiting.get_mut(place).and_then(Option::take) else { continue };
             match due {
-                Due::Says(client, text) => self.says(client, text),
+                Due::Gateway(g, input) => self.gateway(g, None, |node, now| node.handle(input, now)),
                 Due::ToPartition(p, g, bytes) => {
                     let batch = |node: &mut LinkedPartition, now| {
                         decode(&bytes).map(|batch| node.receive(Address(g as u32), batch, now))
@@ -209,6 +210,8 @@ impl World {
                 Effect::Send { text, .. } => {
                     self.told.accepted += usize::from(text.starts_with("[\"OK\"") && text.contains("true"));
                 }
+                // Clients read at once.
+                Effect::Mark { conn } => self.push(self.now, Due::Gateway(g, Input::Taken { conn })),
                 Effect::TimerAt { at } => self.push(at, Due::Timer(Sort::Gateway, g)),
                 _ => {}
             }

@@ -153,7 +153,8 @@ impl World {
                     Effect::Query { ticket, statements, .. } => {
                         // The totals are known; of what clients ask for nothing is stored.
                         let row = (statements.first() == Some(&counts::read())).then(|| TOTALS.to_owned());
-                        let rows: Rows = vec![row.into_iter().collect(); statements.len()];
+                        let mut rows: Rows = vec![Vec::new(); statements.len()];
+                        rows.iter_mut().take(1).for_each(|rows| rows.extend(row.clone()));
                         inputs.push(Input::Answered { ticket, result: Ok(rows.into()) });
                     }
                     Effect::Yield => inputs.push(Input::Yielded),

@@ -49,6 +49,11 @@ impl PartitionId {
         Self(number % partitions.max(1))
     }
 
+    /// The partition of an event, of so many.
+    pub fn of_event(new: &NewEvent, partitions: u32) -> Self {
+        new.part.as_ref().map_or(Self::HOME, |part| Self::of_job(&part.job, partitions))
+    }
+
     /// All there are of so many.
     pub fn all(partitions: u32) -> impl Iterator<Item = Self> {
         (0..partitions).map(Self)

@@ -91,7 +91,9 @@ impl Gateway {
         }
         if is_back {
             // The database was set back: no connection is to remember more.
-            self.position.before.iter_mut().skip(at).take(1).flatten().for_each(|before| *before = upto.min(*before));
+            if let Some(Some(before)) = self.position.before.get_mut(at) {
+                *before = upto.min(*before);
+            }
             self.changed.extend(self.conns.keys());
         }
         if first {

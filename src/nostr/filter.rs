@@ -96,6 +96,11 @@ impl Filter {
         }
     }
 
+    /// How many events are asked for, where that is `usual` if the filter does not say, and `max` at the most.
+    pub fn limit_of(&self, (usual, max): (u64, u64)) -> u64 {
+        self.limit.unwrap_or(usual).min(max)
+    }
+
     /// Whether every condition holds for `event`; `limit` is not one.
     pub fn matches(&self, event: &Event) -> bool {
         self.matches_parts(&Head::of(event), |letter, values| {

@@ -49,6 +49,17 @@ pub enum Completeness {
     Unknown,
 }
 
+impl Completeness {
+    /// Whether there are older ones, and whether nobody knows where there are none.
+    pub const fn of(more: bool, unknown: bool) -> Self {
+        match (more, unknown) {
+            (true, _) => Self::More,
+            (false, true) => Self::Unknown,
+            (false, false) => Self::Finish,
+        }
+    }
+}
+
 /// `["EOSE", subscription]`, with NIP-67's hint when there is one.
 pub fn eose(subscription: &str, completeness: Completeness) -> String {
     match completeness {

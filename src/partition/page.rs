@@ -287,13 +287,8 @@ impl Reading {
         let sent = |id: &EventId| events.iter().any(|event| event.id == *id);
         let mut more = !left_out.iter().all(sent);
         let unknown = self.silent || !left_out.is_empty();
-        let mut bytes = 0;
-        let over = events.iter().position(|event| {
-            bytes += event.text.size();
-            bytes > MAX_ANSWER_BYTES
-        });
         let mut end = None;
-        if let Some(at) = over {
+        if let Some(at) = StoredEvent::too_many(&events, MAX_ANSWER_BYTES) {
             let second = events.get(at).map(|event| event.created_at);
             let newer = events.iter().take_while(|event| Some(event.created_at) > second).count();
             events.truncate(if newer > 0 { newer } else { at });
@@ -301,12 +296,7 @@ impl Reading {
             known_from = second.map_or(0, |second| second + 1);
             more = true;
         }
-        let completeness = match (more, unknown) {
-            (true, _) => Completeness::More,
-            (false, true) => Completeness::Unknown,
-            (false, false) => Completeness::Finish,
-        };
-        Answer { events, completeness, end, known_from }
+        Answer { events, completeness: Completeness::of(more, unknown), end, known_from }
     }
 }
 
@@ -390,15 +380,10 @@ impl FilterPage {
         self.first = None;
         self.events = events;
         self.next = self.events.get(limit).map(|event| event.id);
-        self.is_whole = true;
-        if let (Some(last), Some(next)) = (self.events.get(limit.saturating_sub(1)), self.events.get(limit))
-            && last.created_at == next.created_at
-        {
-            self.is_whole = false;
-            if self.limit < PAGE {
-                return self.events.truncate(limit);
-            }
-            let second = last.created_at;
+        let second = |at: usize| self.events.get(at).map(|event| event.created_at);
+        let last = second(limit.saturating_sub(1)).filter(|last| second(limit) == Some(*last));
+        self.is_whole = last.is_none();
+        if let Some(second) = last.filter(|_| self.limit >= PAGE) {
             let newer = self.events.iter().take(limit).filter(|event| event.created_at > second).count() as u64;
             self.cut = Some(second);
             self.most = (self.limit + self.limit / COMPLETED_BY).saturating_sub(newer).min(MAX_SECOND);

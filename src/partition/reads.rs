@@ -130,8 +130,8 @@ impl Partition {
                     .tell(asker.0, ToGateway::Answer { ticket: asker.1, answer, rows_read: 0, from_memory: false });
             }
             Question::Count { filters, keys } => read(Of::Count(filters), keys, 0),
-            Question::Stored { filters, limits: (usual, max), event_bytes_max, keys, missed } => {
-                let limit = |filter: &Filter| filter.limit.unwrap_or(usual).min(max);
+            Question::Stored { filters, limits, event_bytes_max, keys, missed } => {
+                let limit = |filter: &Filter| filter.limit_of(limits);
                 let changes = self.known_handlers().map(Handlers::changes);
                 let viewer =
                     Viewer { keys: &keys, profile: &self.settings.profile, kept: &self.settings.kept, now: now / 1000 };

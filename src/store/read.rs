@@ -73,6 +73,15 @@ impl StoredEvent {
     pub fn newest_first(&self, other: &Self) -> Ordering {
         other.created_at.cmp(&self.created_at).then(self.id.cmp(&other.id))
     }
+
+    /// The place of the first event whose text does not fit `max` bytes together with those before it, if one does not.
+    pub fn too_many(events: &[Self], max: u64) -> Option<usize> {
+        let mut bytes = 0;
+        events.iter().position(|event| {
+            bytes += event.text.size();
+            bytes > max
+        })
+    }
 }
 
 /// The canonical text of a stored event.

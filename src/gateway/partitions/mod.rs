@@ -145,11 +145,7 @@ impl Partitions {
             let told = self.tombstones.begin(publish, tombstone, self.count);
             return self.messages.extend(told);
         }
-        let to = match &publish.new.part {
-            Some(part) => PartitionId::of_job(&part.job, self.count),
-            None => PartitionId::HOME,
-        };
-        self.tell(to, ToPartition::Publish(publish));
+        self.tell(PartitionId::of_event(&publish.new, self.count), ToPartition::Publish(publish));
     }
 
     /// Asks a client's question. `missed` are the numbers of each partition's log among which is to be found, too, what was

@@ -47,7 +47,7 @@ pub fn merge(asked: &Asked, answers: Vec<Answer>) -> Page {
         return pages.pop().unwrap_or_default();
     }
     let completeness = |which| pages.iter().any(|page| page.completeness == which);
-    let (mut more, mut unknown) = (completeness(Completeness::More), completeness(Completeness::Unknown));
+    let (mut more, unknown) = (completeness(Completeness::More), completeness(Completeness::Unknown));
     let known_from = pages.iter().map(|page| page.known_from).max().unwrap_or_default();
     let end = pages.iter().filter_map(|page| page.end).map(|(at, id)| (std::cmp::Reverse(at), id)).min();
     let mut all = Page::default();
@@ -65,27 +65,17 @@ pub fn merge(asked: &Asked, answers: Vec<Answer>) -> Page {
     let before = all.events.len();
     all.events.retain(|event| wanted.contains(&event.id));
     more |= all.events.len() < before;
-    let mut bytes = 0;
-    let over = all.events.iter().position(|event| {
-        bytes += event.text.size();
-        bytes > MAX_ANSWER_BYTES
-    });
-    if let Some(at) = over {
+    if let Some(at) = StoredEvent::too_many(&all.events, MAX_ANSWER_BYTES) {
         all.events.truncate(at);
         more = true;
     }
-    unknown &= !more;
-    all.completeness = match (more, unknown) {
-        (true, _) => Completeness::More,
-        (false, true) => Completeness::Unknown,
-        (false, false) => Completeness::Finish,
-    };
+    all.completeness = Completeness::of(more, unknown);
     all
 }
 
 /// Those of the events, newest first, that some filter asks for; all are known from a second on.
 fn wanted(Asked { filters, limits }: &Asked, events: &[StoredEvent], known_from: u64) -> BTreeSet<EventId> {
-    let limit = |filter: &Filter| usize::try_from(filter.limit.unwrap_or(limits.0).min(limits.1)).unwrap_or(usize::MAX);
+    let limit = |filter: &Filter| usize::try_from(filter.limit_of(*limits)).unwrap_or(usize::MAX);
     let filters: Vec<&Filter> = filters.iter().filter(|filter| !filter.is_void() && limit(filter) > 0).collect();
     if let [only] = filters.as_slice() {
         let count = completed(events, limit(only), known_from);

@@ -178,8 +178,7 @@ fn place(number: u64, line: Line, by_partition: &mut [Vec<(u64, Line)>]) {
     let (to, elsewhere) = match &line {
         Line::Event(new) => {
             let tombstone = new.tombstone().filter(|_| count > 1);
-            let to = new.part.as_ref().map_or(PartitionId::HOME, |part| PartitionId::of_job(&part.job, count));
-            (to, tombstone.map(|new| Line::Event(new.into())))
+            (PartitionId::of_event(new, count), tombstone.map(|new| Line::Event(new.into())))
         }
         Line::Deletion(deletion, _) => (PartitionId::HOME, Some(Line::Deletion(deletion.clone(), false))),
         Line::Job(job) => (PartitionId::of_job(&job.id, count), None),

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { bin, fail, run, say, tryRun } from "./run.mjs";
 import { build, checkSize } from "./build.mjs";
-import { PARTITIONS_MAX, configArguments, database, isMade, partitionsOf, readConfig } from "./config.mjs";
+import { PARTITIONS_MAX, configArguments, databases, isMade, partitionsOf, readConfig } from "./config.mjs";
 import { LOCATIONS, prepare } from "./databases.mjs";
 import { setup } from "./setup.mjs";
 
@@ -14,7 +14,7 @@ const HELP = `npm run deploy -- [options]
   --partitions N
               databases that share what is stored, 1 to ${PARTITIONS_MAX}; a relay that has events keeps the number it has
   --location PLACE
-              where the databases are made, the first time: ${LOCATIONS.join(", ")}
+              where the databases are made, which is asked the first time: ${LOCATIONS.join(", ")}
   --yes       overwrite a Worker of this name that has another address, without asking
   --dry-run   build and check, touch no account`;
 /** What Cloudflare's plans include: rows a day, and most of the bytes a database can have. */
@@ -87,25 +87,37 @@ async function confirm(text) {
   if (!/^y(es)?$/i.test(await ask(`${text} [y/N]`, "--yes"))) fail("nothing was deployed");
 }
 
+/** Whether nothing was deployed with this config yet. */
+const isFirst = (config) => !databases(config).some(isMade) && !config.vars.ROWS_PER_DAY;
+
 /**
  * The ceiling to keep: of the plan that was given, or is asked for where there is no ceiling and no database yet.
  * Nothing for a relay that has been deployed: what it has stays.
  */
 export async function ceiling(given, config, ask) {
-  const d1 = database(config);
-  const first = !(d1 && isMade(d1)) && !config.vars.ROWS_PER_DAY;
-  if (given === undefined && !first) return {};
+  if (given === undefined && !isFirst(config)) return {};
   const plan = given ?? (await ask("Which plan is your Cloudflare account on, free or paid? The relay will not write more rows a day than it includes."));
   return PLANS[plan.toLowerCase()] ?? fail(`the plan is free or paid, not "${plan}"; nothing was deployed`);
 }
 
+/**
+ * Where databases and their objects are to be, as a setting: asked for once, before there is a database, where a person can
+ * answer. Nothing where Cloudflare may choose.
+ */
+export async function location(given, config, ask) {
+  const open = isFirst(config) && !config.vars.LOCATION;
+  const place = given ?? (open ? await ask(`Where are most of its clients? The databases are made there (${LOCATIONS.join(", ")}); empty: near you.`) : "");
+  if (place === "") return {};
+  return LOCATIONS.includes(place.toLowerCase()) ? { LOCATION: place.toLowerCase() } : fail(`the location is one of ${LOCATIONS.join(", ")}, not "${place}"; nothing was deployed`);
+}
+
 async function deploy() {
-  const { url: given, plan, partitions, location, yes, "dry-run": dryRun, help } = options(process.argv.slice(2));
+  const { url: given, plan, partitions, location: where, yes, "dry-run": dryRun, help } = options(process.argv.slice(2));
   if (help) return console.log(HELP);
   await setup();
   await build();
   checkSize();
-  const said = { RELAY_URL: given, PARTITIONS: partitions, LOCATION: location };
+  const said = { RELAY_URL: given, PARTITIONS: partitions, LOCATION: where };
   const vars = Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined));
   if (dryRun) {
     await run(bin("wrangler"), ["deploy", "--dry-run", "--outdir", "test-output/deploy", ...(await configArguments({ vars }))]);
@@ -124,6 +136,8 @@ async function deploy() {
   }
   const doubt = yes ? null : question(deployed((...args) => account(...args), name), name, url);
   if (doubt !== null) await confirm(doubt);
+  // Who is not at a terminal has said it by the option, or leaves it to Cloudflare.
+  if (process.stdin.isTTY) Object.assign(vars, await location(where, await readConfig({ vars }), (text) => ask(text)));
   const { config, mend } = await prepare({
     wrangler: account,
     perform: (args, mend) => run(bin("wrangler"), args, { env: { CI: "1" }, mend }),

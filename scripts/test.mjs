@@ -37,6 +37,9 @@ async function native() {
   await nodeTests(["tests/both", "tests/native"], { atOnce: TOGETHER, env: { NEXUS_HOST: "native" } });
 }
 
+/** What both hosts must do, natively on two gateways and two partitions. */
+const sharedNative = () => nodeTests(["tests/both"], { atOnce: TOGETHER, env: { NEXUS_HOST: "native", NEXUS_GATEWAYS: "2", NEXUS_PARTITIONS: "2" } });
+
 /** Whether a known fault is in what npm brings. Only the registry knows: where it is not told, the step is skipped, in CI too. */
 function npmAudit() {
   const { output, failed } = tryRun("npm", ["audit", "--json"]);
@@ -140,6 +143,7 @@ const STEPS = [
   ["the Worker with four gateways and two partitions", shared],
   ["the Worker with its object's own database", ownStore],
   ["the native program", native],
+  ["the native program with two gateways and two partitions", sharedNative],
   ["the siege", siege],
   ["the metrics by promtool", metrics],
   [HUD, hud],

@@ -11,7 +11,7 @@ import { test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { MERGED, OVERRIDE, database, databases, isMade, keep, merge, readConfig } from "../../scripts/config.mjs";
 import { bookmark } from "../../scripts/databases.mjs";
-import { PLANS, ceiling, deployed, question } from "../../scripts/deploy.mjs";
+import { PLANS, ceiling, deployed, location, question } from "../../scripts/deploy.mjs";
 import { bin } from "../../scripts/run.mjs";
 import { migrations } from "../../scripts/schema.mjs";
 import { account } from "../support/account.mjs";
@@ -245,6 +245,17 @@ test("the first deploy asks for the plan and keeps its ceiling", async (t) => {
   const { vars } = await readConfig({ folder: path });
   assert.deepEqual([vars.ROWS_PER_DAY, vars.MAX_DATABASE_BYTES], ["1600000", "9500000000"]);
   assert.deepEqual(await ceiling(undefined, await readConfig({ folder: path }), never), {}, "what is deployed keeps what it has");
+});
+
+test("the first deploy asks where the databases are to be", async (t) => {
+  const path = folder(t);
+  const never = () => assert.fail("asked");
+  const fresh = await readConfig({ folder: path });
+  assert.deepEqual(await location(undefined, fresh, async () => "WEUR"), { LOCATION: "weur" });
+  assert.deepEqual(await location(undefined, fresh, async () => ""), {}, "Cloudflare chooses");
+  assert.deepEqual(await location("apac", fresh, never), { LOCATION: "apac" });
+  await keep({ vars: {}, databases: [{ binding: "DB", database_id: ID }] }, path);
+  assert.deepEqual(await location(undefined, await readConfig({ folder: path }), never), {}, "databases stay where they are");
 });
 
 /** An account with a Worker of these bindings, as wrangler 4 answers about it. */

@@ -27,6 +27,7 @@ pub mod link;
 pub mod log;
 pub mod market;
 pub mod message;
+pub mod moderation;
 pub mod node;
 pub mod nostr;
 mod partition;

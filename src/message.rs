@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub use crate::ledger::{MAX_UNASKED_FEEDBACK, MAX_UNASKED_KEYS, NewEvent};
 use crate::market::history::Snapshot;
 use crate::market::privacy::Readers;
+pub use crate::moderation::AUDIT_LINES;
+use crate::moderation::{Done, Ruled, Rulings, Sort};
 use crate::nostr::relay_msg::Completeness;
 use crate::nostr::{Event, EventId, Filter, PublicKey, Reason, Values};
 use crate::seam::{Network, Ticket};
@@ -262,6 +264,10 @@ pub enum ToGateway {
         /// Bytes the question takes while it waits.
         bytes: usize,
     },
+    /// All that the operator has ruled.
+    Rulings(Arc<Rulings>),
+    /// What the operator has done now.
+    Acted(Arc<NewEvent>),
     /// Answers [`ToPartition::WhoIs`].
     Known {
         /// Of the question.
@@ -380,6 +386,10 @@ pub enum Asked {
     History(Step),
     /// Whether the database answers and has the schema that this version needs.
     Health,
+    /// What is ruled of a sort.
+    Rulings(Sort),
+    /// The last acts of operators, or those before a number.
+    Acts(Option<u64>),
 }
 
 /// What is known of that.
@@ -395,4 +405,8 @@ pub enum Facts {
     History(Vec<Snapshot>),
     /// It does.
     Healthy,
+    /// What is ruled.
+    Rulings(Vec<Ruled>),
+    /// What was done, the last first.
+    Acts(Vec<Done>),
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::budget::{NATIVE_BYTES, OBJECT_BYTES};
 use crate::gateway::{Api, Config, ConnId, RequestId};
 use crate::log::Level;
+use crate::nostr::http_auth::Signed;
 use crate::store::{Answer, Statement, StoreError};
 
 /// The close code of a connection that ends without a close frame (RFC 6455, 7.1.5); it is never sent.
@@ -144,6 +145,15 @@ pub enum Input {
         api: Api,
         /// The address it comes from, if the host knows it.
         ip: Option<String>,
+    },
+    /// Somebody who has proven a key calls the management API (NIP-86); answered with [`Effect::Respond`].
+    Managed {
+        /// To answer with; unused so far.
+        request: RequestId,
+        /// Who, as the host has checked.
+        signed: Signed,
+        /// The body.
+        body: String,
     },
     /// Settings have changed.
     Configured {

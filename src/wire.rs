@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::link::Batch;
 
 /// The form: another one whenever the bytes of any message change, or the [keys](crate::interest) of what it carries.
-pub const WIRE: u16 = 1;
+pub const WIRE: u16 = 2;
 
 /// Why bytes are no batch.
 #[derive(Clone, Debug, PartialEq, Eq)]

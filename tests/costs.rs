@@ -452,14 +452,14 @@ fn an_assumption_costs_little() {
         let (facts, assumed) = memory.facts(work.needed()).expect("nothing is likely to be there");
         let before = position(&mut d1);
         let decision = work.decide(before.totals.last_seq, facts);
-        let made_sure = d1.bill(&[facts::assume(&assumed)]);
+        let made_sure = d1.bill(&[facts::assume(&assumed).unwrap()]);
         println!("{made_sure:?}");
         assert_eq!(made_sure.written, 0);
         assert!(made_sure.read <= 64 * 8, "{made_sure:?}");
         let write = next(&mut d1);
         let (statements, _) = write::statements(&decision.changes, &before, &Flush::default(), &kept(), &write);
         d1.run(&statements).unwrap();
-        let surprise = d1.run(&[facts::assume(&assumed)]).unwrap_err();
+        let surprise = d1.run(&[facts::assume(&assumed).unwrap()]).unwrap_err();
         assert!(surprise.is_surprise(), "{surprise}");
         memory.follow(&decision.changes);
     }

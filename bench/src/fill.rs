@@ -103,6 +103,7 @@ fn new(event: Event) -> NewEvent {
         part: NIP90.part_of(&event),
         remember_until: event.created_at + 7 * SPAN,
         is_elsewhere: false,
+        act: None,
         event,
     }
 }

@@ -1,21 +1,25 @@
 //! How objects of the relay reach each other: what one tells another is the body of a request, and what that one has to
 //! say at once is the body of the answer. Whether it arrived is the [link](crate::link)'s to find out.
 //!
-//! No request from outside comes here: the Worker's entry hands on reading ones alone, and these are no such.
+//! No request from outside comes here: of those the Worker's entry hands on reading ones alone, and these are no such.
 
 use std::rc::Rc;
 
 use worker::js_sys::Uint8Array;
 use worker::wasm_bindgen_futures::spawn_local;
-use worker::{Method, Request, RequestInit, Response, Result, console_error};
+use worker::{Headers, Method, Request, RequestInit, Response, Result, console_error};
 
 use super::object::{Core, now, report};
 use super::role::{Object, Role};
-use super::{kept, refuse};
+use super::{RAY, kept, refuse};
+use crate::gateway::RequestId;
 use crate::log::{self, Level};
+use crate::nostr::http_auth::Signed;
 
 /// Where objects tell each other; who tells follows.
 const PATH: &str = "/link/";
+/// Where the entry hands on a call of the management API.
+const CALL: &str = "/call";
 /// The status of an object that is not used any more.
 pub const UNUSED: u16 = 410;
 
@@ -31,6 +35,23 @@ enum Answered {
 pub fn sender(request: &Request) -> Option<Object> {
     let is_told = request.method() == Method::Post;
     request.path().strip_prefix(PATH).filter(|_| is_told).and_then(Object::of_path)
+}
+
+/// A call of the management API, for a gateway: who calls, and the body.
+pub fn call(signed: &Signed, body: &str, id: RequestId) -> Result<Request> {
+    let (headers, text) = (Headers::new(), crate::store::json_text(&(signed, body)));
+    headers.set(RAY, &id.to_string())?;
+    let mut init = RequestInit::new();
+    init.with_method(Method::Post).with_headers(headers).with_body(Some(text.into()));
+    Request::new_with_init(&format!("https://nexus{CALL}"), &init)
+}
+
+/// The call that a request is, if it is one.
+pub async fn called(request: &mut Request) -> Result<Option<(Signed, String)>> {
+    if request.method() != Method::Post || request.path() != CALL {
+        return Ok(None);
+    }
+    Ok(serde_json::from_str(&request.text().await?).ok())
 }
 
 /// Tells another object something.

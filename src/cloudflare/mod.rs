@@ -68,6 +68,9 @@ async fn answer(request: Request, env: Env, id: RequestId) -> Result<Response> {
         Ok(config) => config,
         Err(error) => return refuse(500, &error.to_string()),
     };
+    if http::is_call(request.method().as_ref(), &request.path(), header("content-type").as_deref()) {
+        return call(&env, &config, request, id).await;
+    }
     match route {
         Route::Preflight => Ok(builder(204)?.empty()),
         Route::Refuse(status, error) => refuse(status, error),
@@ -113,6 +116,23 @@ async fn ask(env: &Env, config: &Config, api: Api, request: &Request, id: Reques
     let mut whole = RequestInit::new();
     whole.with_method(Method::Get).with_headers(headers);
     object_of(env, config, request)?.fetch_with_request(Request::new_with_init(&request.inner().url(), &whole)?).await
+}
+
+/// Has the object answer a call of the management API, by who has signed it.
+async fn call(env: &Env, config: &Config, mut request: Request, id: RequestId) -> Result<Response> {
+    if let Some(refused) = pass(config, Sort::Question, &request)? {
+        return Ok(refused);
+    }
+    let (authorization, length) = (request.headers().get("authorization")?, request.headers().get("content-length")?);
+    if length.and_then(|length| length.parse().ok()).is_none_or(|length: usize| length > http::CALL_BYTES_MAX) {
+        return refuse(413, http::CALL_TOO_LONG);
+    }
+    let body = request.text().await?;
+    let signed = match http::caller(config, authorization.as_deref(), body.as_bytes(), Date::now().as_millis()) {
+        Ok(signed) => signed,
+        Err(away) => return refuse(away.status, &away.reason),
+    };
+    object_of(env, config, &request)?.fetch_with_request(links::call(&signed, &body, id)?).await
 }
 
 /// Counts a request that the object is to be asked: the answer, if it is one too many.

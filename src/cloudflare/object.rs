@@ -29,7 +29,7 @@ use super::questions::{self, Batch, Questions};
 use super::role::{Object, Objects, Role};
 use super::{RAY, attachments, env, json, kept, refuse, retry, route};
 use crate::gateway::http::Route;
-use crate::gateway::{Api, ConnId, RequestId, Requests, http};
+use crate::gateway::{ConnId, RequestId, Requests, http};
 use crate::log;
 use crate::log::Level;
 use crate::node::{GatewayNode, LinkedGateway, LinkedPartition, Node, PartitionNode};
@@ -103,7 +103,7 @@ impl DurableObject for NexusRelay {
         Self { core: Core::wake(state, &env) }
     }
 
-    async fn fetch(&self, request: Request) -> Result<Response> {
+    async fn fetch(&self, mut request: Request) -> Result<Response> {
         let core = match &self.core {
             Ok(core) => core,
             Err(Unfit(status, error)) => return refuse(*status, error),
@@ -111,11 +111,18 @@ impl DurableObject for NexusRelay {
         if let Some(sender) = links::sender(&request) {
             return core.hear(sender, request).await;
         }
+        if let Some((signed, body)) = links::called(&mut request).await? {
+            let call = |request| Input::Managed { request, signed, body };
+            return core.answer(call, "application/json", request.headers().get(RAY)?).await;
+        }
         let headers = request.headers();
         let (upgrade, ip) = (headers.get("upgrade")?, headers.get("cf-connecting-ip")?);
         match route(&request, upgrade.as_deref(), None)? {
             Route::Socket => core.open(ip, headers.get(PROTOCOL)?),
-            Route::Api(api) => core.ask(api, ip, headers.get(RAY)?).await,
+            Route::Api(api) => {
+                let ask = |request| Input::Requested { request, api, ip };
+                core.answer(ask, http::content_type(api, 200), headers.get(RAY)?).await
+            }
             // The entry sends nothing else.
             _ => refuse(404, "not found"),
         }
@@ -257,15 +264,22 @@ impl Core {
         self.handle(Input::Closed { conn });
     }
 
-    async fn ask(self: &Rc<Self>, api: Api, ip: Option<String>, ray: Option<String>) -> Result<Response> {
+    /// Has the engine answer what is asked over HTTP, as of a type where all is well.
+    async fn answer(
+        self: &Rc<Self>,
+        ask: impl FnOnce(RequestId) -> Input,
+        content_type: &str,
+        ray: Option<String>,
+    ) -> Result<Response> {
         let (sender, answer) = channel();
         let given = ray.and_then(|ray| RequestId::of_ray(&ray)).unwrap_or(RequestId(0));
         let request = self.requests.borrow_mut().wait(given, sender);
-        self.handle(Input::Requested { request, api, ip });
+        self.handle(ask(request));
         // Every request is answered; the sender is only dropped with the object.
         let restarted = |_| (503, http::error_body("the relay restarted").into(), None);
         let (status, body, retry_after_s) = answer.await.unwrap_or_else(restarted);
-        retry(json(status, http::content_type(api, status), body.to_string())?, retry_after_s)
+        let content_type = if status == 200 { content_type } else { "application/json" };
+        retry(json(status, content_type, body.to_string())?, retry_after_s)
     }
 
     fn handle(self: &Rc<Self>, input: Input) {

@@ -240,6 +240,7 @@ impl Gateway {
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
+        let Some(facts) = self.management_told(ticket, facts, out) else { return };
         match (self.requests.asked.remove(&ticket), facts) {
             (Some(Of::Known(asking)), Some(Ok(facts))) => {
                 let body = self.body(asking.api, facts, now).into();
@@ -288,8 +289,8 @@ impl Gateway {
                 };
                 serde_json::json!({ "version": 1, "step_seconds": seconds, "points": points }).to_string()
             }
-            // Partitions say this to each other's gateway alone.
-            Facts::Records(_) => String::new(),
+            // Partitions say this to each other's gateway alone, and the management API asks these.
+            Facts::Records(_) | Facts::Rulings(_) | Facts::Acts(_) => String::new(),
             Facts::Healthy => r#"{"status":"ok"}"#.to_owned(),
         }
     }

@@ -1,56 +1,15 @@
-//! Whom the operator has blocked: keys, and networks by the first bits of their addresses. A ban holds from the moment
-//! the settings have it, for what is open as well. Never knows what else a connection may do.
+//! Who may not be here, or not do what others may: by the settings, and by what the operator rules while the relay runs. It
+//! holds at once, for what is open as well. Never knows what else a connection may do.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use super::frames::POLICY_VIOLATION;
 use super::{ConnId, Effect, Gateway};
-use crate::nostr::{PublicKey, Reason, refusal};
+use crate::moderation::{Access, Range, Rulings};
+use crate::nostr::{Event, PublicKey, Reason, refusal};
 
-/// The addresses whose first bits are these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    first: IpAddr,
-    bits: u32,
-}
-
-impl FromStr for Range {
-    type Err = ();
-
-    /// `192.0.2.7`, `10.0.0.0/8`, `2001:db8::/32`.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (first, bits) = text.split_once('/').map_or((text, None), |(first, bits)| (first, Some(bits)));
-        let first: IpAddr = first.parse().map_err(drop)?;
-        let most = if first.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(most), |bits| bits.parse().map_err(drop))?;
-        if bits > most { Err(()) } else { Ok(Self { first, bits }) }
-    }
-}
-
-impl Range {
-    /// Whether an address is in it.
-    pub fn has(&self, ip: IpAddr) -> bool {
-        match (self.first, ip) {
-            (IpAddr::V4(first), IpAddr::V4(ip)) => {
-                (first.to_bits() ^ ip.to_bits()).checked_shr(32 - self.bits).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(first), IpAddr::V6(ip)) => {
-                (first.to_bits() ^ ip.to_bits()).checked_shr(128 - self.bits).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
-
-    /// The same for the networks that connections are counted by: an IPv6 network is a /64 at the least.
-    pub(super) fn of_networks(self) -> Self {
-        let most = if self.first.is_ipv4() { 32 } else { 64 };
-        Self { bits: self.bits.min(most), ..self }
-    }
-}
-
-/// Keys and networks that are blocked.
+/// Keys and networks that the settings block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bans {
     keys: BTreeSet<PublicKey>,
@@ -62,29 +21,69 @@ impl Bans {
     pub const fn new(keys: BTreeSet<PublicKey>, networks: Vec<Range>) -> Self {
         Self { keys, networks }
     }
-
-    /// Why a key may do nothing here.
-    pub fn of_key(&self, key: &PublicKey) -> Option<Reason> {
-        self.keys.contains(key).then(refusal::blocked_key)
-    }
-
-    /// Why a network, as connections are counted by, may not connect.
-    pub fn of_network(&self, network: &str) -> Option<Reason> {
-        let ip: IpAddr = network.parse().ok()?;
-        self.networks.iter().any(|range| range.has(ip)).then(refusal::blocked_network)
-    }
 }
 
 impl Gateway {
-    /// Ends the connections of who is blocked, as the settings have it now.
+    /// Why a key may do nothing here.
+    pub(super) fn ban_of_key(&self, key: &PublicKey) -> Option<Reason> {
+        let by_settings = self.config.bans.keys.contains(key).then(refusal::blocked_key);
+        by_settings.or_else(|| self.rulings.of_key(key))
+    }
+
+    /// Why a network, as connections are counted by, may not connect.
+    pub(super) fn ban_of_network(&self, network: &str) -> Option<Reason> {
+        let ip: IpAddr = network.parse().ok()?;
+        let by_settings = self.config.bans.networks.iter().any(|range| range.has(ip));
+        by_settings.then(refusal::blocked_network).or_else(|| self.rulings.of_address(ip))
+    }
+
+    /// Why a key may not be proven here.
+    pub(super) fn may_enter(&self, key: &PublicKey) -> Result<(), Reason> {
+        match self.ban_of_key(key) {
+            Some(reason) => Err(reason),
+            None if self.config.access == Access::Closed && !self.is_member(key) => Err(refusal::members_enter()),
+            None => Ok(()),
+        }
+    }
+
+    /// Why an event may not be published on a connection, as far as it is about who publishes and what is banned.
+    pub(super) fn may_publish(&self, conn: ConnId, event: &Event) -> Result<(), Reason> {
+        if let Some(reason) = self.ban_of_key(&event.pubkey).or_else(|| self.rulings.of_event(event)) {
+            return Err(reason);
+        }
+        // Gift wraps are signed by keys that are nobody's: who is here counts.
+        let is_by_member = || {
+            let keys = self.conns.get(&conn).into_iter().flat_map(|state| &state.keys);
+            keys.chain([&event.pubkey]).any(|key| self.is_member(key))
+        };
+        if self.config.access == Access::Open || is_by_member() { Ok(()) } else { Err(refusal::members_write()) }
+    }
+
+    /// Whether a key may do what not everybody may.
+    fn is_member(&self, key: &PublicKey) -> bool {
+        self.config.pubkey == Some(*key) || self.config.members.contains(key) || self.rulings.allows(key)
+    }
+
+    /// Takes all that is ruled.
+    pub(super) fn ruled(&mut self, rulings: Rulings, out: &mut Vec<Effect>) {
+        self.rulings = rulings;
+        self.managing.are_ruled = true;
+        self.end_blocked(out);
+    }
+
+    /// Ends the connections of who may not be here, as it is now. Before it is known what is ruled, nobody is sent away for
+    /// what may be ruled.
     pub(super) fn end_blocked(&mut self, out: &mut Vec<Effect>) {
-        let bans = &self.config.bans;
+        let may_stay = |key: &PublicKey| match self.may_enter(key) {
+            Err(reason) if self.managing.are_ruled || self.ban_of_key(key).is_some() => Some(reason),
+            _ => None,
+        };
         let blocked: Vec<(ConnId, Reason)> = self
             .conns
             .iter()
             .filter_map(|(conn, state)| {
-                let by_network = state.network.as_deref().and_then(|network| bans.of_network(network));
-                Some((*conn, by_network.or_else(|| state.keys.iter().find_map(|key| bans.of_key(key)))?))
+                let by_network = state.network.as_deref().and_then(|network| self.ban_of_network(network));
+                Some((*conn, by_network.or_else(|| state.keys.iter().find_map(may_stay))?))
             })
             .collect();
         for (conn, reason) in blocked {

@@ -96,11 +96,9 @@ impl Gateway {
             ClientMessage::Close(_) => true,
             // Who may not do this pays nothing: others behind the same address need it to prove their keys.
             ClientMessage::Auth(event) => {
-                self.config.bans.of_key(&event.pubkey).is_some() || self.only_proves_reading(conn, event)
+                self.may_enter(&event.pubkey).is_err() || self.only_proves_reading(conn, event)
             }
-            ClientMessage::Event(event) => {
-                self.locked(conn).is_some() || self.config.bans.of_key(&event.pubkey).is_some()
-            }
+            ClientMessage::Event(event) => self.locked(conn).is_some() || self.may_publish(conn, event).is_err(),
             ClientMessage::Req { .. } | ClientMessage::Count { .. } => self.locked(conn).is_some(),
         };
         if free {

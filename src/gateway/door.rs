@@ -34,7 +34,7 @@ impl Gateway {
     /// Whether one more connection from this address may be opened; a host asks before it accepts one.
     pub fn may_open(&mut self, ip: &str, now: Millis) -> Result<(), TurnedAway> {
         let Some(network) = network(ip) else { return Ok(()) };
-        if let Some(reason) = self.config.bans.of_network(&network) {
+        if let Some(reason) = self.ban_of_network(&network) {
             return Err(TurnedAway { status: 403, reason: reason.to_string(), retry_after_s: None });
         }
         if self.config.quotas.is_none() {

@@ -1,5 +1,7 @@
 //! What partitions tell: each message goes to who waits for it.
 
+use std::sync::Arc;
+
 use super::{ConnId, Gateway};
 use crate::market::handler::can_be_ranked;
 use crate::message::{Interest, Outcome, Part, PartitionId, Push, ToGateway, ToPartition, Verdict};
@@ -26,6 +28,8 @@ impl Gateway {
                 self.ask_next(now, out);
             }
             ToGateway::Position(Err(error)) => self.position_failed(error, now, out),
+            ToGateway::Rulings(rulings) => self.ruled(Arc::unwrap_or_clone(rulings), out),
+            ToGateway::Acted(new) => self.acted(&new, out),
             ToGateway::Verdict(outcome) => self.decided(outcome, out),
             ToGateway::Push(push) => self.pushed(from, push, out),
             ToGateway::Ephemeral(event) => {
@@ -100,6 +104,9 @@ impl Gateway {
 
     /// Answers an event.
     fn decided(&mut self, Outcome { to, id, verdict }: Outcome, out: &mut Vec<Effect>) {
+        if self.managing.waits(to) {
+            return self.act_decided(to, verdict, out);
+        }
         let conn = ConnId(to.0);
         if let Some(state) = self.conns.get_mut(&conn) {
             state.unanswered = state.unanswered.saturating_sub(1);

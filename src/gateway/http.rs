@@ -1,13 +1,16 @@
 //! Which HTTP request gets which answer; both hosts route by this.
 
-use super::{Api, Level, RequestId, accept, log};
+use super::{Api, Config, Level, RequestId, TurnedAway, accept, log};
 use crate::message::Step;
+use crate::nostr::http_auth::{self, Signed};
+use crate::seam::Millis;
 
 /// The three headers NIP-11 asks for, sent with every answer.
 pub const CORS: [(&str, &str); 3] = [
     ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Allow-Headers", "*"),
-    ("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS"),
+    // A star does not stand for the first.
+    ("Access-Control-Allow-Headers", "Authorization, Content-Type, *"),
+    ("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"),
 ];
 
 /// Sent with the HUD page and its files: nothing is loaded from or sent to elsewhere.
@@ -24,6 +27,15 @@ pub const PAGE_HEADERS: [(&str, &str); 4] = [
 
 /// The media type of the information document (NIP-11).
 pub const DOCUMENT_TYPE: &str = "application/nostr+json";
+
+/// The media type of a call of the management API (NIP-86).
+const MANAGEMENT_TYPE: &str = "application/nostr+json+rpc";
+
+/// Bytes of such a call.
+pub const CALL_BYTES_MAX: usize = 65_536;
+
+/// What is said with 413.
+pub const CALL_TOO_LONG: &str = "a call has at most 65536 bytes, and says how many in Content-Length";
 
 /// The media type of Prometheus' text format.
 pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -100,6 +112,7 @@ pub const UNLISTED: &str = "this relay does not list handlers (HANDLERS_API)";
 /// The header that goes with an error of this status, if one does.
 pub const fn error_header(status: u16) -> Option<(&'static str, &'static str)> {
     match status {
+        401 => Some(("WWW-Authenticate", "Nostr")),
         405 => Some(("Allow", "GET, HEAD, OPTIONS")),
         426 => Some(("Upgrade", "websocket")),
         _ => None,
@@ -126,9 +139,10 @@ pub fn route(method: &str, path: &str, query: &str, upgrade: Option<&str>, accep
     let protocols = upgrade.unwrap_or_default().split(',');
     let upgrades = protocols.into_iter().any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"));
     match path {
-        "/" | "/api/stats" | "/api/handlers" | "/api/history" | "/metrics" | "/health" if !reads => {
-            Route::Refuse(405, "method not allowed; use GET")
-        }
+        "/" | "/api/stats" | "/api/handlers" | "/api/history" | "/metrics" | "/health" if !reads => Route::Refuse(
+            405,
+            "method not allowed; use GET, or POST / with Content-Type: application/nostr+json+rpc (NIP-86)",
+        ),
         "/" if upgrades => Route::Socket,
         "/" => match (accepted(DOCUMENT_TYPE), accepted(PAGE_TYPE)) {
             // A program that takes any JSON does not mean it.
@@ -155,6 +169,22 @@ pub fn route(method: &str, path: &str, query: &str, upgrade: Option<&str>, accep
         _ if reads && !upgrades => Route::Asset,
         _ => NOT_FOUND,
     }
+}
+
+/// Whether a request is a call of the management API.
+pub fn is_call(method: &str, path: &str, content_type: Option<&str>) -> bool {
+    let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    method == "POST" && path == "/" && media_type.trim().eq_ignore_ascii_case(MANAGEMENT_TYPE)
+}
+
+/// Who calls it, if `authorization`, the header of that name, says so (NIP-98); `now` is in milliseconds.
+pub fn caller(config: &Config, authorization: Option<&str>, body: &[u8], now: Millis) -> Result<Signed, TurnedAway> {
+    let asked = http_auth::Asked { method: "POST", path: "/", body: Some(body) };
+    http_auth::signed(authorization, &asked, &config.relays, now / 1000).map_err(|reason| TurnedAway {
+        status: 401,
+        reason: reason.to_string(),
+        retry_after_s: None,
+    })
 }
 
 /// The error in a body of [`error_body`]; of another, its beginning.

@@ -25,6 +25,7 @@ mod hear;
 pub mod http;
 mod http_rate;
 mod keeper;
+mod manage;
 mod metrics;
 mod networks;
 mod partitions;
@@ -34,6 +35,7 @@ mod quota;
 mod repeat;
 mod report;
 mod session;
+mod settings;
 mod share;
 mod shared_answers;
 mod stored;
@@ -50,17 +52,19 @@ use std::sync::Arc;
 
 pub use api::{Api, RequestId, Requests};
 pub use attachment::MAX_ATTACHED;
-pub use ban::{Bans, Range};
-pub use config::{Config, ConfigError, Limits, SETTINGS, Setting};
+pub use ban::Bans;
+pub use config::{Config, ConfigError, Limits};
 pub use conn::{ConnId, MAX_REMEMBERED, network};
 pub use door::TurnedAway;
 pub use frames::MAX_FRAME_BYTES;
 pub use http_rate::{HttpRate, Sort};
+pub use settings::{SETTINGS, Setting};
 pub use shared_answers::SharedAnswers;
 
 use crate::budget::Budget;
 use crate::log::{self, Level};
 use crate::message::{Counted, Interest, PartitionId, ToPartition};
+use crate::moderation::Rulings;
 use crate::seam::{Effect, Host, Input, Millis, Ticket};
 use api::HttpRequests;
 use asking::QueryQueue;
@@ -68,6 +72,7 @@ use conn::Conn;
 use counters::Untold;
 use ending::Ending;
 use keeper::Position;
+use manage::Managing;
 use networks::Networks;
 use partitions::Partitions;
 use presence::Presence;
@@ -116,6 +121,9 @@ pub struct Gateway {
     untold: Untold,
     presence: Presence,
     late: Late,
+    /// What the operator has ruled.
+    rulings: Rulings,
+    managing: Managing,
 }
 
 impl Gateway {
@@ -155,6 +163,8 @@ impl Gateway {
             untold: Untold::default(),
             presence: Presence::default(),
             late: Late::default(),
+            rulings: Rulings::default(),
+            managing: Managing::default(),
             budget: budget.clone(),
         }
     }
@@ -173,7 +183,7 @@ impl Gateway {
     /// Takes what a client did, or what the host says.
     pub(crate) fn take(&mut self, input: Input, now: Millis, out: &mut Vec<Effect>) {
         self.now = now;
-        self.untold.changed |= !matches!(input, Input::Timer | Input::Requested { .. });
+        self.untold.changed |= !matches!(input, Input::Timer | Input::Requested { .. } | Input::Managed { .. });
         match input {
             Input::Opened { conn, challenge, ip } => self.opened(conn, challenge, ip.as_deref(), now, out),
             Input::Received { conn, text } => self.received(conn, &text, now, out),
@@ -183,6 +193,7 @@ impl Gateway {
             Input::Taken { conn } => self.has_read(conn, now, out),
             Input::Closed { conn } => self.closed(conn, out),
             Input::Requested { request, api, ip } => self.requested(request, api, ip.as_deref(), now, out),
+            Input::Managed { request, signed, body } => self.managed(request, signed, &body, now, out),
             Input::Configured { config } => {
                 self.config = Rc::new(*config);
                 self.end_blocked(out);

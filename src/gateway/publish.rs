@@ -21,9 +21,9 @@ enum Admitted {
 impl Gateway {
     pub(super) fn publish(&mut self, conn: ConnId, event: Event, now: Millis, out: &mut Vec<Effect>) {
         let id = event.id;
-        let may = match self.locked(conn).or_else(|| self.config.bans.of_key(&event.pubkey)) {
+        let may = match self.locked(conn) {
             Some(reason) => Err(reason),
-            None => Ok(()),
+            None => self.may_publish(conn, &event),
         };
         let admitted = may.and_then(|()| self.admit_event(conn, &event, now / 1000)).and_then(|expires_at| {
             if event.class() == KindClass::Ephemeral {
@@ -33,8 +33,17 @@ impl Gateway {
             let part = self.config.profile.part_of(&event);
             let remember_until = self.config.retention.remember_until(&event);
             let text = event.to_json().into();
-            let new =
-                NewEvent { event, text, came_ms: now, expires_at, deletes, part, remember_until, is_elsewhere: false };
+            let new = NewEvent {
+                event,
+                text,
+                came_ms: now,
+                expires_at,
+                deletes,
+                part,
+                remember_until,
+                is_elsewhere: false,
+                act: None,
+            };
             self.store(conn, new);
             Ok(Admitted::Waiting)
         });

@@ -152,10 +152,11 @@ impl Gateway {
     }
 
     fn check_auth(&mut self, conn: ConnId, event: &Event, now: Millis) -> Result<(), Reason> {
-        let Some(state) = self.conns.get_mut(&conn) else { return Err(refusal::connection_closed()) };
-        if let Some(reason) = self.config.bans.of_key(&event.pubkey) {
-            return Err(reason);
+        // Before it is known what is ruled, who may be allowed comes in.
+        if self.managing.are_ruled || self.ban_of_key(&event.pubkey).is_some() {
+            self.may_enter(&event.pubkey)?;
         }
+        let Some(state) = self.conns.get_mut(&conn) else { return Err(refusal::connection_closed()) };
         let given = event.tag_value("challenge");
         let fresh = given.filter(|given| unheard::is_fresh(conn, &state.challenge, given));
         auth::check(event, fresh.unwrap_or(&state.challenge), &self.config.relays, now / 1000)?;
@@ -174,7 +175,7 @@ impl Gateway {
     /// Why this connection may do nothing but authenticate, if so.
     pub(super) fn locked(&self, conn: ConnId) -> Option<Reason> {
         let proven = self.conns.get(&conn).is_some_and(|state| !state.keys.is_empty());
-        (self.config.auth_required && !proven).then(refusal::auth_first)
+        (self.config.must_prove() && !proven).then(refusal::auth_first)
     }
 
     /// Rebuilds everything that is held in memory: connections from what they remember, totals from

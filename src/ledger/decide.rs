@@ -11,6 +11,7 @@ use super::job::{Job, Moved, Request};
 use super::{Change, NewEvent, Outcome, Swept, Vote, counted, deletion, tag_key};
 use crate::market::dealing::Dealing;
 use crate::market::{JobRole, Part, privacy, reputation};
+use crate::moderation::{Act, Rulings};
 use crate::nostr::{EventId, MAX_INTEGER, PublicKey, kind};
 use crate::trees::Gather;
 
@@ -76,6 +77,8 @@ pub struct Changes {
     pub counts: Vec<(String, String, i64)>,
     /// The latest time (Unix seconds) until which an answer may be held whose request is not known.
     pub early: u64,
+    /// What the operator has done: each by the id that names it, and when (Unix seconds).
+    pub acts: Vec<(EventId, u64, Arc<Act>)>,
     /// What is done with vanishing keys, and the time (Unix seconds) up to which jobs of which nothing is held are
     /// forgotten.
     pub swept: Swept,
@@ -151,11 +154,14 @@ pub(super) struct Deciding {
     pub moved: BTreeMap<EventId, Moved>,
     /// What answers say of their authors.
     pub dealt: BTreeMap<PublicKey, Dealt>,
+    /// What the operator rules with this group; what was ruled before is in no group any more.
+    pub ruled: Rulings,
 }
 
 impl Deciding {
     pub fn new(facts: Facts, mode: Mode) -> Self {
-        Self { facts, mode, decision: Decision::default(), moved: BTreeMap::new(), dealt: BTreeMap::new() }
+        let (decision, moved, dealt, ruled) = Default::default();
+        Self { facts, mode, decision, moved, dealt, ruled }
     }
 
     /// The rows and what is told of them.

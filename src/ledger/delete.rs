@@ -13,15 +13,20 @@ use crate::nostr::{EventId, MAX_INTEGER, PublicKey, kind};
 impl Deciding {
     /// Carries out what a group asks to be rid of, before any of its events is stored.
     pub(super) fn delete_what_is_asked(&mut self, group: &[Arc<NewEvent>]) {
+        group.iter().filter_map(|new| new.act.as_ref()).for_each(|act| self.ruled.apply(act));
         let mut vanishing = Vec::new();
         for new in group.iter().filter(|new| new.vanishes()) {
             let (author, at) = (new.event.pubkey, new.event.created_at);
-            // What is remembered was carried out.
-            vanishing.extend(self.remember(&author, &Target::Everything, at).then_some((author, at)));
+            // What is remembered was carried out; what the operator does can be undone, and is not remembered.
+            let is_new = new.act.is_some() || self.remember(&author, &Target::Everything, at);
+            vanishing.extend(is_new.then_some((author, at)));
         }
         for new in group.iter().filter(|new| !new.vanishes() && !self.is_blocked(new)).collect::<Vec<_>>() {
             let (author, at) = (new.event.pubkey, new.event.created_at);
-            new.deletes.iter().for_each(|target| self.delete(&author, target, at));
+            new.deletes.iter().for_each(|target| match (target, &new.act) {
+                (Target::Event(id), Some(_)) => self.delete_event(None, id),
+                _ => self.delete(&author, target, at),
+            });
         }
         vanishing.into_iter().for_each(|(author, at)| self.vanish(author, at));
         for new in group.iter().filter(|new| new.is_elsewhere) {
@@ -35,10 +40,17 @@ impl Deciding {
         let outcome = if is_blocked { Outcome::Deleted } else { Outcome::Elsewhere };
         self.decision.outcomes.insert(new.event.id, outcome);
         self.decision.elsewhere.extend((!is_blocked).then(|| new.clone()));
+        self.decision
+            .changes
+            .acts
+            .extend(new.act.as_ref().map(|act| (new.event.id, new.event.created_at, act.clone())));
     }
 
     /// Whether a deletion keeps an event out.
     pub(super) fn is_blocked(&self, new: &NewEvent) -> bool {
+        if new.act.is_none() && self.ruled.of(&new.event, new.part.as_ref().map(|part| &part.job)).is_some() {
+            return true;
+        }
         let keys = deletion::keys_that_keep_out(&new.event, new.part.as_ref());
         keys.iter().any(|key| self.facts.deletions.get(key).is_some_and(|until| *until >= new.event.created_at))
     }
@@ -62,18 +74,19 @@ impl Deciding {
     pub(super) fn delete(&mut self, author: &PublicKey, target: &Target, created_at: u64) {
         self.remember(author, target, created_at);
         match target {
-            Target::Event(id) => self.delete_event(author, id),
+            Target::Event(id) => self.delete_event(Some(author), id),
             Target::Address { kind, d } => self.delete_at(&(*author, *kind, deletion::place_of(d)), created_at),
             Target::Everything => {}
         }
     }
 
-    /// Cancels the author's job of this id, and removes the event.
-    pub(super) fn delete_event(&mut self, author: &PublicKey, id: &EventId) {
+    /// Cancels the job of this id and removes the event, if they are the author's; the operator's are all.
+    pub(super) fn delete_event(&mut self, author: Option<&PublicKey>, id: &EventId) {
         self.cancel(author, id);
-        let Some(held) = self.facts.events.get(id).filter(|held| may_delete(author, held)).cloned() else { return };
-        if let (true, Some(job), true) = (held.is_result, &held.job, held.pubkey == *author) {
-            self.remember_key(deletion::of_result(author, job), MAX_INTEGER);
+        let may = |held: &&Held| author.is_none_or(|author| may_delete(author, held));
+        let Some(held) = self.facts.events.get(id).filter(may).cloned() else { return };
+        if let (true, Some(job), true) = (held.is_result, &held.job, author == Some(&held.pubkey)) {
+            self.remember_key(deletion::of_result(&held.pubkey, job), MAX_INTEGER);
         }
         self.remove(&held);
     }
@@ -85,9 +98,10 @@ impl Deciding {
         }
     }
 
-    /// A customer cancels his job.
-    fn cancel(&mut self, author: &PublicKey, id: &EventId) {
-        let is_own = |job: &&mut Job| job.asked.as_ref().is_some_and(|asked| asked.customer == *author);
+    /// A customer, or the operator, cancels a job.
+    fn cancel(&mut self, author: Option<&PublicKey>, id: &EventId) {
+        let by = |customer: &PublicKey| author.is_none_or(|author| author == customer);
+        let is_own = |job: &&mut Job| job.asked.as_ref().is_some_and(|asked| by(&asked.customer));
         if let Some(job) = self.facts.jobs.get_mut(id).filter(is_own)
             && !job.is_cancelled()
         {

@@ -113,9 +113,9 @@ pub struct Needed {
     /// Those of them whose request is here, who asks and its `created_at`: the answers that came before are needed, too,
     /// unless a deletion keeps the request out.
     pub requests: BTreeSet<(EventId, PublicKey, u64)>,
-    /// What may be deleted by its id, and by whom: the job is needed, too, where it is his or has an event that goes, and who
+    /// What may be deleted by its id, and by whom, or by the operator: the job is needed, too, where it is his or has an event that goes, and who
     /// has answered one that is cancelled.
-    pub cancels: BTreeSet<(EventId, PublicKey)>,
+    pub cancels: BTreeSet<(EventId, Option<PublicKey>)>,
     /// What customers had of providers: customer and provider.
     pub dealings: BTreeSet<(PublicKey, PublicKey)>,
     /// Events by number, and whether their authors vanish.
@@ -156,7 +156,10 @@ impl Needed {
             if event.kind == kind::LABEL {
                 needed.ids.extend(event.tag_values("e").filter_map(EventId::parse));
             }
-            new.deletes.iter().for_each(|target| needed.target(&event.pubkey, target, event.created_at));
+            new.deletes.iter().for_each(|target| match (target, &new.act) {
+                (Target::Event(id), Some(_)) => needed.deleted(None, *id),
+                _ => needed.target(&event.pubkey, target, event.created_at),
+            });
         }
         needed
     }
@@ -171,16 +174,16 @@ impl Needed {
     fn target(&mut self, author: &PublicKey, target: &Target, created_at: u64) {
         self.deletions.insert(deletion::key_of(author, target));
         match target {
-            Target::Event(id) => self.deleted(author, *id),
+            Target::Event(id) => self.deleted(Some(author), *id),
             Target::Address { kind, d } => self.place((*author, *kind, deletion::place_of(d)), created_at),
             Target::Everything => {}
         }
     }
 
     /// What has to be known to delete an event.
-    pub(super) fn deleted(&mut self, author: &PublicKey, id: EventId) {
+    pub(super) fn deleted(&mut self, author: Option<&PublicKey>, id: EventId) {
         self.ids.insert(id);
-        self.cancels.insert((id, *author));
+        self.cancels.insert((id, author.copied()));
     }
 }
 

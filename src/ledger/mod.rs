@@ -33,8 +33,9 @@ pub use restored::{Remembered, RememberedDeletion, RememberedJob};
 pub use work::Work;
 
 use crate::market::{JobRole, Part};
+use crate::moderation::Act;
 use crate::nostr::deletion::Target;
-use crate::nostr::{Event, EventId, PublicKey};
+use crate::nostr::{Event, EventId, PublicKey, Signature, kind};
 
 /// Bytes an event takes in memory besides its text and fields.
 const LISTED: usize = 850;
@@ -61,6 +62,8 @@ pub struct NewEvent {
     /// It is stored in another partition, and this one has a tombstone of it: here it deletes what it deletes, and no more.
     /// A partition is never sent a request in both ways at once.
     pub is_elsewhere: bool,
+    /// It is no client's: it does what the operator has done, and leaves no event.
+    pub act: Option<Arc<Act>>,
 }
 
 /// A [`NewEvent`] as it is told: without its text.
@@ -73,12 +76,14 @@ struct Told {
     part: Option<Part>,
     remember_until: u64,
     is_elsewhere: bool,
+    act: Option<Arc<Act>>,
 }
 
 impl From<Told> for NewEvent {
     fn from(told: Told) -> Self {
-        let Told { event, came_ms, expires_at, deletes, part, remember_until, is_elsewhere } = told;
-        Self { text: event.to_json().into(), event, came_ms, expires_at, deletes, part, remember_until, is_elsewhere }
+        let Told { event, came_ms, expires_at, deletes, part, remember_until, is_elsewhere, act } = told;
+        let text = event.to_json().into();
+        Self { text, event, came_ms, expires_at, deletes, part, remember_until, is_elsewhere, act }
     }
 }
 
@@ -95,12 +100,39 @@ impl NewEvent {
         self.deletes.contains(&Target::Everything)
     }
 
-    /// Its tombstone, for each partition that has events of jobs alone; none when it deletes none of these. What has an
+    /// Its tombstone, for each partition that has events of jobs alone; none when it deletes none of these, and itself where
+    /// it is an act, which all of them do. What has an
     /// address is no event of a job.
     pub fn tombstone(&self) -> Option<Self> {
+        if self.act.is_some() {
+            return Some(self.clone());
+        }
         let of_jobs = |target: &&Target| !matches!(target, Target::Address { .. });
         let deletes: Vec<Target> = self.deletes.iter().filter(of_jobs).cloned().collect();
         (!deletes.is_empty()).then(|| Self { deletes, is_elsewhere: true, ..self.clone() })
+    }
+
+    /// What the operator has done: `id` names it, and `removes` is what goes, of one key or, of an event, whosever it is.
+    pub fn of_act(id: EventId, act: Act, removes: Option<(Option<PublicKey>, Target)>, now_ms: u64) -> Self {
+        let (author, deletes) = match removes {
+            Some((author, target)) => (author.unwrap_or(act.by), vec![target]),
+            None => (act.by, Vec::new()),
+        };
+        // No deletion keeps a request to vanish out.
+        let (kind, sig) = (kind::VANISH, Signature::new([0; 64]));
+        let (created_at, tags, content) = (now_ms / 1000, Vec::new(), String::new());
+        let event = Event { id, pubkey: author, created_at, kind, tags, content, sig };
+        Self {
+            text: event.to_json().into(),
+            event,
+            came_ms: now_ms,
+            expires_at: None,
+            deletes,
+            part: None,
+            remember_until: 0,
+            is_elsewhere: true,
+            act: Some(Arc::new(act)),
+        }
     }
 
     /// The place of which its author has one event: by its `d` tag, or as the result of a job.

@@ -101,7 +101,7 @@ impl Needed {
         for deletion in deletions {
             needed.deletions.insert(deletion.key.clone());
             match deletion.deleted() {
-                Some(Deleted::Event(author, id)) => needed.deleted(&author, id),
+                Some(Deleted::Event(author, id)) => needed.deleted(Some(&author), id),
                 Some(Deleted::At(place)) => needed.place(place, deletion.until),
                 Some(Deleted::Everything(_)) | None => {}
             }
@@ -129,7 +129,7 @@ pub(super) fn restore_deletions(deletions: &[RememberedDeletion], facts: Facts) 
         let until = deletion.until.min(MAX_INTEGER);
         deciding.remember_key(deletion.key.clone(), until);
         match deletion.deleted() {
-            Some(Deleted::Event(author, id)) => deciding.delete_event(&author, &id),
+            Some(Deleted::Event(author, id)) => deciding.delete_event(Some(&author), &id),
             Some(Deleted::At(place)) => deciding.delete_at(&place, until),
             Some(Deleted::Everything(author)) => deciding.vanish(author, until),
             None => {}

@@ -11,8 +11,9 @@ use axum::http::HeaderName;
 use toml::de::{DeTable, DeValue};
 
 use super::proxy::Proxies;
-use crate::gateway::{Config, Range, SETTINGS, Setting};
+use crate::gateway::{Config, SETTINGS, Setting};
 use crate::message::PartitionId;
+use crate::moderation::Range;
 
 /// What only this host has to know.
 const OWN: &[Setting] = &[
@@ -66,6 +67,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("STORAGE_PATH", "storage", "path"),
     ("PARTITIONS", "storage", "partitions"),
     ("AUTH_REQUIRED", "auth", "required"),
+    ("ACCESS", "auth", "access"),
     ("RETAIN_REQUESTS", "retention", "requests"),
     ("RETAIN_FEEDBACK", "retention", "feedback"),
     ("RETAIN_RESULTS", "retention", "results"),

@@ -16,6 +16,7 @@ use super::partition::{self, PartitionThread};
 use crate::gateway::{Api, Config, ConnId, RequestId, Requests, TurnedAway};
 use crate::message::{GatewayId, PartitionId, ToGateway, ToPartition};
 use crate::node::GatewayNode;
+use crate::nostr::http_auth::Signed;
 use crate::seam::{Effect, Host, Input};
 
 /// Messages of clients that wait for the engine; who sends more waits himself.
@@ -34,6 +35,8 @@ pub enum Message {
     MayOpen(String, oneshot::Sender<Result<(), TurnedAway>>),
     /// What the engine is asked over HTTP, by whom if the address is known.
     Ask(Api, RequestId, Option<String>, oneshot::Sender<Response>),
+    /// Somebody calls the management API.
+    Manage(Signed, String, RequestId, oneshot::Sender<Response>),
     /// What a partition tells.
     Told(PartitionId, Vec<ToGateway>),
     /// An answer of the database for the partition that is on this thread.
@@ -201,6 +204,10 @@ impl Core {
             Message::Ask(api, given, ip, answer) => {
                 let request = self.requests.wait(given, answer);
                 self.handle(Input::Requested { request, api, ip });
+            }
+            Message::Manage(signed, body, given, answer) => {
+                let request = self.requests.wait(given, answer);
+                self.handle(Input::Managed { request, signed, body });
             }
             Message::Close(closed) => {
                 self.open = false;

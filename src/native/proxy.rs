@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName};
 
-use crate::gateway::Range;
+use crate::moderation::Range;
 
 /// A header in which proxies name the client's address, and where those proxies are.
 #[derive(Clone, Debug)]

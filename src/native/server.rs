@@ -67,6 +67,13 @@ async fn route(context: Context, peer: SocketAddr, request: Request, id: Request
     let config = context.config.read().map(|config| config.clone()).unwrap_or_else(|error| error.into_inner().clone());
     let proxies = context.proxies.as_ref();
     let ip = proxies.map_or(peer.ip(), |proxies| proxies.client(request.headers(), peer.ip())).to_string();
+    if http::is_call(
+        request.method().as_str(),
+        request.uri().path(),
+        list(request.headers(), &header::CONTENT_TYPE).as_deref(),
+    ) {
+        return call(&context, &config, request, id, ip).await;
+    }
     match routed(&request) {
         Route::Preflight => fine(with(StatusCode::NO_CONTENT.into_response(), &CORS)),
         Route::Refuse(status, error) => refuse(status, error),
@@ -172,6 +179,29 @@ async fn ask(context: &Context, config: &Config, api: Api, id: RequestId, ip: St
         response.headers_mut().insert(header::CACHE_CONTROL, age);
     }
     (response, error)
+}
+
+/// Has the gateway answer a call of the management API.
+async fn call(context: &Context, config: &Config, request: Request, id: RequestId, ip: String) -> (Response, String) {
+    if let Some(refused) = pass(config, Sort::Question, &ip) {
+        return refused;
+    }
+    let (parts, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, http::CALL_BYTES_MAX).await else {
+        return refuse(413, http::CALL_TOO_LONG);
+    };
+    let authorization = list(&parts.headers, &header::AUTHORIZATION);
+    let signed = match http::caller(config, authorization.as_deref(), &body, now()) {
+        Ok(signed) => signed,
+        Err(away) => return refuse(away.status, &away.reason),
+    };
+    let (answer, told) = oneshot::channel();
+    context.gateway.tell(Message::Manage(signed, String::from_utf8_lossy(&body).into_owned(), id, answer));
+    let Ok(gateway::Response { status, body, retry_after_s }) = told.await else {
+        return refuse(503, "the relay restarts");
+    };
+    let error = if status == 200 { String::new() } else { http::error_of(&body) };
+    (retry(json(status, "application/json", body).0, retry_after_s), error)
 }
 
 fn page(path: &str) -> (Response, String) {

@@ -16,28 +16,60 @@ pub struct Authority {
 impl Authority {
     /// Of a `ws://` or `wss://` URL (default ports 80 and 443); `None` when it is not one.
     pub fn of(text: &str) -> Option<Self> {
-        let (scheme, host, port) = parts(text.trim())?;
-        let usual = match &*scheme {
-            "ws" => 80,
-            "wss" => 443,
-            _ => return None,
-        };
-        Some(Self { host: host.trim_end_matches('.').to_owned(), port: port.unwrap_or(usual) })
+        let parts = Parts::of(text.trim())?;
+        let is_socket = matches!(&*parts.scheme, "ws" | "wss");
+        parts.authority().filter(|_| is_socket)
+    }
+
+    /// Of a `ws://`, `wss://`, `http://` or `https://` URL, with its path and query.
+    pub(super) fn with_path(text: &str) -> Option<(Self, String)> {
+        let mut parts = Parts::of(text.trim())?;
+        let path = std::mem::take(&mut parts.path);
+        Some((parts.authority()?, path))
     }
 }
 
-/// Scheme, host and port of a URL, which names a port only where it is not the scheme's own.
-#[cfg(not(all(target_arch = "wasm32", feature = "cloudflare")))]
-fn parts(text: &str) -> Option<(String, String, Option<u16>)> {
-    let url = url::Url::parse(text).ok()?;
-    Some((url.scheme().to_owned(), url.host_str()?.to_owned(), url.port()))
+/// What a URL has; a port only where it is not the scheme's own.
+struct Parts {
+    scheme: String,
+    host: String,
+    port: Option<u16>,
+    /// With the query.
+    path: String,
 }
 
-/// The same by the platform's own parser of the same standard: ours would bring 60 kB of Unicode's tables.
-#[cfg(all(target_arch = "wasm32", feature = "cloudflare"))]
-fn parts(text: &str) -> Option<(String, String, Option<u16>)> {
-    let url = web_sys::Url::new(text).ok()?;
-    Some((url.protocol().trim_end_matches(':').to_owned(), url.hostname(), url.port().parse().ok()))
+impl Parts {
+    #[cfg(not(all(target_arch = "wasm32", feature = "cloudflare")))]
+    fn of(text: &str) -> Option<Self> {
+        let url = url::Url::parse(text).ok()?;
+        Some(Self {
+            scheme: url.scheme().to_owned(),
+            host: url.host_str()?.to_owned(),
+            port: url.port(),
+            path: url[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
+        })
+    }
+
+    /// The same by the platform's own parser of the same standard: ours would bring 60 kB of Unicode's tables.
+    #[cfg(all(target_arch = "wasm32", feature = "cloudflare"))]
+    fn of(text: &str) -> Option<Self> {
+        let url = web_sys::Url::new(text).ok()?;
+        Some(Self {
+            scheme: url.protocol().trim_end_matches(':').to_owned(),
+            host: url.hostname(),
+            port: url.port().parse().ok(),
+            path: url.pathname() + &url.search(),
+        })
+    }
+
+    fn authority(self) -> Option<Authority> {
+        let usual = match &*self.scheme {
+            "ws" | "http" => 80,
+            "wss" | "https" => 443,
+            _ => return None,
+        };
+        Some(Authority { host: self.host.trim_end_matches('.').to_owned(), port: self.port.unwrap_or(usual) })
+    }
 }
 
 /// Checks everything NIP-42 asks of `event` but its id and signature.

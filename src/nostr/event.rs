@@ -125,9 +125,9 @@ impl Event {
         self.tags.iter().filter(move |tag| tag.name() == name).filter_map(Tag::value)
     }
 
-    /// Whether it is a NIP-42 authentication event.
+    /// Whether it proves a key, by NIP-42 or NIP-98, and is for nobody else.
     pub const fn is_authentication(&self) -> bool {
-        self.kind == kind::AUTHENTICATION
+        matches!(self.kind, kind::AUTHENTICATION | kind::HTTP_AUTH)
     }
 }
 

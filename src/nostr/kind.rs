@@ -20,6 +20,8 @@ pub const LABEL: u16 = 1985;
 pub const HANDLER: u16 = 31990;
 /// A NIP-42 authentication event: never stored, never broadcast.
 pub const AUTHENTICATION: u16 = 22242;
+/// Says who asks over HTTP (NIP-98): never stored, never broadcast.
+pub const HTTP_AUTH: u16 = 27235;
 
 /// What a relay keeps of an event (NIP-01, "Kinds").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

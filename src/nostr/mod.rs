@@ -11,6 +11,7 @@ pub mod event;
 pub mod filter;
 pub mod gate;
 pub mod hll;
+pub mod http_auth;
 pub mod kind;
 pub mod nip11;
 pub mod refusal;

@@ -113,8 +113,9 @@ impl Partition {
                 let readers = privacy::readers(&event, part.as_ref(), found.private);
                 let deletes = deletion::targets(&event, &self.settings.relays).unwrap_or_default();
                 let (text, expires_at) = (json, found.expires_at);
-                let (came_ms, remember_until, is_elsewhere) = (0, 0, false);
-                let new = NewEvent { event, text, came_ms, expires_at, deletes, part, remember_until, is_elsewhere };
+                let (came_ms, remember_until, is_elsewhere, act) = (0, 0, false, None);
+                let new =
+                    NewEvent { event, text, came_ms, expires_at, deletes, part, remember_until, is_elsewhere, act };
                 Some((Arc::new(new), readers))
             }
             Err(reason) => {

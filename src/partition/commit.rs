@@ -70,7 +70,7 @@ impl Partition {
         let flush = self.counters.flush(before.totals, now);
         let (mut statements, after) = write::statements(&decision.changes, before, &flush, &self.settings.kept, write);
         // After the one that looks whose the log is.
-        statements.splice(1..1, assumed.map(facts::assume));
+        statements.splice(1..1, assumed.and_then(facts::assume));
         if self.facts.keeps_place {
             statements.push(self.settings.place.put());
         }

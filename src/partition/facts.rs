@@ -3,7 +3,7 @@
 
 use super::{Asker, Partition, Purpose};
 use crate::log::Level;
-use crate::message::{Asked, Facts, ONLINE_MAX, PartitionGauges, ToGateway};
+use crate::message::{AUDIT_LINES, Asked, Facts, ONLINE_MAX, PartitionGauges, ToGateway};
 use crate::nostr::PublicKey;
 use crate::seam::{Effect, Millis, Network};
 use crate::store::counts::{self, Position};
@@ -11,7 +11,7 @@ use crate::store::history;
 use crate::store::map;
 use crate::store::market::{self, Active};
 use crate::store::schema::{self, Schema};
-use crate::store::{Rows, Statement, StoreError, sweep};
+use crate::store::{Rows, Statement, StoreError, rulings, sweep};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ impl Partition {
                 let at = self.handlers.announced_at().filter(|_| self.handlers.has_none(*kind))?;
                 self.is_believed(at, now).then(|| Facts::Handlers(Vec::new(), Vec::new()))
             }
-            Asked::History(_) | Asked::Records(_) | Asked::Health => None,
+            Asked::History(_) | Asked::Records(_) | Asked::Health | Asked::Rulings(_) | Asked::Acts(_) => None,
         }
     }
 
@@ -116,6 +116,8 @@ impl Partition {
                 statements
             }
             Asked::Records(keys) => vec![market::records(keys)],
+            Asked::Rulings(sort) => vec![rulings::of_sort(*sort)],
+            Asked::Acts(before) => vec![rulings::acts(*before, AUDIT_LINES)],
             Asked::Health if self.facts.schema_fits => vec![counts::read()],
             Asked::Health => vec![Schema::read()],
         }
@@ -176,6 +178,8 @@ impl Partition {
             }
             Asked::Records(_) => market::decode_records(&rows).map(Facts::Records),
             Asked::History(_) => history::decode(&rows).map(Facts::History),
+            Asked::Rulings(_) => rulings::decode_of_sort(&rows).map(Facts::Rulings),
+            Asked::Acts(_) => rulings::decode_acts(&rows).map(Facts::Acts),
         }
     }
 
@@ -185,15 +189,15 @@ impl Partition {
     }
 
     /// The statements that are asked on waking: where memory does not last nobody has looked at the schema before.
-    pub(super) fn waking_statements(&self) -> Vec<Statement> {
+    pub(super) fn waking_statements(&self, now: Millis) -> Vec<Statement> {
         let looks = !self.host.lasting && !self.facts.schema_fits;
-        let first = [counts::read(), sweep::due(&self.settings.kept), map::read()];
+        let first = [counts::read(), sweep::due(&self.settings.kept), map::read(), Self::read_rulings(now)];
         first.into_iter().chain(looks.then(Schema::read)).collect()
     }
 
     /// Takes up what the database has, if it was asked for that after the totals; a difference is logged.
     pub(super) fn note_schema(&mut self, rows: &Rows, out: &mut Vec<Effect>) {
-        let Some(found) = rows.get(3) else { return };
+        let Some(found) = rows.get(4) else { return };
         match schema::check(found) {
             Ok(()) => self.facts.schema_fits = true,
             Err(error) => {

@@ -35,6 +35,8 @@ struct Gateway {
     /// How many keys it has.
     keys: usize,
     everything: bool,
+    /// Whether it was told what is ruled.
+    has_rulings: bool,
     /// What it has told of itself last.
     gauges: Option<Box<GatewayGauges>>,
     /// The providers that are connected to it.
@@ -71,6 +73,7 @@ impl Gateways {
         let gateway = self.known.entry(id).or_default();
         gateway.knows = told.unwrap_or_default();
         gateway.told = told.map(|told| told.max(gateway.had.min(upto)));
+        gateway.has_rulings = false;
     }
 
     /// Up to which number the gateway was told that was told the least, when there is more.
@@ -91,6 +94,18 @@ impl Gateways {
     /// Takes what a gateway tells of itself.
     pub fn gauge(&mut self, id: GatewayId, gauges: Box<GatewayGauges>) {
         self.known.entry(id).or_default().gauges = Some(gauges);
+    }
+
+    /// All are to be told what is ruled.
+    pub fn know_rulings_no_more(&mut self) {
+        self.known.values_mut().for_each(|gateway| gateway.has_rulings = false);
+    }
+
+    /// Those that have yet to be told what is ruled, and were told of everything up to a number: now they are.
+    pub fn without_rulings(&mut self, upto: u64) -> Vec<GatewayId> {
+        let lacks = |gateway: &Gateway| !gateway.has_rulings && gateway.told.is_some_and(|told| told >= upto);
+        let lacking = self.known.iter_mut().filter(|(_, gateway)| lacks(gateway));
+        lacking.map(|(id, gateway)| (gateway.has_rulings = true, *id).1).collect()
     }
 
     /// What the gateways beside one have told of themselves, together.

@@ -32,6 +32,7 @@ impl Partition {
             if new.vanishes() {
                 self.vanish(&Vanished::by(&new.event));
             }
+            self.acted(new);
         }
         for key in changes.vanishing.keys() {
             self.facts.vanished(key);

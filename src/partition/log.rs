@@ -252,6 +252,8 @@ impl Partition {
             self.told_of_more(now, out);
         } else if self.gateways.behind(self.log.told).is_some() {
             self.catch_up(self.log.told, now, out);
+        } else if !self.ruled.is_known() {
+            self.ask_rulings(now, out);
         } else {
             self.write_next(now, out);
         }

@@ -21,6 +21,7 @@ mod publish;
 mod queue;
 mod reads;
 mod recent;
+mod rulings;
 mod sweep;
 mod writer;
 
@@ -45,6 +46,7 @@ use log::Log;
 use networks::Networks;
 use reads::Reads;
 use recent::Recent;
+use rulings::Ruled;
 use writer::Writer;
 
 /// Who has asked: a gateway, by its own name for the question.
@@ -62,6 +64,8 @@ enum Purpose {
     CatchUp,
     /// What has to be known before something is written.
     Facts,
+    /// What the operator has ruled.
+    Rulings,
     /// What is known of keys.
     WhoIs(Asker),
     /// To answer over HTTP; how often the store had been written to when it was asked.
@@ -101,6 +105,7 @@ pub struct Partition {
     networks: Networks,
     network_rows: NetworkRows,
     facts: Known,
+    ruled: Ruled,
     queries: BTreeMap<Ticket, (Purpose, Millis)>,
     last_ticket: u64,
     /// The earliest alarm asked for since it woke.
@@ -137,6 +142,7 @@ impl Partition {
             networks: Networks::default(),
             network_rows: NetworkRows::new(budget),
             facts: Known::default(),
+            ruled: Ruled::default(),
             queries: BTreeMap::new(),
             last_ticket: 0,
             alarm: None,
@@ -184,6 +190,7 @@ impl Partition {
 
     /// What gateways are to be told, in order.
     pub fn take_messages(&mut self) -> Vec<(GatewayId, ToGateway)> {
+        self.tell_rulings();
         std::mem::take(&mut self.messages)
     }
 
@@ -246,7 +253,10 @@ impl Partition {
         let rows_read = result.as_ref().map_or(0, |answer| answer.bill.read.max(answer.looked_at));
         let result = result.map(|answer| answer.rows);
         self.counters.storage.answered(now.saturating_sub(asked_at), result.as_ref().err());
-        let own = matches!(purpose, Purpose::Sweep | Purpose::Position | Purpose::CatchUp | Purpose::Facts);
+        let own = matches!(
+            purpose,
+            Purpose::Sweep | Purpose::Position | Purpose::CatchUp | Purpose::Facts | Purpose::Rulings
+        );
         if let (Err(error), true) = (&result, own) {
             self.log_failed(error, out);
         }
@@ -256,6 +266,7 @@ impl Partition {
             Purpose::Position => self.position_answered(result, now, out),
             Purpose::CatchUp => self.log_read(result, now, out),
             Purpose::Facts => self.facts_read(result, now, out),
+            Purpose::Rulings => self.rulings_read(result, now, out),
             Purpose::WhoIs(asker) => self.known(asker, result),
             Purpose::Ask(of, writes) => self.ask_answered(of, writes, asked_at, rows_read, result, now),
         }

@@ -19,6 +19,9 @@ impl Partition {
             let verdict = Verdict::Duplicate(refusal::already_have());
             return self.tell(from, ToGateway::Verdict(Outcome { to, id, verdict }));
         }
+        if let Some(verdict) = self.ruled.verdict(&publish.new) {
+            return self.tell(from, ToGateway::Verdict(Outcome { to, id, verdict }));
+        }
         match self.queue(from, publish, now) {
             Ok(()) => self.commit_soon(now, out),
             Err(reason) => {

@@ -233,6 +233,13 @@ impl Writer {
         Some((trouble.error.clone(), tried, others))
     }
 
+    /// Takes those out that wait for a later group and of which something holds.
+    pub fn take_out(&mut self, which: &impl Fn(&NewEvent) -> bool) -> Vec<Waiting> {
+        let taken = self.waiting.give_up(which);
+        taken.iter().flat_map(Waiting::ids).for_each(|id| _ = self.ids.remove(&id));
+        taken
+    }
+
     /// Gives up everything that waits, and the group if that is to be given up, too.
     pub fn drain(&mut self, group: bool) -> Vec<Waiting> {
         self.ids.clear();

@@ -104,10 +104,11 @@ impl Part {
                 format!(
                     "SELECT DISTINCT {id} || ' ' || {pubkey} AS r FROM (SELECT j.id, e.pubkey \
                      FROM json_each(?1) AS v CROSS JOIN jobs AS j \
-                       ON j.id = unhex(v.value->>0) AND j.customer = unhex(v.value->>1) AND j.state < {cancelled} \
+                       ON j.id = unhex(v.value->>0) AND {customers} AND j.state < {cancelled} \
                      CROSS JOIN {ANSWERS} LIMIT {MAX_TOLD})",
                     id = hex("id"),
                     pubkey = hex("pubkey"),
+                    customers = is_customers("j"),
                     cancelled = State::Cancelled.rank()
                 ),
                 vec![json(&needed.cancels)],
@@ -138,10 +139,15 @@ fn is_target() -> String {
     is_id("e", "unhex(v.value->>0)")
 }
 
-/// Whether who deletes it may: the author of any but a deletion, and whom a gift wrap names.
+/// Whether a job is of who deletes it; the operator is nobody, and all are his.
+fn is_customers(job: &str) -> String {
+    format!("({job}.customer = unhex(v.value->>1) OR v.value->>1 IS NULL)")
+}
+
+/// Whether who deletes it may: the author of any but a deletion, whom a gift wrap names, and the operator.
 fn may_delete() -> String {
     format!(
-        "(e.kind NOT IN ({deletion}, {vanish}) AND (e.pubkey = unhex(v.value->>1) OR e.kind = {wrap} AND EXISTS ( \
+        "(v.value->>1 IS NULL OR e.kind NOT IN ({deletion}, {vanish}) AND (e.pubkey = unhex(v.value->>1) OR e.kind = {wrap} AND EXISTS ( \
            SELECT 1 FROM tags AS t WHERE t.tag = unhex('{p:02x}00' || (v.value->>1)) AND t.shelf = e.shelf \
              AND t.created_at = e.created_at AND t.tie = e.tie AND t.seq = e.seq)))",
         deletion = kind::DELETION,
@@ -252,8 +258,8 @@ fn jobs(needed: &Needed) -> Statement {
     };
     let of_event = |is: &str, goes: &str| format!("events AS e ON {is} WHERE e.job IS NOT NULL AND {goes}");
     if !needed.cancels.is_empty() {
-        let own = "jobs AS c ON c.id = unhex(v.value->>0) AND c.customer = unhex(v.value->>1)";
-        and("c.id", own, json(&needed.cancels));
+        let own = format!("jobs AS c ON c.id = unhex(v.value->>0) AND {}", is_customers("c"));
+        and("c.id", &own, json(&needed.cancels));
         and("e.job", &of_event(&is_target(), &may_delete()), json(&needed.cancels));
     }
     if !needed.seqs.is_empty() {
@@ -294,8 +300,9 @@ fn dealt(needed: &Needed) -> Statement {
     )
 }
 
-/// Makes sure of what is assumed: fails, and with it the whole batch, where some of it is there ([`StoreError::is_surprise`]).
-pub fn assume(assumed: &Assumed) -> Statement {
+/// Makes sure of what is assumed, if something is: fails, and with it the whole batch, where some of it is there
+/// ([`StoreError::is_surprise`]).
+pub fn assume(assumed: &Assumed) -> Option<Statement> {
     let mut terms: Vec<String> = Vec::new();
     let mut params: Vec<Param> = Vec::new();
     let mut none = |is_empty: bool, list: Param, found: &str| {
@@ -313,7 +320,8 @@ pub fn assume(assumed: &Assumed) -> Statement {
     let pair = "dealings AS d ON d.customer = unhex(v.value->>0) AND d.provider = unhex(v.value->>1)";
     none(dealings.is_empty(), json(dealings), pair);
     none(customers.is_empty(), json(customers), "dealings AS d ON d.customer = unhex(v.value)");
-    Statement::new(format!("UPDATE totals SET writer = NULL WHERE {}", terms.join(" OR ")), params)
+    let sql = || format!("UPDATE totals SET writer = NULL WHERE {}", terms.join(" OR "));
+    (!terms.is_empty()).then(|| Statement::new(sql(), params))
 }
 
 /// What the answer to [`statements`] says; none when it is more than is read at once. What concerns one event always can

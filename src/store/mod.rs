@@ -18,6 +18,7 @@ pub mod map;
 pub mod market;
 pub mod read;
 mod rows;
+pub mod rulings;
 pub mod schema;
 mod search;
 pub mod sweep;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::counts::{Flush, Position};
 use super::log::Write;
 use super::rows::{self, Columns, Row, Rows, Sort};
-use super::{PRIVATE, Param, Statement, form, integer, json_text};
+use super::{PRIVATE, Param, Statement, form, integer, json_text, rulings};
 use crate::ledger::{Changes, Fresh, Held, Job, NewEvent, RATED, Swept, Vote, tag_key};
 use crate::market::dealing::Dealing;
 use crate::market::retention::Kept;
@@ -48,6 +48,7 @@ pub fn statements(
     put_votes(&changes.votes, &mut list);
     put_deletions(&changes.deletions, &mut list);
     sweep(&changes.swept, &mut list);
+    list.extend(rulings::put(&changes.acts));
     (list, after)
 }
 

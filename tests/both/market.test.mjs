@@ -54,7 +54,7 @@ test("a cancelled job takes no result", async () => {
   await provider.publish({ kind: 7000, tags: [["status", "processing"], ...about] });
   const told = new Promise((resolve) => (provider.relay.onnotice = resolve));
   await buyer.publish({ kind: 5, tags: [["e", request.id]] });
-  assert.equal(await told, `cancelled: job ${request.id} was cancelled by its customer`);
+  assert.equal(await told, `cancelled: job ${request.id} is cancelled`);
   assert.equal(await refusal(late.publish({ kind: 6303, tags: about })), "blocked: job cancelled");
   for (const client of [provider, late, buyer]) client.close();
 });

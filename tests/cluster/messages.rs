@@ -10,6 +10,8 @@ use nexus::market::history::Snapshot;
 use nexus::market::reputation::Vote;
 use nexus::market::{Part as JobPart, State};
 use nexus::message::*;
+use nexus::moderation::{Act, Done, Method, Ruled, Ruling, Rulings};
+use nexus::nostr::deletion::Target;
 use nexus::nostr::relay_msg::Completeness;
 use nexus::nostr::{Event, EventId, Filter, PublicKey, Reason, Values, refusal};
 use nexus::seam::{Network, Ticket};
@@ -20,7 +22,7 @@ use crate::common::events::{Author, NOW, new_event};
 
 /// Variants of each.
 pub const TO_PARTITION: usize = 14;
-pub const TO_GATEWAY: usize = 8;
+pub const TO_GATEWAY: usize = 10;
 
 /// Which variant it is, and its name; one that is new does not compile until it is numbered here and made below.
 pub fn of_partition(message: &ToPartition) -> (usize, &'static str) {
@@ -53,6 +55,8 @@ pub fn of_gateway(message: &ToGateway) -> (usize, &'static str) {
         ToGateway::Later { .. } => (5, "Later"),
         ToGateway::Known { .. } => (6, "Known"),
         ToGateway::Facts { .. } => (7, "Facts"),
+        ToGateway::Rulings(_) => (8, "Rulings"),
+        ToGateway::Acted(_) => (9, "Acted"),
     }
 }
 
@@ -137,6 +141,17 @@ impl Messages {
                 ticket: self.ticket(),
                 known: self.or_error(|make| make.list(|make| (make.key(), make.known()))),
             },
+            8 => {
+                let mut rulings = Rulings::default();
+                self.list(Self::ruling).into_iter().for_each(|ruling| rulings.add(ruling));
+                ToGateway::Rulings(Arc::new(rulings))
+            }
+            9 => {
+                let rulings = self.list(|make| (make.ruling(), make.maybe(Self::text)));
+                let act = Act { by: self.key(), method: self.method(), params: self.text(), rulings };
+                let removes = self.maybe(|make| (make.maybe(Self::key), Target::Everything));
+                ToGateway::Acted(Arc::new(NewEvent::of_act(self.id(), act, removes, self.number())))
+            }
             _ => ToGateway::Facts {
                 ticket: self.ticket(),
                 facts: self.maybe(|make| make.or_error(Self::facts)),
@@ -255,6 +270,7 @@ impl Messages {
             expires_at: self.maybe(Self::number),
             remember_until: self.number(),
             is_elsewhere: self.0.one_in(2),
+            act: None,
             part,
             ..new_event(&event)
         }
@@ -351,8 +367,10 @@ impl Messages {
     }
 
     fn asked(&mut self) -> Asked {
-        match self.0.below(5) {
+        match self.0.below(7) {
             0 => Asked::Counts,
+            5 => Asked::Rulings(self.ruling().sort()),
+            6 => Asked::Acts(self.maybe(Self::number)),
             3 => Asked::Records(self.list(Self::key)),
             1 => Asked::Handlers(*self.0.pick(&KINDS), self.list(Self::key)),
             2 => Asked::History(*self.0.pick(&[Step::Minute, Step::Hour])),
@@ -360,8 +378,30 @@ impl Messages {
         }
     }
 
+    fn method(&mut self) -> Method {
+        self.0.pick(&Method::ALL).0
+    }
+
+    fn ruling(&mut self) -> Ruling {
+        match self.0.below(6) {
+            0 => Ruling::BannedKey(self.key()),
+            1 => Ruling::AllowedKey(self.key()),
+            2 => Ruling::BannedEvent(self.id()),
+            3 => Ruling::DisallowedKind(*self.0.pick(&KINDS)),
+            4 => Ruling::Manager(self.key(), self.method()),
+            _ => Ruling::BlockedNetwork(self.0.pick(&["192.0.2.7", "10.0.0.0/8", "2001:db8::/32"]).parse().unwrap()),
+        }
+    }
+
     fn facts(&mut self) -> Facts {
-        match self.0.below(5) {
+        match self.0.below(7) {
+            5 => {
+                Facts::Rulings(self.list(|make| Ruled { item: make.text(), reason: make.text(), since: make.number() }))
+            }
+            6 => Facts::Acts(self.list(|make| {
+                let (number, at, by) = (make.number(), make.number(), make.key());
+                Done { number, at, by, method: make.text(), params: make.text() }
+            })),
             0 => {
                 let (since_ms, stored, flush) = (self.number(), self.number(), self.number());
                 Facts::Counts(Box::new(Counts { since_ms, stored, flush, counts: self.signed() }), self.number())

@@ -161,7 +161,7 @@ const MUTATIONS: [(Mutation, &str, u64); 20] = [
     (Mutation::BatchLost, "nothing fails silently", 1),
     (Mutation::NothingRead, "stored and live without a gap", 26),
     (Mutation::AnswersEarly, "durable before told", 1),
-    (Mutation::NumbersAgain, "the log has one writer", 22),
+    (Mutation::NumbersAgain, "the log has one writer", 848),
     (Mutation::NoGuard, "the log has one writer", 409),
     (Mutation::LeftOut, "stored and live without a gap", 1),
     (Mutation::TombstonesNotAwaited, "what is deleted is gone", 20),

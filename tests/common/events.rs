@@ -95,6 +95,7 @@ pub fn new_event(event: &Event) -> NewEvent {
         part: job::NIP90.part_of(event),
         remember_until: event.created_at + 7 * 86_400,
         is_elsewhere: false,
+        act: None,
         event: event.clone(),
     }
 }

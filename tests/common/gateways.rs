@@ -60,7 +60,7 @@ pub struct Gateways {
     pub members: Vec<Member>,
     pub partitions: Vec<Partition>,
     frames: BTreeMap<(usize, ConnId), Vec<Value>>,
-    answers: Vec<Value>,
+    pub answers: Vec<Value>,
     pub now: u64,
 }
 
@@ -151,7 +151,10 @@ impl Gateways {
                 Effect::Mark { conn } => self.members[n].inputs.push_back(Input::Taken { conn }),
                 Effect::Respond { body, .. } => self.answers.push(serde_json::from_str(&body).unwrap()),
                 Effect::TimerAt { at } => self.members[n].timer = Some(self.members[n].timer.map_or(at, |t| t.min(at))),
-                Effect::Close { .. } | Effect::Log { .. } => {}
+                Effect::Close { conn, code, reason } => {
+                    self.frames.entry((n, conn)).or_default().push(json!(["(closed)", code, reason]));
+                }
+                Effect::Log { .. } => {}
                 other => panic!("a gateway wants {other:?}"),
             }
         }

@@ -127,7 +127,10 @@ fn auth_events_are_never_published() {
     world.ask(conn, json!(["REQ", "all", {}]));
     let event = world.auth_event(&alice, conn);
     let answer = world.ask(conn, json!(["EVENT", event]));
-    assert_eq!(answer, [json!(["OK", event.id, false, "invalid: kind 22242 is for AUTH and is never published"])]);
+    assert_eq!(
+        answer,
+        [json!(["OK", event.id, false, "invalid: kinds 22242 and 27235 prove a key and are never published"])]
+    );
 }
 
 #[test]

@@ -317,7 +317,7 @@ fn the_parties_of_a_job_meet_across_gateways() {
     (0..3).for_each(|n| drop(all.take(n, CONN)));
     let id = other.id.to_string();
     all.ask(0, json!(["EVENT", customer.sign(5, NOW + 2, &[&["e", &id]], "")]));
-    let notice = json!(["NOTICE", format!("cancelled: job {id} was cancelled by its customer")]);
+    let notice = json!(["NOTICE", format!("cancelled: job {id} is cancelled")]);
     assert_eq!(all.take(1, CONN), [notice]);
     assert!(all.take(2, CONN).is_empty());
 }

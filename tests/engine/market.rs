@@ -198,7 +198,7 @@ fn a_cancelled_job_takes_no_result_and_its_providers_hear_of_it() {
 
     let cancel = market.buyer.sign(5, NOW, &[&["e", &id], &["k", "5050"]], "never mind");
     assert_eq!(market.put(&cancel), "");
-    let notice = json!(["NOTICE", format!("cancelled: job {id} was cancelled by its customer")]);
+    let notice = json!(["NOTICE", format!("cancelled: job {id} is cancelled")]);
     assert_eq!(market.world.take(here), [json!(["EVENT", "cancels", cancel]), notice]);
     assert!(market.world.take(elsewhere).is_empty());
     for by in [&provider, &late] {

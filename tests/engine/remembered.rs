@@ -113,7 +113,7 @@ fn check_memory(db: &mut Sqlite, memory: &Memory, work: &Work, what: &str) -> u6
     surprised |= assumed.ids.iter().any(|id| stored.events.contains_key(id));
     surprised |=
         assumed.customers.iter().any(|key| stored.served.get(key).is_some_and(|s| s.known || !s.by.is_empty()));
-    let sure = [facts::assume(&assumed)];
+    let sure: Vec<_> = facts::assume(&assumed).into_iter().collect();
     let found = db.run(&sure).is_err();
     if surprised {
         assert!(found, "{what}: what is there is found");
@@ -189,7 +189,7 @@ fn random_market(seed: u64, bytes: usize, people: u32, steps: usize, at_once: u6
             let write = write_after(&before.totals);
             let by_store = work.decide(before.totals.last_seq, stored.clone());
             if let Ok((remembered, assumed)) = assumed
-                && db.run(&[facts::assume(&assumed)]).is_ok()
+                && db.run(&facts::assume(&assumed).into_iter().collect::<Vec<_>>()).is_ok()
             {
                 let by_memory = work.decide(before.totals.last_seq, remembered);
                 assert_eq!(by_memory.outcomes, by_store.outcomes, "{what}");

@@ -6,10 +6,12 @@ use std::path::Path;
 use nexus::ledger::{Memory, Mode, NewEvent, Swept, Work};
 use nexus::market::job::NIP90;
 use nexus::market::retention::Retention;
+use nexus::moderation::{Act, Method, Ruling, Sort};
+use nexus::nostr::deletion::Target;
 use nexus::nostr::{Event, Filter, PublicKey, Values};
 use nexus::store::counts::Flush;
 use nexus::store::read::{self, Viewer};
-use nexus::store::{Statement, export, facts, market, sweep};
+use nexus::store::{Statement, export, facts, market, rulings, sweep};
 
 use crate::common::events::{Author, NOW, new_event};
 use crate::common::ledger::{carry_out, group, prepare, save};
@@ -103,14 +105,19 @@ fn work(stage: &mut Stage) {
     let deletion = provider.sign(5, NOW, &[&["e", &result.id.to_string()]], "");
     stage.events("write_deletion", "A deletion request", &[&deletion]);
     let vanish = provider.sign(62, NOW + 9, &[&["relay", "ALL_RELAYS"]], "");
-    let vanish = NewEvent { deletes: vec![nexus::nostr::deletion::Target::Everything], ..new_event(&vanish) };
+    let vanish = NewEvent { deletes: vec![Target::Everything], ..new_event(&vanish) };
     stage.work("write_vanish", "A request to vanish", &Work::Events(vec![vanish.into()], Mode::New));
+    let rulings =
+        vec![(Ruling::BannedEvent(result.id), Some("spam".to_owned())), (Ruling::BannedKey(buyer.key()), None)];
+    let act = Act { by: buyer.key(), method: Method::BanEvent, params: "[]".to_owned(), rulings };
+    let act = NewEvent::of_act(result.id, act, Some((None, Target::Event(result.id))), NOW * 1000);
+    stage.work("write_act", "An act of the operator, who bans an event", &Work::Events(vec![act.into()], Mode::New));
     let swept = Swept { forget: NOW, vanished: vec![(provider.key(), NOW + 9)], walked: vec![(buyer.key(), NOW, 9)] };
     stage.work("write_removal", "A step of a sweep", &Work::Removal(vec![2], swept));
     let memory = Memory::new(1 << 20);
     let new = group(&[&ask("new", &[]), &answers(&ask("new", &[]))[1]]);
     let (_, assumed) = memory.facts(new.needed()).unwrap();
-    stage.say("assume", "What is assumed not to be there", &[facts::assume(&assumed)]);
+    stage.say("assume", "What is assumed not to be there", facts::assume(&assumed).as_slice());
     let flush = Flush { number: 1, counts: [("x".to_owned(), 1)].into(), ..Flush::default() };
     let write = write_after(&totals(&mut stage.db));
     let statements = save(&mut stage.db, &flush, &write);
@@ -156,6 +163,9 @@ fn questions(stage: &mut Stage) {
     stage.say("handlers", "Who handles a kind", &market::handlers(5050, [].into_iter(), NOW));
     stage.say("announced", "Which kinds have a handler", &[market::announced()]);
     stage.say("known_of", "What is known of keys", &[market::known_of([], NOW)]);
+    stage.say("rulings", "What the operator has ruled, and done lately", &[rulings::read(NOW)]);
+    stage.say("rulings_of_sort", "What he has ruled of a sort", &[rulings::of_sort(Sort::BannedKey)]);
+    stage.say("acts", "What operators have done", &[rulings::acts(None, 200)]);
     stage.say("sweep", "What may not be kept", &sweep::find(NOW, &kept));
     let export = [
         export::read_events(export::Form::Bytes, 0, 9, Some(&kept), NOW),

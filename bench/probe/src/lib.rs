@@ -85,6 +85,7 @@ pub extern "C" fn group(from: u32, size: u32, version: u32, last_seq: u32) -> u3
         part: NIP90.part_of(event),
         remember_until: event.created_at + 7 * 86_400,
         is_elsewhere: false,
+        act: None,
         event: event.clone(),
     };
     let group: Vec<Arc<NewEvent>> = EVENTS
@@ -103,7 +104,7 @@ pub extern "C" fn group(from: u32, size: u32, version: u32, last_seq: u32) -> u3
     let (facts, assumed) = memory.facts(work.needed()).expect("nothing is likely to be there");
     let decision = work.decide(before.totals.last_seq, facts);
     let (mut statements, _) = write::statements(&decision.changes, &before, &Flush::default(), &kept(), &write);
-    statements.insert(1, facts::assume(&assumed));
+    statements.splice(1..1, facts::assume(&assumed));
     memory.follow(&decision.changes);
     MEMORY.set(Some(memory));
     let list: Vec<_> = statements.iter().map(statement).collect();

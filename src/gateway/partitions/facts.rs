@@ -55,7 +55,7 @@ impl Partitions {
             return self.tell_home(ToPartition::Ask { ticket, asked, database });
         }
         let waits_for: BTreeSet<PartitionId> = match asked {
-            Asked::Handlers(..) => BTreeSet::from([PartitionId::HOME]),
+            Asked::Handlers(..) | Asked::Rulings(_) | Asked::Acts(_) => BTreeSet::from([PartitionId::HOME]),
             _ => self.all().gather(),
         };
         for to in &waits_for {
@@ -110,6 +110,9 @@ impl Partitions {
         let (mut counts, mut active, mut histories) = (Counts::default(), 0, Vec::new());
         let (mut handlers, mut records, mut healthy) = (None, Vec::new(), false);
         let mut has_counts = false;
+        if let [(_, Facts::Rulings(_) | Facts::Acts(_))] = facts.as_slice() {
+            return facts.into_iter().next().map(|(_, facts)| facts).ok_or_else(|| StoreError::new("it has no answer"));
+        }
         for (from, facts) in facts {
             match facts {
                 Facts::Counts(own, own_active) => {
@@ -123,6 +126,8 @@ impl Partitions {
                 Facts::Records(found) => records.extend(found),
                 Facts::History(snapshots) => histories.push(snapshots),
                 Facts::Healthy => healthy = true,
+                // Home alone is asked these.
+                Facts::Rulings(_) | Facts::Acts(_) => {}
             }
         }
         if has_counts {

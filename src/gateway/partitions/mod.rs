@@ -252,7 +252,12 @@ impl Partitions {
                     .collect();
                 vec![ToGateway::Push(push)]
             }
-            message @ (ToGateway::Position(_) | ToGateway::Ephemeral(_)) => vec![message],
+            message @ (ToGateway::Position(_)
+            | ToGateway::Ephemeral(_)
+            | ToGateway::Rulings(_)
+            | ToGateway::Acted(_)) => {
+                vec![message]
+            }
         }
     }
 

@@ -254,6 +254,7 @@ fn admit(config: &Config, event: Event, now: u64) -> Result<NewEvent, String> {
         part: config.profile.part_of(&event),
         remember_until: config.retention.remember_until(&event),
         is_elsewhere: false,
+        act: None,
         event,
     })
 }

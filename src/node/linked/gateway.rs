@@ -84,7 +84,11 @@ impl Asked {
             ToGateway::Answer { ticket, .. } | ToGateway::Known { ticket, .. } | ToGateway::Facts { ticket, .. } => {
                 self.tickets.remove(ticket);
             }
-            ToGateway::Position(_) | ToGateway::Ephemeral(_) | ToGateway::Later { .. } => {}
+            ToGateway::Position(_)
+            | ToGateway::Ephemeral(_)
+            | ToGateway::Later { .. }
+            | ToGateway::Rulings(_)
+            | ToGateway::Acted(_) => {}
         }
     }
 

@@ -46,15 +46,21 @@ refusals! { AUTH_REQUIRED = AuthRequired;
     author_must_prove(): "this event may only be published by its author", "OK", Auth;
     /// The filters ask only for kinds that are shown to author and addressee.
     gated_kinds(): "these kinds are served to those they name (NIP-42)", "CLOSED", Auth;
+    /// Only who proves a key may ask this, by a signed event (NIP-98).
+    http_auth_missing(): "sign the request (NIP-98): Authorization: Nostr BASE64-OF-EVENT", "HTTP 401", Auth;
 }
 
 refusals! { BLOCKED = Blocked;
+    /// The operator wants this event not to be here.
+    banned_event(): "the operator of this relay has banned this event", "OK", Never;
     /// The operator wants nothing of this key.
     blocked_key(): "the operator of this relay has blocked this key", "OK, close 1008", Never;
     /// The operator wants nothing of this network.
     blocked_network(): "the operator of this relay has blocked this network", "HTTP 403, close 1008", Never;
     /// A deletion request or a request to vanish of the same key names it.
     deleted(): "this event was deleted by its author", "OK", Never;
+    /// The operator wants no events of this kind.
+    disallowed_kind(kind): "the operator of this relay takes no events of kind {kind}", "OK", Never;
     /// The repost has a protected event (NIP-70) inside: publish one that names it only.
     embeds_protected(): "a repost must not embed a protected event", "OK", Change;
     /// The customer has deleted the job request: do not work on it.
@@ -154,8 +160,10 @@ refusals! { INVALID = Invalid;
     handler_content(): "content must be empty or a JSON object", "OK", Change;
     /// NIP-89.
     handler_kind(): "k tag must be a kind, 0 to 65535", "OK", Change;
-    /// An AUTH event is for the relay it names alone.
-    never_published(): "kind 22242 is for AUTH and is never published", "OK", Change;
+    /// The event in the header `Authorization` is not as NIP-98 has it; the text says what is wrong.
+    http_auth_event(why): "the event in Authorization (NIP-98): {why}", "HTTP 401", Change;
+    /// An AUTH event is for the relay it names alone, and one of NIP-98 for the request that it signs.
+    never_published(): "kinds 22242 and 27235 prove a key and are never published", "OK", Change;
     /// REQ and COUNT take at least one filter.
     no_filters(): "one or more filters are needed", "CLOSED", Change;
     /// The frame is no JSON, or no array.
@@ -247,10 +255,18 @@ refusals! { RESTRICTED = Restricted;
     early_answers(): "there are many answers already to this job, whose request is not known here", "OK", Wait;
     /// The filters of all open subscriptions of a connection together.
     filters_too_large(max): "the filters of this connection are over {max} bytes; CLOSE some", "CLOSED", Less;
-    /// The filters of one network take a tenth of the memory for them at most, less when others have much of it.
-    network_subscriptions(): "the subscriptions of your network take all the memory it may; CLOSE some", "CLOSED", Less;
+    /// The relay's setting `ACCESS` is closed: a key enters when its operator has allowed it.
+    members_enter(): "this relay is for its members alone", "OK, close 1008", Never;
+    /// The relay's setting `ACCESS` is members: a key publishes when its operator has allowed it.
+    members_write(): "only members of this relay publish here", "OK", Never;
     /// Longer than `max_message_length` (NIP-11).
     message_too_long(length, max): "message of {length} bytes is over the limit of {max}", "OK, CLOSED, NEG-ERR, NOTICE", Change;
+    /// The filters of one network take a tenth of the memory for them at most, less when others have much of it.
+    network_subscriptions(): "the subscriptions of your network take all the memory it may; CLOSE some", "CLOSED", Less;
+    /// There is nobody who may: the operator sets `RELAY_PUBKEY`.
+    no_owner(): "this relay has no owner; its operator sets RELAY_PUBKEY", "HTTP 403", Never;
+    /// The owner assigns methods (NIP-86) to others.
+    not_a_manager(): "this key may not use this method", "HTTP 403", Never;
     /// The event is protected (NIP-70), and its author is none of the keys proven here.
     not_the_author(): "this event may only be published by its author", "OK", Auth;
     /// The list named is the rarest of the filter, and longer than `max_search_entries` (NIP-11).
@@ -293,8 +309,8 @@ refusals! { PLAIN;
     frame_too_long(length, max): "a frame of {length} bytes; {max} are the limit", "close 1009", Change;
     /// Guests of the same address wait, and this one has proven no key for so long.
     guests_wait(seconds): "others behind this address wait to prove their keys; prove yours within {seconds} s", "close 1008", Auth;
-    /// Not a refusal: the customer has deleted the request of a job that this key has answered.
-    job_withdrawn(job): "cancelled: job {job} was cancelled by its customer", "NOTICE", Done;
+    /// Not a refusal: the request of a job that this key has answered was deleted by its customer, or banned by the operator.
+    job_withdrawn(job): "cancelled: job {job} is cancelled", "NOTICE", Done;
     /// The live events of its subscriptions are more than a network is sent.
     live_too_fast(rate): "more than {rate} bytes a second of live events for this network; subscribe to less", "close 1008", Less;
     /// What the relay knew of the connection is gone.

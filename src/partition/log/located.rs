@@ -13,7 +13,7 @@ impl Partition {
     pub(in crate::partition) fn ask_position(&mut self, now: Millis, out: &mut Vec<Effect>) {
         if !std::mem::replace(&mut self.log.asking, true) {
             self.log.asked_of = self.gateways.furthest();
-            let statements = if self.log.is_known() { vec![counts::read()] } else { self.waking_statements() };
+            let statements = if self.log.is_known() { vec![counts::read()] } else { self.waking_statements(now) };
             self.query(Purpose::Position, statements, now, out);
         }
     }
@@ -43,6 +43,7 @@ impl Partition {
         let found = result.and_then(|rows| {
             let found = counts::decode(&rows)?;
             self.note_place(&rows, &found)?;
+            rows.get(3).map_or(Ok(()), |rulings| self.note_rulings(rulings))?;
             Ok(found)
         });
         self.located(found, now, out);
@@ -129,5 +130,6 @@ impl Partition {
         self.handlers.clear();
         self.facts.forget();
         self.log.memory.clear();
+        self.ruled.forget();
     }
 }

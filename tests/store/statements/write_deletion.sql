@@ -6,7 +6,8 @@ CROSS JOIN events AS e
 ON substr(e.id, 1, 8) = substr(unhex(v.value), 1, 8)
 AND e.id = unhex(v.value);
 
-SELECT iif((SELECT count(nullif(iif((e.kind NOT IN (5, 62)
+SELECT iif((SELECT count(nullif(iif((v.value->>1 IS NULL
+            OR e.kind NOT IN (5, 62)
             AND (e.pubkey = unhex(v.value->>1)
               OR e.kind = 1059
               AND EXISTS (
@@ -17,7 +18,8 @@ SELECT iif((SELECT count(nullif(iif((e.kind NOT IN (5, 62)
                 AND t.created_at = e.created_at
                 AND t.tie = e.tie
                 AND t.seq = e.seq))), octet_length(e.tags) + ifnull(octet_length(e.extra), 0), 0), 0)) < 2
-    OR sum(iif((e.kind NOT IN (5, 62)
+    OR sum(iif((v.value->>1 IS NULL
+          OR e.kind NOT IN (5, 62)
           AND (e.pubkey = unhex(v.value->>1)
             OR e.kind = 1059
             AND EXISTS (
@@ -31,7 +33,8 @@ SELECT iif((SELECT count(nullif(iif((e.kind NOT IN (5, 62)
     FROM json_each(?1) AS v
     CROSS JOIN events AS e
     ON substr(e.id, 1, 8) = substr(unhex(v.value->>0), 1, 8)
-    AND e.id = unhex(v.value->>0)), json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif((e.kind NOT IN (5, 62)
+    AND e.id = unhex(v.value->>0)), json_array(e.seq, lower(hex(e.id)), lower(hex(e.pubkey)), e.kind, e.created_at, e.shelf >= 65536, lower(nullif(hex(e.job), '')), e.asked IS NOT NULL, lower(nullif(hex(e.place), '')), json(iif((v.value->>1 IS NULL
+          OR e.kind NOT IN (5, 62)
           AND (e.pubkey = unhex(v.value->>1)
             OR e.kind = 1059
             AND EXISTS (
@@ -41,7 +44,8 @@ SELECT iif((SELECT count(nullif(iif((e.kind NOT IN (5, 62)
               AND t.shelf = e.shelf
               AND t.created_at = e.created_at
               AND t.tie = e.tie
-              AND t.seq = e.seq))), iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))), '[]')), iif((e.kind NOT IN (5, 62)
+              AND t.seq = e.seq))), iif(e.job IS NULL, e.tags, replace(e.tags, char(1), lower(hex(e.job)))), '[]')), iif((v.value->>1 IS NULL
+        OR e.kind NOT IN (5, 62)
         AND (e.pubkey = unhex(v.value->>1)
           OR e.kind = 1059
           AND EXISTS (
@@ -72,7 +76,8 @@ SELECT iif((SELECT count(nullif(ifnull(2 * octet_length(j.providers), 0) + octet
       FROM json_each(?2) AS v
       CROSS JOIN jobs AS c
       ON c.id = unhex(v.value->>0)
-      AND c.customer = unhex(v.value->>1)
+      AND (c.customer = unhex(v.value->>1)
+        OR v.value->>1 IS NULL)
       UNION
       SELECT e.job
       FROM json_each(?3) AS v
@@ -80,7 +85,8 @@ SELECT iif((SELECT count(nullif(ifnull(2 * octet_length(j.providers), 0) + octet
       ON substr(e.id, 1, 8) = substr(unhex(v.value->>0), 1, 8)
       AND e.id = unhex(v.value->>0)
       WHERE e.job IS NOT NULL
-      AND (e.kind NOT IN (5, 62)
+      AND (v.value->>1 IS NULL
+        OR e.kind NOT IN (5, 62)
         AND (e.pubkey = unhex(v.value->>1)
           OR e.kind = 1059
           AND EXISTS (
@@ -101,7 +107,8 @@ FROM (
   FROM json_each(?2) AS v
   CROSS JOIN jobs AS c
   ON c.id = unhex(v.value->>0)
-  AND c.customer = unhex(v.value->>1)
+  AND (c.customer = unhex(v.value->>1)
+    OR v.value->>1 IS NULL)
   UNION
   SELECT e.job
   FROM json_each(?3) AS v
@@ -109,7 +116,8 @@ FROM (
   ON substr(e.id, 1, 8) = substr(unhex(v.value->>0), 1, 8)
   AND e.id = unhex(v.value->>0)
   WHERE e.job IS NOT NULL
-  AND (e.kind NOT IN (5, 62)
+  AND (v.value->>1 IS NULL
+    OR e.kind NOT IN (5, 62)
     AND (e.pubkey = unhex(v.value->>1)
       OR e.kind = 1059
       AND EXISTS (
@@ -129,7 +137,8 @@ FROM (
   FROM json_each(?1) AS v
   CROSS JOIN jobs AS j
   ON j.id = unhex(v.value->>0)
-  AND j.customer = unhex(v.value->>1)
+  AND (j.customer = unhex(v.value->>1)
+    OR v.value->>1 IS NULL)
   AND j.state < 7
   CROSS JOIN tags AS t
   ON t.tag = unhex('6500' || hex(j.id))

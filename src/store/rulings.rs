@@ -1,0 +1,102 @@
+//! What the operator has decided (`moderation`), and who did what when.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{Param, Rows, Statement, StoreError, hex, integer, json_text};
+use crate::moderation::{Act, Done, Ruled, Ruling, Rulings, Sort};
+use crate::nostr::{EventId, PublicKey};
+
+/// Acts that are kept.
+const ACTS_MAX: u64 = 10_000;
+/// Seconds for which an act is remembered by its id, so that it is not done again: more than it may be dated off (NIP-98).
+pub const REPEATED_WITHIN: u64 = 200;
+
+/// Reads all rulings, and the ids of acts since a time in Unix seconds.
+pub fn read(since: u64) -> Statement {
+    let sql = format!(
+        "SELECT sort || ':' || item AS r FROM rulings UNION ALL SELECT ':' || {} FROM acts WHERE at >= ?1 AND \
+         number > (SELECT max(number) FROM acts) - 1000",
+        hex("id")
+    );
+    Statement::new(sql, vec![integer(since)])
+}
+
+/// The rulings and the ids of acts in the rows of [`read`].
+pub fn decode(rows: &[String]) -> Result<(Rulings, Vec<EventId>), StoreError> {
+    let (mut rulings, mut acts) = (Rulings::default(), Vec::new());
+    for row in rows {
+        let unreadable = || StoreError::new(format!("the ruling {row:?} cannot be read"));
+        match row.split_once(':').ok_or_else(unreadable)? {
+            ("", id) => acts.push(EventId::parse(id).ok_or_else(unreadable)?),
+            (word, item) => {
+                let sort = Sort::of_word(word).ok_or_else(unreadable)?;
+                rulings.add(Ruling::of(sort, item).ok_or_else(unreadable)?);
+            }
+        }
+    }
+    Ok((rulings, acts))
+}
+
+/// Reads what is ruled of a sort.
+pub fn of_sort(sort: Sort) -> Statement {
+    let sql = "SELECT json_array(item, reason, since) AS r FROM rulings WHERE sort = ?1 ORDER BY since, item";
+    Statement::new(sql, vec![Param::Text(sort.word().into())])
+}
+
+/// What the rows of [`of_sort`] say.
+pub fn decode_of_sort(rows: &Rows) -> Result<Vec<Ruled>, StoreError> {
+    let ruled = |row: &String| {
+        let (item, reason, since) = serde_json::from_str(row).ok()?;
+        Some(Ruled { item, reason, since })
+    };
+    rows.iter().flatten().map(|row| ruled(row).ok_or_else(|| StoreError::new("a ruling cannot be read"))).collect()
+}
+
+/// Reads the last so many acts, or those before a number.
+pub fn acts(before: Option<u64>, count: u64) -> Statement {
+    let sql = format!(
+        "SELECT json_array(number, at, {}, method, params) AS r FROM acts WHERE number < ?1 ORDER BY number DESC LIMIT ?2",
+        hex("actor")
+    );
+    Statement::new(sql, vec![integer(before.unwrap_or(crate::nostr::MAX_INTEGER)), integer(count)])
+}
+
+/// What the rows of [`acts`] say.
+pub fn decode_acts(rows: &Rows) -> Result<Vec<Done>, StoreError> {
+    let done = |row: &String| {
+        let (number, at, by, method, params): (u64, u64, PublicKey, String, String) = serde_json::from_str(row).ok()?;
+        Some(Done { number, at, by, method, params })
+    };
+    rows.iter().flatten().map(|row| done(row).ok_or_else(|| StoreError::new("an act cannot be read"))).collect()
+}
+
+/// Does what acts rule, and notes them.
+pub(super) fn put(acts: &[(EventId, u64, Arc<Act>)]) -> Vec<Statement> {
+    let mut list = Vec::new();
+    for (id, at, act) in acts {
+        for (ruling, reason) in &act.rulings {
+            let (sort, item) = (Param::Text(ruling.sort().word().into()), Param::Text(ruling.to_string().into()));
+            list.push(match reason {
+                Some(reason) => Statement::new(
+                    "INSERT INTO rulings (sort, item, reason, since) VALUES (?1, ?2, ?3, ?4) \
+                     ON CONFLICT (sort, item) DO UPDATE SET reason = excluded.reason",
+                    vec![sort, item, Param::Text(reason.as_str().into()), integer(*at)],
+                ),
+                None => Statement::new("DELETE FROM rulings WHERE sort = ?1 AND item = ?2", vec![sort, item]),
+            });
+        }
+        let params = json_text(&json!([id, at, act.by, act.method.name(), act.params]));
+        list.push(Statement::new(
+            "INSERT INTO acts (id, at, actor, method, params) \
+             SELECT unhex(?1->>0), ?1->>1, unhex(?1->>2), ?1->>3, ?1->>4",
+            vec![Param::Text(params.into())],
+        ));
+    }
+    if !acts.is_empty() {
+        let sql = "DELETE FROM acts WHERE number <= (SELECT max(number) FROM acts) - ?1";
+        list.push(Statement::new(sql, vec![integer(ACTS_MAX)]));
+    }
+    list
+}

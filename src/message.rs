@@ -16,7 +16,7 @@ pub use crate::ledger::{MAX_UNASKED_FEEDBACK, MAX_UNASKED_KEYS, NewEvent};
 use crate::market::history::Snapshot;
 use crate::market::privacy::Readers;
 pub use crate::moderation::AUDIT_LINES;
-use crate::moderation::{Done, Ruled, Rulings, Sort};
+use crate::moderation::{Rulings, Sort};
 use crate::nostr::relay_msg::Completeness;
 use crate::nostr::{Event, EventId, Filter, PublicKey, Reason, Values};
 use crate::seam::{Network, Ticket};
@@ -405,8 +405,6 @@ pub enum Facts {
     History(Vec<Snapshot>),
     /// It does.
     Healthy,
-    /// What is ruled.
-    Rulings(Vec<Ruled>),
-    /// What was done, the last first.
-    Acts(Vec<Done>),
+    /// What is ruled, or was done: each as JSON that the management API gives.
+    Moderation(Vec<String>),
 }

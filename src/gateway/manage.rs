@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Gateway, RequestId};
+use super::{Gateway, RequestId, http};
 use crate::message::{Allowance, Asked, Facts, NewEvent, Publish, Publisher, StoreError, Verdict};
-use crate::moderation::{Act, Call, Method, RULINGS_MAX, Ruled, Ruling, Sort, Task};
+use crate::moderation::{Act, Call, Method, RULINGS_MAX, Ruling, Task};
 use crate::nostr::http_auth::{HTTP_AUTH_WINDOW, Signed};
 use crate::nostr::{EventId, PublicKey, refusal};
 use crate::seam::{Effect, Millis, Ticket};
@@ -28,7 +28,7 @@ pub(super) struct Managing {
     /// By when they may be forgotten.
     used: VecDeque<(Millis, EventId)>,
     acts: BTreeMap<Publisher, RequestId>,
-    asked: BTreeMap<Ticket, (RequestId, Task)>,
+    asked: BTreeMap<Ticket, RequestId>,
 }
 
 impl Managing {
@@ -51,20 +51,22 @@ impl Managing {
 }
 
 /// What a call is answered: a status, a body, and the seconds after which to call again, if that helps.
-type Response = (u16, Value, Option<u64>);
+type Response = (u16, String, Option<u64>);
 
-fn result(result: impl Into<Value>) -> Response {
-    (200, json!({ "result": result.into() }), None)
+fn result(json: &str) -> Response {
+    (200, format!("{{\"result\":{json}}}"), None)
 }
 
 fn too_many() -> Response {
-    let error: String = refusal::too_many_requests(RETRY_S);
-    (503, json!({ "error": error }), Some(RETRY_S))
+    (503, http::error_body(&refusal::too_many_requests(RETRY_S)), Some(RETRY_S))
 }
 
-fn refused(status: u16, reason: impl Into<String>) -> Response {
-    let reason: String = reason.into();
-    (status, json!({ "error": reason }), None)
+fn used_before() -> Response {
+    refused(401, &refusal::http_auth_event("it was used before; sign each request").to_string())
+}
+
+fn refused(status: u16, reason: &str) -> Response {
+    (status, http::error_body(reason), None)
 }
 
 impl Gateway {
@@ -88,43 +90,34 @@ impl Gateway {
         let Signed { by, id } = signed;
         let is_owner = self.config.pubkey == Some(by);
         if self.config.pubkey.is_none() {
-            return Err(refused(403, refusal::no_owner()));
+            return Err(refused(403, &refusal::no_owner().to_string()));
         }
         if !is_owner && !self.managing.are_ruled {
             return Err(too_many());
         }
         if !is_owner && !self.rulings.manages(&by) {
-            return Err(refused(403, refusal::not_a_manager()));
+            return Err(refused(403, &refusal::not_a_manager().to_string()));
         }
         if self.managing.is_used(id, now) {
-            return Err(refused(401, refusal::http_auth_event("it was used before; sign each request")));
+            return Err(used_before());
         }
         if self.managing.acts.len() + self.managing.asked.len() >= WAITING_MAX {
             return Err(too_many());
         }
         // What is wrong with a call is an answer to it (NIP-86).
-        let call = Call::parse(body).map_err(|error| refused(200, error))?;
+        let call = Call::parse(body).map_err(|error| refused(200, &error))?;
         if !is_owner && call.method != Method::SupportedMethods && !self.rulings.may(&by, call.method) {
-            return Err(refused(403, refusal::not_a_manager()));
+            return Err(refused(403, &refusal::not_a_manager().to_string()));
         }
-        let task = call.task().map_err(|error| refused(200, error))?;
+        let task = call.task().map_err(|error| refused(200, &error))?;
         match task {
-            Task::Methods => Err(result(self.methods_of(&by, is_owner))),
-            Task::List(_) | Task::Audit(_) => {
-                let ticket = self.next_ticket();
-                let asked = match &task {
-                    Task::List(sort) => Asked::Rulings(*sort),
-                    Task::Audit(before) => Asked::Acts(*before),
-                    Task::Methods | Task::Act { .. } => return Ok(()),
-                };
-                self.managing.asked.insert(ticket, (request, task));
-                self.partitions.ask(ticket, asked, true);
-                Ok(())
-            }
+            Task::Methods => Err(result(&serde_json::to_string(&self.methods_of(&by, is_owner)).unwrap_or_default())),
+            Task::List(sort) => self.ask_home(request, Asked::Rulings(sort)),
+            Task::Audit(before) => self.ask_home(request, Asked::Acts(before)),
             Task::Act { rulings, removes } => {
                 let comes = rulings.iter().filter(|(_, reason)| reason.is_some()).count();
                 if self.rulings.len() + comes > RULINGS_MAX {
-                    return Err(refused(200, format!("there are {RULINGS_MAX} rulings; take some back first")));
+                    return Err(refused(200, &format!("there are {RULINGS_MAX} rulings; take some back first")));
                 }
                 if rulings.iter().any(|(ruling, reason)| reason.is_some() && self.is_own(ruling)) {
                     return Err(refused(200, "the owner cannot be banned"));
@@ -135,6 +128,13 @@ impl Gateway {
                 Ok(())
             }
         }
+    }
+
+    fn ask_home(&mut self, request: RequestId, asked: Asked) -> Result<(), Response> {
+        let ticket = self.next_ticket();
+        self.managing.asked.insert(ticket, request);
+        self.partitions.ask(ticket, asked, true);
+        Ok(())
     }
 
     fn methods_of(&self, key: &PublicKey, is_owner: bool) -> Vec<&'static str> {
@@ -160,10 +160,10 @@ impl Gateway {
     pub(super) fn act_decided(&mut self, from: Publisher, verdict: Verdict, out: &mut Vec<Effect>) {
         let Some(request) = self.managing.acts.remove(&from) else { return };
         let response = match verdict {
-            Verdict::Stored => result(true),
-            Verdict::Duplicate(_) => refused(401, refusal::http_auth_event("it was used before; sign each request")),
+            Verdict::Stored => result("true"),
+            Verdict::Duplicate(_) => used_before(),
             // Part of it may have been done; to do it again changes nothing.
-            Verdict::Refused(reason) => refused(503, reason),
+            Verdict::Refused(reason) => refused(503, &reason.to_string()),
         };
         respond(request, response, out);
     }
@@ -175,11 +175,10 @@ impl Gateway {
         facts: Option<Result<Facts, StoreError>>,
         out: &mut Vec<Effect>,
     ) -> Option<Option<Result<Facts, StoreError>>> {
-        let Some((request, task)) = self.managing.asked.remove(&ticket) else { return Some(facts) };
+        let Some(request) = self.managing.asked.remove(&ticket) else { return Some(facts) };
         let response = match facts {
-            Some(Ok(Facts::Rulings(ruled))) => result(listed(&task, ruled)),
-            Some(Ok(Facts::Acts(acts))) => result(serde_json::to_value(acts).unwrap_or_default()),
-            Some(Err(error)) => refused(503, format!("database: {error}")),
+            Some(Ok(Facts::Moderation(rows))) => result(&format!("[{}]", rows.join(","))),
+            Some(Err(error)) => refused(503, &format!("database: {error}")),
             _ => refused(503, "database: it gave no answer"),
         };
         respond(request, response, out);
@@ -199,28 +198,6 @@ impl Gateway {
 }
 
 fn respond(request: RequestId, (status, body, retry_after_s): Response, out: &mut Vec<Effect>) {
-    let body: Rc<str> = body.to_string().into();
+    let body: Rc<str> = body.into();
     out.push(Effect::Respond { request, status, body, retry_after_s });
-}
-
-/// What a list method gives.
-fn listed(task: &Task, ruled: Vec<Ruled>) -> Value {
-    let Task::List(sort) = task else { return Value::Null };
-    let name = match sort {
-        Sort::DisallowedKind => return ruled.iter().filter_map(|one| one.item.parse::<u16>().ok()).collect(),
-        Sort::Manager => return assignees(&ruled),
-        Sort::BannedKey | Sort::AllowedKey => "pubkey",
-        Sort::BannedEvent => "id",
-        Sort::BlockedNetwork => "ip",
-    };
-    ruled.iter().map(|one| json!({ name: one.item, "reason": one.reason, "since": one.since })).collect()
-}
-
-/// The methods of each key that may use some.
-fn assignees(ruled: &[Ruled]) -> Value {
-    let mut methods: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (key, method) in ruled.iter().filter_map(|one| one.item.split_once(' ')) {
-        methods.entry(key).or_default().push(method);
-    }
-    methods.iter().map(|(key, methods)| json!({ "pubkey": key, "methods": methods })).collect()
 }

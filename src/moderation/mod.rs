@@ -4,7 +4,6 @@
 mod nip86;
 mod range;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -153,48 +152,34 @@ pub struct Act {
     pub rulings: Vec<(Ruling, Option<String>)>,
 }
 
-/// What an owner reads of a ruling.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ruled {
-    /// Over what.
-    pub item: String,
-    /// Why, for people.
-    pub reason: String,
-    /// Unix seconds.
-    pub since: u64,
-}
-
-/// What an owner reads of an act.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Done {
-    /// Acts are numbered in their order.
-    pub number: u64,
-    /// Unix seconds.
-    pub at: u64,
-    /// Whose key did it.
-    pub by: PublicKey,
-    /// The method's name.
-    pub method: String,
-    /// Its parameters, as JSON.
-    pub params: String,
-}
-
-/// All that is ruled.
+/// All that is ruled, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rulings(BTreeSet<Ruling>);
+pub struct Rulings(Vec<Ruling>);
 
 impl Rulings {
     /// Adds one.
     pub fn add(&mut self, ruling: Ruling) {
-        self.0.insert(ruling);
+        if let Err(at) = self.0.binary_search(&ruling) {
+            self.0.insert(at, ruling);
+        }
+    }
+
+    fn take_back(&mut self, ruling: &Ruling) {
+        if let Ok(at) = self.0.binary_search(ruling) {
+            self.0.remove(at);
+        }
+    }
+
+    fn has(&self, ruling: &Ruling) -> bool {
+        self.0.binary_search(ruling).is_ok()
     }
 
     /// Does what an act does.
     pub fn apply(&mut self, act: &Act) {
         for (ruling, reason) in &act.rulings {
             match reason {
-                Some(_) => _ = self.0.insert(*ruling),
-                None => _ = self.0.remove(ruling),
+                Some(_) => self.add(*ruling),
+                None => self.take_back(ruling),
             }
         }
     }
@@ -211,7 +196,7 @@ impl Rulings {
 
     /// Why a key may do nothing here.
     pub fn of_key(&self, key: &PublicKey) -> Option<Reason> {
-        self.0.contains(&Ruling::BannedKey(*key)).then(refusal::blocked_key)
+        self.has(&Ruling::BannedKey(*key)).then(refusal::blocked_key)
     }
 
     /// Why an address may not connect.
@@ -225,7 +210,7 @@ impl Rulings {
 
     /// Why an event may not be here; of an answer, `job` is what it answers.
     pub fn of(&self, event: &Event, job: Option<&EventId>) -> Option<Reason> {
-        let is_banned = |job: &&EventId| **job != event.id && self.0.contains(&Ruling::BannedEvent(**job));
+        let is_banned = |job: &&EventId| **job != event.id && self.has(&Ruling::BannedEvent(**job));
         self.of_event(event).or_else(|| job.filter(is_banned).map(|_| refusal::job_cancelled()))
     }
 
@@ -234,35 +219,26 @@ impl Rulings {
         if self.0.is_empty() {
             return None;
         }
-        if self.0.contains(&Ruling::BannedEvent(event.id)) {
+        if self.has(&Ruling::BannedEvent(event.id)) {
             return Some(refusal::banned_event());
         }
-        let of_kind =
-            || self.0.contains(&Ruling::DisallowedKind(event.kind)).then(|| refusal::disallowed_kind(event.kind));
+        let of_kind = || self.has(&Ruling::DisallowedKind(event.kind)).then(|| refusal::disallowed_kind(event.kind));
         self.of_key(&event.pubkey).or_else(of_kind)
     }
 
     /// Whether a key may write, or enter, where not everybody may.
     pub fn allows(&self, key: &PublicKey) -> bool {
-        self.0.contains(&Ruling::AllowedKey(*key))
+        self.has(&Ruling::AllowedKey(*key))
     }
 
     /// Whether a key may use a method as the owner may.
     pub fn may(&self, key: &PublicKey, method: Method) -> bool {
-        self.0.contains(&Ruling::Manager(*key, method))
+        self.has(&Ruling::Manager(*key, method))
     }
 
     /// Whether a key may use any.
     pub fn manages(&self, key: &PublicKey) -> bool {
-        self.methods_of(key).next().is_some()
-    }
-
-    /// The methods that a key may use.
-    pub fn methods_of(&self, key: &PublicKey) -> impl Iterator<Item = Method> {
-        let all = Ruling::Manager(*key, Method::FIRST)..=Ruling::Manager(*key, Method::LAST);
-        self.0.range(all).filter_map(|ruling| match ruling {
-            Ruling::Manager(_, method) => Some(*method),
-            _ => None,
-        })
+        let at = self.0.partition_point(|ruling| *ruling < Ruling::Manager(*key, Method::FIRST));
+        matches!(self.0.get(at), Some(Ruling::Manager(manager, _)) if manager == key)
     }
 }

@@ -42,7 +42,6 @@ pub enum Method {
 
 impl Method {
     pub(super) const FIRST: Self = Self::SupportedMethods;
-    pub(super) const LAST: Self = Self::ListAuditLog;
 
     /// All, each with its name.
     pub const ALL: [(Self, &'static str); 22] = [

@@ -178,8 +178,7 @@ impl Partition {
             }
             Asked::Records(_) => market::decode_records(&rows).map(Facts::Records),
             Asked::History(_) => history::decode(&rows).map(Facts::History),
-            Asked::Rulings(_) => rulings::decode_of_sort(&rows).map(Facts::Rulings),
-            Asked::Acts(_) => rulings::decode_acts(&rows).map(Facts::Acts),
+            Asked::Rulings(_) | Asked::Acts(_) => Ok(Facts::Moderation(rows.concat())),
         }
     }
 

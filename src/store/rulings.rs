@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Param, Rows, Statement, StoreError, hex, integer, json_text};
-use crate::moderation::{Act, Done, Ruled, Ruling, Rulings, Sort};
-use crate::nostr::{EventId, PublicKey};
+use super::{Param, Statement, StoreError, hex, integer, json_text};
+use crate::moderation::{Act, Ruling, Rulings, Sort};
+use crate::nostr::{EventId, MAX_INTEGER};
 
 /// Acts that are kept.
 const ACTS_MAX: u64 = 10_000;
@@ -39,37 +39,38 @@ pub fn decode(rows: &[String]) -> Result<(Rulings, Vec<EventId>), StoreError> {
     Ok((rulings, acts))
 }
 
-/// Reads what is ruled of a sort.
+/// Reads what is ruled of a sort, each as the management API gives it.
 pub fn of_sort(sort: Sort) -> Statement {
-    let sql = "SELECT json_array(item, reason, since) AS r FROM rulings WHERE sort = ?1 ORDER BY since, item";
+    let named = |name: &str| {
+        format!(
+            "SELECT json_object('{name}', item, 'reason', reason, 'since', since) AS r \
+             FROM rulings WHERE sort = ?1 ORDER BY since, item"
+        )
+    };
+    let sql = match sort {
+        Sort::BannedKey | Sort::AllowedKey => named("pubkey"),
+        Sort::BannedEvent => named("id"),
+        Sort::BlockedNetwork => named("ip"),
+        Sort::DisallowedKind => {
+            "SELECT item AS r FROM rulings WHERE sort = ?1 ORDER BY CAST(item AS INTEGER)".to_owned()
+        }
+        Sort::Manager => {
+            "SELECT json_object('pubkey', substr(item, 1, 64), 'methods', json_group_array(substr(item, 66))) AS r \
+             FROM rulings WHERE sort = ?1 GROUP BY substr(item, 1, 64)"
+                .to_owned()
+        }
+    };
     Statement::new(sql, vec![Param::Text(sort.word().into())])
 }
 
-/// What the rows of [`of_sort`] say.
-pub fn decode_of_sort(rows: &Rows) -> Result<Vec<Ruled>, StoreError> {
-    let ruled = |row: &String| {
-        let (item, reason, since) = serde_json::from_str(row).ok()?;
-        Some(Ruled { item, reason, since })
-    };
-    rows.iter().flatten().map(|row| ruled(row).ok_or_else(|| StoreError::new("a ruling cannot be read"))).collect()
-}
-
-/// Reads the last so many acts, or those before a number.
+/// Reads the last so many acts, or those before a number, each as the management API gives it.
 pub fn acts(before: Option<u64>, count: u64) -> Statement {
     let sql = format!(
-        "SELECT json_array(number, at, {}, method, params) AS r FROM acts WHERE number < ?1 ORDER BY number DESC LIMIT ?2",
+        "SELECT json_object('number', number, 'at', at, 'by', {}, 'method', method, 'params', json(params)) AS r \
+         FROM acts WHERE number < ?1 ORDER BY number DESC LIMIT ?2",
         hex("actor")
     );
-    Statement::new(sql, vec![integer(before.unwrap_or(crate::nostr::MAX_INTEGER)), integer(count)])
-}
-
-/// What the rows of [`acts`] say.
-pub fn decode_acts(rows: &Rows) -> Result<Vec<Done>, StoreError> {
-    let done = |row: &String| {
-        let (number, at, by, method, params): (u64, u64, PublicKey, String, String) = serde_json::from_str(row).ok()?;
-        Some(Done { number, at, by, method, params })
-    };
-    rows.iter().flatten().map(|row| done(row).ok_or_else(|| StoreError::new("an act cannot be read"))).collect()
+    Statement::new(sql, vec![integer(before.unwrap_or(MAX_INTEGER)), integer(count)])
 }
 
 /// Does what acts rule, and notes them.

@@ -10,7 +10,7 @@ use nexus::market::history::Snapshot;
 use nexus::market::reputation::Vote;
 use nexus::market::{Part as JobPart, State};
 use nexus::message::*;
-use nexus::moderation::{Act, Done, Method, Ruled, Ruling, Rulings};
+use nexus::moderation::{Act, Method, Ruling, Rulings};
 use nexus::nostr::deletion::Target;
 use nexus::nostr::relay_msg::Completeness;
 use nexus::nostr::{Event, EventId, Filter, PublicKey, Reason, Values, refusal};
@@ -394,14 +394,8 @@ impl Messages {
     }
 
     fn facts(&mut self) -> Facts {
-        match self.0.below(7) {
-            5 => {
-                Facts::Rulings(self.list(|make| Ruled { item: make.text(), reason: make.text(), since: make.number() }))
-            }
-            6 => Facts::Acts(self.list(|make| {
-                let (number, at, by) = (make.number(), make.number(), make.key());
-                Done { number, at, by, method: make.text(), params: make.text() }
-            })),
+        match self.0.below(6) {
+            5 => Facts::Moderation(self.list(Self::text)),
             0 => {
                 let (since_ms, stored, flush) = (self.number(), self.number(), self.number());
                 Facts::Counts(Box::new(Counts { since_ms, stored, flush, counts: self.signed() }), self.number())

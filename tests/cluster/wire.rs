@@ -218,7 +218,7 @@ const TO_GATEWAY_FORMS: [(&str, &str); TO_GATEWAY] = [
     ("Answer", "0fae50715860bd48"),
     ("Later", "927f4904a855184d"),
     ("Known", "27c7b68922e5a3e3"),
-    ("Facts", "cf4ec04f05101091"),
+    ("Facts", "5d4ced04ff333d7a"),
     ("Rulings", "70349769c06f92f4"),
     ("Acted", "3d9568d86c7b28e4"),
 ];

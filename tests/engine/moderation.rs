@@ -244,7 +244,7 @@ fn the_owner_and_whom_he_names_may_call() {
         methods,
         [(&json!("unassignmethod"), &own), (&json!("banpubkey"), &managers), (&json!("assignmethod"), &own)]
     );
-    assert_eq!(log[1]["params"], json!([Author::new(3).key(), "x"]).to_string());
+    assert_eq!(log[1]["params"], json!([Author::new(3).key(), "x"]));
     let older = owner.call(&mut world, "listauditlog", json!([log[1]["number"]])).1;
     assert_eq!(older["result"].as_array().unwrap().len(), 1);
 }

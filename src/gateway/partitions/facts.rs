@@ -110,7 +110,7 @@ impl Partitions {
         let (mut counts, mut active, mut histories) = (Counts::default(), 0, Vec::new());
         let (mut handlers, mut records, mut healthy) = (None, Vec::new(), false);
         let mut has_counts = false;
-        if let [(_, Facts::Rulings(_) | Facts::Acts(_))] = facts.as_slice() {
+        if let [(_, Facts::Moderation(_))] = facts.as_slice() {
             return facts.into_iter().next().map(|(_, facts)| facts).ok_or_else(|| StoreError::new("it has no answer"));
         }
         for (from, facts) in facts {
@@ -127,7 +127,7 @@ impl Partitions {
                 Facts::History(snapshots) => histories.push(snapshots),
                 Facts::Healthy => healthy = true,
                 // Home alone is asked these.
-                Facts::Rulings(_) | Facts::Acts(_) => {}
+                Facts::Moderation(_) => {}
             }
         }
         if has_counts {

@@ -5,9 +5,16 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::frames::POLICY_VIOLATION;
+use super::timer::Due;
 use super::{ConnId, Effect, Gateway};
 use crate::moderation::{Access, Range, Rulings};
 use crate::nostr::{Event, PublicKey, Reason, refusal};
+use crate::seam::Millis;
+
+/// Proofs of keys that wait until it is known who may enter, bytes of the longest, and milliseconds they wait.
+const ENTERING_MAX: usize = 1000;
+const PROOF_BYTES: usize = 2000;
+const ENTER_MS: Millis = 15_000;
 
 /// Keys and networks that the settings block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +76,30 @@ impl Gateway {
         self.rulings = rulings;
         self.managing.are_ruled = true;
         self.end_blocked(out);
+        for (conn, event) in std::mem::take(&mut self.managing.entering) {
+            self.authenticate(conn, &event, self.now, out);
+        }
+    }
+
+    /// Has who proves a key wait until it is known who may enter, where not everybody may; says whether he waits.
+    pub(super) fn waits_to_enter(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) -> bool {
+        let is_closed = self.config.access == Access::Closed && !self.managing.are_ruled;
+        if !is_closed || self.is_member(&event.pubkey) || event.text_bytes() > PROOF_BYTES {
+            return false;
+        }
+        let waits = self.managing.entering.len() < ENTERING_MAX;
+        if waits {
+            self.managing.entering.push((conn, event.clone()));
+            self.do_at(Due::Enter, now + ENTER_MS, out);
+        }
+        waits
+    }
+
+    /// It is not known who may enter: who waits is told so.
+    pub(super) fn turn_away_waiting(&mut self, out: &mut Vec<Effect>) {
+        for (conn, event) in std::mem::take(&mut self.managing.entering) {
+            self.refuse_auth(conn, &event.id, &refusal::lost_request(), out);
+        }
     }
 
     /// Ends the connections of who may not be here, as it is now. Before it is known what is ruled, nobody is sent away for

@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::{Gateway, RequestId, http};
+use super::{ConnId, Gateway, RequestId, http};
 use crate::message::{Allowance, Asked, Facts, NewEvent, Publish, Publisher, StoreError, Verdict};
 use crate::moderation::{Act, Call, Method, RULINGS_MAX, Ruling, Task};
 use crate::nostr::http_auth::{HTTP_AUTH_WINDOW, Signed};
-use crate::nostr::{EventId, PublicKey, refusal};
+use crate::nostr::{Event, EventId, PublicKey, refusal};
 use crate::seam::{Effect, Millis, Ticket};
 
 /// Requests that are remembered, so that none is made twice by who has overheard it.
@@ -25,6 +25,8 @@ const RETRY_S: u64 = 1;
 pub(super) struct Managing {
     /// Whether home has told what is ruled.
     pub are_ruled: bool,
+    /// Who waits for that to enter, with the proof of a key.
+    pub entering: Vec<(ConnId, Event)>,
     /// By when they may be forgotten.
     used: VecDeque<(Millis, EventId)>,
     acts: BTreeMap<Publisher, RequestId>,

@@ -55,6 +55,9 @@ impl Gateway {
 
     pub(super) fn authenticate(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) {
         self.proves_reading(conn, event, now, out);
+        if self.waits_to_enter(conn, event, now, out) {
+            return;
+        }
         match self.check_auth(conn, event, now) {
             Ok(()) => {
                 let new = self.prove(conn, event.pubkey);
@@ -152,10 +155,7 @@ impl Gateway {
     }
 
     fn check_auth(&mut self, conn: ConnId, event: &Event, now: Millis) -> Result<(), Reason> {
-        // Before it is known what is ruled, who may be allowed comes in.
-        if self.managing.are_ruled || self.ban_of_key(&event.pubkey).is_some() {
-            self.may_enter(&event.pubkey)?;
-        }
+        self.may_enter(&event.pubkey)?;
         let Some(state) = self.conns.get_mut(&conn) else { return Err(refusal::connection_closed()) };
         let given = event.tag_value("challenge");
         let fresh = given.filter(|given| unheard::is_fresh(conn, &state.challenge, given));

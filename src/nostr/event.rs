@@ -125,6 +125,12 @@ impl Event {
         self.tags.iter().filter(move |tag| tag.name() == name).filter_map(Tag::value)
     }
 
+    /// Bytes of the texts in it, about.
+    pub fn text_bytes(&self) -> usize {
+        let tags = self.tags.iter().flat_map(|tag| (0..).map_while(|at| tag.element(at))).map(|text| text.len() + 1);
+        self.content.len() + tags.sum::<usize>()
+    }
+
     /// Whether it proves a key, by NIP-42 or NIP-98, and is for nobody else.
     pub const fn is_authentication(&self) -> bool {
         matches!(self.kind, kind::AUTHENTICATION | kind::HTTP_AUTH)

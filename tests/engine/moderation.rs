@@ -211,6 +211,19 @@ fn members_write_and_in_a_closed_relay_they_alone_enter() {
     assert_eq!(world.ask(guest, json!(["REQ", "s", {}])).pop().unwrap()[0], "CLOSED");
     caller.does(&mut world, "unallowpubkey", json!([member.key()]));
     assert_eq!(closed(&mut world, one).unwrap(), "restricted: this relay is for its members alone");
+    // While it is not known who may enter, who is not known waits.
+    world.restart(config(&closed_to));
+    world.reset(true);
+    let waiting = world.open();
+    world.take(waiting);
+    let event = world.auth_event(&stranger, waiting);
+    world.say(waiting, json!(["AUTH", event]));
+    assert_eq!(world.take(waiting), Vec::<Value>::new());
+    world.settle();
+    assert_eq!(
+        world.take(waiting),
+        [json!(["OK", event.id, false, "restricted: this relay is for its members alone"])]
+    );
     // Whom memory had forgotten is sent away, too, and who is allowed stays.
     let stays = world.agent(&listed);
     world.restart(config(&closed_to));

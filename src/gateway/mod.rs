@@ -53,7 +53,7 @@ use std::sync::Arc;
 pub use api::{Api, RequestId, Requests};
 pub use attachment::MAX_ATTACHED;
 pub use ban::Bans;
-pub use config::{Config, ConfigError, Limits};
+pub use config::{Config, ConfigError, Limits, PARTITIONS_MAX};
 pub use conn::{ConnId, MAX_REMEMBERED, network};
 pub use door::TurnedAway;
 pub use frames::MAX_FRAME_BYTES;

@@ -115,6 +115,7 @@ fn mistakes(file: &Path, wrong: &[String]) -> Failed {
 }
 
 fn migrate(settings: &Settings) -> Result<(), Failed> {
+    place::check_others(settings)?;
     for (partition, path) in place::partitions(settings) {
         let (mut db, applied) = sqlite::open_to_serve(&path)?;
         place::of(&mut db, &path, partition)?;

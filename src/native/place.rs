@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::env::Settings;
 use super::{Failed, database, sqlite};
+use crate::gateway::PARTITIONS_MAX;
 use crate::message::PartitionId;
 use crate::store::counts::{self, Position};
 use crate::store::map::{self, Place};
@@ -29,6 +30,25 @@ pub fn check_all(settings: &Settings) -> Result<(), Failed> {
         let (mut db, _) = sqlite::open_to_serve(&path)?;
         of(&mut db, &path, partition)?;
     }
+    check_others(settings)
+}
+
+/// Whether there are files of more partitions: the first ones may have nothing yet that says how many they are.
+pub fn check_others(settings: &Settings) -> Result<(), Failed> {
+    let count = settings.config.partitions;
+    for own in count..PARTITIONS_MAX {
+        let path = settings.path_of(PartitionId(own));
+        if !path.exists() {
+            continue;
+        }
+        let place = Place { own, count };
+        // It may be anything that is called so.
+        let kept = sqlite::open_to_read(&path).and_then(|mut db| sqlite::read(&mut db, &[map::read()]));
+        let rows = kept.map(|answer| answer.rows.concat()).unwrap_or_default();
+        if Place::kept(&rows).is_ok_and(|kept| kept.is_some_and(|kept| kept.own == own)) {
+            place.check(&rows, false).map_err(|error| named(&path, error))?;
+        }
+    }
     Ok(())
 }
 
@@ -41,7 +61,7 @@ pub fn check_to_read(settings: &Settings) -> Result<(), Failed> {
         let position = counts::decode(&answer.rows)?;
         check(partition, &answer.rows, &position).map_err(|error| named(&path, error))?;
     }
-    Ok(())
+    check_others(settings)
 }
 
 /// Each partition and its file.

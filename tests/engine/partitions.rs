@@ -1,6 +1,7 @@
 //! Several partitions: what is stored in any is found, counted and told as if it were one.
 
 use nexus::gateway::{Api, ConnId};
+use nexus::message::PartitionId;
 use nexus::nostr::{Event, Filter};
 use serde_json::{Value, json};
 
@@ -301,7 +302,8 @@ fn what_a_partition_said_before_a_key_vanished_is_not_shown_after() {
     let (chance, mut all) = (&mut Chance::new(1), Gateways::with(2, 2, &[]));
     let (author, buyer) = (Author::new(1), Author::new(2));
     // A job of the partition beside home.
-    let job = (0..).map(|n| buyer.sign(5050, NOW, &[], &n.to_string())).find(|job| job.id.as_bytes()[31] % 2 == 1);
+    let job =
+        (0..).map(|n| buyer.sign(5050, NOW, &[], &n.to_string())).find(|job| PartitionId::of_job(&job.id, 2).0 == 1);
     let job = job.unwrap();
     all.ask(0, json!(["EVENT", job]));
     all.ask(1, json!(["REQ", "live", {"kinds": [7000]}]));
@@ -373,7 +375,7 @@ fn what_waits_for_its_reader_leaves_room_for_the_answers_of_others() {
     let (chance, mut all) = (&mut Chance::new(1), Gateways::with(1, 2, &[]));
     let author = Author::new(1);
     // One partition knows them from memory, the other one has to look whether it has any.
-    let jobs = (0..).map(|n| author.large(5050, n, &[])).filter(|job| job.id.as_bytes()[31] % 2 == 0);
+    let jobs = (0..).map(|n| author.large(5050, n, &[])).filter(|job| PartitionId::of_job(&job.id, 2).0 == 0);
     for job in jobs.take(40) {
         assert_eq!(all.ask(0, json!(["EVENT", job]))[0][2], true);
     }

@@ -19,7 +19,7 @@ use crate::seam::Millis;
 const BATCH_MESSAGES_MAX: usize = 1000;
 const BATCH_BYTES_MAX: usize = 1_000_000;
 /// Bytes that gather at the most, on all links of an object together: the end that is furthest behind begins anew.
-pub const GATHERED_BYTES_MAX: usize = 8_000_000;
+pub const GATHERED_BYTES_MAX: usize = 16_000_000;
 /// Milliseconds until a batch that was not acknowledged is sent again: at first, and at the most.
 const RESEND_MIN_MS: Millis = 250;
 const RESEND_MAX_MS: Millis = 5000;
@@ -32,6 +32,11 @@ pub struct Incarnation(pub u64);
 pub trait Weigh {
     /// Bytes, about.
     fn weight(&self) -> usize;
+
+    /// How many of them others have at the time, too, who hold the same.
+    fn shared(&self) -> usize {
+        0
+    }
 }
 
 /// What travels at once.
@@ -78,7 +83,8 @@ pub struct Link<T> {
     peer: Option<Incarnation>,
     /// Whether the peer has shown that it knows this incarnation.
     is_known: bool,
-    gathering: VecDeque<Arc<T>>,
+    /// Each with the bytes that it takes for itself.
+    gathering: VecDeque<(Arc<T>, usize)>,
     gathered_bytes: usize,
     in_flight: Option<Vec<Arc<T>>>,
     lost: Vec<Arc<T>>,
@@ -121,8 +127,9 @@ impl<T: Weigh> Link<T> {
     /// Has something told to the other end, behind what waits.
     pub fn send(&mut self, messages: impl IntoIterator<Item = Arc<T>>, now: Millis) {
         for message in messages {
-            self.gathered_bytes += message.weight();
-            self.gathering.push_back(message);
+            let own = message.weight().saturating_sub(message.shared());
+            self.gathered_bytes += own;
+            self.gathering.push_back((message, own));
             self.queued += 1;
         }
         if self.has_more() {
@@ -171,14 +178,14 @@ impl<T: Weigh> Link<T> {
     pub fn take_unheard(&mut self) -> Vec<Arc<T>> {
         self.gathered_bytes = 0;
         let mut unheard = std::mem::take(&mut self.lost);
-        unheard.extend(self.gathering.drain(..));
+        unheard.extend(self.gathering.drain(..).map(|(message, _)| message));
         self.settled = self.queued;
         unheard
     }
 
     fn forget(&mut self) {
         self.lost = self.in_flight.take().unwrap_or_default();
-        self.lost.extend(self.gathering.drain(..));
+        self.lost.extend(self.gathering.drain(..).map(|(message, _)| message));
         self.settled = self.queued;
         (self.gathered_bytes, self.sent, self.received) = (0, 0, 0);
         (self.is_known, self.resend_at, self.stuck_since) = (false, None, None);
@@ -253,17 +260,17 @@ impl<T: Weigh> Link<T> {
     }
 
     fn gather(&mut self) -> Vec<Arc<T>> {
-        let (mut count, mut bytes) = (0, 0);
-        while let Some(message) = self.gathering.get(count).filter(|_| count < BATCH_MESSAGES_MAX) {
+        let (mut count, mut bytes, mut own) = (0, 0, 0);
+        while let Some((message, takes)) = self.gathering.get(count).filter(|_| count < BATCH_MESSAGES_MAX) {
             bytes += message.weight();
             if count > 0 && bytes > BATCH_BYTES_MAX {
-                bytes -= message.weight();
                 break;
             }
+            own += takes;
             count += 1;
         }
-        self.gathered_bytes -= bytes;
-        self.gathering.drain(..count).collect()
+        self.gathered_bytes -= own;
+        self.gathering.drain(..count).map(|(message, _)| message).collect()
     }
 
     fn batch(&self, number: u64, messages: Vec<Arc<T>>) -> Batch<Arc<T>> {

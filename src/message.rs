@@ -70,9 +70,9 @@ pub enum Interest {
     /// What stands under [keys](crate::interest).
     Keys {
         /// Those that came.
-        came: Vec<u64>,
+        came: Arc<[u64]>,
         /// Those that went.
-        went: Vec<u64>,
+        went: Arc<[u64]>,
     },
 }
 

@@ -252,9 +252,12 @@ impl Gateway {
                 continue;
             }
             if let Some(asked) = self.queries.asked.get_mut(&ticket) {
+                if !self.partitions.go(ticket) {
+                    // An answer that is to come makes room.
+                    return self.queries.put_back(waiting);
+                }
                 asked.payer = Some(payer);
                 self.queries.asking.insert(conn, false);
-                self.partitions.go(ticket);
             }
         }
     }

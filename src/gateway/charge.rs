@@ -20,6 +20,9 @@ const EPHEMERAL: u64 = 100;
 const ROWS: u64 = 10;
 /// The same of what a deletion request names: what keeps it out, and the removal of an event with some tags.
 const TARGET: u64 = 16;
+/// The same in each partition beside home, where a tombstone keeps it out, and of a request to vanish there.
+const TOMBSTONE: u64 = 2;
+const VANISHED: u64 = 6;
 /// Milli-tokens of a byte.
 const BYTE: u64 = 1000;
 /// Bytes that a frame is charged beside its own: however small it is, it has to be looked at and answered.
@@ -110,9 +113,9 @@ impl Gateway {
         };
         let (metered, cost) = match message {
             ClientMessage::Event(event) if self.config.profile.is_answer(event.kind) => {
-                (Metered::Answers, of_event(event))
+                (Metered::Answers, of_event(event, 1))
             }
-            ClientMessage::Event(event) => (Metered::Events, of_event(event)),
+            ClientMessage::Event(event) => (Metered::Events, of_event(event, self.config.partitions)),
             ClientMessage::Req { filters, .. } | ClientMessage::Count { filters, .. } => {
                 (Metered::Queries, ONE.saturating_mul(filters.len().max(1) as u64))
             }
@@ -138,7 +141,7 @@ impl Gateway {
     /// Takes what it costs to find out that an event is not signed by its author, if the event has cost less.
     pub(super) fn pay_forged(&mut self, conn: ConnId, event: &Event, now: Millis) {
         let payer = self.payer(conn, Some(&event.pubkey));
-        self.debit(payer, Metered::Events, ONE.saturating_sub(of_event(event)), now);
+        self.debit(payer, Metered::Events, ONE.saturating_sub(of_event(event, 1)), now);
     }
 
     /// Takes what answering a question has cost, once it is known.
@@ -260,14 +263,19 @@ fn net(conn: ConnId, state: Option<&conn::Conn>) -> Net {
     ip.map_or(Net::Unknown(conn), Net::Address)
 }
 
-/// Milli-tokens of an event.
-fn of_event(event: &Event) -> u64 {
+/// Milli-tokens of an event, of which each of so many partitions has a part.
+fn of_event(event: &Event, partitions: u32) -> u64 {
     let tags = event.tags.iter().filter_map(|tag| tag.indexed());
     let indexed = tags.clone().count() as u64 + reputation::votes_max(event);
     // A deletion writes what it deletes, too.
-    let targets =
-        tags.filter(|(letter, _)| event.kind == kind::DELETION && matches!(letter, b'e' | b'a')).count() as u64;
-    let more = indexed.saturating_sub(ROWS) + targets * TARGET;
+    let targets = |letter: u8| match event.kind {
+        kind::DELETION => tags.clone().filter(|(of, _)| *of == letter).count() as u64,
+        _ => 0,
+    };
+    let (events, addresses) = (targets(b'e'), targets(b'a'));
+    let elsewhere = if event.kind == kind::VANISH { VANISHED } else { events * TOMBSTONE };
+    let deleted = (events + addresses) * TARGET + elsewhere * u64::from(partitions.saturating_sub(1));
+    let more = indexed.saturating_sub(ROWS) + deleted;
     match event.class() {
         // Its tags are looked up, and not written.
         KindClass::Ephemeral => EPHEMERAL + more * EPHEMERAL / ROWS,
@@ -278,4 +286,31 @@ fn of_event(event: &Event) -> u64 {
 /// Milli-tokens of a frame of so many bytes.
 const fn frame_cost(bytes: u64) -> u64 {
     bytes.saturating_add(FRAME_BYTES).saturating_mul(BYTE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nostr::{EventId, Signature, Tag};
+
+    #[test]
+    fn who_deletes_pays_for_what_each_partition_writes() {
+        let event = |kind, tags: Vec<Tag>| {
+            let (id, pubkey, sig) = (EventId::new([1; 32]), PublicKey::new([2; 32]), Signature::new([0; 64]));
+            Event { id, pubkey, created_at: 0, kind, tags, content: String::new(), sig }
+        };
+        let tag = |name: &str, value: String| Tag::new([name.to_owned(), value]).unwrap();
+        let events = (0..8).map(|n| tag("e", format!("{n:064}")));
+        let places = (0..2).map(|n| tag("a", format!("30023:{}:{n}", "ab".repeat(32))));
+        let deletion = event(kind::DELETION, events.chain(places).collect());
+        let one = ONE + 10 * TARGET * ONE / ROWS;
+        assert_eq!(
+            [1, 4].map(|partitions| of_event(&deletion, partitions)),
+            [one, one + 3 * 8 * TOMBSTONE * ONE / ROWS]
+        );
+        let vanish = event(kind::VANISH, vec![tag("relay", "ALL_RELAYS".to_owned())]);
+        assert_eq!([1, 4].map(|partitions| of_event(&vanish, partitions)), [ONE, ONE + 3 * VANISHED * ONE / ROWS]);
+        let note = event(1, vec![]);
+        assert_eq!([1, 64].map(|partitions| of_event(&note, partitions)), [ONE, ONE]);
+    }
 }

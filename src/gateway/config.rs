@@ -23,7 +23,7 @@ use crate::nostr::nip11::{Document, Limitation};
 use crate::places::{Place, Store};
 
 /// Partitions there may be.
-const PARTITIONS_MAX: u64 = 64;
+pub const PARTITIONS_MAX: u32 = 64;
 
 /// NIPs this relay implements and tests.
 const SUPPORTED_NIPS: &[u16] = &[1, 9, 11, 13, 17, 32, 40, 42, 45, 62, 67, 70, 86, 89, 90];
@@ -254,7 +254,7 @@ impl Config {
                 }
                 place
             }),
-            partitions: u32::try_from(r.number("PARTITIONS", 1, PARTITIONS_MAX)).unwrap_or(1),
+            partitions: u32::try_from(r.number("PARTITIONS", 1, PARTITIONS_MAX.into())).unwrap_or(1),
             store: r.parse("STORE", "must be d1 or object"),
             max_database_bytes: r.optional_number("MAX_DATABASE_BYTES", 1_000_000, 1_000_000_000_000_000),
             log_level: r.text("LOG_LEVEL").parse().unwrap_or_else(|()| {

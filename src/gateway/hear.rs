@@ -14,7 +14,7 @@ impl Gateway {
         if !self.partitions.are_several() {
             return self.take_told(from, message, now, out);
         }
-        for message in self.partitions.hear(from, message, &self.budget) {
+        for message in self.partitions.hear(from, message) {
             self.take_told(from, message, now, out);
         }
     }
@@ -50,8 +50,10 @@ impl Gateway {
 
     /// Tells a partition that knows nothing of this gateway what it cares for, and how far its clients were told.
     pub(crate) fn introduce(&mut self, to: PartitionId) {
-        let interest =
-            if self.alone { Interest::Everything } else { Interest::Keys { came: self.subs.keys(), went: Vec::new() } };
+        let interest = match self.alone {
+            true => Interest::Everything,
+            false => Interest::Keys { came: self.subs.keys(), went: Arc::default() },
+        };
         self.partitions.tell(to, ToPartition::Interest(interest));
         self.partitions.tell(to, ToPartition::Woke(self.told_upto_of(to)));
         self.partitions.forget_greeting(to);

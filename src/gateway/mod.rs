@@ -53,7 +53,7 @@ use std::sync::Arc;
 pub use api::{Api, RequestId, Requests};
 pub use attachment::MAX_ATTACHED;
 pub use ban::Bans;
-pub use config::{Config, ConfigError, Limits};
+pub use config::{Config, ConfigError, Limits, PARTITIONS_MAX};
 pub use conn::{ConnId, MAX_REMEMBERED, network};
 pub use door::TurnedAway;
 pub use frames::MAX_FRAME_BYTES;
@@ -130,7 +130,7 @@ impl Gateway {
     /// A gateway without clients; `now` begins its uptime, and `alone` says that the partition has no other.
     pub(crate) fn new(config: Rc<Config>, host: Host, alone: bool, budget: &Rc<Budget>, now: Millis) -> Self {
         let mut subs = SubIndex::default();
-        let mut partitions = Partitions::new(config.partitions);
+        let mut partitions = Partitions::new(config.partitions, budget);
         if alone {
             partitions.tell_all(&ToPartition::Interest(Interest::Everything));
         } else {
@@ -216,7 +216,8 @@ impl Gateway {
         let (came, went) = self.subs.take_changed();
         if !came.is_empty() || !went.is_empty() {
             // What is asked after it must not be answered before it is known.
-            self.partitions.tell_all_first(&ToPartition::Interest(Interest::Keys { came, went }));
+            self.partitions
+                .tell_all_first(&ToPartition::Interest(Interest::Keys { came: came.into(), went: went.into() }));
         }
         self.partitions.take_messages()
     }

@@ -194,6 +194,9 @@ impl Gateway {
         if now < self.repeats.not_before || !self.position.is_known() || self.queries.repeats() >= MAX_REPEATS {
             return false;
         }
+        if !self.partitions.has_room() {
+            return false;
+        }
         let free = |repeat: &Repeat| !self.queries.is_asking(repeat.conn) && !self.queries.has_to_read(repeat.conn);
         let Some(at) = self.repeats.waiting.iter().position(free) else { return false };
         let Some(Repeat { conn, asked, until, memory }) = self.repeats.waiting.remove(at) else { return false };

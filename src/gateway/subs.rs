@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use slab::Slab;
 
@@ -39,12 +39,26 @@ struct Indexed {
 }
 
 /// The index.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SubIndex {
     entries: BTreeSet<Entry>,
     /// Keys whose first entry came or whose last one went since it was told, unless nobody has to be told.
     changed: Option<BTreeSet<u64>>,
     subs: Slab<Indexed>,
+    /// All keys, as long as they are these and somebody has to be told.
+    all: Weak<[u64]>,
+}
+
+/// What nobody holds.
+fn no_keys() -> Weak<[u64]> {
+    Weak::<[u64; 0]>::new()
+}
+
+impl Default for SubIndex {
+    fn default() -> Self {
+        let (entries, changed, subs) = Default::default();
+        Self { entries, changed, subs, all: no_keys() }
+    }
 }
 
 impl SubIndex {
@@ -91,12 +105,15 @@ impl SubIndex {
 
     /// Notes a key of which no entry is there, so that it came or went.
     fn note(&mut self, key: u64) {
-        if self.changed.is_some() && !self.has(key)
+        if self.changed.is_some()
+            && !self.has(key)
             && let Some(changed) = &mut self.changed
-            // What came and went again is as it was.
-            && !changed.remove(&key)
         {
-            changed.insert(key);
+            self.all = no_keys();
+            // What came and went again is as it was.
+            if !changed.remove(&key) {
+                changed.insert(key);
+            }
         }
     }
 
@@ -113,12 +130,18 @@ impl SubIndex {
         changed.into_iter().partition(|key| self.has(*key))
     }
 
-    /// All keys there are, each once; so none of them has to be told.
-    pub fn keys(&mut self) -> Vec<u64> {
+    /// All keys there are, each once; so none of them has to be told. Partitions that are told one after the other are told
+    /// the same.
+    pub fn keys(&mut self) -> Arc<[u64]> {
         self.changed.iter_mut().for_each(BTreeSet::clear);
+        if let Some(all) = self.all.upgrade() {
+            return all;
+        }
         let mut keys: Vec<u64> = self.entries.iter().map(|entry| entry.key).collect();
         keys.dedup();
-        keys
+        let all: Arc<[u64]> = keys.into();
+        self.all = Arc::downgrade(&all);
+        all
     }
 
     /// The subscriptions `event` is for, each once.

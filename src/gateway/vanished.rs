@@ -12,15 +12,16 @@ use crate::seam::Millis;
 
 /// Milliseconds for which a key is remembered, until all that partitions had said before has come, and keys that are.
 const LATE_MS: Millis = 60_000;
-const LATE_MAX: usize = 1000;
+const LATE_MAX: usize = 10_000;
 /// What stands before the author in a canonical text, and in that of a gift wrap.
 const AUTHOR: &str = "\"pubkey\":\"";
 const WRAP: &str = "\"kind\":1059,";
 
-/// The keys that have vanished lately, where there are several partitions: up to which `created_at` each.
+/// The keys that have vanished lately, where there are several partitions: up to which `created_at` each, and when it did
+/// last.
 #[derive(Debug, Default)]
 pub(super) struct Late {
-    until: BTreeMap<PublicKey, u64>,
+    until: BTreeMap<PublicKey, (u64, Millis)>,
     /// When they did, the first one first.
     since: VecDeque<(Millis, PublicKey)>,
 }
@@ -31,16 +32,19 @@ impl Late {
             && (self.since.len() >= LATE_MAX || now > at + LATE_MS)
         {
             self.since.pop_front();
-            self.until.remove(&key);
+            // It may have vanished again since.
+            if self.until.get(&key).is_some_and(|(_, since)| *since == at) {
+                self.until.remove(&key);
+            }
         }
-        let until = self.until.entry(request.pubkey).or_default();
-        *until = request.created_at.max(*until);
+        let (until, since) = self.until.entry(request.pubkey).or_default();
+        (*until, *since) = (request.created_at.max(*until), now);
         self.since.push_back((now, request.pubkey));
     }
 
     /// Whether an event is of a key that has vanished since it was told, or a gift wrap (NIP-59) for one.
     pub fn takes(&self, event: &Event) -> bool {
-        let has_vanished = |key: &PublicKey| self.until.get(key).is_some_and(|until| event.created_at <= *until);
+        let has_vanished = |key: &PublicKey| self.until.get(key).is_some_and(|(until, _)| event.created_at <= *until);
         if self.until.is_empty() || event.kind == kind::VANISH {
             return false;
         }
@@ -78,5 +82,40 @@ impl Gateway {
                 memory.shrink(bytes);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nostr::{EventId, Signature};
+
+    fn event(author: [u8; 32], kind: u16, created_at: u64) -> Event {
+        let (id, sig) = (EventId::new([0; 32]), Signature::new([0; 64]));
+        Event { id, pubkey: PublicKey::new(author), created_at, kind, tags: vec![], content: String::new(), sig }
+    }
+
+    #[test]
+    fn a_key_that_vanishes_again_is_remembered_from_then_on() {
+        let (mut late, own) = (Late::default(), [1; 32]);
+        late.note(&event(own, kind::VANISH, 10), 0);
+        late.note(&event(own, kind::VANISH, 20), LATE_MS - 1);
+        late.note(&event([2; 32], kind::VANISH, 20), LATE_MS + 1);
+        assert!(late.takes(&event(own, 1, 20)));
+        late.note(&event([3; 32], kind::VANISH, 20), 3 * LATE_MS);
+        assert!(!late.takes(&event(own, 1, 20)) && late.takes(&event([3; 32], 1, 20)));
+    }
+
+    #[test]
+    fn no_network_has_a_key_forgotten_by_vanishing_much() {
+        // As many a second as one may send at the most, for as long as what was said before may take.
+        let mut late = Late::default();
+        late.note(&event([255; 32], kind::VANISH, 10), 0);
+        for n in 0..2000 + 200 * 30_u32 {
+            let mut other = [0; 32];
+            other[..4].copy_from_slice(&n.to_be_bytes());
+            late.note(&event(other, kind::VANISH, 10), Millis::from(n) * 5);
+        }
+        assert!(late.takes(&event([255; 32], 1, 10)));
     }
 }

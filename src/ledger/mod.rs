@@ -35,7 +35,7 @@ pub use work::Work;
 use crate::market::{JobRole, Part};
 use crate::moderation::Act;
 use crate::nostr::deletion::Target;
-use crate::nostr::{Event, EventId, PublicKey, Signature, kind};
+use crate::nostr::{Event, EventId, PublicKey, Signature, Tag, kind};
 
 /// Bytes an event takes in memory besides its text and fields.
 const LISTED: usize = 850;
@@ -101,15 +101,35 @@ impl NewEvent {
     }
 
     /// Its tombstone, for each partition that has events of jobs alone; none when it deletes none of these, and itself where
-    /// it is an act, which all of them do. What has an
-    /// address is no event of a job.
+    /// it is an act, which all of them do. What has an address is no event of a job. It has nothing but what it deletes, as it
+    /// goes to many.
     pub fn tombstone(&self) -> Option<Self> {
         if self.act.is_some() {
             return Some(self.clone());
         }
         let of_jobs = |target: &&Target| !matches!(target, Target::Address { .. });
         let deletes: Vec<Target> = self.deletes.iter().filter(of_jobs).cloned().collect();
-        (!deletes.is_empty()).then(|| Self { deletes, is_elsewhere: true, ..self.clone() })
+        if deletes.is_empty() {
+            return None;
+        }
+        let tag = |target: &Target| match target {
+            Target::Event(id) => Tag::new(["e".to_owned(), id.to_string()]),
+            Target::Address { .. } | Target::Everything => None,
+        };
+        let tags = deletes.iter().filter_map(tag).collect();
+        let Event { id, pubkey, created_at, kind, sig, .. } = self.event;
+        let event = Event { id, pubkey, created_at, kind, tags, content: String::new(), sig };
+        Some(Self {
+            text: event.to_json().into(),
+            event,
+            came_ms: self.came_ms,
+            expires_at: self.expires_at,
+            deletes,
+            part: None,
+            remember_until: self.remember_until,
+            is_elsewhere: true,
+            act: None,
+        })
     }
 
     /// What the operator has done: `id` names it, and `removes` is what goes, of one key or, of an event, whosever it is.

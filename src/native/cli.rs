@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use super::env::{self, Settings};
 use super::export::export;
 use super::import::import;
-use super::{Failed, log, serve, sqlite};
+use super::{Failed, log, place, serve, sqlite};
 
 /// A Nostr relay for a market in which software agents buy and sell compute.
 #[derive(Parser)]
@@ -88,6 +88,7 @@ fn run(args: Args) -> Result<(), Failed> {
                 Some(_) => (Vec::new(), None),
                 None => {
                     let settings = settings()?;
+                    place::check_to_read(&settings)?;
                     let kept = settings.config.retention.of_jobs(&settings.config.profile);
                     (settings.paths().collect(), Some(kept))
                 }
@@ -114,8 +115,10 @@ fn mistakes(file: &Path, wrong: &[String]) -> Failed {
 }
 
 fn migrate(settings: &Settings) -> Result<(), Failed> {
-    for path in settings.paths() {
-        let (_, applied) = sqlite::open_to_serve(&path)?;
+    place::check_others(settings)?;
+    for (partition, path) in place::partitions(settings) {
+        let (mut db, applied) = sqlite::open_to_serve(&path)?;
+        place::of(&mut db, &path, partition)?;
         println!("{}: {applied} migrations applied", path.display());
     }
     Ok(())

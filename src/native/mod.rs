@@ -17,6 +17,7 @@ mod linger;
 mod log;
 mod outbox;
 mod partition;
+mod place;
 mod proxy;
 mod serve;
 mod server;

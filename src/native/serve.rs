@@ -28,7 +28,7 @@ use super::gateway::{self, GatewayThread, Message, Partitions};
 use super::linger::Lingering;
 use super::partition::{self, PartitionThread, Way};
 use super::server::{Context, Peer};
-use super::{Failed, log, server, tls};
+use super::{Failed, log, place, server, tls};
 use crate::gateway::Config;
 use crate::log::Level;
 use crate::message::{GatewayId, PartitionId};
@@ -61,6 +61,7 @@ pub fn serve(settings: &Settings, reload: impl Fn() -> Result<Settings, Vec<Stri
     let tls = tls::acceptor(settings)?;
     let files_max = descriptors::raise()?;
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    place::check_all(settings)?;
     let readers = cores.min(READERS).div_ceil(settings.config.partitions as usize);
     let databases = settings.paths().map(|path| Database::open(&path, readers)).collect::<Result<Vec<_>, _>>()?;
     let current: Current = Arc::new(RwLock::new(Arc::new(settings.config.clone())));
@@ -232,7 +233,7 @@ async fn listen(
             },
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => match again(&reload) {
+            _ = hang_up.recv() => match again(&reload, settings.config.partitions) {
                 Ok((settings, acceptor)) => {
                     tls = acceptor;
                     if let Ok(mut config) = current.write() {
@@ -251,9 +252,13 @@ async fn listen(
     }
 }
 
-/// The settings of now, with the files they name; or what is wrong with them.
-fn again(reload: &impl Fn() -> Result<Settings, Vec<String>>) -> Result<(Settings, Option<TlsAcceptor>), String> {
-    let settings = reload().map_err(|wrong| wrong.join("; "))?;
+/// The settings of now, with the files they name; or what is wrong with them. Partitions are as many as there are.
+fn again(
+    reload: &impl Fn() -> Result<Settings, Vec<String>>,
+    partitions: u32,
+) -> Result<(Settings, Option<TlsAcceptor>), String> {
+    let mut settings = reload().map_err(|wrong| wrong.join("; "))?;
+    settings.config.partitions = partitions;
     let acceptor = tls::acceptor(&settings).map_err(|error| error.to_string())?;
     Ok((settings, acceptor))
 }

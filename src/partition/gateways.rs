@@ -138,11 +138,11 @@ impl Gateways {
             Interest::Everything => gateway.everything = true,
             Interest::Keys { .. } if gateway.everything => {}
             Interest::Keys { came, went } => {
-                for key in went {
-                    gateway.keys -= usize::from(self.interest.remove(&(key, id)));
+                for key in went.iter() {
+                    gateway.keys -= usize::from(self.interest.remove(&(*key, id)));
                 }
-                for key in came {
-                    gateway.keys += usize::from(self.interest.insert((key, id)));
+                for key in came.iter() {
+                    gateway.keys += usize::from(self.interest.insert((*key, id)));
                 }
                 if self.interest.len() > KEYS_MAX {
                     (gateway.everything, gateway.keys) = (true, 0);

@@ -2,14 +2,14 @@
 //! What an answer is made of is [`page`](super::page)'s to know. Gateways say when the database is asked; how much
 //! memory its answers take at once is bounded here.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::handlers::Handlers;
 use super::page::Reading;
 use super::{Asker, Partition, Purpose};
 use crate::budget::{Reservation, Share};
-use crate::message::{Answer, Page, Question, ToGateway, When};
+use crate::message::{Answer, GatewayId, Page, Question, ToGateway, When};
 use crate::nostr::deletion::Vanished;
 use crate::nostr::hll::Registers;
 use crate::nostr::{Filter, PublicKey, Reason, Values, refusal};
@@ -87,11 +87,25 @@ pub(super) struct Reads {
     ready: VecDeque<Asker>,
     /// How many the database is being asked.
     asked: usize,
+    /// Gateways that have yet to take what was answered before: their questions wait.
+    slow: BTreeSet<GatewayId>,
+    /// Bytes that may be answered from memory until these have taken some, where answers wait for them.
+    room: Option<usize>,
     /// Answers that show what gateways have not been told of yet, each with the number up to which they have to be.
     held: Vec<Held>,
 }
 
 impl Reads {
+    /// The place of the next that the database may be asked.
+    fn next(&self) -> Option<usize> {
+        self.ready.iter().position(|(gateway, _)| !self.slow.contains(gateway))
+    }
+
+    /// Whether a gateway may be answered from memory.
+    fn may_tell(&self, gateway: GatewayId) -> bool {
+        self.room != Some(0) && !self.slow.contains(&gateway)
+    }
+
     /// Nobody wants the answer any more; what the database is working on is still answered, as somebody pays for it.
     pub fn drop(&mut self, asker: Asker) {
         match self.by_asker.get_mut(&asker) {
@@ -138,10 +152,14 @@ impl Partition {
                 let mut reading = Box::new(Reading::new(&filters, limit, changes, &viewer));
                 reading.missed = missed;
                 let from_memory = match when {
-                    When::Known => reading.remember(&self.recent, self.known_handlers(), &viewer).is_some(),
-                    When::Later | When::Now => false,
+                    When::Known if self.reads.may_tell(asker.0) => {
+                        reading.remember(&self.recent, self.known_handlers(), &viewer).is_some()
+                    }
+                    When::Known | When::Later | When::Now => false,
                 };
                 if from_memory || missed.is_none() && !reading.asks() {
+                    let bytes = reading.held_bytes();
+                    self.reads.room = self.reads.room.map(|room| room.saturating_sub(bytes));
                     return self.answer_stored(asker, *reading, (0, from_memory), None, now, out);
                 }
                 read(Of::Stored(reading), keys, event_bytes_max)
@@ -167,6 +185,16 @@ impl Partition {
         }
     }
 
+    /// These gateways have yet to take what was answered before; what others ask, and those that have taken it, goes on. So
+    /// many bytes may be answered from memory.
+    pub fn hold_back(&mut self, slow: BTreeSet<GatewayId>, room: usize, now: Millis, out: &mut Vec<Effect>) {
+        let had = std::mem::replace(&mut self.reads.slow, slow);
+        self.reads.room = Some(room);
+        if had.difference(&self.reads.slow).next().is_some() {
+            self.read_next(now, out);
+        }
+    }
+
     /// What is known of handlers, once nothing is stored that this partition does not know of.
     fn known_handlers(&self) -> Option<&Handlers> {
         self.log.is_taken().then_some(&self.handlers)
@@ -177,13 +205,15 @@ impl Partition {
         if let Some(error) = self.facts.misplaced.clone() {
             return self.refuse_ready(&error);
         }
-        while let Some(asker) = self.reads.ready.front().copied() {
+        while let Some(at) = self.reads.next()
+            && let Some(asker) = self.reads.ready.get(at).copied()
+        {
             if !self.log.is_known() && self.gateways.told(asker.0).is_none() {
                 // What was stored between the answer and the position, from which on it is told, would not reach it.
                 return self.go_on_in_time(now, out);
             }
             let Some(mut read) = self.reads.by_asker.remove(&asker) else {
-                self.reads.ready.pop_front();
+                self.reads.ready.remove(at);
                 continue;
             };
             let bytes = read.answer_bytes();
@@ -195,7 +225,7 @@ impl Partition {
                 // What takes the memory waits for this one.
                 read.memory.set(read.memory.bytes() + bytes);
             }
-            self.reads.ready.pop_front();
+            self.reads.ready.remove(at);
             let statements = self.statements_of(&mut read, now);
             self.reads.by_asker.insert(asker, read);
             self.reads.asked += 1;

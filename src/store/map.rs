@@ -29,18 +29,21 @@ impl Place {
         Statement::new(sql, vec![integer(FIRST), integer(self.count.into()), integer(self.own.into())])
     }
 
+    /// The place that a database keeps, by the rows of [`read`] in `answer`.
+    pub fn kept(answer: &[String]) -> Result<Option<Self>, StoreError> {
+        let Some(row) = answer.first() else { return Ok(None) };
+        let unreadable = || StoreError::new("the map of partitions cannot be read");
+        let (count, own) = row.split_once(' ').ok_or_else(unreadable)?;
+        let number = |text: &str| text.parse().map_err(|_| unreadable());
+        Ok(Some(Self { own: number(own)?, count: number(count)? }))
+    }
+
     /// Whether a database has this place, by the rows of [`read`] in `answer`: whether that is yet to be kept, or how the
     /// database and the settings differ. `is_empty` says that it has never had an event.
     pub fn check(self, answer: &[String], is_empty: bool) -> Result<bool, StoreError> {
-        let unreadable = || StoreError::new("the map of partitions cannot be read");
-        let kept = match answer.first() {
-            Some(row) => {
-                let (count, own) = row.split_once(' ').ok_or_else(unreadable)?;
-                let number = |text: &str| text.parse().map_err(|_| unreadable());
-                Some(Self { own: number(own)?, count: number(count)? })
-            }
-            None if is_empty => None,
-            None => Some(Self { own: 0, count: 1 }),
+        let kept = match Self::kept(answer)? {
+            None if !is_empty => Some(Self { own: 0, count: 1 }),
+            kept => kept,
         };
         match kept {
             None => Ok(self.count > 1),

@@ -20,6 +20,7 @@ mod clients;
 mod db;
 mod engine;
 mod gateways;
+mod heavy;
 mod kept;
 mod killed;
 mod link;

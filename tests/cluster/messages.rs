@@ -98,7 +98,10 @@ impl Messages {
         match variant {
             0 => ToPartition::Woke(self.maybe(Self::number)),
             1 if self.0.one_in(4) => ToPartition::Interest(Interest::Everything),
-            1 => ToPartition::Interest(Interest::Keys { came: self.list(Self::number), went: self.list(Self::number) }),
+            1 => ToPartition::Interest(Interest::Keys {
+                came: self.list(Self::number).into(),
+                went: self.list(Self::number).into(),
+            }),
             2 => ToPartition::Ephemeral { from: self.maybe(Self::publisher), event: Arc::new(self.event()) },
             3 => ToPartition::Publish(Box::new(Publish {
                 from: self.publisher(),

@@ -265,6 +265,19 @@ impl Gateways {
         }
     }
 
+    /// Everything happens but that clients read what they are sent.
+    pub fn settle_unread(&mut self, chance: &mut Chance) {
+        loop {
+            let possible: Vec<Step> =
+                self.possible().into_iter().filter(|step| !matches!(step, Step::OfGateway(_))).collect();
+            if possible.is_empty() {
+                return;
+            }
+            let step = *chance.pick(&possible);
+            self.step(step, chance);
+        }
+    }
+
     /// Everything happens but that a gateway hears a partition.
     pub fn settle_but(&mut self, chance: &mut Chance, (gateway, partition): (usize, usize)) {
         let is_held = |step: &Step| matches!(step, Step::Gateway(n, p) if (*n, *p) == (gateway, partition));

@@ -1,6 +1,7 @@
 //! Several partitions: what is stored in any is found, counted and told as if it were one.
 
-use nexus::gateway::Api;
+use nexus::gateway::{Api, ConnId};
+use nexus::message::PartitionId;
 use nexus::nostr::{Event, Filter};
 use serde_json::{Value, json};
 
@@ -301,7 +302,8 @@ fn what_a_partition_said_before_a_key_vanished_is_not_shown_after() {
     let (chance, mut all) = (&mut Chance::new(1), Gateways::with(2, 2, &[]));
     let (author, buyer) = (Author::new(1), Author::new(2));
     // A job of the partition beside home.
-    let job = (0..).map(|n| buyer.sign(5050, NOW, &[], &n.to_string())).find(|job| job.id.as_bytes()[31] % 2 == 1);
+    let job =
+        (0..).map(|n| buyer.sign(5050, NOW, &[], &n.to_string())).find(|job| PartitionId::of_job(&job.id, 2).0 == 1);
     let job = job.unwrap();
     all.ask(0, json!(["EVENT", job]));
     all.ask(1, json!(["REQ", "live", {"kinds": [7000]}]));
@@ -366,4 +368,29 @@ fn a_database_that_is_used_as_another_one_is_named_and_neither_asked_nor_written
     let health = Gateways::on(1, databases, &[]).http(0, Api::Health);
     let expected = "database: partition 0: the database has partition 0 of 2, and is used as partition 0 of 3";
     assert!(health["error"].as_str().unwrap().starts_with(expected), "{health}");
+}
+
+#[test]
+fn what_waits_for_its_reader_leaves_room_for_the_answers_of_others() {
+    let (chance, mut all) = (&mut Chance::new(1), Gateways::with(1, 2, &[]));
+    let author = Author::new(1);
+    // One partition knows them from memory, the other one has to look whether it has any.
+    let jobs = (0..).map(|n| author.large(5050, n, &[])).filter(|job| PartitionId::of_job(&job.id, 2).0 == 0);
+    for job in jobs.take(40) {
+        assert_eq!(all.ask(0, json!(["EVENT", job]))[0][2], true);
+    }
+    let page = json!({"authors": [author.key()], "kinds": [5050], "limit": 38});
+    for conn in (10..13).map(ConnId) {
+        all.open(0, conn);
+        (0..8).for_each(|n| all.say_on(0, conn, json!(["REQ", n.to_string(), page])));
+    }
+    all.settle_unread(chance);
+    for conn in (10..13).map(ConnId) {
+        let ends = all.take(0, conn).iter().filter(|frame| frame[0] == "EOSE").count();
+        assert_eq!(ends, 1, "who does not read waits");
+    }
+    all.say(0, json!(["REQ", "other", page]));
+    all.settle_unread(chance);
+    let told = all.take(0, CONN);
+    assert_eq!((told.len(), &told.last().unwrap()[0]), (39, &json!("EOSE")));
 }

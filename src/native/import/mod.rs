@@ -16,7 +16,7 @@ use super::bar::Bar;
 use super::database::lock;
 use super::env::Settings;
 use super::gateway::now;
-use super::{Failed, log, sqlite};
+use super::{Failed, log, place, sqlite};
 use crate::gateway::Config;
 use crate::ledger::{NewEvent, Remembered, RememberedDeletion, RememberedJob};
 use crate::market::rules;
@@ -94,6 +94,7 @@ pub fn import(settings: &Settings, file: &Path) -> Result<(), Failed> {
     let of = |error: std::io::Error| format!("{}: {error}", file.display());
     let mut source = File::open(file).map_err(of)?;
     let config = &settings.config;
+    place::check_all(settings)?;
     let _locks = settings.paths().map(|path| lock(&path)).collect::<Result<Vec<_>, _>>()?;
     let mut partitions = Vec::new();
     for partition in PartitionId::all(config.partitions) {

@@ -11,12 +11,12 @@ use crate::ledger::{Changes, Decision, Mode, Outcome, Work};
 use crate::market::retention::Kept;
 use crate::message::PartitionId;
 use crate::native::partition::incarnation;
-use crate::native::sqlite;
+use crate::native::{place, sqlite};
 use crate::nostr::{EventId, PublicKey, refusal};
 use crate::partition::Place;
 use crate::store::counts::{self, Flush, Position};
 use crate::store::log::{Landing, Write, WriteName};
-use crate::store::{StoreError, facts, map, write};
+use crate::store::{StoreError, facts, write};
 
 /// Lines of one sort that are stored as one transaction, each with its number. Deletions come before all else in a
 /// group of events: one waits for the next group when its author has something in this one.
@@ -71,10 +71,8 @@ impl<'a> Writer<'a> {
         path: &Path,
         mut db: Connection,
     ) -> Result<Self, StoreError> {
-        let position = position(&mut db)?;
         let place = Place { own: partition.0, count: config.partitions };
-        let map = sqlite::read(&mut db, &[map::read()])?.rows.concat();
-        let keeps_place = place.check(&map, position.totals.version == 0)?;
+        let (position, keeps_place) = place::of(&mut db, path, place)?;
         let name = WriteName { incarnation: incarnation(), number: 0 };
         Ok(Self { config, path: path.to_owned(), db, place, keeps_place, name, position })
     }

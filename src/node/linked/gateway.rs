@@ -141,6 +141,8 @@ struct Peer {
     asked: Asked,
     /// When it was heard, or told something that it has to take notice of.
     heard_at: Millis,
+    /// Bytes that waited when it had been told what it must know in any case: less than these there cannot be.
+    introduced: usize,
 }
 
 impl Peer {
@@ -163,6 +165,11 @@ impl Peer {
         Some(self.heard_at + SILENT_MS)
     }
 
+    /// Bytes that wait for it beside those.
+    fn behind(&self) -> usize {
+        self.link.gathered_bytes().saturating_sub(self.introduced)
+    }
+
     fn is_stuck(&self, now: Millis) -> bool {
         self.link.stuck_since().is_some_and(|since| now >= since + STUCK_MS)
     }
@@ -181,7 +188,7 @@ pub struct LinkedGateway {
 impl LinkedGateway {
     /// A gateway that has yet to wake, of an incarnation above all before.
     pub fn new(node: GatewayNode, own: Incarnation) -> Self {
-        let peer = |_| Peer { link: Link::new(own), asked: Asked::default(), heard_at: 0 };
+        let peer = |_| Peer { link: Link::new(own), asked: Asked::default(), heard_at: 0, introduced: 0 };
         let (batches, timer) = Default::default();
         let peers = node.partitions().map(peer).collect();
         Self { node, peers, batches, timer }
@@ -193,7 +200,12 @@ impl LinkedGateway {
         if matches!(input, Input::Timer) {
             self.timer.came();
         }
+        let wakes = matches!(input, Input::Woke { .. });
         let out = self.node.handle(input, now);
+        if wakes {
+            self.tell(now);
+            self.peers.iter_mut().for_each(|peer| peer.introduced = peer.link.gathered_bytes());
+        }
         self.finish(out, now)
     }
 
@@ -236,6 +248,7 @@ impl LinkedGateway {
         self.node.introduce(partition);
         self.tell(now);
         let Some(peer) = self.peers.get_mut(partition.0 as usize) else { return Vec::new() };
+        peer.introduced = peer.link.gathered_bytes();
         for message in unheard {
             let is_said_again = match &*message {
                 ToPartition::Woke(_)
@@ -265,25 +278,37 @@ impl LinkedGateway {
     /// The partition that is to be begun anew with, if one is: one that takes nothing, or the one that is furthest behind of
     /// too much that waits.
     fn to_start_over(&self, now: Millis) -> Option<PartitionId> {
-        let gathered = self.peers.iter().map(|peer| peer.link.gathered_bytes());
-        let is_too_much = gathered.sum::<usize>() > GATHERED_BYTES_MAX;
+        let is_too_much = self.peers.iter().map(Peer::behind).sum::<usize>() > GATHERED_BYTES_MAX;
         let all = || self.peers.iter().zip(0..);
-        let behind = all().max_by_key(|(peer, _)| peer.link.gathered_bytes()).filter(|_| is_too_much);
+        let behind = all().max_by_key(|(peer, _)| peer.behind()).filter(|_| is_too_much);
         all().find(|(peer, _)| peer.is_stuck(now)).or(behind).map(|(_, n)| PartitionId(n))
+    }
+
+    /// Sends what may be sent: it waits no more.
+    fn send(&mut self, now: Millis) {
+        for (peer, n) in self.peers.iter_mut().zip(0..) {
+            self.batches.extend(std::iter::from_fn(|| peer.link.next(now)).map(|batch| (PartitionId(n), batch)));
+            if peer.link.gathered_bytes() == 0 {
+                peer.introduced = 0;
+            }
+        }
     }
 
     fn finish(&mut self, mut out: Vec<Effect>, now: Millis) -> Vec<Effect> {
         self.tell(now);
-        while let Some(partition) = self.to_start_over(now) {
+        self.send(now);
+        // Each once at the most.
+        for _ in 0..self.peers.len() {
+            let Some(partition) = self.to_start_over(now) else { break };
             if let Some(peer) = self.peers.get_mut(partition.0 as usize) {
                 peer.link.start_over();
             }
             out.extend(self.lose(partition, Vec::new(), now));
             self.tell(now);
         }
-        for (peer, n) in self.peers.iter_mut().zip(0..) {
-            let silent_at = peer.silent_at(now);
-            self.batches.extend(std::iter::from_fn(|| peer.link.next(now)).map(|batch| (PartitionId(n), batch)));
+        let silent_at: Vec<Option<Millis>> = self.peers.iter_mut().map(|peer| peer.silent_at(now)).collect();
+        self.send(now);
+        for (peer, silent_at) in self.peers.iter().zip(silent_at) {
             let stuck_at = peer.link.stuck_since().map(|since| since + STUCK_MS);
             let due = peer.link.due().into_iter().chain(stuck_at).chain(silent_at);
             out.extend(due.map(|at| Effect::TimerAt { at: at.max(now) }));

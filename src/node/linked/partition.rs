@@ -11,11 +11,16 @@ use crate::link::{Batch, GATHERED_BYTES_MAX, Heard, Incarnation, Link, Sender};
 use crate::message::{GatewayId, Interest, MISSED_MAX, ToGateway, ToPartition};
 use crate::node::{PartitionNode, Timer};
 use crate::seam::{Effect, Input, Millis, Ticket};
+use crate::trees::Gather;
 
 /// Milliseconds after which it is kept how far gateways have been told, and numbers after which at the latest: of more
 /// than [`MISSED_MAX`] numbers nobody would be told.
 const SAVE_AFTER_MS: Millis = 2000;
 const SAVE_EVERY: u64 = MISSED_MAX / 2;
+
+/// Bytes that wait for gateways above which nobody is answered more who has yet to take some of them: with what the database
+/// is asked at once less than [`GATHERED_BYTES_MAX`].
+const ANSWERS_BYTES: usize = 2_000_000;
 
 /// A gateway of a partition's.
 struct Peer {
@@ -275,18 +280,36 @@ impl LinkedPartition {
         }
     }
 
+    /// Has questions of those wait who have yet to take answers, where more of these would be too much.
+    fn hold_back(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        self.send(now);
+        let room = ANSWERS_BYTES.saturating_sub(self.gathered_bytes());
+        let is_much = room == 0;
+        let slow = self.peers.iter().filter(|peer| is_much && peer.link.gathered_bytes() > 0);
+        let slow = slow.map(|peer| peer.id).gather();
+        self.node.partition.hold_back(slow, room, now, out);
+        self.tell(now);
+        self.send(now);
+    }
+
+    fn send(&mut self, now: Millis) {
+        for peer in &mut self.peers {
+            self.batches.extend(std::iter::from_fn(|| peer.link.next(now)).map(|batch| (peer.address, batch)));
+        }
+    }
+
     fn finish(&mut self, mut out: Vec<Effect>, now: Millis) -> Vec<Effect> {
         self.take_back();
         self.tell(now);
+        // What may be sent waits no more.
+        self.send(now);
         while self.gathered_bytes() > GATHERED_BYTES_MAX {
             let Some(behind) = self.peers.iter_mut().max_by_key(|peer| peer.link.gathered_bytes()) else { break };
             behind.link.start_over();
             let address = behind.address;
             self.forget(address, true, now);
         }
-        for peer in &mut self.peers {
-            self.batches.extend(std::iter::from_fn(|| peer.link.next(now)).map(|batch| (peer.address, batch)));
-        }
+        self.hold_back(now, &mut out);
         let due = self.peers.iter().filter_map(|peer| peer.link.due());
         out.extend(due.map(|at| Effect::TimerAt { at: at.max(now) }));
         self.save_soon(now, &mut out);

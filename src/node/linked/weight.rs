@@ -1,4 +1,7 @@
-//! How much memory messages take that wait to be sent to another object.
+//! How much memory messages take that wait to be sent to another object, and how much of it is that of others, too: what is
+//! for many of them is there once.
+
+use std::sync::Arc;
 
 use postcard::ser_flavors::Size;
 use serde::Serialize;
@@ -12,19 +15,29 @@ const MESSAGE_BYTES: usize = 100;
 
 impl Weigh for ToPartition {
     fn weight(&self) -> usize {
-        let filters = |filters: &[Filter]| filters.iter().map(Filter::memory_bytes).sum::<usize>();
         let carries = match self {
             Self::Publish(publish) => publish.new.memory_bytes(),
             Self::Read {
-                question: Question::Stored { filters: asked, keys, .. } | Question::Count { filters: asked, keys },
-                ..
-            } => filters(asked) + 32 * keys.len(),
+                question: Question::Stored { filters, keys, .. } | Question::Count { filters, keys }, ..
+            } => filter_bytes(filters) + 32 * keys.len(),
             Self::Interest(Interest::Keys { came, went }) => 8 * (came.len() + went.len()),
             Self::WhoIs { keys, .. } | Self::Left { keys, .. } => 32 * keys.len(),
             Self::Present { came, went } => 40 * (came.len() + went.len()),
             other => written(other),
         };
         MESSAGE_BYTES + carries
+    }
+
+    fn shared(&self) -> usize {
+        match self {
+            Self::Read { question: Question::Stored { filters, .. } | Question::Count { filters, .. }, .. } => {
+                of_others(filters, filter_bytes(filters))
+            }
+            Self::Interest(Interest::Keys { came, went }) => {
+                of_others(came, 8 * came.len()) + of_others(went, 8 * went.len())
+            }
+            _ => 0,
+        }
     }
 }
 
@@ -43,6 +56,30 @@ impl Weigh for ToGateway {
             other => written(other),
         };
         MESSAGE_BYTES + carries
+    }
+
+    fn shared(&self) -> usize {
+        match self {
+            Self::Push(Push { parts, .. }) => parts.iter().map(shared_of_part).sum(),
+            Self::Ephemeral(event) => of_others(event, written(event)),
+            _ => 0,
+        }
+    }
+}
+
+/// Bytes of what so many hold that are the others'.
+fn of_others<T: ?Sized>(held: &Arc<T>, bytes: usize) -> usize {
+    bytes - bytes / Arc::strong_count(held).max(1)
+}
+
+fn filter_bytes(filters: &[Filter]) -> usize {
+    filters.iter().map(Filter::memory_bytes).sum()
+}
+
+fn shared_of_part(part: &Part) -> usize {
+    match part {
+        Part::Event((new, _)) => of_others(new, event_bytes(new)),
+        Part::Outcome(_) | Part::Cancelled(..) => 0,
     }
 }
 

@@ -104,6 +104,12 @@ async function bench() {
   await nodeTests("tests/bench", { env });
 }
 
+/** The package and the native program's archive: what is built is packed, and npm brings what it needs. */
+async function packaged() {
+  await cargo("build", "--locked");
+  await nodeTests("tests/package", { timeout: 600_000 });
+}
+
 /** The host's build must not even see the Worker's bindings. */
 function hostTree() {
   const tree = read("cargo", "tree", "--locked", "--edges", "all");
@@ -138,6 +144,7 @@ const SUITES = [
 ];
 const STEPS = [
   ["the Worker's size", checkSize],
+  ["the package, without Rust", packaged],
   ["what the scripts decide", () => nodeTests("tests/scripts")],
   ["the Worker on Miniflare", worker],
   ["the Worker with four gateways and two partitions", shared],

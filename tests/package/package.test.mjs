@@ -1,0 +1,173 @@
+// The package as who has no Rust gets it: installed into an empty folder, with Node's programs alone on the PATH, it serves a relay and
+// deploys as far as that goes without an account; a newer one takes its place.
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, before, test } from "node:test";
+import { pack } from "../../scripts/package.mjs";
+import { ROOT } from "../../scripts/run.mjs";
+
+const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+const NEXT = "99.0.0";
+const SLOW = { timeout: 300_000 };
+
+/** Where everything of this test is; `home` has nobody who is logged in. */
+const all = realpathSync(mkdtempSync(join(tmpdir(), "nexus-package-")));
+const [programs, home, folder] = ["bin", "home", "relay"].map((name) => join(all, name));
+const packages = {};
+let env;
+
+before(async () => {
+  for (const path of [programs, home, folder]) mkdirSync(path);
+  // What a machine has that has Node and nothing to build with.
+  const node = dirname(process.execPath);
+  const npm = spawnSync("sh", ["-c", "command -v npm"], { encoding: "utf8" }).stdout.trim();
+  const found = (name) => spawnSync("sh", ["-c", `command -v ${name}`], { encoding: "utf8" }).stdout.trim();
+  for (const [name, path] of [["node", join(node, "node")], ["npm", npm], ["npx", join(dirname(npm), "npx")], ...["sh", "env", "uname", "tail"].map((name) => [name, found(name)])]) {
+    symlinkSync(realpathSync(path), join(programs, name));
+  }
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(npm_|CARGO|RUSTUP|CLOUDFLARE_|XDG_|NODE_|CC|AR)/.test(name));
+  const cache = spawnSync("npm", ["config", "get", "cache"], { encoding: "utf8" }).stdout.trim();
+  env = { ...Object.fromEntries(inherited), PATH: programs, HOME: home, npm_config_cache: cache, WRANGLER_SEND_METRICS: "false", CI: "1" };
+  for (const name of ["registry", "cafile"]) {
+    const value = spawnSync("npm", ["config", "get", name], { encoding: "utf8" }).stdout.trim();
+    if (value !== "" && value !== "null" && value !== "undefined") env[`npm_config_${name}`] = value;
+  }
+  for (const one of [version, NEXT]) packages[one] = await pack({ version: one, to: all });
+});
+after(() => rmSync(all, { recursive: true, force: true }));
+
+const run = (command, args, options = {}) => spawnSync(command, args, { cwd: folder, env, encoding: "utf8", maxBuffer: 1 << 26, ...options });
+const nexus = (...args) => run("npx", ["nexus-relay", ...args]);
+const install = (version) => run("npm", ["install", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error", packages[version]]);
+
+/** What the package's own folder has, with sizes: it is the same after it was used. */
+function inPackage() {
+  const own = join(folder, "node_modules/nexus-relay");
+  return readdirSync(own, { recursive: true }).sort().map((file) => [file, statSync(join(own, file)).size]);
+}
+
+async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  return port;
+}
+
+/** Serves the relay of the folder while `work` is done. */
+async function served(port, work) {
+  const child = spawn("npx", ["nexus-relay", "dev", "--port", `${port}`, "--inspector-port", "0"], { cwd: folder, env, detached: true });
+  let said = "";
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (said += text));
+  const ended = once(child, "exit");
+  try {
+    while (!said.includes("Stop       Ctrl-C")) {
+      assert.equal(child.exitCode, null, said);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    await work(said);
+  } finally {
+    process.kill(-child.pid, "SIGTERM"); // npx, the script, wrangler
+    await ended;
+  }
+}
+
+test("what is installed is whole, and nothing to build with is there", SLOW, () => {
+  for (const tool of ["cargo", "rustc", "rustup", "clang", "cc", "llvm-ar", "git"]) assert.equal(run("sh", ["-c", `command -v ${tool}`]).status, 127, tool);
+  const { status, stderr } = install(version);
+  assert.equal(status, 0, stderr);
+  const made = inPackage().map(([file]) => file);
+  for (const file of ["build/index.js", "build/index_bg.wasm", "build/hud/index.html", "migrations/0001_events.sql", "wrangler.toml", "LICENSE", "README.md"]) {
+    assert.ok(made.includes(file), file);
+  }
+  assert.ok(!made.some((file) => /setup|build\.mjs|test/.test(file)), `${made}`);
+});
+
+test("alone, and with --help, it says what there is; what it does not know it says, too", SLOW, () => {
+  for (const args of [[], ["--help"], ["help"]]) {
+    const { status, stdout } = nexus(...args);
+    assert.equal(status, 0);
+    for (const command of ["dev", "deploy", "job", "wrangler"]) assert.match(stdout, new RegExp(`^  npx nexus-relay ${command} `, "m"));
+  }
+  assert.equal(nexus("--version").stdout.trim(), version);
+  assert.match(nexus("deploy", "--help").stdout, /^npx nexus-relay deploy \[options\]\n[^]*--jurisdiction WHERE/);
+  assert.match(nexus("dev", "--help").stdout, /^npx nexus-relay dev \[options\]\n[^]*--port N/);
+  const unknown = nexus("depoly");
+  assert.equal(unknown.status, 1);
+  assert.match(unknown.stderr, /✗ there is no command depoly\n[^]*npx nexus-relay deploy/);
+  assert.deepEqual(readdirSync(folder).sort(), ["node_modules", "package-lock.json", "package.json"]);
+});
+
+test("dev serves the relay without Rust, and a job goes through; what it keeps is in the folder", SLOW, async () => {
+  const before = inPackage();
+  const port = await freePort();
+  writeFileSync(join(folder, "wrangler.override.toml"), '[vars]\nRELAY_NAME = "Mine"\n');
+  await served(port, async (said) => {
+    assert.match(said, new RegExp(`Try it {5}npx nexus-relay job ws://127\\.0\\.0\\.1:${port}`));
+    const job = nexus("job", `ws://127.0.0.1:${port}`);
+    assert.match(job.stdout, /buyer {3}: result "Somebody who passes it on\."/, job.stderr);
+    const stats = await (await fetch(`http://127.0.0.1:${port}/api/stats`)).json();
+    assert.deepEqual([stats.jobs.requested, stats.jobs.with_result], [1, 1]);
+    const document = await (await fetch(`http://127.0.0.1:${port}/`, { headers: { Accept: "application/nostr+json" } })).json();
+    assert.deepEqual([document.name, document.version], ["Mine", version]);
+    const page = await fetch(`http://127.0.0.1:${port}/`, { headers: { Accept: "text/html" } });
+    assert.match(await page.text(), /<title>/);
+    // Another one does not take its place.
+    const taken = nexus("dev", "--port", `${port}`);
+    assert.equal(taken.status, 1);
+    assert.match(taken.stderr, new RegExp(`✗ port ${port} at 127\\.0\\.0\\.1 is taken by another program.* Take another one: npx nexus-relay dev --port ${port + 1}`));
+  });
+  assert.deepEqual(inPackage(), before);
+  assert.ok(existsSync(join(folder, ".wrangler/state")));
+});
+
+test("deploy --dry-run passes, and a real one says that nobody is logged in", SLOW, () => {
+  const before = inPackage();
+  const dry = nexus("deploy", "--dry-run", "--url", "wss://relay.example.com");
+  assert.equal(dry.status, 0, dry.stdout + dry.stderr);
+  assert.match(dry.stdout, /env\.NEXUS_RELAY/);
+  assert.match(dry.stdout, /a dry run: nothing was deployed\. It would be\n\n {2}Worker {4}nexus-relay\n {2}Address {3}wss:\/\/relay\.example\.com\n/);
+  assert.deepEqual(inPackage(), before);
+  const real = nexus("deploy", "--url", "wss://relay.example.com", "--plan", "free");
+  assert.equal(real.status, 1);
+  assert.match(real.stderr, /✗ not logged in to Cloudflare\. Run: npx nexus-relay wrangler login/);
+});
+
+test("a job to nobody says so", SLOW, async () => {
+  const { status, stderr } = nexus("job", `ws://127.0.0.1:${await freePort()}`);
+  assert.equal(status, 1);
+  assert.match(stderr, /✗ the job did not go through at ws:\/\/127\.0\.0\.1:\d+: .*\n {2}Is a relay there\? npx nexus-relay dev starts one/);
+});
+
+test("a newer package takes over what the older one kept, and the operator's file stays as it is", SLOW, async () => {
+  const own = () => readFileSync(join(folder, "wrangler.override.toml"), "utf8");
+  const before = own();
+  // As `npx nexus-relay@NEW deploy` does it: out of npm's own folder, with this one as the operator's.
+  const npx = run("npx", ["--yes", "--prefer-offline", "--package", packages[NEXT], "nexus-relay", "deploy", "--dry-run"]);
+  assert.equal(npx.status, 0, npx.stdout + npx.stderr);
+  assert.match(npx.stdout, /a dry run: nothing was deployed/);
+  const merged = JSON.parse(readFileSync(join(folder, ".wrangler.merged.json"), "utf8"));
+  assert.equal(merged.vars.RELAY_NAME, "Mine");
+  assert.ok(merged.main.startsWith("/") && !merged.main.startsWith(folder), merged.main);
+  const { status, stderr } = install(NEXT);
+  assert.equal(status, 0, stderr);
+  assert.equal(nexus("--version").stdout.trim(), NEXT);
+  assert.equal(own(), before);
+  const port = await freePort();
+  await served(port, async () => {
+    const stats = await (await fetch(`http://127.0.0.1:${port}/api/stats`)).json();
+    assert.equal(stats.jobs.with_result, 1, "the job of the older one");
+  });
+});
+
+test("a package that is not whole says so", SLOW, () => {
+  rmSync(join(folder, "node_modules/nexus-relay/build/index_bg.wasm"));
+  const { status, stderr } = nexus("deploy", "--dry-run");
+  assert.equal(status, 1);
+  assert.match(stderr, /✗ the package in .*nexus-relay is not whole: it has no build\/index_bg\.wasm\. Install it again\./);
+});

@@ -5,7 +5,7 @@ import { built } from "./built.mjs";
 import { PARTITIONS_MAX, configArguments, partitionsOf, readConfig, relayFiles } from "./config.mjs";
 import { JURISDICTIONS, LOCATIONS, databaseSteps, look, prepare } from "./databases.mjs";
 import { PLANS, ceiling, jurisdiction, location } from "./first.mjs";
-import { ENV, all, checkEnv, flag, text } from "./options.mjs";
+import { ENV, all, flag, text, wrongEnv } from "./options.mjs";
 import { account, addresses, facts, named, plan as planOf, progress, unrouted } from "./plan.mjs";
 import { bin, fail, run, say, tryRun, typed } from "./run.mjs";
 
@@ -29,7 +29,8 @@ function check({ url, plan, name, env, location, jurisdiction, partitions }) {
   if (url !== undefined && !/^wss:\/\/[^\s/]+/.test(url)) throw new Error(`--url takes the wss:// address of the relay, not "${url}"`);
   if (plan !== undefined && !(plan in PLANS)) throw new Error(`--plan takes free or paid, not "${plan}"`);
   if (name !== undefined && !/^[a-z0-9]([a-z0-9-]{0,52}[a-z0-9])?$/.test(name)) throw new Error(`--name takes at most 54 small letters, digits and dashes, not "${name}"`);
-  checkEnv(env);
+  const wrong = wrongEnv(env);
+  if (wrong !== null) throw new Error(wrong);
   if (location !== undefined && !LOCATIONS.includes(location)) throw new Error(`--location takes one of ${LOCATIONS.join(", ")}, not "${location}"`);
   if (jurisdiction !== undefined && !JURISDICTIONS.includes(jurisdiction)) {
     throw new Error(`--jurisdiction takes one of ${JURISDICTIONS.join(", ")}, not "${jurisdiction}"`);
@@ -102,6 +103,8 @@ export async function deploy(args, { wrangler, perform, ready, isThere, ask: ans
     return say(`a dry run: nothing was deployed. It would be\n\n${facts({ config, override })}\n`);
   }
   const on = account(wrangler, config);
+  // Some of what wrangler is asked it answers without the settings.
+  if (on?.id) process.env.CLOUDFLARE_ACCOUNT_ID ??= on.id;
   const { vars: { RELAY_URL: url } } = config;
   if (!url) {
     fail(

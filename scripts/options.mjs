@@ -31,14 +31,13 @@ export function some(args, options) {
     ours.add(index);
     if (name === "env" && inlineValue === false) ours.add(index + 1);
   }
-  if (values.env === true) fail("--env takes a name");
-  checkEnv(values.env);
+  const wrong = wrongEnv(values.env);
+  if (wrong !== null) fail(wrong);
   return { values, words, rest: args.filter((_, index) => !ours.has(index)) };
 }
 
-/** Ends the script where a name is none for a relay of its own: it becomes part of the Worker's. */
-export function checkEnv(env) {
-  if (env !== undefined && !/^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$/.test(env)) fail(notEnv(env));
+/** Why a name is none for a relay of its own, of whose Worker's name it becomes a part; or null. */
+export function wrongEnv(env) {
+  const right = env === undefined || (typeof env === "string" && /^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$/.test(env));
+  return right ? null : `--env takes a name of at most 20 small letters, digits and dashes, not "${env}"`;
 }
-
-export const notEnv = (env) => `--env takes a name of at most 20 small letters, digits and dashes, not "${env}"`;

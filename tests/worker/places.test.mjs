@@ -1,6 +1,9 @@
-// Gateways near their clients: which object a client comes to, by the continent that its request says. Where Cloudflare makes an
-// object that has a hint cannot be seen here.
+// Gateways near their clients: which object a client comes to, by the continent that its request says. And objects of a jurisdiction,
+// which are others. Where Cloudflare makes an object that has a hint or a jurisdiction cannot be seen here.
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { author, rawAgent, startRelay } from "../support/relay.mjs";
 import { between } from "../support/worker.mjs";
@@ -46,12 +49,49 @@ test("clients come to the nearest place that the operator names, and hear of eac
   await relay.stop();
 });
 
+test("objects of a jurisdiction are others than those of none, gateways and partitions as well", { timeout: 120_000 }, async (t) => {
+  const persist = mkdtempSync(join(tmpdir(), "nexus-"));
+  t.after(() => rmSync(persist, { recursive: true }));
+  const who = author();
+  // What is stored lies with the objects, so whoever finds it is the same object.
+  const at = async (jurisdiction, work) => {
+    const relay = await startRelay({ persist, vars: { STORE: "object", GATEWAYS: "2", PARTITIONS: "2", JURISDICTION: jurisdiction } });
+    const client = await rawAgent(relay, who);
+    const result = await work(client, relay);
+    client.close();
+    await relay.stop();
+    return result;
+  };
+  const found = async (client) => {
+    client.send(["REQ", "q", { authors: [who.pubkey] }]);
+    const frames = [await client.next(10_000)];
+    while (frames.at(-1)[0] !== "EOSE") frames.push(await client.next(10_000));
+    return frames.slice(0, -1).map(([, , event]) => event.content).sort();
+  };
+  await at("eu", async (client, relay) => {
+    for (const event of [who.sign({ content: "note" }), who.sign({ kind: 5050, tags: [["i", "text"]], content: "job" })]) {
+      client.send(["EVENT", event]);
+      assert.deepEqual(await client.next(10_000), ["OK", event.id, true, ""]);
+    }
+    assert.deepEqual(await (await fetch(`${relay.http}/health`)).json(), { status: "ok" });
+  });
+  for (const [jurisdiction, there] of [["", []], ["us", []], ["eu", ["job", "note"]]]) assert.deepEqual(await at(jurisdiction, found), there, jurisdiction);
+});
+
 test("a place that is none is named", async () => {
-  const relay = await startRelay({ vars: { PLACES: "weur mars", LOCATION: "moon" } });
+  const relay = await startRelay({ vars: { PLACES: "weur mars", LOCATION: "moon", JURISDICTION: "mars" } });
   const response = await fetch(`${relay.http}/api/stats`);
   const { error } = await response.json();
   assert.equal(response.status, 500);
   assert.match(error, /PLACES must be location hints of Cloudflare's, such as weur enam, not "weur mars"/);
   assert.match(error, /LOCATION must be one of Cloudflare's location hints, such as weur, not "moon"/);
+  assert.match(error, /JURISDICTION must be eu, us or fedramp, not "mars"/);
+  await relay.stop();
+});
+
+test("a jurisdiction leaves no choice of places", async () => {
+  const relay = await startRelay({ vars: { PLACES: "weur", JURISDICTION: "eu" } });
+  const { error } = await (await fetch(`${relay.http}/api/stats`)).json();
+  assert.match(error, /JURISDICTION must be empty where PLACES or LOCATION say where objects are/);
   await relay.stop();
 });

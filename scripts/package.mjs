@@ -16,7 +16,10 @@ const NEEDED = ["smol-toml", "wrangler"];
 export function manifest(own, version = own.version) {
   const { name, description, license, type, engines, dependencies } = own;
   const needed = Object.fromEntries(NEEDED.map((name) => [name, dependencies[name]]));
-  return { name, version, description, license, type, bin: { "nexus-relay": "scripts/nexus-relay.cjs" }, engines, dependencies: needed };
+  // A registry wants to know where it was made.
+  const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: where } = process.env;
+  const repository = where && { type: "git", url: `git+${server}/${where}.git` };
+  return { name, version, description, license, repository, type, bin: { "nexus-relay": "scripts/nexus-relay.cjs" }, engines, dependencies: needed };
 }
 
 /** Packs what is built, as a `version` if another is wanted than that of package.json, into the folder `to`; the path of the file. */

@@ -103,6 +103,14 @@ test("alone, and with --help, it says what there is; what it does not know it sa
   assert.deepEqual(readdirSync(folder).sort(), ["node_modules", "package-lock.json", "package.json"]);
 });
 
+test("a Node that is too old is told so, in words that it knows", SLOW, () => {
+  const command = join(folder, "node_modules/nexus-relay/scripts/nexus-relay.cjs");
+  const old = `Object.defineProperty(process, "versions", { value: { node: "12.22.9" } }); Object.defineProperty(process, "version", { value: "v12.22.9" })`;
+  writeFileSync(join(all, "old.cjs"), old);
+  const { status, stderr } = run("node", ["--require", join(all, "old.cjs"), command, "dev"]);
+  assert.deepEqual([status, stderr.trim()], [1, "✗ Node v12.22.9 is too old: install Node 22.13 or newer, from https://nodejs.org or your system's packages."]);
+});
+
 test("dev serves the relay without Rust, and a job goes through; what it keeps is in the folder", SLOW, async () => {
   const before = inPackage();
   const port = await freePort();

@@ -57,7 +57,8 @@ export async function dev(args) {
   // A setting may be given to wrangler alone; how many databases there are must be known here, too.
   const given = [...(values.var ?? []), ...words];
   const partitions = given.map((one) => /^PARTITIONS:(.*)$/.exec(one)?.[1]).find((value) => value !== undefined);
-  const settings = { ...relay, vars: partitions === undefined ? {} : { PARTITIONS: partitions } };
+  // All is on this machine, where there are no jurisdictions.
+  const settings = { ...relay, vars: { JURISDICTION: "", ...(partitions !== undefined && { PARTITIONS: partitions }) } };
   const config = await configArguments(settings);
   const merged = await readConfig(settings);
   await check((...args) => tryRun(bin("wrangler"), [...args, ...config]), ["--local", ...persist], merged, wayOf(relayFiles(relay)));

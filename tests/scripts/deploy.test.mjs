@@ -203,7 +203,7 @@ test("a relay whose databases are its objects' own has no D1 made; one that has 
   assert.deepEqual(await ceiling(undefined, await readConfig({ folder: path }), async () => "free"), PLANS.free);
   const other = folder(t);
   assert.equal(prepared(other, {}).status, 0);
-  const before = own(other).replace("[vars]", '[vars]\nSTORE = "object"');
+  const before = own(other).replace("\n[vars]", '\n[vars]\nSTORE = "object"');
   writeFileSync(join(other, OVERRIDE), before);
   const refused = prepared(other, {});
   assert.equal(refused.status, 1);

@@ -74,7 +74,7 @@ test("where it fails it says how far it came, and goes on from there", (t) => {
 
 test("a Worker that was not deployed is deployed by the next try", (t) => {
   const path = folder(t);
-  const failed = deploys(path, FIRST, { failing: "deploy" });
+  const failed = deploys(path, FIRST, { failing: "deploy --config" });
   assert.equal(failed.status, 1);
   assert.match(failed.stderr, /done {6}make the tables of nexus-relay\n {4}failed {4}make the Worker nexus-relay\n/);
   const again = deploys(path, []);
@@ -97,7 +97,7 @@ test("--env is a relay of its own, with nothing of the first one", async (t) => 
     ["nexus-relay-test", "wss://test.example.com", "1600000"],
   ]);
   assert.deepEqual([first, other].map((one) => one.d1_databases[0].database_id), all.all().map(({ uuid }) => uuid));
-  const failed = deploys(path, ["--env", "test"], { failing: "deploy" });
+  const failed = deploys(path, ["--env", "test"], { failing: "deploy --config" });
   assert.match(failed.stderr, /this goes on from there: npm run deploy -- --env test\n/);
   assert.deepEqual(deploys(path, ["--env", "test"]).changed, ["deploy"]);
   // What was made nowhere is told apart on this machine, too.
@@ -146,7 +146,7 @@ test("a jurisdiction is settled by the first deploy: databases are made in it, a
   const other = deploys(path, []);
   assert.deepEqual([other.status, other.changed], [1, []]);
   assert.match(other.stderr, /the D1 database nexus-relay is in the jurisdiction eu, and the relay is to be in us\. A database cannot be moved\. Nothing was changed\./);
-  writeFileSync(join(path, OVERRIDE), before.replace("[vars]", '[vars]\nLOCATION = "weur"'));
+  writeFileSync(join(path, OVERRIDE), before.replace("\n[vars]", '\n[vars]\nLOCATION = "weur"'));
   assert.match(deploys(path, []).stderr, /LOCATION and PLACES must be empty then; nothing was deployed/);
 });
 

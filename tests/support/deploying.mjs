@@ -24,5 +24,5 @@ export function deploys(path, args = [], { failing = "", answers, accounts } = {
   const env = { ...process.env, FAIL: failing, ...(answers && { ANSWERS: JSON.stringify(answers) }), ...(accounts && { ACCOUNTS: JSON.stringify(accounts) }) };
   const { status, stdout, stderr } = spawnSync(process.execPath, ["tests/support/account.mjs", path, ...args], { encoding: "utf8", env });
   const asked = JSON.parse(readFileSync(join(path, "asked.json"), "utf8")).map((command) => command.replace(/ --config .*/, ""));
-  return { status, stdout, stderr, asked, changed: asked.filter((command) => /^(d1 (create|migrations)|deploy)/.test(command)) };
+  return { status, stdout, stderr, asked, changed: asked.filter((command) => /^(d1 (create|migrations)|deploy$)/.test(command)) };
 }

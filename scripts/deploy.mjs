@@ -131,7 +131,8 @@ export async function deploy(args, { wrangler, perform, ready, isThere, ask: ans
   }
   const step = progress(texts, command());
   const { config: merged, mend } = await prepare({ wrangler, perform, relay, name, vars, found, steps, kept, step });
-  await step(last, () => perform(["deploy", ...merged], mend));
+  const served = "Where wrangler has said `Uploaded`, the new version serves already, and what it says after that is missing.";
+  await step(last, () => perform(["deploy", ...merged], [served, mend].filter(Boolean).join("\n  ")));
   console.log(`\n  Deployed.\n\n${addressesOf(wanted)}\n`);
 }
 

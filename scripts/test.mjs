@@ -144,7 +144,6 @@ const SUITES = [
 ];
 const STEPS = [
   ["the Worker's size", checkSize],
-  ["the package, without Rust", packaged],
   ["what the scripts decide", () => nodeTests("tests/scripts")],
   ["the Worker on Miniflare", worker],
   ["the Worker with four gateways and two partitions", shared],
@@ -159,6 +158,7 @@ const STEPS = [
   [
     ["the README's samples", () => nodeTests("tests/readme", { timeout: 900_000 })],
     ["the front door", () => nodeTests("tests/front_door", { timeout: 900_000 })],
+    ["the package, without Rust", packaged],
   ],
 ];
 

@@ -156,25 +156,62 @@ test("a job to nobody says so", SLOW, async () => {
   assert.match(stderr, /✗ the job did not go through at ws:\/\/127\.0\.0\.1:\d+: .*\n {2}Is a relay there\? npx nexus-relay dev starts one/);
 });
 
-test("a newer package takes over what the older one kept, and the operator's file stays as it is", SLOW, async () => {
+test("a newer package takes over what the older one kept on this machine", SLOW, async () => {
   const own = () => readFileSync(join(folder, "wrangler.override.toml"), "utf8");
   const before = own();
-  // As `npx nexus-relay@NEW deploy` does it: out of npm's own folder, with this one as the operator's.
-  const npx = run("npx", ["--yes", "--prefer-offline", "--package", packages[NEXT], "nexus-relay", "deploy", "--dry-run"]);
-  assert.equal(npx.status, 0, npx.stdout + npx.stderr);
-  assert.match(npx.stdout, /a dry run: nothing was deployed/);
-  const merged = JSON.parse(readFileSync(join(folder, ".wrangler.merged.json"), "utf8"));
-  assert.equal(merged.vars.RELAY_NAME, "Mine");
-  assert.ok(merged.main.startsWith("/") && !merged.main.startsWith(folder), merged.main);
   const { status, stderr } = install(NEXT);
   assert.equal(status, 0, stderr);
   assert.equal(nexus("--version").stdout.trim(), NEXT);
-  assert.equal(own(), before);
   const port = await freePort();
   await served(port, async () => {
     const stats = await (await fetch(`http://127.0.0.1:${port}/api/stats`)).json();
     assert.equal(stats.jobs.with_result, 1, "the job of the older one");
   });
+  assert.equal(own(), before);
+});
+
+test("npx deploys it to an account, and a newer one over it, by what is in the folder", SLOW, async (t) => {
+  const cwd = join(all, "deployed");
+  mkdirSync(cwd);
+  writeFileSync(join(cwd, "wrangler.override.toml"), '[vars]\nRELAY_NAME = "Mine"\n\n[[routes]]\npattern = "relay.example.com"\ncustom_domain = true\n');
+  const own = () => readFileSync(join(cwd, "wrangler.override.toml"), "utf8");
+  const cloud = spawn(process.execPath, [join(ROOT, "tests/support/cloudflare.mjs")], { stdio: ["ignore", "pipe", "inherit"] });
+  t.after(() => cloud.kill());
+  const [first] = await once(cloud.stdout.setEncoding("utf8"), "data");
+  cloud.stdout.resume();
+  const api = `http://127.0.0.1:${Number.parseInt(first)}/client/v4`;
+  const told = async () => (await (await fetch(`${api}/told`)).json()).result;
+  const account = { CLOUDFLARE_API_BASE_URL: api, CLOUDFLARE_API_TOKEN: "t" };
+  // As `npx nexus-relay@X.Y.Z deploy` does it: out of npm's own folder, with this one as the operator's. It is waited for while the
+  // account answers from a process of its own.
+  const npx = (version, ...args) => run("npx", ["--yes", "--prefer-offline", "--package", packages[version], "nexus-relay", ...args], { cwd, env: { ...env, ...account } });
+  const made = npx(version, "deploy", "--url", "wss://relay.example.com", "--plan", "free", "--jurisdiction", "eu", "--partitions", "2");
+  assert.equal(made.status, 0, made.stdout + made.stderr);
+  assert.match(made.stdout, /\n {2}1\. make the D1 database nexus-relay, which stays in the jurisdiction eu\n/);
+  assert.match(made.stdout, /Deployed\.\n\n {2}Relay {3}wss:\/\/relay\.example\.com\n[^]*Domains relay\.example\.com \(custom domain\)\n/);
+  const there = await told();
+  assert.deepEqual(there.databases.map(({ name, jurisdiction }) => [name, jurisdiction]), [["nexus-relay", "eu"], ["nexus-relay-1", "eu"]]);
+  const worker = there.workers["nexus-relay"];
+  assert.deepEqual(worker.domains, ["relay.example.com"]);
+  assert.equal(worker.files.filter((file) => file.endsWith(".wasm")).length, 1, `${worker.files}`);
+  const bindings = ({ metadata }) => Object.fromEntries(metadata.bindings.map((one) => [one.name, one.text ?? one.id ?? one.type]));
+  const { RELAY_NAME, RELAY_URL, JURISDICTION, PARTITIONS, DB, DB_1, NEXUS_RELAY } = bindings(worker);
+  const [db, db1] = there.databases.map(({ uuid }) => uuid);
+  assert.deepEqual([RELAY_NAME, RELAY_URL, JURISDICTION, PARTITIONS, DB, DB_1, NEXUS_RELAY], ["Mine", "wss://relay.example.com", "eu", "2", db, db1, "durable_object_namespace"]);
+
+  const before = own();
+  const dry = npx(NEXT, "deploy", "--dry-run");
+  assert.equal(dry.status, 0, dry.stdout + dry.stderr);
+  assert.match(dry.stdout, /a dry run: nothing was deployed/);
+  const { main } = JSON.parse(readFileSync(join(cwd, ".wrangler.merged.json"), "utf8"));
+  assert.ok(main.startsWith("/") && !main.startsWith(all), main);
+  assert.equal((await told()).workers["nexus-relay"].version, worker.version);
+  const upgraded = npx(NEXT, "deploy");
+  assert.equal(upgraded.status, 0, upgraded.stdout + upgraded.stderr);
+  assert.match(upgraded.stdout, /\n {2}1\. put the new version over the Worker nexus-relay\n\n/);
+  const after = await told();
+  assert.notEqual(after.workers["nexus-relay"].version, worker.version);
+  assert.deepEqual([after.databases, bindings(after.workers["nexus-relay"]), own()], [there.databases, bindings(worker), before]);
 });
 
 test("a package that is not whole says so", SLOW, () => {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -46,7 +46,7 @@ test("the address and the database's id are kept in the operator's file, and not
     assert.deepEqual([config.vars.RELAY_URL, database(config).database_id], ["wss://new.example.com", ID]);
     const text = readFileSync(join(path, OVERRIDE), "utf8");
     for (const line of (own ?? "").split("\n").filter((line) => !line.startsWith("RELAY_URL"))) assert.ok(text.includes(line), line);
-    assert.equal(readFileSync(join(path, "wrangler.toml"), "utf8"), readFileSync("wrangler.toml", "utf8"));
+    assert.deepEqual(readdirSync(path), [OVERRIDE]);
   }
 });
 
@@ -200,7 +200,8 @@ test("a relay whose databases are its objects' own has no D1 made; one that has 
   assert.equal(first.status, 0, first.stderr);
   assert.deepEqual([first.changed, account(path).all()], [[], []]);
   assert.deepEqual((await readConfig({ folder: path })).d1_databases, []);
-  assert.deepEqual(await ceiling(undefined, await readConfig({ folder: path }), async () => "free"), PLANS.free);
+  const fresh = folder(t, '[vars]\nSTORE = "object"\n');
+  assert.deepEqual(await ceiling(undefined, await readConfig({ folder: fresh }), async () => "free"), PLANS.free);
   const other = folder(t);
   assert.equal(prepared(other, {}).status, 0);
   const before = own(other).replace("\n[vars]", '\n[vars]\nSTORE = "object"');

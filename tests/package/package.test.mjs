@@ -64,8 +64,8 @@ async function freePort() {
 }
 
 /** Serves the relay of the folder while `work` is done. */
-async function served(port, work) {
-  const child = spawn("npx", ["nexus-relay", "dev", "--port", `${port}`, "--inspector-port", "0"], { cwd: folder, env, detached: true });
+async function served(port, work, ...more) {
+  const child = spawn("npx", ["nexus-relay", "dev", "--port", `${port}`, "--inspector-port", "0", ...more], { cwd: folder, env, detached: true });
   let said = "";
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (said += text));
   const ended = once(child, "exit");
@@ -90,6 +90,14 @@ test("what is installed is whole, and nothing to build with is there", SLOW, () 
     assert.ok(made.includes(file), file);
   }
   assert.ok(!made.some((file) => /setup|build\.mjs|test/.test(file)), `${made}`);
+});
+
+test("the README begins with what is done here", () => {
+  const readme = readFileSync(join(ROOT, "README.md"), "utf8");
+  const commands = (heading) => new RegExp("^## " + heading + "$.*?^```sh\\n(.*?)^```", "ms").exec(readme)[1].trim().split("\n").map((line) => line.replace(/ +#.*/, ""));
+  assert.deepEqual(commands("Run it in a minute"), [`npm install ./nexus-relay-${version}.tgz`, "npx nexus-relay dev", "npx nexus-relay job"]);
+  assert.deepEqual(commands("Deploy to your own account"), ["npx nexus-relay wrangler login", "npx nexus-relay deploy --url wss://nexus-relay.YOUR-SUBDOMAIN.workers.dev"]);
+  assert.ok(readme.indexOf("## Run it in a minute") < readme.indexOf("## Build it from source"));
 });
 
 test("alone, and with --help, it says what there is; what it does not know it says, too", SLOW, () => {
@@ -162,11 +170,13 @@ test("a newer package takes over what the older one kept on this machine", SLOW,
   const { status, stderr } = install(NEXT);
   assert.equal(status, 0, stderr);
   assert.equal(nexus("--version").stdout.trim(), NEXT);
-  const port = await freePort();
-  await served(port, async () => {
-    const stats = await (await fetch(`http://127.0.0.1:${port}/api/stats`)).json();
-    assert.equal(stats.jobs.with_result, 1, "the job of the older one");
-  });
+  const ports = [await freePort(), await freePort()];
+  const jobs = async (port) => (await (await fetch(`http://127.0.0.1:${port}/api/stats`)).json()).jobs.with_result;
+  // And beside it there is another relay, which has nothing of it.
+  await Promise.all([
+    served(ports[0], async () => assert.equal(await jobs(ports[0]), 1, "the job of the older one")),
+    served(ports[1], async () => assert.equal(await jobs(ports[1]), 0, "none of the first one's"), "--env", "test"),
+  ]);
   assert.equal(own(), before);
 });
 

@@ -109,9 +109,9 @@ function withDatabases(config, { env, override }) {
 
 /**
  * Both files as one, under a `name` of the Worker, settings (`vars`) and ids of databases by their bindings that they do not
- * have yet. `env` and `folder` say whose they are.
+ * have yet. `env` and `folder` say whose they are. On this machine (`local`) databases are the same before and after a deploy.
  */
-export async function readConfig({ name, vars = {}, ids = {}, env, folder = FOLDER } = {}) {
+export async function readConfig({ name, vars = {}, ids = {}, env, folder = FOLDER, local = false } = {}) {
   const { parse } = await import("smol-toml"); // not there before set-up
   const { override } = relayFiles({ env, folder });
   const parsed = (file) => {
@@ -126,7 +126,9 @@ export async function readConfig({ name, vars = {}, ids = {}, env, folder = FOLD
   if ("env" in over) fail(`${override}: [env] is not supported; a second relay has a file of its own: ${typed("deploy", "--env NAME")}`);
   const base = templateOf(parsed(join(ROOT, TEMPLATE)), over, { env, folder });
   const config = withDatabases(merge(merge(base, over), { vars }), { env, override });
-  return merge(config, { d1_databases: Object.entries(ids).map(([binding, database_id]) => ({ binding, database_id })) });
+  const here = local ? databases(config).map(({ binding }, n) => ({ binding, preview_database_id: unmade(env, n) })) : [];
+  const made = Object.entries(ids).map(([binding, database_id]) => ({ binding, database_id }));
+  return [made, here].reduce((all, some) => merge(all, { d1_databases: some }), config);
 }
 
 /** Writes both files as one for wrangler; the arguments that name it. */

@@ -58,7 +58,7 @@ export async function dev(args) {
   const given = [...(values.var ?? []), ...words];
   const partitions = given.map((one) => /^PARTITIONS:(.*)$/.exec(one)?.[1]).find((value) => value !== undefined);
   // All is on this machine, where there are no jurisdictions.
-  const settings = { ...relay, vars: { JURISDICTION: "", ...(partitions !== undefined && { PARTITIONS: partitions }) } };
+  const settings = { ...relay, local: true, vars: { JURISDICTION: "", ...(partitions !== undefined && { PARTITIONS: partitions }) } };
   const config = await configArguments(settings);
   const merged = await readConfig(settings);
   await check((...args) => tryRun(bin("wrangler"), [...args, ...config]), ["--local", ...persist], merged, wayOf(relayFiles(relay)));

@@ -164,8 +164,9 @@ test("a job to nobody says so", SLOW, async () => {
   assert.match(stderr, /✗ the job did not go through at ws:\/\/127\.0\.0\.1:\d+: .*\n {2}Is a relay there\? npx nexus-relay dev starts one/);
 });
 
-test("a newer package takes over what the older one kept on this machine", SLOW, async () => {
+test("a newer package takes over what the older one kept on this machine, though it was deployed meanwhile", SLOW, async () => {
   const own = () => readFileSync(join(folder, "wrangler.override.toml"), "utf8");
+  writeFileSync(join(folder, "wrangler.override.toml"), `${own()}\n[[d1_databases]]\nbinding = "DB"\ndatabase_id = "11111111-2222-3333-4444-555555555555"\n`);
   const before = own();
   const { status, stderr } = install(NEXT);
   assert.equal(status, 0, stderr);

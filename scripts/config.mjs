@@ -1,14 +1,24 @@
 // What wrangler is given: `wrangler.toml`, which is the project's, under `wrangler.override.toml`, which is the
 // operator's and which git ignores. Both have wrangler's own form.
+import { createHash } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ROOT, fail } from "./run.mjs";
+import { FOLDER, ROOT, fail, typed } from "./run.mjs";
+import { setKey } from "./toml.mjs";
 
 const TEMPLATE = "wrangler.toml";
-export const OVERRIDE = "wrangler.override.toml";
-/** Lies beside the two, as its paths are meant from there. */
-export const MERGED = ".wrangler.merged.json";
-const HEAD = `# What is yours: it goes over wrangler.toml, key by key, and git ignores it. \`npm run deploy\` keeps the
+
+/**
+ * A relay's files in the operator's `folder`: his own, and what it makes of the project's, which lies beside it as paths are
+ * meant from there. A relay beside the first one has a name, `env`, and nothing of the first one's.
+ */
+export function relayFiles({ env, folder = FOLDER } = {}) {
+  const mark = env === undefined ? "" : `.${env}`;
+  return { folder, override: `wrangler.override${mark}.toml`, merged: `.wrangler.merged${mark}.json` };
+}
+export const { override: OVERRIDE, merged: MERGED } = relayFiles();
+
+const HEAD = `# What is yours: it goes over the wrangler.toml of nexus-relay, key by key. \`${typed("deploy")}\` keeps the
 # databases' ids and the relay's address here; name, account_id, routes and all [vars] may stand here, too.
 `;
 
@@ -54,91 +64,104 @@ export const databases = (config) => isOwn(config) ? [] : Array.from({ length: c
 /** Whether a database was made on an account. */
 export const isMade = ({ database_id: id }) => !id.startsWith(UNMADE);
 
+/** The id of a partition's database that was not made: each relay and each partition of one has its own, as local ones are told apart by it. */
+function unmade(env, partition) {
+  const relay = env === undefined ? "00000000" : createHash("sha256").update(env).digest("hex").slice(0, 8);
+  return `${UNMADE}${relay}${`${partition}`.padStart(4, "0")}`;
+}
+
+/**
+ * The project's settings as those of one relay: the paths in them lead to its files from the operator's folder, and what the
+ * operator has not named is called as his Worker is. A database that he has and did not name is called as it always was.
+ */
+function templateOf(base, over, { env, folder }) {
+  const at = (path) => (folder === ROOT ? path : join(ROOT, path));
+  const name = env === undefined ? base.name : `${base.name}-${env}`;
+  const [db] = base.d1_databases;
+  const has = over.d1_databases?.some(({ binding, database_id: id }) => binding === db.binding && id !== undefined);
+  const first = {
+    ...db,
+    database_name: has ? db.database_name : (over.name ?? name),
+    database_id: unmade(env, 0),
+    migrations_dir: at(db.migrations_dir),
+  };
+  return { ...base, name, main: at(base.main), assets: { ...base.assets, directory: at(base.assets.directory) }, d1_databases: [first] };
+}
+
 /** With a database for each partition: one that nobody has named is called as the first one, with its number. */
-function withDatabases(config) {
+function withDatabases(config, { env, override }) {
   const count = countOf(config);
   if (count === undefined) fail(`PARTITIONS must be a whole number from 1 to ${PARTITIONS_MAX}, not "${config.vars.PARTITIONS}"`);
   if (isOwn(config)) {
     const left = config.d1_databases.find(isMade);
     if (left) {
-      fail(`STORE is "object", and ${OVERRIDE} names the D1 database ${left.database_name}: what it has would not be found any more. Nothing was changed.\n  As it is: STORE = "d1". To begin without its events: remove [[d1_databases]] from ${OVERRIDE}.`);
+      fail(`STORE is "object", and ${override} names the D1 database ${left.database_name}: what it has would not be found any more. Nothing was changed.\n  As it is: STORE = "d1". To begin without its events: remove [[d1_databases]] from ${override}.`);
     }
     return { ...config, d1_databases: [] };
   }
   const more = Array.from({ length: count - 1 }, (_, n) => {
     const { database_name: name, ...first } = database(config);
-    const own = { ...first, binding: bindingOf(n + 1), database_name: `${name}-${n + 1}`, database_id: `${UNMADE}${`${n + 1}`.padStart(12, "0")}` };
+    const own = { ...first, binding: bindingOf(n + 1), database_name: `${name}-${n + 1}`, database_id: unmade(env, n + 1) };
     return merge(own, database(config, n + 1) ?? {});
   });
   return more.length === 0 ? config : { ...config, d1_databases: merge(config.d1_databases, more) };
 }
 
-/** Both files as one, under settings (`vars`) and ids of databases by their bindings that they do not have yet. */
-export async function readConfig({ vars = {}, ids = {}, folder = ROOT } = {}) {
+/**
+ * Both files as one, under a `name` of the Worker, settings (`vars`) and ids of databases by their bindings that they do not
+ * have yet. `env` and `folder` say whose they are. On this machine (`local`) databases are the same before and after a deploy.
+ */
+export async function readConfig({ name, vars = {}, ids = {}, env, folder = FOLDER, local = false } = {}) {
   const { parse } = await import("smol-toml"); // not there before set-up
-  const [base, over] = [TEMPLATE, OVERRIDE].map((name) => {
-    const file = join(folder, name);
-    if (!existsSync(file)) return {};
+  const { override } = relayFiles({ env, folder });
+  const parsed = (file) => {
     try {
       return parse(readFileSync(file, "utf8"));
     } catch (error) {
-      return fail(`${name}: ${error.message}`);
+      return fail(`${file}: ${error.message}`);
     }
-  });
-  if ("env" in over) fail(`${OVERRIDE}: [env] is not supported; a second relay is a second checkout`);
-  const config = withDatabases(merge(merge(base, over), { vars }));
-  return merge(config, { d1_databases: Object.entries(ids).map(([binding, database_id]) => ({ binding, database_id })) });
+  };
+  const file = join(folder, override);
+  const over = { ...(existsSync(file) ? parsed(file) : {}), ...(name !== undefined && { name }) };
+  if ("env" in over) fail(`${override}: [env] is not supported; a second relay has a file of its own: ${typed("deploy", "--env NAME")}`);
+  const base = templateOf(parsed(join(ROOT, TEMPLATE)), over, { env, folder });
+  const config = withDatabases(merge(merge(base, over), { vars }), { env, override });
+  const here = local ? databases(config).map(({ binding }, n) => ({ binding, preview_database_id: unmade(env, n) })) : [];
+  const made = Object.entries(ids).map(([binding, database_id]) => ({ binding, database_id }));
+  return [made, here].reduce((all, some) => merge(all, { d1_databases: some }), config);
 }
 
 /** Writes both files as one for wrangler; the arguments that name it. */
 export async function configArguments(own = {}) {
-  const file = join(own.folder ?? ROOT, MERGED);
+  const { folder, merged } = relayFiles(own);
+  const file = join(folder, merged);
   writeFileSync(file, `${JSON.stringify(await readConfig(own), null, 2)}\n`);
   return ["--config", file];
 }
 
-/** A line of a TOML file without what means nothing. */
-const bare = (line) => line.replace(/#.*$/, "").replace(/\s+/g, "").replaceAll("'", '"');
-
-/** Where a table is that begins with the first line of `head` and has the others: its first line, and the one after its last. */
-function tableOf(lines, head) {
-  const starts = lines.flatMap((line, n) => (line.trim().startsWith("[") ? [n] : []));
-  const tables = starts.map((start, n) => ({ start, end: starts[n + 1] ?? lines.length }));
-  const has = ({ start, end }, text) => lines.slice(start + 1, end).some((line) => bare(line) === bare(text));
-  return tables.find((table) => bare(lines[table.start]).startsWith(bare(head[0])) && head.slice(1).every((text) => has(table, text)));
-}
-
-/** The text of a TOML file with a key of a table set. `head` begins the table where there is none. */
-export function setKey(text, head, key, value) {
-  const lines = text.replace(/\n*$/, "").split("\n");
-  const line = `${key} = ${JSON.stringify(value)}`;
-  const table = tableOf(lines, head);
-  if (!table) return `${[...lines, "", ...head, line].join("\n").trimStart()}\n`;
-  const at = lines.findIndex((text, n) => n > table.start && n < table.end && text.split("=")[0].trim() === key);
-  if (at < 0) lines.splice(table.start + 1, 0, line);
-  else lines[at] = line;
-  return `${lines.join("\n")}\n`;
-}
-
-/** Keeps settings and `databases`, as they are in the settings, in the operator's file, beside what it has. */
-export async function keep({ vars = {}, databases: made = [] }, folder = ROOT) {
-  const file = join(folder, OVERRIDE);
+/** Keeps the Worker's name, settings and `databases`, as they are in the settings, in the operator's file, beside what it has. */
+export async function keep({ name, vars = {}, databases: made = [] }, relay = {}) {
+  const { folder, override } = relayFiles(relay);
+  const file = join(folder, override);
   const before = existsSync(file) ? readFileSync(file, "utf8") : HEAD;
   let text = before;
+  if (name !== undefined) text = setKey(text, [], "name", name);
   for (const [key, value] of Object.entries(vars)) text = setKey(text, ["[vars]"], key, value);
-  for (const { binding, database_name: name, database_id: id } of made) {
+  for (const { binding, database_name: called, database_id: id } of made) {
     const set = (key, value) => (text = setKey(text, ["[[d1_databases]]", `binding = "${binding}"`], key, value));
-    if (binding !== bindingOf(0)) set("database_name", name); // it does not change with that of the first
+    if (called !== undefined) set("database_name", called); // it does not change with the Worker's, nor with that of the first
     set("database_id", id);
   }
   writeFileSync(file, text);
-  const config = await readConfig({ folder });
+  const config = await readConfig(relay);
   const isKept = (one) => config.d1_databases.find(({ binding }) => binding === one.binding)?.database_id === one.database_id;
-  if (Object.entries(vars).every(([key, value]) => config.vars[key] === value) && made.every(isKept)) return;
+  const named = name === undefined || config.name === name;
+  if (named && Object.entries(vars).every(([key, value]) => config.vars[key] === value) && made.every(isKept)) return;
   writeFileSync(file, before);
   const wanted = [
+    ...(name === undefined ? [] : [`name = "${name}"`]),
     ...Object.entries(vars).map(([key, value]) => `[vars] ${key} = "${value}"`),
     ...made.map((one) => `[[d1_databases]] binding = "${one.binding}", database_name = "${one.database_name}", database_id = "${one.database_id}"`),
   ];
-  fail(`${OVERRIDE} could not be changed; write into it by hand: ${wanted.join(" and ")}`);
+  fail(`${override} could not be changed; write into it by hand: ${wanted.join(" and ")}`);
 }

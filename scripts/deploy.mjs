@@ -1,50 +1,45 @@
-// `npm run deploy`: puts the relay on your Cloudflare account.
+// `npm run deploy`, or `npx nexus-relay deploy`: puts the relay on your Cloudflare account.
 import { createInterface } from "node:readline/promises";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
-import { bin, fail, run, say, tryRun } from "./run.mjs";
-import { build, checkSize } from "./build.mjs";
-import { PARTITIONS_MAX, configArguments, databases, isMade, partitionsOf, readConfig } from "./config.mjs";
-import { LOCATIONS, prepare } from "./databases.mjs";
-import { setup } from "./setup.mjs";
+import { built } from "./built.mjs";
+import { PARTITIONS_MAX, configArguments, partitionsOf, readConfig, relayFiles } from "./config.mjs";
+import { JURISDICTIONS, LOCATIONS, databaseSteps, look, prepare } from "./databases.mjs";
+import { PLANS, ceiling, jurisdiction, location } from "./first.mjs";
+import { ENV, all, flag, text, wrongEnv } from "./options.mjs";
+import { account, addresses, facts, named, plan as planOf, progress, unrouted } from "./plan.mjs";
+import { bin, fail, run, say, tryRun, typed } from "./run.mjs";
 
-const HELP = `npm run deploy -- [options]
+const HELP = `${typed("deploy", "[options]")}
   --url URL   the wss:// address of the relay: the first time, or to change it
   --plan PLAN free or paid, the first time: what the relay may write in a day (ROWS_PER_DAY) and how large it may become
+  --name NAME what the Worker is called, nexus-relay if you do not say; the first time, its database as well
+  --env NAME  a relay of its own beside the first one, with the settings of wrangler.override.NAME.toml
   --partitions N
               databases that share what is stored, 1 to ${PARTITIONS_MAX}; a relay that has events keeps the number it has
   --location PLACE
               where the databases are made, which is asked the first time: ${LOCATIONS.join(", ")}
-  --yes       overwrite a Worker of this name that has another address, without asking
+  --jurisdiction WHERE
+              what everything stays within, from the first time on: ${JURISDICTIONS.join(", ")}
+  --yes       do what is shown, without asking
   --dry-run   build and check, touch no account`;
-/** What Cloudflare's plans include: rows a day, and most of the bytes a database can have. */
-export const PLANS = {
-  free: { ROWS_PER_DAY: "100000", MAX_DATABASE_BYTES: "450000000" },
-  paid: { ROWS_PER_DAY: "1600000", MAX_DATABASE_BYTES: "9500000000" },
-};
-const [text, flag] = [{ type: "string" }, { type: "boolean" }];
-const OPTIONS = { url: text, plan: text, partitions: text, location: text, yes: flag, "dry-run": flag, help: flag };
+const OPTIONS = { url: text, plan: text, name: text, ...ENV, partitions: text, location: text, jurisdiction: text, yes: flag, "dry-run": flag, help: flag };
 
-/** The options, or the end of the script where there is one it does not know. */
-function options(args) {
-  try {
-    const { values } = parseArgs({ args, options: OPTIONS });
-    if (values.url !== undefined && !/^wss:\/\/[^\s/]+/.test(values.url)) throw new Error(`--url takes the wss:// address of the relay, not "${values.url}"`);
-    if (values.plan !== undefined && !(values.plan in PLANS)) throw new Error(`--plan takes free or paid, not "${values.plan}"`);
-    if (values.location !== undefined && !LOCATIONS.includes(values.location)) {
-      throw new Error(`--location takes one of ${LOCATIONS.join(", ")}, not "${values.location}"`);
-    }
-    if (values.partitions !== undefined && !partitionsOf(values.partitions)) {
-      throw new Error(`--partitions takes a whole number from 1 to ${PARTITIONS_MAX}, not "${values.partitions}"`);
-    }
-    return values;
-  } catch (error) {
-    return fail(`${error.message}\n${HELP}`);
+/** Whether the options mean something; an error says which does not. */
+function check({ url, plan, name, env, location, jurisdiction, partitions }) {
+  if (url !== undefined && !/^wss:\/\/[^\s/]+/.test(url)) throw new Error(`--url takes the wss:// address of the relay, not "${url}"`);
+  if (plan !== undefined && !(plan in PLANS)) throw new Error(`--plan takes free or paid, not "${plan}"`);
+  if (name !== undefined && !/^[a-z0-9]([a-z0-9-]{0,52}[a-z0-9])?$/.test(name)) throw new Error(`--name takes at most 54 small letters, digits and dashes, not "${name}"`);
+  const wrong = wrongEnv(env);
+  if (wrong !== null) throw new Error(wrong);
+  if (location !== undefined && !LOCATIONS.includes(location)) throw new Error(`--location takes one of ${LOCATIONS.join(", ")}, not "${location}"`);
+  if (jurisdiction !== undefined && !JURISDICTIONS.includes(jurisdiction)) {
+    throw new Error(`--jurisdiction takes one of ${JURISDICTIONS.join(", ")}, not "${jurisdiction}"`);
+  }
+  if (jurisdiction !== undefined && location !== undefined) throw new Error("--jurisdiction says where everything is: leave --location out");
+  if (partitions !== undefined && !partitionsOf(partitions)) {
+    throw new Error(`--partitions takes a whole number from 1 to ${PARTITIONS_MAX}, not "${partitions}"`);
   }
 }
-
-/** Wrangler on the operator's account: its output, or why it failed. */
-const account = (...args) => tryRun(bin("wrangler"), args);
 
 /**
  * The RELAY_URL of the Worker of this name that is deployed; `absent` when there is none, `unknown` is why it could not be
@@ -65,88 +60,95 @@ export function deployed(wrangler, name) {
   }
 }
 
-/** The question to ask before a Worker is overwritten, or null. */
-export function question({ absent, unknown, url: there }, name, url) {
+/** What is doubtful about overwriting a Worker, or null. */
+export function doubt({ absent, unknown, url: there }, name, url) {
   if (absent || there === url) return null;
-  if (unknown !== undefined) return `What the Worker ${name} is now could not be read (${unknown.split("\n")[0]}). Overwrite it, if it is there?`;
+  if (unknown !== undefined) return `what the Worker ${name} is now could not be read (${unknown.split("\n")[0]}): if it is there, it is overwritten`;
   const other = there ? `serves ${there}` : "has no RELAY_URL: it may not be a relay";
-  return `The Worker ${name} on your account ${other}. Overwrite it with a relay at ${url}?`;
+  return `the Worker ${name} on your account ${other}. It would be overwritten with a relay at ${url}`;
 }
 
-/** What the operator answers; where there is no terminal, the script ends and names the `option` that answers. */
-async function ask(text, option) {
-  if (!process.stdin.isTTY) fail(`${text}\n  Nobody is here to answer: npm run deploy -- ${option}`);
-  const terminal = createInterface({ input: process.stdin, output: process.stdout });
-  const answer = await terminal.question(`${text} `);
-  terminal.close();
-  return answer.trim();
-}
+/** What a deploy works with: wrangler on the operator's account, and the operator. */
+const REAL = {
+  /** Its output, or why it failed. */
+  wrangler: (...args) => tryRun(bin("wrangler"), args),
+  /** It does something on the operator's terminal; `mend` says what to do when it fails. */
+  perform: (args, mend) => run(bin("wrangler"), args, { env: args[0] === "d1" ? { CI: "1" } : {}, mend }),
+  ready: () => built({ size: true }),
+  isThere: process.stdin.isTTY === true,
+  ask: async (text) => {
+    const terminal = createInterface({ input: process.stdin, output: process.stdout });
+    const answer = await terminal.question(`${text} `);
+    terminal.close();
+    return answer.trim();
+  },
+};
 
-/** Goes on when the answer is yes. */
-async function confirm(text) {
-  if (!/^y(es)?$/i.test(await ask(`${text} [y/N]`, "--yes"))) fail("nothing was deployed");
-}
-
-/** Whether nothing was deployed with this config yet. */
-const isFirst = (config) => !databases(config).some(isMade) && !config.vars.ROWS_PER_DAY;
-
-/**
- * The ceiling to keep: of the plan that was given, or is asked for where there is no ceiling and no database yet.
- * Nothing for a relay that has been deployed: what it has stays.
- */
-export async function ceiling(given, config, ask) {
-  if (given === undefined && !isFirst(config)) return {};
-  const plan = given ?? (await ask("Which plan is your Cloudflare account on, free or paid? The relay will not write more rows a day than it includes."));
-  return PLANS[plan.toLowerCase()] ?? fail(`the plan is free or paid, not "${plan}"; nothing was deployed`);
-}
-
-/**
- * Where databases and their objects are to be, as a setting: asked for once, before there is a database, where a person can
- * answer. Nothing where Cloudflare may choose.
- */
-export async function location(given, config, ask) {
-  const open = isFirst(config) && !config.vars.LOCATION;
-  const place = given ?? (open ? await ask(`Where are most of its clients? The databases are made there (${LOCATIONS.join(", ")}); empty: near you.`) : "");
-  if (place === "") return {};
-  return LOCATIONS.includes(place.toLowerCase()) ? { LOCATION: place.toLowerCase() } : fail(`the location is one of ${LOCATIONS.join(", ")}, not "${place}"; nothing was deployed`);
-}
-
-async function deploy() {
-  const { url: given, plan, partitions, location: where, yes, "dry-run": dryRun, help } = options(process.argv.slice(2));
+export async function deploy(args, { wrangler, perform, ready, isThere, ask: answer, folder } = REAL) {
+  const options = all(args, OPTIONS, HELP, check);
+  const { url: given, plan, name, env, partitions, location: where, jurisdiction: within, yes, "dry-run": dryRun, help } = options;
   if (help) return console.log(HELP);
-  await setup();
-  await build();
-  checkSize();
+  const relay = { env, folder };
+  const { override } = relayFiles(relay);
+  const command = (...more) => typed("deploy", ...(env === undefined ? [] : ["--env", env]), ...more);
+  /** Where nobody is there to answer, the script ends and names the option that answers. */
+  const ask = (text, option) => (isThere ? answer(text) : fail(`${text}\n  Nobody is here to answer: ${command(option)}`));
+  await ready();
   const said = { RELAY_URL: given, PARTITIONS: partitions, LOCATION: where };
   const vars = Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined));
+  Object.assign(vars, jurisdiction(within, await readConfig({ vars, ...relay })));
+  const config = await readConfig({ name, vars, ...relay });
   if (dryRun) {
-    await run(bin("wrangler"), ["deploy", "--dry-run", "--outdir", "test-output/deploy", ...(await configArguments({ vars }))]);
-    return say("a dry run: nothing was deployed");
+    await perform(["deploy", "--dry-run", "--outdir", ".wrangler/dry-run", ...(await configArguments({ name, vars, ...relay }))]);
+    return say(`a dry run: nothing was deployed. It would be\n\n${facts({ config, override })}\n`);
   }
-  if (account("whoami").output?.includes("You are logged in") !== true) {
-    fail("not logged in to Cloudflare. Run: npx wrangler login (or set CLOUDFLARE_API_TOKEN)");
-  }
-  const { name, vars: { RELAY_URL: url } } = await readConfig({ vars });
+  const on = account(wrangler, config);
+  // Some of what wrangler is asked it answers without the settings.
+  if (on?.id) process.env.CLOUDFLARE_ACCOUNT_ID ??= on.id;
+  const { vars: { RELAY_URL: url } } = config;
   if (!url) {
     fail(
       `The relay must know its address, because clients sign it when they authenticate.\n` +
-        `  npm run deploy -- --url wss://${name}.YOUR-SUBDOMAIN.workers.dev\n` +
+        `  ${command("--url", `wss://${config.name}.YOUR-SUBDOMAIN.workers.dev`)}\n` +
         `  YOUR-SUBDOMAIN is shown in the Cloudflare dashboard under Workers & Pages; a custom domain works as well.`,
     );
   }
-  const doubt = yes ? null : question(deployed((...args) => account(...args), name), name, url);
-  if (doubt !== null) await confirm(doubt);
+  const there = deployed(wrangler, config.name);
+  const found = await look({ wrangler, relay, name, vars });
   // Who is not at a terminal has said it by the option, or leaves it to Cloudflare.
-  if (process.stdin.isTTY) Object.assign(vars, await location(where, await readConfig({ vars }), (text) => ask(text)));
-  const { config, mend } = await prepare({
-    wrangler: account,
-    perform: (args, mend) => run(bin("wrangler"), args, { env: { CI: "1" }, mend }),
-    vars,
-    limits: async () => ceiling(plan, await readConfig(), (text) => ask(text, "--plan free")),
-  });
-  await run(bin("wrangler"), ["deploy", ...config], { mend });
-  const http = url.split(/[\s,]/)[0].replace(/^ws/, "http");
-  console.log(`\n  Deployed.\n\n  Relay   ${url}\n  HUD     ${http}\n  Health  ${http.replace(/\/$/, "")}/health\n`);
+  if (isThere) Object.assign(vars, await location(where, await readConfig({ vars, ...relay }), ask));
+  Object.assign(vars, await ceiling(plan, await readConfig(relay), (text) => ask(text, "--plan free")));
+  const wanted = await readConfig({ name, vars, ...relay });
+  const steps = databaseSteps({ config: wanted, schemas: found.schemas, relay });
+  const kept = keepStep({ name, vars, schemas: found.schemas, override });
+  const last = `${there.absent ? "make" : "put the new version over"} the Worker ${config.name}`;
+  const texts = [...steps.made, ...(kept === null ? [] : [{ text: kept }]), ...steps.migrated, { text: last }].map(({ text }) => text);
+  const doubts = [doubt(there, config.name, url), ...steps.found.filter(({ hasEvents }) => hasEvents).map(({ text }) => `it is going to ${text}`)].filter(Boolean);
+  const notes = [...doubts, ...steps.found.filter(({ hasEvents }) => !hasEvents).map(({ text }) => `it is going to ${text}`), ...unrouted(wanted, override)];
+  say(planOf({ account: on, config: wanted, override, steps: texts, notes }));
+  if (!yes && (isThere || doubts.length > 0)) {
+    if (!/^y(es)?$/i.test(await ask(isThere ? "Is it to be done? [y/N]" : doubts.join("\n"), "--yes"))) fail("nothing was deployed");
+  }
+  const step = progress(texts, command());
+  const { config: merged, mend } = await prepare({ wrangler, perform, relay, name, vars, found, steps, kept, step });
+  const served = "Where wrangler has said `Uploaded`, the new version serves already, and what it says after that is missing.";
+  await step(last, () => perform(["deploy", ...merged], [served, mend].filter(Boolean).join("\n  ")));
+  console.log(`\n  Deployed.\n\n${addressesOf(wanted)}\n`);
 }
 
-if (fileURLToPath(import.meta.url) === process.argv[1]) await deploy();
+/** What is kept in the operator's file, or null. */
+function keepStep({ name, vars, schemas, override }) {
+  const ids = schemas.filter(({ state }) => state !== "known").map((one) => `the id of ${one.name}`);
+  const all = [...(name === undefined ? [] : [`name = ${name}`]), ...Object.entries(vars).map(([key, value]) => `${key} = ${value}`), ...ids];
+  return all.length === 0 ? null : `keep in ${override}: ${all.join(", ")}`;
+}
+
+/** Where the relay is. */
+function addressesOf(config) {
+  const [first, ...more] = addresses(config.vars.RELAY_URL);
+  const http = first.replace(/^ws/, "http").replace(/\/$/, "");
+  const lines = [["Relay", [first, ...more].join(" ")], ["HUD", http], ["Health", `${http}/health`], ...named(config)];
+  return lines.map(([key, value]) => `  ${key.padEnd(7)} ${value}`).join("\n");
+}
+
+if (fileURLToPath(import.meta.url) === process.argv[1]) await deploy(process.argv.slice(2));

@@ -7,6 +7,18 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+/** Whether this is a checkout, which builds what it runs. The package, which `npm run package` makes, has it built. */
+export const isCheckout = existsSync(join(ROOT, "Cargo.toml"));
+/** Where the operator's files are: the checkout, or the folder in which the package's command is typed. */
+export const FOLDER = isCheckout ? ROOT : process.cwd();
+
+/** How a command of ours is typed: `dev`, `deploy` or `wrangler`, with its options. */
+export function typed(command, ...options) {
+  if (!isCheckout) return ["npx nexus-relay", command, ...options].join(" ");
+  if (command === "wrangler") return ["npx wrangler", ...options].join(" ");
+  const script = command === "dev" ? "npm start" : `npm run ${command}`;
+  return options.length === 0 ? script : [script, "--", ...options].join(" ");
+}
 
 /** Ends the script with a message instead of a stack trace. */
 export function fail(message) {
@@ -26,7 +38,7 @@ export function read(command, ...args) {
 
 /** The trimmed `output` of a command, or why it `failed`. */
 export function tryRun(command, args) {
-  const done = spawnSync(command, args, { cwd: ROOT, encoding: "utf8", maxBuffer: 1 << 28 });
+  const done = spawnSync(command, args, { cwd: FOLDER, encoding: "utf8", maxBuffer: 1 << 28 });
   if (done.status === 0) return { output: done.stdout.trim() };
   return { failed: done.error?.message ?? (`${done.stderr}${done.stdout}`.trim() || `exit status ${done.status}`) };
 }
@@ -36,7 +48,7 @@ const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill()));
 
 /** Runs a command with its output on the terminal; `mend` says what to do when it fails. */
-export function run(command, args, { env = {}, cwd = ROOT, mend } = {}) {
+export function run(command, args, { env = {}, cwd = FOLDER, mend } = {}) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: "inherit" });
     running.add(child.on("close", () => running.delete(child)));
@@ -46,9 +58,14 @@ export function run(command, args, { env = {}, cwd = ROOT, mend } = {}) {
   });
 }
 
-/** The path of a program that npm installed. */
+/** The path of a program that npm installed: in a checkout, or beside the package or above it. */
 export function bin(name) {
-  return join(ROOT, "node_modules", ".bin", name);
+  const own = join(ROOT, "node_modules", ".bin", name);
+  for (let at = ROOT; !isCheckout && at !== dirname(at); at = dirname(at)) {
+    const path = join(at, "node_modules", ".bin", name);
+    if (existsSync(path)) return path;
+  }
+  return own;
 }
 
 function* files(path) {

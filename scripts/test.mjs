@@ -104,6 +104,12 @@ async function bench() {
   await nodeTests("tests/bench", { env });
 }
 
+/** The package and the native program's archive: what is built is packed, and npm brings what it needs. */
+async function packaged() {
+  await cargo("build", "--locked");
+  await nodeTests("tests/package", { timeout: 600_000 });
+}
+
 /** The host's build must not even see the Worker's bindings. */
 function hostTree() {
   const tree = read("cargo", "tree", "--locked", "--edges", "all");
@@ -152,6 +158,7 @@ const STEPS = [
   [
     ["the README's samples", () => nodeTests("tests/readme", { timeout: 900_000 })],
     ["the front door", () => nodeTests("tests/front_door", { timeout: 900_000 })],
+    ["the package, without Rust", packaged],
   ],
 ];
 

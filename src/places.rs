@@ -1,5 +1,5 @@
 //! Where Cloudflare is asked to make the objects of gateways: near the clients that a request's continent says. And where it
-//! is asked to keep what is stored.
+//! is asked to keep what is stored, or has to keep it.
 //!
 //! Each place that the operator names has gateways of its own. Who comes from a continent goes to the nearest of these
 //! places; which that is stands here, as far as places are apart on the map.
@@ -65,6 +65,33 @@ impl FromStr for Store {
             "object" => Ok(Self::Object),
             _ => Err(()),
         }
+    }
+}
+
+/// What Cloudflare keeps objects within: where they run, and where what they keep is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Jurisdiction {
+    /// The European Union.
+    Eu,
+    /// The United States.
+    Us,
+    /// What FedRAMP allows.
+    Fedramp,
+}
+
+impl Jurisdiction {
+    /// Its name at Cloudflare.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Eu => "eu",
+            Self::Us => "us",
+            Self::Fedramp => "fedramp",
+        }
+    }
+
+    /// The one of a name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Eu, Self::Us, Self::Fedramp].into_iter().find(|one| one.name() == name)
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use worker::{Env, Result, State, Stub};
+use worker::js_sys::{Function, Reflect};
+use worker::wasm_bindgen::{JsCast, JsValue};
+use worker::{Env, EnvBinding, ObjectNamespace, Result, State, Stub};
 
 use super::env;
 use crate::gateway::{Config, TurnedAway};
 use crate::message::PartitionId;
 use crate::node::{Address, Keep, LinkedGateway, LinkedPartition, Node};
-use crate::places::{self, Place};
+use crate::places::{self, Jurisdiction, Place};
 use crate::seam::{Effect, Input, Millis};
 use crate::wire::{self, WireError};
 
@@ -80,6 +82,8 @@ pub struct Objects {
     partitions: u32,
     /// Where those with a database are made.
     location: Option<Place>,
+    /// What all are kept within: an object of another one, or of none, is another object.
+    jurisdiction: Option<Jurisdiction>,
 }
 
 impl Objects {
@@ -88,7 +92,7 @@ impl Objects {
         let is_whole = gateways == 1 && config.partitions == 1 && config.places.is_empty();
         let gateways = if is_whole { 0 } else { gateways };
         let (places, location) = (config.places.clone(), config.location);
-        Self { gateways, places, partitions: config.partitions, location }
+        Self { gateways, places, partitions: config.partitions, location, jurisdiction: config.jurisdiction }
     }
 
     /// Whether one of them is the whole relay.
@@ -109,13 +113,22 @@ impl Objects {
         Object::Gateway(Address(place + 1 + n))
     }
 
+    /// What gives objects their ids.
+    fn namespace(&self, env: &Env) -> Result<ObjectNamespace> {
+        let all = env.durable_object(env::OBJECT)?;
+        let Some(jurisdiction) = self.jurisdiction else { return Ok(all) };
+        // The bindings in use do not know it.
+        let within: Function = Reflect::get(all.as_ref(), &JsValue::from_str("jurisdiction"))?.dyn_into()?;
+        ObjectNamespace::get(within.call1(all.as_ref(), &JsValue::from_str(jurisdiction.name()))?)
+    }
+
     /// How one is reached; who comes first has it made.
     pub fn stub(&self, env: &Env, object: Object) -> Result<Stub> {
         let place = match object {
             Object::Gateway(address) => place_of(address),
             Object::Partition(_) => self.location,
         };
-        let (namespace, name) = (env.durable_object(env::OBJECT)?, object.name());
+        let (namespace, name) = (self.namespace(env)?, object.name());
         match place {
             Some(place) => namespace.get_by_name_with_location_hint(&name, place.hint()),
             None => namespace.get_by_name(&name),
@@ -132,7 +145,7 @@ impl Objects {
 
     /// Which of them an object is; none when it is not used.
     pub fn which(&self, state: &State, env: &Env) -> Result<Option<Object>> {
-        let namespace = env.durable_object(env::OBJECT)?;
+        let namespace = self.namespace(env)?;
         let own = state.id().to_string();
         for object in self.all() {
             if namespace.id_from_name(&object.name())?.to_string() == own {

@@ -20,7 +20,7 @@ use crate::moderation::{Access, Range};
 use crate::nostr::PublicKey;
 use crate::nostr::auth::Authority;
 use crate::nostr::nip11::{Document, Limitation};
-use crate::places::{Place, Store};
+use crate::places::{Jurisdiction, Place, Store};
 
 /// Partitions there may be.
 pub const PARTITIONS_MAX: u32 = 64;
@@ -94,6 +94,8 @@ pub struct Config {
     pub places: Vec<Place>,
     /// Where the objects with databases are made on Cloudflare.
     pub location: Option<Place>,
+    /// What Cloudflare keeps all objects within.
+    pub jurisdiction: Option<Jurisdiction>,
     pub store: Store,
     pub max_database_bytes: Option<u64>,
     pub log_level: Level,
@@ -254,6 +256,13 @@ impl Config {
                 }
                 place
             }),
+            jurisdiction: r.optional("JURISDICTION").and_then(|name| {
+                let jurisdiction = Jurisdiction::of_name(&name);
+                if jurisdiction.is_none() {
+                    r.wrong("JURISDICTION", "must be eu, us or fedramp");
+                }
+                jurisdiction
+            }),
             partitions: u32::try_from(r.number("PARTITIONS", 1, PARTITIONS_MAX.into())).unwrap_or(1),
             store: r.parse("STORE", "must be d1 or object"),
             max_database_bytes: r.optional_number("MAX_DATABASE_BYTES", 1_000_000, 1_000_000_000_000_000),
@@ -262,6 +271,9 @@ impl Config {
                 Level::Info
             }),
         };
+        if config.jurisdiction.is_some() && (config.location.is_some() || !config.places.is_empty()) {
+            r.wrong("JURISDICTION", "must be empty where PLACES or LOCATION say where objects are");
+        }
         if r.wrong.is_empty() && config.limits.default_limit > config.limits.max_limit {
             r.wrong("DEFAULT_LIMIT", "must not be above MAX_LIMIT");
         }

@@ -132,6 +132,11 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "the place (as in PLACES) of databases and of the objects that have them, for who deploys for the first time; empty: near who comes first",
     ),
+    setting(
+        "JURISDICTION",
+        "",
+        "what Cloudflare keeps databases and objects within: eu, us or fedramp, without PLACES and LOCATION; empty: anywhere; kept as it is",
+    ),
     setting("LOG_LEVEL", "info", "the least that is logged: debug, info, warn or error"),
     setting("LISTED_KEYS", "", "public keys, 64 hex digits each, separated by spaces"),
 ];

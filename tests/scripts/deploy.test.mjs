@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,21 +11,14 @@ import { test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { MERGED, OVERRIDE, database, databases, isMade, keep, merge, readConfig } from "../../scripts/config.mjs";
 import { bookmark } from "../../scripts/databases.mjs";
-import { PLANS, ceiling, deployed, location, question } from "../../scripts/deploy.mjs";
-import { bin } from "../../scripts/run.mjs";
+import { deployed, doubt } from "../../scripts/deploy.mjs";
+import { PLANS, ceiling, location } from "../../scripts/first.mjs";
+import { ROOT, bin } from "../../scripts/run.mjs";
 import { migrations } from "../../scripts/schema.mjs";
 import { account } from "../support/account.mjs";
+import { deploys, folder, own } from "../support/deploying.mjs";
 
 const ID = "11111111-2222-3333-4444-555555555555";
-
-/** A folder with the project's wrangler.toml, and this as the operator's file. */
-function folder(t, own) {
-  const path = mkdtempSync(join(tmpdir(), "nexus-"));
-  t.after(() => rmSync(path, { recursive: true }));
-  cpSync("wrangler.toml", join(path, "wrangler.toml"));
-  if (own !== undefined) writeFileSync(join(path, OVERRIDE), own);
-  return path;
-}
 
 const read = (...args) => spawnSync(...args, { encoding: "utf8", env: { ...process.env, CI: "1", WRANGLER_SEND_METRICS: "false" } });
 const npm = (...args) => read("npm", ["run", ...args]);
@@ -34,7 +27,7 @@ test("the operator's file goes over the project's, key by key", async (t) => {
   const config = await readConfig({ folder: folder(t, `name = "mine"\n[[d1_databases]]\nbinding = "DB"\ndatabase_id = "${ID}"\n[vars]\nMAX_LIMIT = "7"\n`) });
   assert.equal(config.name, "mine");
   assert.deepEqual([config.vars.MAX_LIMIT, config.vars.RELAY_NAME], ["7", "Nexus"]);
-  assert.deepEqual(config.d1_databases, [{ binding: "DB", database_name: "nexus-relay", database_id: ID, migrations_dir: "migrations" }]);
+  assert.deepEqual(config.d1_databases, [{ binding: "DB", database_name: "nexus-relay", database_id: ID, migrations_dir: join(ROOT, "migrations") }]);
   assert.deepEqual(merge({ routes: ["a"], kv: [{ binding: "A" }] }, { routes: ["b"], kv: [{ binding: "B" }] }), { routes: ["b"], kv: [{ binding: "A" }, { binding: "B" }] });
 });
 
@@ -47,13 +40,13 @@ test("the address and the database's id are kept in the operator's file, and not
   ];
   for (const own of owns) {
     const path = folder(t, own);
-    await keep({ vars: { RELAY_URL: "wss://relay.example.com" }, databases: [{ binding: "DB", database_id: ID }] }, path);
-    await keep({ vars: { RELAY_URL: "wss://new.example.com" } }, path);
+    await keep({ vars: { RELAY_URL: "wss://relay.example.com" }, databases: [{ binding: "DB", database_id: ID }] }, { folder: path });
+    await keep({ vars: { RELAY_URL: "wss://new.example.com" } }, { folder: path });
     const config = await readConfig({ folder: path });
     assert.deepEqual([config.vars.RELAY_URL, database(config).database_id], ["wss://new.example.com", ID]);
     const text = readFileSync(join(path, OVERRIDE), "utf8");
     for (const line of (own ?? "").split("\n").filter((line) => !line.startsWith("RELAY_URL"))) assert.ok(text.includes(line), line);
-    assert.equal(readFileSync(join(path, "wrangler.toml"), "utf8"), readFileSync("wrangler.toml", "utf8"));
+    assert.deepEqual(readdirSync(path), [OVERRIDE]);
   }
 });
 
@@ -70,15 +63,15 @@ test("each partition has a database, called as the first one with its number", a
   assert.deepEqual(all.map(isMade), [false, true, false]);
   // Where nothing was made each has an id of its own: local ones are told apart by it.
   assert.equal(new Set(all.map((one) => one.database_id)).size, 3);
-  assert.ok(all.every((one) => one.migrations_dir === "migrations"));
+  assert.ok(all.every((one) => one.migrations_dir === join(ROOT, "migrations")));
 });
 
-/** Has a deploy of a folder see to its databases; what it said, and what it asked the account. */
-function prepared(path, vars, failing = "") {
-  const env = { ...process.env, FAIL: failing };
-  const { status, stdout, stderr } = spawnSync(process.execPath, ["tests/support/account.mjs", path, JSON.stringify(vars)], { encoding: "utf8", env });
-  const asked = JSON.parse(readFileSync(join(path, "asked.json"), "utf8")).map((command) => command.replace(/ --config .*/, ""));
-  return { status, stdout, stderr, changed: asked.filter((command) => /^d1 (create|migrations)/.test(command)) };
+/** Deploys a folder with settings; see `deploys`. Of what it changed the Worker itself is left out. */
+function prepared(path, { RELAY_URL: url = "wss://relay.example.com", ...vars }, failing = "") {
+  const options = { PARTITIONS: "--partitions", LOCATION: "--location" };
+  const more = Object.entries(vars).flatMap(([key, value]) => [options[key], value]);
+  const done = deploys(path, ["--url", url, "--plan", "free", ...more], { failing });
+  return { ...done, changed: done.changed.filter((command) => command !== "deploy") };
 }
 
 /** What a folder's partitions are by their databases' own word, and how many files of ours they have. */
@@ -97,7 +90,6 @@ async function store(path, count) {
   }
 }
 
-const own = (path) => readFileSync(join(path, OVERRIDE), "utf8");
 const applied = (...bindings) => bindings.map((binding) => `d1 migrations apply ${binding} --remote`);
 
 test("databases are made where --location says, and it is kept", (t) => {
@@ -112,7 +104,7 @@ test("the first deploy makes the databases of all partitions, keeps and migrates
   const path = folder(t, '# mine\n[vars]\nMAX_LIMIT = "7"\n');
   const first = prepared(path, { PARTITIONS: "3", RELAY_URL: "wss://relay.example.com" });
   assert.equal(first.status, 0, first.stderr);
-  assert.match(first.stdout, /3 partitions, each with a D1 database: nexus-relay, nexus-relay-1, nexus-relay-2\n/);
+  for (const name of ["nexus-relay", "nexus-relay-1", "nexus-relay-2"]) assert.match(first.stdout, new RegExp(`Database  ${name}\n(.*\n)*.*make the D1 database ${name}, near you\n`));
   assert.deepEqual(first.changed, ["d1 create nexus-relay", "d1 create nexus-relay-1", "d1 create nexus-relay-2", ...applied("DB", "DB_1", "DB_2")]);
   const { vars, d1_databases: kept } = await readConfig({ folder: path });
   assert.deepEqual([vars.PARTITIONS, vars.RELAY_URL, vars.MAX_LIMIT], ["3", "wss://relay.example.com", "7"]);
@@ -124,7 +116,7 @@ test("the first deploy makes the databases of all partitions, keeps and migrates
   for (const vars of [{}, { PARTITIONS: "3" }]) {
     const later = prepared(path, vars);
     assert.equal(later.status, 0, later.stderr);
-    assert.deepEqual(later.changed, applied("DB", "DB_1", "DB_2"));
+    assert.deepEqual(later.changed, [], "nothing is missing in them");
     assert.equal(own(path), before);
   }
 });
@@ -159,13 +151,13 @@ test("a relay without events may have another number of partitions", async (t) =
   const path = folder(t);
   assert.equal(prepared(path, {}).status, 0);
   const { status, changed } = prepared(path, { PARTITIONS: "2" });
-  assert.deepEqual([status, changed], [0, ["d1 create nexus-relay-1", ...applied("DB", "DB_1")]]);
+  assert.deepEqual([status, changed], [0, ["d1 create nexus-relay-1", ...applied("DB_1")]]);
 });
 
 test("a deploy that failed halfway is repeated", async (t) => {
   for (const [failing, first, again] of [
     ["d1 create nexus-relay-1", ["d1 create nexus-relay", "d1 create nexus-relay-1"], ["d1 create nexus-relay-1", "d1 create nexus-relay-2", ...applied("DB", "DB_1", "DB_2")]],
-    ["d1 migrations apply DB_1", ["d1 create nexus-relay", "d1 create nexus-relay-1", "d1 create nexus-relay-2", ...applied("DB", "DB_1")], applied("DB", "DB_1", "DB_2")],
+    ["d1 migrations apply DB_1", ["d1 create nexus-relay", "d1 create nexus-relay-1", "d1 create nexus-relay-2", ...applied("DB", "DB_1")], applied("DB_1", "DB_2")],
     ["d1 list", [], ["d1 create nexus-relay", "d1 create nexus-relay-1", "d1 create nexus-relay-2", ...applied("DB", "DB_1", "DB_2")]],
   ]) {
     const path = folder(t, "");
@@ -208,18 +200,20 @@ test("a relay whose databases are its objects' own has no D1 made; one that has 
   assert.equal(first.status, 0, first.stderr);
   assert.deepEqual([first.changed, account(path).all()], [[], []]);
   assert.deepEqual((await readConfig({ folder: path })).d1_databases, []);
-  assert.deepEqual(await ceiling(undefined, await readConfig({ folder: path }), async () => "free"), PLANS.free);
+  const fresh = folder(t, '[vars]\nSTORE = "object"\n');
+  assert.deepEqual(await ceiling(undefined, await readConfig({ folder: fresh }), async () => "free"), PLANS.free);
   const other = folder(t);
   assert.equal(prepared(other, {}).status, 0);
-  const before = own(other);
-  const refused = prepared(other, { STORE: "object" });
+  const before = own(other).replace("\n[vars]", '\n[vars]\nSTORE = "object"');
+  writeFileSync(join(other, OVERRIDE), before);
+  const refused = prepared(other, {});
   assert.equal(refused.status, 1);
   assert.match(refused.stderr, /STORE is "object", and wrangler\.override\.toml names the D1 database nexus-relay: .* Nothing was changed/);
   assert.deepEqual([refused.changed, own(other)], [[], before]);
 });
 
 test("git ignores what is the operator's", () => {
-  const files = [OVERRIDE, ".wrangler.merged.json", "nexus.toml", "nexus.sqlite", "nexus.sqlite-wal", "nexus.sqlite.lock"];
+  const files = [OVERRIDE, "wrangler.override.test.toml", ".wrangler.merged.json", ".wrangler.merged.test.json", "dist/nexus-relay-0.2.0.tgz", "nexus.toml", "nexus.sqlite", "nexus.sqlite-wal", "nexus.sqlite.lock"];
   const { stdout } = read("git", ["check-ignore", ...files]);
   assert.deepEqual(stdout.trim().split("\n"), files);
   const tracked = read("git", ["ls-files", "*.sqlite*", "nexus.toml", OVERRIDE]);
@@ -227,7 +221,7 @@ test("git ignores what is the operator's", () => {
 });
 
 test("npm run deploy refuses what it does not know, before anything else", () => {
-  const wrong = [["--env", "staging"], ["--dryrun"], ["staging"], ["--url"], ["--url", "http://relay.example.com"], ["--yes=no"], ["--plan", "cheap"], ["--partitions", "0"], ["--partitions", "65"], ["--partitions", "two"]];
+  const wrong = [["--env", "Staging!"], ["--name", "My Relay"], ["--jurisdiction", "moon"], ["--jurisdiction", "eu", "--location", "weur"], ["--dryrun"], ["staging"], ["--url"], ["--url", "http://relay.example.com"], ["--yes=no"], ["--plan", "cheap"], ["--partitions", "0"], ["--partitions", "65"], ["--partitions", "two"]];
   for (const args of wrong) {
     const { status, stdout, stderr } = npm("deploy", "--", ...args);
     assert.equal(status, 1, args.join(" "));
@@ -241,7 +235,7 @@ test("the first deploy asks for the plan and keeps its ceiling", async (t) => {
   const never = () => assert.fail("asked");
   assert.deepEqual(await ceiling(undefined, await readConfig({ folder: path }), async () => "Free"), PLANS.free);
   const limits = await ceiling("paid", await readConfig({ folder: path }), never);
-  await keep({ vars: limits, databases: [{ binding: "DB", database_id: ID }] }, path);
+  await keep({ vars: limits, databases: [{ binding: "DB", database_id: ID }] }, { folder: path });
   const { vars } = await readConfig({ folder: path });
   assert.deepEqual([vars.ROWS_PER_DAY, vars.MAX_DATABASE_BYTES], ["1600000", "9500000000"]);
   assert.deepEqual(await ceiling(undefined, await readConfig({ folder: path }), never), {}, "what is deployed keeps what it has");
@@ -254,7 +248,7 @@ test("the first deploy asks where the databases are to be", async (t) => {
   assert.deepEqual(await location(undefined, fresh, async () => "WEUR"), { LOCATION: "weur" });
   assert.deepEqual(await location(undefined, fresh, async () => ""), {}, "Cloudflare chooses");
   assert.deepEqual(await location("apac", fresh, never), { LOCATION: "apac" });
-  await keep({ vars: {}, databases: [{ binding: "DB", database_id: ID }] }, path);
+  await keep({ vars: {}, databases: [{ binding: "DB", database_id: ID }] }, { folder: path });
   assert.deepEqual(await location(undefined, await readConfig({ folder: path }), never), {}, "databases stay where they are");
 });
 
@@ -269,14 +263,14 @@ const worker = (bindings) => (...args) => {
 
 test("a Worker with another address is not overwritten unasked", () => {
   const url = "wss://relay.example.com";
-  const asked = (wrangler) => question(deployed(wrangler, "nexus-relay"), "nexus-relay", url);
+  const asked = (wrangler) => doubt(deployed(wrangler, "nexus-relay"), "nexus-relay", url);
   const relay = (text) => worker([{ name: "RELAY_NAME", type: "plain_text", text: "x" }, { name: "RELAY_URL", type: "plain_text", text }]);
   assert.equal(asked(relay(url)), null);
-  assert.match(asked(relay("wss://other.example.com")), /serves wss:\/\/other\.example\.com\. Overwrite it/);
-  assert.match(asked(worker([])), /may not be a relay\. Overwrite it/);
+  assert.match(asked(relay("wss://other.example.com")), /serves wss:\/\/other\.example\.com\. It would be overwritten/);
+  assert.match(asked(worker([])), /may not be a relay\. It would be overwritten/);
   const failing = (failed) => () => ({ failed });
   assert.equal(asked(failing("✘ [ERROR] A request failed.\n  This Worker does not exist on your account. [code: 10007]")), null);
-  assert.match(asked(failing("fetch failed\nmore")), /could not be read \(fetch failed\)\. Overwrite it, if it is there\?/);
+  assert.match(asked(failing("fetch failed\nmore")), /could not be read \(fetch failed\): if it is there, it is overwritten/);
   assert.match(asked(() => ({ output: "{}" })), /could not be read/);
 });
 

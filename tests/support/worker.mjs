@@ -124,15 +124,24 @@ export function measured() {
 
 /**
  * What makes objects of the Worker note what others tell them, for `told()`: which object heard how many bytes from whom; and
- * `reset(object)` ends one's memory: options for the start.
+ * `reset(object)` ends one's memory: options for the start. workerd has no jurisdictions: here an object of one has its name before
+ * its own, as `eu/nexus`.
  */
 export function between() {
   const worker = `
     import * as built from "./index.js";
     const told = [];
+    const within = (objects, before = "") => new Proxy(objects, {
+      get: (_, name) => {
+        if (name === "jurisdiction") return (one) => within(objects, one + "/");
+        if (name === "idFromName" || name === "getByName") return (own, ...more) => objects[name](before + own, ...more);
+        return typeof objects[name] === "function" && name !== "constructor" ? objects[name].bind(objects) : objects[name];
+      },
+    });
+    const all = (env) => ({ ...env, NEXUS_RELAY: within(env.NEXUS_RELAY) });
     export class NexusRelay extends built.NexusRelay {
       constructor(state, env) {
-        super(state, env);
+        super(state, all(env));
         this.own = state;
       }
       async fetch(request) {
@@ -147,6 +156,9 @@ export function between() {
       }
     }
     export default class extends built.default {
+      constructor(context, env) {
+        super(context, all(env));
+      }
       fetch(request) {
         const { pathname, search } = new URL(request.url);
         if (pathname === "/told") return Response.json(told.splice(0));

@@ -1,5 +1,5 @@
-// Gateways near their clients: which object a client comes to, by the continent that its request says. Where Cloudflare makes an
-// object that has a hint cannot be seen here.
+// Gateways near their clients: which object a client comes to, by the continent that its request says. And that all objects are of
+// the jurisdiction. Where Cloudflare makes an object that has a hint or a jurisdiction cannot be seen here.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { author, rawAgent, startRelay } from "../support/relay.mjs";
@@ -46,12 +46,36 @@ test("clients come to the nearest place that the operator names, and hear of eac
   await relay.stop();
 });
 
+test("all objects are of the jurisdiction: gateways and partitions", { timeout: 120_000 }, async () => {
+  const relay = await startRelay({ vars: { GATEWAYS: "2", PARTITIONS: "2", JURISDICTION: "eu" }, ...between() });
+  const who = author();
+  const clients = await Promise.all(Array.from({ length: 10 }, (_, n) => rawAgent(relay, n === 0 ? who : author(), from("EU", n))));
+  const jobs = Array.from({ length: 8 }, (_, n) => who.sign({ kind: 5050, tags: [["i", `${n}`]] }));
+  for (const job of jobs) {
+    clients[0].send(["EVENT", job]);
+    assert.deepEqual(await clients[0].next(10_000), ["OK", job.id, true, ""]);
+  }
+  assert.deepEqual(await (await fetch(`${relay.http}/health`)).json(), { status: "ok" });
+  const told = [...new Set((await relay.told()).map(({ object }) => object))].sort();
+  assert.deepEqual(told, ["eu/nexus", "eu/nexus-gateway-1", "eu/nexus-gateway-2", "eu/nexus-partition-1"]);
+  clients.forEach((client) => client.close());
+  await relay.stop();
+});
+
 test("a place that is none is named", async () => {
-  const relay = await startRelay({ vars: { PLACES: "weur mars", LOCATION: "moon" } });
+  const relay = await startRelay({ vars: { PLACES: "weur mars", LOCATION: "moon", JURISDICTION: "mars" } });
   const response = await fetch(`${relay.http}/api/stats`);
   const { error } = await response.json();
   assert.equal(response.status, 500);
   assert.match(error, /PLACES must be location hints of Cloudflare's, such as weur enam, not "weur mars"/);
   assert.match(error, /LOCATION must be one of Cloudflare's location hints, such as weur, not "moon"/);
+  assert.match(error, /JURISDICTION must be eu, us or fedramp, not "mars"/);
+  await relay.stop();
+});
+
+test("a jurisdiction leaves no choice of places", async () => {
+  const relay = await startRelay({ vars: { PLACES: "weur", JURISDICTION: "eu" } });
+  const { error } = await (await fetch(`${relay.http}/api/stats`)).json();
+  assert.match(error, /JURISDICTION must be empty where PLACES or LOCATION say where objects are/);
   await relay.stop();
 });

@@ -1,0 +1,82 @@
+//! A result as people read it.
+
+use serde_json::{Map, Value};
+
+/// What stands between columns.
+const GAP: &str = "  ";
+
+/// A result: lists a line an entry, what entries have below its name.
+pub fn text(result: &Value) -> String {
+    match result {
+        Value::Bool(true) => "done".to_owned(),
+        Value::Array(list) if list.is_empty() => "none".to_owned(),
+        Value::Array(list) => match list.iter().map(Value::as_object).collect::<Option<Vec<_>>>() {
+            Some(entries) => table(&entries),
+            None => list.iter().map(cell).collect::<Vec<_>>().join("\n"),
+        },
+        Value::Object(object) => {
+            aligned(&object.iter().map(|(name, value)| vec![plain(name), cell(value)]).collect::<Vec<_>>())
+        }
+        value => cell(value),
+    }
+}
+
+fn table(entries: &[&Map<String, Value>]) -> String {
+    let mut names: Vec<&String> = Vec::new();
+    for name in entries.iter().flat_map(|entry| entry.keys()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let head = names.iter().map(|name| plain(name)).collect();
+    let row =
+        |entry: &&Map<String, Value>| names.iter().map(|name| entry.get(*name).map(cell).unwrap_or_default()).collect();
+    let rows: Vec<Vec<String>> = [head].into_iter().chain(entries.iter().map(row)).collect();
+    aligned(&rows)
+}
+
+/// Rows of cells that stand below each other.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let length = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| length(column).unwrap_or_default()).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        cells.join(GAP).trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => plain(text),
+        value => plain(&value.to_string()),
+    }
+}
+
+/// A text that somebody else wrote, without what a terminal does not show as it is.
+pub fn plain(text: &str) -> String {
+    let is_odd = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if is_odd(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn entries_stand_below_each_other() {
+        let list =
+            json!([{"pubkey": "ab", "reason": "spam"}, {"pubkey": "cdef"}, {"pubkey": "ü", "reason": "\u{1b}[2J"}]);
+        assert_eq!(text(&list), "pubkey  reason\nab      spam\ncdef\nü       \\u{1b}[2J");
+        assert_eq!(text(&json!(["a", 7])), "a\n7");
+        assert_eq!(text(&json!([])), "none");
+        assert_eq!(text(&json!(true)), "done");
+        assert_eq!(text(&json!({"mode": "open", "a": [1]})), "a     [1]\nmode  open");
+        assert_eq!(text(&json!("a\u{202e}b\n")), "a\\u{202e}b\\u{a}");
+    }
+}

@@ -82,7 +82,7 @@ const CASES = {
     not: { nexus_connections_providers: "0x20", 'nexus_jobs{state="open"}': "0x20", 'nexus_jobs{state="success"}': "5x20" },
   },
   NexusOpenJobsGrow: {
-    at: 120,
+    at: 110,
     fires: { 'nexus_jobs{state="open"}': "0+3x150" },
     not: { 'nexus_jobs{state="open"}': "300+1x150" },
   },
@@ -166,7 +166,7 @@ test("each rule fires when it should, and not a little before", { timeout: 120_0
     const always = judged(t, TEXT.replace(expr, "vector(1)"));
     for (const { status, said } of [never, always]) {
       assert.equal(status, 1, alert);
-      assert.match(said, new RegExp(`alertname="${alert}"`));
+      assert.ok(said.includes(`"${alert}\\"`), said);
     }
   }
 });

@@ -51,7 +51,7 @@ pub fn export_sql(settings: &Settings, folder: &Path) -> Result<(), Failed> {
         let mut pieces = Pieces::of(folder, &binding)?;
         rows += write_all(db, &mut pieces, |bytes| bar.show(bytes.min(all), rows))?;
         let files = pieces.end()?;
-        println!("{} {files} for {binding}:", if files == 1 { "file" } else { "files" });
+        println!("{files} {} for {binding}:", if files == 1 { "file" } else { "files" });
         println!(
             "  for file in {}/{binding}-*.sql; do npx wrangler d1 execute {binding} --remote --yes --file \"$file\" \
              --config .wrangler.merged.json || break; done",

@@ -11,8 +11,8 @@ use crate::native::database::lock;
 use crate::native::env::Settings;
 use crate::native::{Failed, dump, sqlite};
 use crate::partition::Place;
-use crate::store::map;
 use crate::store::schema::{self, MIGRATIONS, Schema};
+use crate::store::{map, write};
 
 /// Makes the databases of all partitions, which must not be there, each of the file in its place.
 pub fn import_whole(settings: &Settings, files: &[PathBuf]) -> Result<(), Failed> {
@@ -58,6 +58,7 @@ fn make(file: &Path, unfinished: &Unfinished, place: Place) -> Result<(), Failed
     let had = schema::had(&sqlite::read(&mut db, &[Schema::read()])?.rows.concat())?;
     sqlite::mark(&db, had)?;
     sqlite::migrate(&mut db, MIGRATIONS)?;
+    sqlite::write(&mut db, &write::exact_ties())?;
     let map = sqlite::read(&mut db, &[map::read()])?.rows.concat();
     place.check(&map, position(&mut db)?.totals.version == 0)?;
     db.close().map_err(|(_, error)| error)?;

@@ -1,4 +1,5 @@
-// `nexus admin`: what it sends, checked to the letter by a server that is nobody's relay, and what it makes of answers.
+// `nexus admin`: what it sends, checked to the letter by a server that is nobody's relay, what it makes of answers, and relays of
+// both hosts.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -10,8 +11,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { neventEncode, noteEncode, nprofileEncode, npubEncode, nsecEncode } from "nostr-tools/nip19";
 import { verifyEvent } from "nostr-tools/pure";
-import { PROGRAM } from "../support/native.mjs";
-import { author, seconds } from "../support/relay.mjs";
+import { PROGRAM, start as startNative } from "../support/native.mjs";
+import { SETTINGS, author, rawAgent, reachable, seconds, within } from "../support/relay.mjs";
+import { start as startWorker } from "../support/worker.mjs";
 import { folder } from "./support.mjs";
 
 const owner = author();
@@ -201,3 +203,56 @@ test("its help names the methods, where the key is and what it ends with", async
   assert.equal(code, 0);
   for (const text of ["banpubkey KEY [REASON]", "NEXUS_ADMIN_KEY", "Ends with 0 when it is done"]) assert.ok(out.includes(text), text);
 });
+
+/** A port that nobody listens at. */
+async function free() {
+  const listens = createServer().listen(0, "127.0.0.1");
+  await once(listens, "listening");
+  const { port } = listens.address();
+  listens.close();
+  await once(listens, "close");
+  return port;
+}
+
+for (const [host, start] of [["native", startNative], ["Worker", startWorker]]) {
+  test(`a key is banned and let in again, and the log says by whom, on the ${host} host`, { timeout: 120_000 }, async (t) => {
+    const port = await free();
+    const vars = { ...SETTINGS, RELAY_URL: `wss://nexus.example ws://127.0.0.1:${port}`, RELAY_PUBKEY: owner.pubkey };
+    const relay = reachable(await start({ vars, port }));
+    t.after(() => relay.stop());
+    assert.equal(new URL(relay.http).port, `${port}`);
+    const run = (...args) => admin(["--relay", `ws://127.0.0.1:${port}`, ...args]);
+    const done = async (...args) => assert.deepEqual(await run(...args), { code: 0, out: "done\n", err: "" });
+    const methods = await run("supportedmethods");
+    assert.ok(["banpubkey", "listauditlog"].every((method) => methods.out.split("\n").includes(method)), methods.err);
+
+    const who = author();
+    const client = await rawAgent(relay, who);
+    const spam = who.sign({ content: "spam" });
+    client.send(["EVENT", spam]);
+    assert.equal((await client.next())[2], true);
+    await done("banpubkey", npubEncode(who.pubkey), "spam");
+    assert.equal((await within(5000, client.ended, "end")).code, 1008);
+    await assert.rejects(rawAgent(relay, who), /blocked:/);
+    const listed = await run("listbannedpubkeys");
+    assert.match(listed.out, new RegExp(`^pubkey +reason +since\n${who.pubkey}  spam    \\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d\n$`));
+    await done("banevent", noteEncode(spam.id), "as well");
+    await done("disallowkind", "4");
+    await done("blockip", "2001:db8::/32");
+    assert.equal((await run("listdisallowedkinds")).out, "4\n");
+    await done("unbanpubkey", who.pubkey);
+    const again = await rawAgent(relay, who);
+    again.send(["EVENT", spam]);
+    assert.match((await again.next())[3], /^blocked: the operator of this relay has banned this event/);
+    again.close();
+    const log = JSON.parse((await run("listauditlog", "--json")).out);
+    assert.deepEqual(log.map(({ method, by }) => [method, by]), ["unbanpubkey", "blockip", "disallowkind", "banevent", "banpubkey"].map((method) => [method, owner.pubkey]));
+
+    const { code, err } = await admin(["--relay", `ws://127.0.0.1:${port}`, "listauditlog"], { NEXUS_ADMIN_KEY: Buffer.from(author().secret).toString("hex") });
+    assert.equal(code, 1);
+    assert.match(err, /^nexus: \S+/);
+    const other = await admin(["--relay", `ws://localhost:${port}`, "listauditlog"]);
+    assert.deepEqual([other.code, /u must be the URL that is asked, at an address of RELAY_URL/.test(other.err)], [1, true], other.err);
+    assert.deepEqual((await run("changerelayname", "Mine")).code, 1);
+  });
+}

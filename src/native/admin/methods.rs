@@ -34,7 +34,7 @@ const IP: &[Param] = &[("IP", Text)];
 const REASON: &[Param] = &[("REASON", Text)];
 const ROLE: &[Param] = &[("ID", Text), ("LABEL", Text), ("DESCRIPTION", Text), ("COLOR", Text), ("ORDER", Number)];
 
-/// Those of NIP-86.
+/// Those of NIP-86, and what this relay has besides.
 const METHODS: &[Method] = &[
     ("supportedmethods", &[], &[]),
     ("banpubkey", KEY, REASON),
@@ -61,6 +61,13 @@ const METHODS: &[Method] = &[
     ("blockip", IP, REASON),
     ("unblockip", IP, &[]),
     ("listblockedips", &[], &[]),
+    ("purgepubkey", KEY, &[]),
+    ("unbanevent", EVENT, &[]),
+    ("listdisallowedkinds", &[], &[]),
+    ("assignmethod", &[("KEY", Key), ("METHOD", Text)], &[]),
+    ("unassignmethod", &[("KEY", Key), ("METHOD", Text)], &[]),
+    ("listmethodassignees", &[], &[]),
+    ("listauditlog", &[], &[("BEFORE", Number)]),
 ];
 
 /// How a method is called.
@@ -74,7 +81,7 @@ fn usage((name, must, may): &Method) -> String {
 pub fn help() -> String {
     let methods: Vec<String> = METHODS.iter().map(|method| format!("  {}", usage(method))).collect();
     format!(
-        "Methods of NIP-86; a relay may have some of them, and others of its own:\n{}\n\nThe secret key of an owner, as hex \
+        "Methods of NIP-86, and those that a Nexus has besides; supportedmethods lists what a relay has:\n{}\n\nThe secret key of an owner, as hex \
          or nsec, is in a file that nobody else may read (--key-file), or in {}.\n\nEnds with 0 when it is done, 1 when the \
          relay refuses, 2 when it was called wrongly, 3 when there is no answer.",
         methods.join("\n"),
@@ -124,6 +131,13 @@ fn guess(text: &str) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_method_of_this_relay_is_known() {
+        for (_, name) in crate::moderation::Method::ALL {
+            assert!(METHODS.iter().any(|(known, ..)| *known == name), "{name}");
+        }
+    }
 
     fn of(method: &str, given: &[&str]) -> Result<Value, String> {
         let given: Vec<String> = given.iter().map(|text| (*text).to_owned()).collect();

@@ -2,8 +2,12 @@
 
 use serde_json::{Map, Value};
 
+use crate::calendar::{DAY_MS, civil};
+
 /// What stands between columns.
 const GAP: &str = "  ";
+/// What is a time in Unix seconds.
+const TIMES: [&str; 3] = ["at", "since", "created_at"];
 
 /// A result: lists a line an entry, what entries have below its name.
 pub fn text(result: &Value) -> String {
@@ -15,7 +19,8 @@ pub fn text(result: &Value) -> String {
             None => list.iter().map(cell).collect::<Vec<_>>().join("\n"),
         },
         Value::Object(object) => {
-            aligned(&object.iter().map(|(name, value)| vec![plain(name), cell(value)]).collect::<Vec<_>>())
+            let rows: Vec<_> = object.iter().map(|(name, value)| vec![plain(name), named(name, value)]).collect();
+            aligned(&rows)
         }
         value => cell(value),
     }
@@ -29,8 +34,8 @@ fn table(entries: &[&Map<String, Value>]) -> String {
         }
     }
     let head = names.iter().map(|name| plain(name)).collect();
-    let row =
-        |entry: &&Map<String, Value>| names.iter().map(|name| entry.get(*name).map(cell).unwrap_or_default()).collect();
+    let get = |entry: &Map<String, Value>, name: &str| entry.get(name).map(|value| named(name, value));
+    let row = |entry: &&Map<String, Value>| names.iter().map(|name| get(entry, name).unwrap_or_default()).collect();
     let rows: Vec<Vec<String>> = [head].into_iter().chain(entries.iter().map(row)).collect();
     aligned(&rows)
 }
@@ -45,6 +50,14 @@ fn aligned(rows: &[Vec<String>]) -> String {
         cells.join(GAP).trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A value by its name: a time is one of the calendar (UTC).
+fn named(name: &str, value: &Value) -> String {
+    let Some(seconds) = value.as_u64().filter(|_| TIMES.contains(&name)) else { return cell(value) };
+    let (day, second) = (seconds / (DAY_MS / 1000), seconds % (DAY_MS / 1000));
+    let (year, month, date) = civil(day.min(u32::MAX.into()));
+    format!("{year}-{month:02}-{date:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
 }
 
 fn cell(value: &Value) -> String {
@@ -77,6 +90,8 @@ mod tests {
         assert_eq!(text(&json!([])), "none");
         assert_eq!(text(&json!(true)), "done");
         assert_eq!(text(&json!({"mode": "open", "a": [1]})), "a     [1]\nmode  open");
+        let log = json!([{"at": 1_795_255_000_u64, "number": 7}, {"at": u64::MAX, "number": 8}]);
+        assert!(text(&log).starts_with("at                     number\n2026-11-21 09:56:40"), "{}", text(&log));
         assert_eq!(text(&json!("a\u{202e}b\n")), "a\\u{202e}b\\u{a}");
     }
 }

@@ -248,6 +248,46 @@ function roomless(small, env) {
   assert.match(nexus(["backup", join(small, "another.sqlite")], { env }).err, /another\.sqlite\.part: Read-only file system/);
 }
 
+test("a backup is given up before commits would have to wait for the log that it keeps", { timeout: 120_000 }, async (t) => {
+  const persist = folder(t);
+  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=60m", "tmpfs", persist], { encoding: "utf8" });
+  if (mounted.status !== 0) return cannot(t, `a small file system needs root: ${mounted.stderr}`);
+  try {
+    await crowded(persist, folder(t));
+  } finally {
+    spawnSync("umount", ["--lazy", persist]);
+  }
+});
+
+/** Makes a backup while another one who reads has the relay keep nearly as much of its log as the disk has room for. */
+async function crowded(persist, backups) {
+  const path = join(persist, "nexus.sqlite");
+  const relay = await open({ persist });
+  const [one, who] = [await client(relay), author()];
+  const wal = () => statSync(`${path}-wal`).size;
+  const most = () => (statfsSync(persist).bavail * statfsSync(persist).bsize + wal()) / 4;
+  let events = 0;
+  const write = async (enough) => {
+    while (!enough()) assert.equal((await publish(one, who.sign({ content: `${events++} ${"x".repeat(20_000)}` }), 1000))[2], true);
+  };
+  await write(() => statSync(path).size > 10e6);
+  const { DatabaseSync } = await import("node:sqlite");
+  const reader = new DatabaseSync(path, { readOnly: true });
+  reader.exec("BEGIN");
+  reader.prepare("SELECT count(*) FROM events").get();
+  await write(() => wal() > 0.85 * most());
+  const file = join(backups, "copy.sqlite");
+  const { code, err } = await beside(["backup", file], { STORAGE_PATH: path });
+  assert.equal(code, 1);
+  assert.match(err, /nexus\.sqlite: the relay writes more meanwhile than its disk has room for beside this backup, so it was given up; make room, or name a file on another disk/);
+  assert.deepEqual(readdirSync(backups), []);
+  reader.close();
+  await write(() => wal() < 0.5 * most());
+  assert.equal((await beside(["backup", file], { STORAGE_PATH: path })).code, 0);
+  one.close();
+  await relay.stop();
+}
+
 test("a backup is made only by who may read the relay's file", (t) => {
   const here = folder(t);
   const env = { STORAGE_PATH: join(here, "nexus.sqlite") };

@@ -232,7 +232,7 @@ test("a D1 that has not all of it is one that no relay uses, and one that a rela
   const [, , accepted, reason] = await publish(await rawAgent(half, who), who.sign({ content: "too early" }), 30_000);
   assert.deepEqual([accepted, /^error: /.test(reason)], [false, true], reason);
   const health = await fetch(`${half.http}/health`);
-  assert.deepEqual([health.status, (await health.json()).error], [503, "the totals row is missing; apply the migrations, or what is left of an import"]);
+  assert.deepEqual([health.status, (await health.json()).error], [503, "database: the totals row is missing; apply the migrations, or what is left of an import"]);
   await half.stop();
   // Something in the middle is missing.
   done(into("DELETE FROM tags; DELETE FROM events WHERE seq = 2;"));

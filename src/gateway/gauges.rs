@@ -63,6 +63,7 @@ impl Gateway {
         for (key, n) in partition.not_among(counts.flush).chain(self.untold.counts()) {
             *counts.counts.entry(key.clone()).or_default() += i64::try_from(n).unwrap_or(i64::MAX);
         }
-        Report::new(&self.all_gauges(), partition, &counts, active, now)
+        let bytes_max = self.config.max_database_bytes.map(|max| max.saturating_mul(self.config.partitions.into()));
+        Report::new(&self.all_gauges(), partition, &counts, active, bytes_max, now)
     }
 }

@@ -96,6 +96,7 @@ const METRICS: &[Metric] = &[
     ),
     ("nexus_storage_from_memory_total", Counter, "REQs answered from memory.", "/storage/from_memory", AS_IS, &[]),
     ("nexus_storage_bytes", Gauge, "Bytes of the database.", "/storage/bytes", AS_IS, &[]),
+    ("nexus_storage_max_bytes", Gauge, "Bytes that it may have.", "/storage/bytes_max", AS_IS, &[]),
     ("nexus_storage_rows_read", Gauge, "Rows read in this month.", "/storage/rows/read", AS_IS, &[]),
     ("nexus_storage_rows_written", Gauge, "Rows written in this month.", "/storage/rows/written", AS_IS, &[]),
     ("nexus_storage_rows_today", Gauge, "Rows taken from today's allowance.", "/storage/rows/today", AS_IS, &[]),

@@ -119,6 +119,8 @@ struct Memory {
 #[derive(Serialize)]
 struct Storage {
     bytes: Option<u64>,
+    /// What the operator allows, of all databases together.
+    bytes_max: Option<u64>,
     commits: Latency,
     queries: Latency,
     /// By what was wrong.
@@ -151,12 +153,13 @@ struct Dollars {
 
 impl Report {
     /// The report; without `active_providers` the store has not answered, and `counts` is the engine's
-    /// own.
+    /// own. `bytes_max` is how large the databases may become.
     pub fn new(
         gauges: &GatewayGauges,
         partition: &PartitionGauges,
         counts: &Counts,
         active_providers: Option<u64>,
+        bytes_max: Option<u64>,
         now: Millis,
     ) -> Self {
         let counters = &gauges.counted;
@@ -197,7 +200,7 @@ impl Report {
                 used: memory.iter().map(|(share, (used, _))| (*share, *used)).gather(),
                 max: memory.into_iter().map(|(share, (_, max))| (share, max)).gather(),
             },
-            storage: storage(&partition.storage, counters.from_memory, rows),
+            storage: Storage { bytes_max, ..storage(&partition.storage, counters.from_memory, rows) },
         }
     }
 }
@@ -273,6 +276,7 @@ fn storage(storage: &message::Storage, from_memory: u64, rows: Rows) -> Storage 
     let above = |all: f64, included: f64| (all - included).max(0.0);
     Storage {
         bytes: storage.bytes,
+        bytes_max: None,
         commits: storage.commits.clone(),
         queries: storage.queries.clone(),
         failures: ErrorKind::ALL

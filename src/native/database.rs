@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rustix::fs::StatVfs;
 
 use super::sqlite::{self, Move};
 use crate::store::{self, Answer, Statement, StoreError};
@@ -21,6 +22,8 @@ use crate::store::{self, Answer, Statement, StoreError};
 const MOVE_EVERY: Duration = Duration::from_millis(250);
 const MOVE_FROM: i64 = 16_000;
 const MOVE_ALL_FROM: i64 = 250_000;
+/// For how long all are held up at the most, and who reads is waited for at the end: a backup reads for minutes.
+const MOVE_ALL_FOR: Duration = Duration::from_millis(500);
 /// Bytes of a page in the log, and from how many pages on it is moved where little of the disk is free.
 const PAGE_BYTES: u64 = 4096 + 24;
 const MOVE_FROM_AT_LEAST: i64 = 250;
@@ -170,8 +173,8 @@ fn real(path: &Path) -> PathBuf {
     fs::canonicalize(path).ok().or_else(inside).unwrap_or_else(|| path.to_owned())
 }
 
-/// SQLite's log, as those who write and who move it know it.
-struct Log {
+/// SQLite's log, as those who write and who move it know it, and who has it kept while he reads.
+pub struct Log {
     path: PathBuf,
     /// Whether the writer is to move what came while it was moved.
     rest: AtomicBool,
@@ -180,7 +183,8 @@ struct Log {
 }
 
 impl Log {
-    fn of(path: &Path) -> Self {
+    /// That of a file.
+    pub fn of(path: &Path) -> Self {
         let path = sqlite::beside(&real(path), "-wal");
         Self { path, rest: AtomicBool::new(false), most: AtomicU64::new(u64::MAX) }
     }
@@ -190,10 +194,21 @@ impl Log {
         fs::metadata(&self.path).map_or(0, |file| file.len())
     }
 
+    /// Whether it is about to take more of the disk than it may: then those who write have to wait until it can be moved.
+    pub fn is_crowded(&self) -> bool {
+        let Ok(disk) = rustix::fs::statvfs(&self.path) else { return false };
+        self.bytes() > self.most(&disk) / 4 * 3
+    }
+
+    /// Bytes that it may have on a disk like this.
+    fn most(&self, disk: &StatVfs) -> u64 {
+        disk.f_bavail.saturating_mul(disk.f_frsize).saturating_add(self.bytes()) / LOG_PART
+    }
+
     /// Looks how much of the disk is free; how many pages it may have before they are moved.
     fn look(&self, file: &File) -> i64 {
         let Ok(disk) = rustix::fs::fstatvfs(file) else { return MOVE_FROM };
-        let most = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_add(self.bytes()) / LOG_PART;
+        let most = self.most(&disk);
         self.most.store(most, Ordering::Relaxed);
         // The writer need not do it then.
         i64::try_from(most / 2 / PAGE_BYTES).unwrap_or(MOVE_FROM).clamp(MOVE_FROM_AT_LEAST, MOVE_FROM)
@@ -233,6 +248,7 @@ fn writes(mut db: Connection, work: &Receiver<Work>, places: &[Place], log: &Log
         done(result);
     }
     // Leaves one file behind; if not, the next one to open it goes on with both.
+    let _ = db.busy_timeout(MOVE_ALL_FOR);
     sqlite::move_log(&db, Move::All);
 }
 
@@ -247,17 +263,67 @@ fn reads(mut db: Connection, work: &Mutex<Receiver<Work>>) {
 /// meanwhile: that `rest` is the writer's, and when it is moved the log begins anew, in the place it has. Where little of
 /// the disk is free less is left to be moved, and the writer gives the place back.
 fn moves(db: &Connection, file: &File, log: &Log) {
+    let _ = db.busy_timeout(MOVE_ALL_FOR);
     loop {
         thread::sleep(MOVE_EVERY);
-        let from = log.look(file);
-        let (pages, left) = sqlite::move_log(db, Move::Nothing);
-        if pages >= MOVE_ALL_FROM {
+        move_on(db, file, log, MOVE_ALL_FROM);
+    }
+}
+
+/// Moves what there is to move, everything where the log has so many pages.
+fn move_on(db: &Connection, file: &File, log: &Log, all_from: i64) {
+    let from = log.look(file);
+    let (pages, left) = sqlite::move_log(db, Move::Nothing);
+    if pages >= all_from {
+        // Who reads what the database was, as a backup does, keeps in the log what came since: that does not pass by holding
+        // up everybody.
+        let (all, left) = sqlite::move_log(db, Move::Free);
+        if all - left >= pages {
             sqlite::move_log(db, Move::All);
-        } else if left >= from {
-            sqlite::move_log(db, Move::Free);
-            // SQLite leaves that to who moves the rest, and syncs then, whatever comes of this.
-            let _ = file.sync_data();
-            log.rest.store(true, Ordering::Relaxed);
         }
+    } else if left >= from {
+        sqlite::move_log(db, Move::Free);
+        // SQLite leaves that to who moves the rest, and syncs then, whatever comes of this.
+        let _ = file.sync_data();
+        log.rest.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_what_was_holds_up_nobody_who_writes() {
+        let folder = std::env::temp_dir().join(format!("nexus-moved-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("nexus.sqlite");
+        let (writer, _) = sqlite::open_to_serve(&path).unwrap();
+        let (mover, file, log) = (sqlite::open(&path).unwrap(), File::open(&path).unwrap(), Log::of(&path));
+        // Whoever has the file for himself is noticed at once.
+        writer.busy_timeout(Duration::ZERO).unwrap();
+        let write = |n: i64| writer.execute("INSERT INTO deletions VALUES (?1, 1)", [n]).unwrap();
+        write(0);
+        let (reader, _) = sqlite::hold(&path).unwrap();
+        write(1);
+        let moving = thread::spawn(move || {
+            for _ in 0..20 {
+                move_on(&mover, &file, &log, 1);
+            }
+            (mover, file, log)
+        });
+        let mut n = 1;
+        while !moving.is_finished() || n < 50 {
+            n += 1;
+            write(n);
+        }
+        let (mover, file, log) = moving.join().unwrap();
+        assert_eq!(reader.query_row("SELECT count(*) FROM deletions", [], |row| row.get(0)), Ok(1));
+        assert!(log.bytes() > 0);
+        drop(reader);
+        // When it is gone all is moved.
+        move_on(&mover, &file, &log, 1);
+        assert_eq!(log.bytes(), 0);
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

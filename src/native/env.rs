@@ -101,20 +101,25 @@ pub struct Settings {
 impl Settings {
     /// The database file of a partition: `nexus.sqlite`, `nexus-1.sqlite` and so on.
     pub fn path_of(&self, partition: PartitionId) -> PathBuf {
-        let PartitionId(n @ 1..) = partition else { return self.path.clone() };
-        let mut name = self.path.file_stem().unwrap_or_default().to_os_string();
-        name.push(format!("-{n}"));
-        let mut path = self.path.with_file_name(name);
-        if let Some(extension) = self.path.extension() {
-            path.add_extension(extension);
-        }
-        path
+        numbered(&self.path, partition)
     }
 
     /// The database files of all partitions.
     pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
         PartitionId::all(self.config.partitions).map(|partition| self.path_of(partition))
     }
+}
+
+/// The file of a partition, where the first one's has a name: the others' have their numbers in it.
+pub fn numbered(first: &Path, partition: PartitionId) -> PathBuf {
+    let PartitionId(n @ 1..) = partition else { return first.to_owned() };
+    let mut name = first.file_stem().unwrap_or_default().to_os_string();
+    name.push(format!("-{n}"));
+    let mut path = first.with_file_name(name);
+    if let Some(extension) = first.extension() {
+        path.add_extension(extension);
+    }
+    path
 }
 
 fn every() -> impl Iterator<Item = &'static Setting> {

@@ -4,10 +4,13 @@
 //! [`socket`]), and they have one partition, on its own thread ([`partition`]). The database ([`database`], [`sqlite`])
 //! has one thread that writes and some that read.
 
+mod admin;
+mod backup;
 mod bar;
 pub mod cli;
 mod database;
 mod descriptors;
+mod dump;
 mod env;
 mod export;
 mod gateway;

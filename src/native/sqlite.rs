@@ -30,12 +30,11 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 /// there. A file that is not a relay's, or has another schema, is refused and left as it is. Answers how many
 /// migrations were applied, too.
 pub fn open_to_serve(path: &Path) -> Result<(Connection, usize), StoreError> {
-    let of = |error: StoreError| StoreError::new(format!("{}: {error}", path.display()));
     if std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
-        missing(&open_to_read(path)?, MIGRATIONS).map_err(of)?;
+        missing(&open_to_read(path)?, MIGRATIONS).map_err(|error| of(path, error))?;
     }
     let mut db = open(path)?;
-    let applied = migrate(&mut db, MIGRATIONS).map_err(of)?;
+    let applied = migrate(&mut db, MIGRATIONS).map_err(|error| of(path, error))?;
     Ok((db, applied))
 }
 
@@ -63,7 +62,68 @@ fn opened(path: &Path, flags: OpenFlags, settings: &str) -> Result<Connection, S
         db.busy_timeout(BUSY)?;
         Ok(db)
     };
-    open().map_err(|error: rusqlite::Error| StoreError::new(format!("{}: {error}", path.display())))
+    open().map_err(said).map_err(|error| of(path, error))
+}
+
+/// An error with the file that it is about.
+fn of(path: &Path, error: StoreError) -> StoreError {
+    let message = match error.kind {
+        ErrorKind::Overloaded => format!(
+            "{}: {}: another program has locked it; end that one, or try again when it is done",
+            path.display(),
+            error.message
+        ),
+        _ => format!("{}: {}", path.display(), error.message),
+    };
+    StoreError { message, ..error }
+}
+
+/// Says where a file is looked for that is not there.
+pub fn must_be_there(path: &Path) -> Result<(), StoreError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let what = format!("there is no {}; storage.path (STORAGE_PATH) says where the database is", path.display());
+    Err(StoreError::new(what))
+}
+
+/// Opens a relay's file for reading, and holds what it has at this moment: nothing that is written from now on is seen, and
+/// whoever writes is not held up. Answers how many migrations it lacks, too.
+pub fn hold(path: &Path) -> Result<(Connection, usize), StoreError> {
+    must_be_there(path)?;
+    let db = open_to_read(path)?;
+    let hold = || db.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema").map_err(said);
+    let lacks = hold().and_then(|()| missing(&db, MIGRATIONS)).map_err(|error| of(path, error))?.len();
+    if lacks == MIGRATIONS.len() {
+        return Err(of(path, StoreError::new("it has no tables")));
+    }
+    Ok((db, lacks))
+}
+
+/// Opens a file that nobody writes to, as it is on the disk and without making others beside it.
+pub fn open_still(path: &Path) -> Result<Connection, StoreError> {
+    let wrong = || StoreError::new(format!("{}: not the name of a file", path.display()));
+    let whole = std::path::absolute(path).map_err(|_| wrong())?;
+    let mut url = url::Url::from_file_path(whole).map_err(|()| wrong())?;
+    url.set_query(Some("immutable=1"));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    Connection::open_with_flags(url.as_str(), flags).map_err(said).map_err(|error| of(path, error))
+}
+
+/// Whether a file is whole, and a relay's: whatever is wrong with it. Reads all of it. Answers how many migrations it lacks.
+pub fn check(path: &Path) -> Result<usize, StoreError> {
+    let db = open_still(path)?;
+    let wrong = |error| of(path, error);
+    let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(said).map_err(wrong)?;
+    if found != "ok" {
+        return Err(wrong(StoreError::new(format!("it is damaged: {found}"))));
+    }
+    Ok(missing(&db, MIGRATIONS).map_err(wrong)?.len())
+}
+
+/// Marks a database as a relay's that has had so many migrations.
+pub fn mark(db: &Connection, migrations: usize) -> rusqlite::Result<()> {
+    db.execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {migrations};"))
 }
 
 /// The name of a file that lies beside a database.
@@ -99,8 +159,7 @@ pub fn migrate(db: &mut Connection, migrations: &[Migration]) -> Result<usize, S
     for migration in missing {
         transaction.execute_batch(migration.sql).map_err(|error| failed(migration.name, error))?;
     }
-    let marks = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {};", migrations.len());
-    transaction.execute_batch(&marks).map_err(|error| failed("its end", error))?;
+    mark(&transaction, migrations.len()).map_err(|error| failed("its end", error))?;
     transaction.commit().map_err(|error| failed("its end", error))?;
     Ok(missing.len())
 }
@@ -132,7 +191,7 @@ fn pragma<T: rusqlite::types::FromSql>(db: &Connection, name: &str) -> Result<T,
 }
 
 /// What SQLite says of an error.
-fn said(error: rusqlite::Error) -> StoreError {
+pub fn said(error: rusqlite::Error) -> StoreError {
     StoreError::of_sqlite(error.sqlite_error().map(|error| error.extended_code), error.to_string())
 }
 
@@ -151,6 +210,11 @@ pub fn read(db: &mut Connection, statements: &[Statement]) -> Result<Answer, Sto
     let (rows, looked_at) = run(&transaction, statements).map_err(said)?;
     transaction.finish().map_err(said)?;
     Ok(Answer { looked_at, ..Answer::from(rows) })
+}
+
+/// The same on the state that a transaction holds.
+pub fn read_within(db: &Connection, statements: &[Statement]) -> Result<Rows, StoreError> {
+    run(db, statements).map(|(rows, _)| rows).map_err(said)
 }
 
 /// The rows of statements, and about how many they have looked at.
@@ -215,7 +279,7 @@ pub fn empty_log(db: &Connection) {
 }
 
 /// Bytes of the database.
-fn size(db: &Connection) -> Option<u64> {
+pub fn size(db: &Connection) -> Option<u64> {
     let pages: i64 = pragma(db, "page_count").ok()?;
     let bytes: i64 = pragma(db, "page_size").ok()?;
     u64::try_from(pages * bytes).ok()

@@ -173,6 +173,8 @@ impl Partition {
                     schema::check(rows.first().map(Vec::as_slice).unwrap_or_default())?;
                     // Where memory lasts the schema may change under it.
                     self.facts.schema_fits = !self.host.lasting;
+                } else if rows.first().is_none_or(Vec::is_empty) {
+                    return Err(counts::missing());
                 }
                 self.facts.misplaced.clone().map_or(Ok(Facts::Healthy), Err)
             }

@@ -92,6 +92,11 @@ pub struct Position {
     pub counts: Counts,
 }
 
+/// There is no row: what was imported into the database is not all of it yet.
+pub fn missing() -> StoreError {
+    StoreError::new("the totals row is missing; apply the migrations, or what is left of an import")
+}
+
 /// Reads the [`Position`] as one row; see [`decode`].
 pub fn read() -> Statement {
     let sql = "SELECT json_object('version', version, 'writer', writer, 'last_seq', last_seq, 'stored', stored, \
@@ -117,7 +122,7 @@ pub fn decode(rows: &Rows) -> Result<Position, StoreError> {
         counts: BTreeMap<String, i64>,
     }
     let row = rows.first().and_then(|rows| rows.first());
-    let row = row.ok_or_else(|| StoreError::new("the totals row is missing; apply the migrations"))?;
+    let row = row.ok_or_else(missing)?;
     let row = serde_json::from_str(row).map_err(|error| StoreError::new(format!("totals row: {error}")))?;
     let Row { version, writer, last_seq, stored, flush, newest, early, day, spent, since_ms, counts } = row;
     let writer = WriteName::parse(&writer);

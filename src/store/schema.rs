@@ -126,6 +126,11 @@ impl Schema {
         }
     }
 
+    /// The names of its tables.
+    pub fn tables(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, object)| object.sort == "table").map(|(name, _)| name.as_str())
+    }
+
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -164,6 +169,13 @@ impl Schema {
 /// Checks the rows that answered [`Schema::read`] against what this version needs.
 pub fn check(rows: &[String]) -> Result<(), StoreError> {
     check_for(rows, MIGRATIONS)
+}
+
+/// How many migrations a database has had, by the rows that answered [`Schema::read`]: none says more than this version knows.
+pub fn had(rows: &[String]) -> Result<usize, StoreError> {
+    let found = Schema::decode(rows);
+    let fits = |had: &usize| MIGRATIONS.get(..*had).is_some_and(|had| found.check(&Schema::after(had)).is_ok());
+    (1..=MIGRATIONS.len()).rev().find(fits).map_or_else(|| check(rows).and(Ok(MIGRATIONS.len())), Ok)
 }
 
 /// The same against what migrations make; which of them a database has had is told from its tables.

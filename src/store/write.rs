@@ -241,6 +241,18 @@ fn tie(id: &EventId) -> u64 {
     id.as_bytes().iter().take(8).fold(0, |tie, byte| tie << 8 | u64::from(*byte)) >> 4
 }
 
+/// Makes exact again what orders events of one second, where numbers have been through 64-bit floats, as in what D1 exports.
+pub fn exact_ties() -> Vec<Statement> {
+    let digit = |n: u32| format!("instr('123456789ABCDEF', substr(hex(e.id), {}, 1)) << {}", n + 1, 4 * (14 - n));
+    let tie = (0..15).map(|n| format!("({})", digit(n))).collect::<Vec<_>>().join(" + ");
+    let of_events = format!("UPDATE events AS e SET tie = {tie} WHERE tie IS NOT {tie}");
+    let of = |table: &str| {
+        let tie = format!("(SELECT e.tie FROM events AS e WHERE e.seq = {table}.seq)");
+        format!("UPDATE {table} SET tie = {tie} WHERE tie <> {tie}")
+    };
+    [of_events, of("tags"), of("votes")].map(|sql| Statement::new(sql, vec![])).into()
+}
+
 /// The columns of [`JOBS`].
 fn put_job(id: &EventId, job: &Job, row: &mut Row) {
     let asked = job.asked.as_ref();

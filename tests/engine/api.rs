@@ -192,7 +192,9 @@ fn the_size_of_the_database_is_what_it_said_last_and_has_its_price() {
     let storage = |world: &mut World| world.stats()["storage"].take();
     let before = storage(&mut world);
     assert_eq!((&before["bytes"], &before["month_dollars"]["bytes"]), (&Value::Null, &Value::Null));
-    assert!(!world.http_text(Api::Metrics).contains("nexus_storage_bytes"), "what is not known is left out");
+    for name in ["nexus_storage_bytes", "nexus_storage_max_bytes"] {
+        assert!(!world.http_text(Api::Metrics).contains(name), "what is not known is left out");
+    }
     world.size = Some(8_000_000_000);
     world.ask(conn, json!(["EVENT", Author::new(1).note("a")]));
     let told = storage(&mut world);

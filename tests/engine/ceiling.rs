@@ -1,5 +1,6 @@
 //! The ceiling: rows a day and bytes of the database.
 
+use nexus::gateway::Api;
 use serde_json::{Value, json};
 
 use crate::common::events::{Author, NOW};
@@ -152,4 +153,6 @@ fn a_full_database_takes_deletions_alone() {
     assert_eq!(world.ask(conn, json!(["EVENT", third])), [json!(["OK", third.id, false, reason])]);
     let deletion = alice.sign(5, NOW, &[&["e", &first.id.to_string()]], "");
     assert_eq!(world.ask(conn, json!(["EVENT", deletion]))[0][2], true);
+    assert_eq!(world.stats()["storage"]["bytes_max"], 1_000_000);
+    assert!(world.http_text(Api::Metrics).lines().any(|line| line == "nexus_storage_max_bytes 1000000"));
 }

@@ -1,7 +1,10 @@
 //! Lines of JSON into a database: events and what an [`export`](super::export) has besides. Who imports is the
 //! operator: what limits strangers (who publishes, how much, how old, how large) does not hold here.
 
+mod whole;
 mod writer;
+
+pub use whole::import_whole;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -26,7 +29,7 @@ use crate::store::StoreError;
 use writer::Writer;
 
 /// Lines that are stored together, and their bytes.
-pub(super) const TOGETHER: usize = 256;
+const TOGETHER: usize = 256;
 const TOGETHER_BYTES: u64 = 4_000_000;
 /// Bytes of a line; more is no event that a relay takes.
 const MAX_LINE: u64 = 2_000_000;
@@ -72,10 +75,10 @@ struct Tally {
 }
 
 impl Tally {
-    /// Of a file of so many bytes, of which some are done.
-    fn new(size: u64, done: u64) -> Self {
+    /// Of a file of so many bytes, of which some are done, and so many lines.
+    fn new(size: u64, done: u64, lines: u64) -> Self {
         let (stored, known, remembered, refused, refused_now) = Default::default();
-        Self { stored, known, remembered, refused, refused_now, bar: Bar::new(size, done) }
+        Self { stored, known, remembered, refused, refused_now, bar: Bar::new(size, done, "lines", lines) }
     }
 
     /// A line is refused, by one partition or by several.
@@ -120,7 +123,7 @@ pub fn import(settings: &Settings, file: &Path) -> Result<(), Failed> {
     };
     source.seek(SeekFrom::Start(progress.bytes)).map_err(of)?;
     let mut source = BufReader::new(source);
-    let mut tally = Tally::new(size, progress.bytes);
+    let mut tally = Tally::new(size, progress.bytes, progress.lines);
     loop {
         let (mut lines, mut bytes) = (Vec::new(), 0);
         while lines.len() < TOGETHER && bytes < TOGETHER_BYTES {

@@ -207,7 +207,7 @@ impl Tally {
 }
 
 /// How far the log is.
-fn position(db: &mut Connection) -> Result<Position, StoreError> {
+pub(super) fn position(db: &mut Connection) -> Result<Position, StoreError> {
     counts::decode(&sqlite::read(db, &[counts::read()])?.rows)
 }
 
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn an_import_counts_its_writes_and_ends_when_something_else_has_written() {
         let (config, path) = (config(), file("import-fenced"));
-        let (mut import, tally) = (importing(&config, &path), &mut Tally::new(1, 0));
+        let (mut import, tally) = (importing(&config, &path), &mut Tally::new(1, 0, 0));
         import.store(deletions(&[1, 2]), tally).unwrap();
         import.store(deletions(&[3]), tally).unwrap();
         let found = position(&mut import.db).unwrap();
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn of_lines_that_the_database_does_not_take_together_the_others_are_stored() {
         let (config, path) = (config(), file("import-refused"));
-        let (mut import, tally) = (importing(&config, &path), &mut Tally::new(1, 0));
+        let (mut import, tally) = (importing(&config, &path), &mut Tally::new(1, 0, 0));
         let refuses = "CREATE TRIGGER no BEFORE INSERT ON deletions WHEN new.key GLOB '*7' \
                        BEGIN SELECT RAISE(ABORT, 'not this one'); END";
         import.db.execute_batch(refuses).unwrap();

@@ -1,5 +1,9 @@
 //! What a relay has, as lines of JSON on stdout: what it remembers first, then its events in the order they were
-//! stored.
+//! stored. Or whole databases, as SQL for D1.
+
+mod sql;
+
+pub use sql::export_sql;
 
 use std::io::{BufWriter, ErrorKind, StdoutLock, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::gateway::now;
-use super::{Failed, log, sqlite};
+use super::{Failed, dump, log, sqlite};
 use crate::ledger::Remembered;
 use crate::market::retention::Kept;
 use crate::nostr::{Event, Filter};
@@ -44,10 +48,7 @@ pub fn export(paths: &[PathBuf], kept: Option<&Kept>, filter: Option<&str>, d1: 
 
 /// The relay's own database.
 fn opened(path: &Path) -> Result<Connection, Failed> {
-    if !path.exists() {
-        let what = format!("there is no {}; storage.path (STORAGE_PATH) says where the database is", path.display());
-        return Err(what.into());
-    }
+    sqlite::must_be_there(path)?;
     Ok(sqlite::open_to_read(path)?)
 }
 
@@ -139,8 +140,7 @@ fn page(db: &mut Connection, statement: Statement) -> Result<Vec<String>, StoreE
 
 /// A database, on disk and without a name, of what a file of SQL makes.
 fn dumped(file: &Path) -> Result<Connection, Failed> {
-    let sql = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let db = Connection::open("")?;
-    db.execute_batch(&sql).map_err(|error| format!("{}: not what D1 exports: {error}", file.display()))?;
+    dump::load(&db, file)?;
     Ok(db)
 }

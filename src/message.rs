@@ -23,7 +23,7 @@ use crate::seam::{Millis, Network, Ticket};
 pub use crate::store::cost;
 pub use crate::store::counts::Counts;
 pub use crate::store::history::Step;
-pub use crate::store::jobs::{JobAnswer, JobAsked, JobFound};
+pub use crate::store::jobs::{JobAnswer, JobFound, JobRows};
 pub use crate::store::market::{Found, Known, ProviderRecord};
 pub use crate::store::read::{MAX_ENTRIES, MAX_RANGES, StoredEvent, Text};
 pub use crate::store::{ErrorKind, StoreError};
@@ -413,7 +413,7 @@ pub enum Facts {
     /// What is ruled, or was done: each as JSON that the management API gives.
     Moderation(Vec<String>),
     /// What is known of a job, if anything is.
-    Job(Option<Box<JobFound>>),
+    Job(Option<JobRows>),
     /// When a job was cancelled, Unix milliseconds, if that is known.
     Cancelled(Option<Millis>),
 }

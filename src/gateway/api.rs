@@ -12,7 +12,7 @@ use super::{Gateway, SharedAnswers, TurnedAway, access, http, job_report, metric
 use crate::market::handler::{self, Candidate};
 use crate::market::history;
 use crate::market::reputation;
-use crate::message::{Asked, Counts, Facts, Found, JobFound, ONLINE_MAX, PartitionGauges, Snapshot, Step, StoreError};
+use crate::message::{Asked, Counts, Facts, Found, JobRows, ONLINE_MAX, PartitionGauges, Snapshot, Step, StoreError};
 use crate::nostr::{EventId, PublicKey, refusal};
 use crate::seam::{Effect, Millis, Ticket};
 use crate::trees::Gather;
@@ -273,7 +273,7 @@ impl Gateway {
                 let (status, body) = match (facts, api) {
                     (Ok(facts), Api::Stats | Api::Metrics) => (200, self.body(api, facts, now).into()),
                     (Ok(Facts::Job(None)), _) => (404, http::error_body(http::NO_JOB).into()),
-                    (Ok(Facts::Job(Some(found))), Api::Job(job, key)) => match self.told_of(&job, &found, key, now) {
+                    (Ok(Facts::Job(Some(rows))), Api::Job(job, key)) => match self.told_of(&job, &rows, key, now) {
                         Ok(body) => (200, self.requests.keep(api, body, now)),
                         Err(away) => (away.status, http::error_body(&away.reason).into()),
                     },
@@ -318,10 +318,17 @@ impl Gateway {
     fn told_of(
         &self,
         job: &EventId,
-        found: &JobFound,
+        rows: &JobRows,
         key: Option<PublicKey>,
         now: Millis,
     ) -> Result<String, TurnedAway> {
+        let kept = self.config.retention.of_jobs(&self.config.profile);
+        let found = rows.read(&kept, now / 1000).ok_or_else(|| TurnedAway {
+            status: 503,
+            reason: "database: a job cannot be read".to_owned(),
+            retry_after_s: None,
+        })?;
+        let found = &found;
         let is_party = job_report::is_party(found, key.as_ref());
         match access::hides_job(&self.config, key.as_ref(), is_party) {
             None => Ok(job_report::text(job, found, key.as_ref(), now)),

@@ -1,6 +1,6 @@
 //! The form of `/api/jobs/ID`: what becomes of a job, as far as who asks may see it. No content.
 
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::market::{State, privacy};
 use crate::message::{JobAnswer, JobFound};
@@ -16,67 +16,6 @@ const MAX_ASKED: usize = 100;
 const PROVE: &str = "the job's parties are shown all that is theirs: prove the key of its customer, or of a provider that was \
                      asked or has answered (NIP-98, header Authorization)";
 const NO_PARTY: &str = "the key that was proven is no party of this job";
-
-#[derive(Serialize)]
-struct Report<'a> {
-    version: u32,
-    id: &'a EventId,
-    state: &'static str,
-    /// The states that it is known to have come to, in the order of time.
-    states: Vec<Reached>,
-    /// Whether its answers are for its parties alone; null before its request was seen.
-    encrypted: Option<bool>,
-    first_feedback_ms: Option<Millis>,
-    first_result_ms: Option<Millis>,
-    /// Unix seconds until which the request is served; null when it is not any more.
-    expires_at: Option<u64>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    shown: Option<Shown<'a>>,
-    /// How to see more, where there may be more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    more: Option<&'static str>,
-}
-
-/// A state, and when the job came to it, where that is known.
-#[derive(Serialize)]
-struct Reached {
-    state: &'static str,
-    at_ms: Option<Millis>,
-}
-
-/// What is not for everybody, of a job whose answers are not.
-#[derive(Serialize)]
-struct Shown<'a> {
-    kind: Option<u16>,
-    customer: Option<&'a PublicKey>,
-    bid_msats: Option<u64>,
-    /// Null where everybody is asked.
-    asked: Option<Vec<Asked<'a>>>,
-    /// How many more were asked.
-    asked_left_out: usize,
-    first_result_by: Option<&'a PublicKey>,
-    answers: Vec<Answer<'a>>,
-    /// Whether there are more.
-    answers_left_out: bool,
-}
-
-#[derive(Serialize)]
-struct Asked<'a> {
-    pubkey: &'a PublicKey,
-}
-
-#[derive(Serialize)]
-struct Answer<'a> {
-    id: &'a EventId,
-    kind: u16,
-    pubkey: &'a PublicKey,
-    at_ms: Millis,
-    /// What feedback says, where NIP-90 knows it and it is not encrypted.
-    status: Option<&'static str>,
-    amount_msats: Option<u64>,
-    /// Whether the job moves by it.
-    counts: bool,
-}
 
 /// Whether who has proven this key is a party of a job, as far as that is known: it has asked it, was asked, or has answered.
 pub(super) fn is_party(found: &JobFound, key: Option<&PublicKey>) -> bool {
@@ -97,53 +36,59 @@ pub(super) fn text(id: &EventId, found: &JobFound, key: Option<&PublicKey>, now:
     let is_customer = |key: &PublicKey| asked.is_some_and(|asked| asked.customer == *key);
     let is_party = is_party(found, key);
     let is_theirs = |answer: &JobAnswer| key.is_some_and(|key| *key == answer.by || is_customer(key));
-    let shows = !encrypted || is_party;
-    let shown = shows.then(|| {
-        let answers = found.answers.iter().filter(|answer| !(encrypted || answer.private) || is_theirs(answer));
-        Shown {
-            kind: asked.map(|asked| asked.kind),
-            customer: asked.map(|asked| &asked.customer),
-            bid_msats: asked.and_then(|asked| asked.bid_msats),
-            asked: providers.map(|all| all.iter().take(MAX_ASKED).map(|pubkey| Asked { pubkey }).collect()),
-            asked_left_out: providers.map_or(0, |all| all.len().saturating_sub(MAX_ASKED)),
-            first_result_by: found
-                .first
-                .as_ref()
-                .filter(|first| !encrypted || key.is_some_and(|key| key == *first || is_customer(key))),
-            answers: answers.map(answer).collect(),
-            answers_left_out: found.more,
-        }
-    });
     let more = match key {
         None => Some(PROVE),
         Some(_) => (!is_party).then_some(NO_PARTY),
     };
     let state = state(found, now);
-    let report = Report {
-        version: VERSION,
-        id,
-        state: state.as_str(),
-        states: states(found, state),
-        encrypted: found.encrypted,
-        first_feedback_ms: found.reported_ms,
-        first_result_ms: found.answered_ms,
-        expires_at: found.until.filter(|until| *until > now / 1000),
-        shown,
-        more,
-    };
-    serde_json::to_string(&report).unwrap_or_default()
+    let mut report = json!({
+        "version": VERSION,
+        "id": id.to_string(),
+        "state": state.as_str(),
+        // Those that it is known to have come to, in the order of time.
+        "states": states(found, state),
+        // Null before its request was seen.
+        "encrypted": found.encrypted,
+        "first_feedback_ms": found.reported_ms,
+        "first_result_ms": found.answered_ms,
+        // Unix seconds; null when the request is not served any more.
+        "expires_at": found.until.filter(|until| *until > now / 1000),
+    });
+    let Some(all) = report.as_object_mut() else { return String::new() };
+    let mut say = |name: &str, value: Value| _ = all.insert(name.to_owned(), value);
+    if !encrypted || is_party {
+        let answers = found.answers.iter().filter(|answer| !(encrypted || answer.private) || is_theirs(answer));
+        let first = found.first.filter(|first| !encrypted || key.is_some_and(|key| key == first || is_customer(key)));
+        let named = |key: &PublicKey| json!({ "pubkey": key.to_string() });
+        say("kind", asked.map(|asked| asked.kind).into());
+        say("customer", asked.map(|asked| asked.customer.to_string()).into());
+        say("bid_msats", asked.and_then(|asked| asked.bid_msats).into());
+        // Null where everybody is asked.
+        say("asked", providers.map(|all| all.iter().take(MAX_ASKED).map(named).collect::<Value>()).into());
+        say("asked_left_out", providers.map_or(0, |all| all.len().saturating_sub(MAX_ASKED)).into());
+        say("first_result_by", first.map(|first| first.to_string()).into());
+        say("answers", answers.map(answer).collect());
+        say("answers_left_out", found.more.into());
+    }
+    // How to see more, where there may be more.
+    if let Some(more) = more {
+        say("more", more.into());
+    }
+    report.to_string()
 }
 
-fn answer(answer: &JobAnswer) -> Answer<'_> {
-    Answer {
-        id: &answer.id,
-        kind: answer.kind,
-        pubkey: &answer.by,
-        at_ms: answer.at_ms,
-        status: answer.status.map(State::as_str),
-        amount_msats: answer.amount_msats,
-        counts: answer.moves.is_some(),
-    }
+fn answer(answer: &JobAnswer) -> Value {
+    json!({
+        "id": answer.id.to_string(),
+        "kind": answer.kind,
+        "pubkey": answer.by.to_string(),
+        "at_ms": answer.at_ms,
+        // What feedback says, where NIP-90 knows it and it is not encrypted.
+        "status": answer.status.map(State::as_str),
+        "amount_msats": answer.amount_msats,
+        // Whether the job moves by it.
+        "counts": answer.moves.is_some(),
+    })
 }
 
 /// How far it has come. Where its request is over and not removed yet, it has expired.
@@ -153,7 +98,7 @@ fn state(found: &JobFound, now: Millis) -> State {
 }
 
 /// What it is known to have been, and is.
-fn states(found: &JobFound, now: State) -> Vec<Reached> {
+fn states(found: &JobFound, now: State) -> Value {
     let came = |state: State| {
         let said = found.answers.iter().filter(|answer| answer.moves == Some(state)).map(|answer| answer.at_ms).min();
         match state {
@@ -169,5 +114,5 @@ fn states(found: &JobFound, now: State) -> Vec<Reached> {
         all.filter(|(state, at_ms)| at_ms.is_some() || *state == now).collect();
     // What it is, and when is not known, comes last.
     known.sort_by_key(|(state, at_ms)| (at_ms.unwrap_or(Millis::MAX), *state));
-    known.into_iter().map(|(state, at_ms)| Reached { state: state.as_str(), at_ms }).collect()
+    known.into_iter().map(|(state, at_ms)| json!({ "state": state.as_str(), "at_ms": at_ms })).collect()
 }

@@ -195,10 +195,7 @@ impl Partition {
             Asked::Records(_) => market::decode_records(&rows).map(Facts::Records),
             Asked::History(_) => history::decode(&rows).map(Facts::History),
             Asked::Rulings(_) | Asked::Acts(_) => Ok(Facts::Moderation(rows.concat())),
-            Asked::Job(_) => {
-                let found = jobs::decode(&rows, &self.settings.kept, now / 1000)?;
-                Ok(Facts::Job(found.map(Box::new)))
-            }
+            Asked::Job(_) => jobs::decode(rows).map(Facts::Job),
             Asked::Cancelled(..) => Ok(Facts::Cancelled(jobs::decode_cancelled(&rows))),
         }
     }

@@ -4,6 +4,7 @@
 //! What is read is bounded, however many have answered: the newest of each sort.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{PRIVATE, Param, Rows, Statement, StoreError, hex, hex_or_null, integer, is_id, vanish};
 use crate::market::retention::Kept;
@@ -17,8 +18,19 @@ const MAX_DELETIONS: usize = 100;
 /// Characters of the value of a tag that are looked at: no status is longer, and no number.
 const MAX_VALUE: usize = 24;
 
-/// What a database knows of a job.
+/// What a database knows of a job, in the rows that it leaves it in; [read](Self::read) where it is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRows {
+    /// Of the job.
+    pub known: String,
+    /// Of its answers.
+    pub answers: Vec<String>,
+    /// When its customer deleted the request, where another database has that.
+    pub cancelled_ms: Option<u64>,
+}
+
+/// What is known of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobFound {
     /// How far it has come.
     pub state: State,
@@ -45,7 +57,7 @@ pub struct JobFound {
 }
 
 /// What a job's request says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobAsked {
     /// Its kind.
     pub kind: u16,
@@ -58,7 +70,7 @@ pub struct JobAsked {
 }
 
 /// An answer to a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobAnswer {
     /// Of the event.
     pub id: EventId,
@@ -76,14 +88,6 @@ pub struct JobAnswer {
     pub moves: Option<State>,
     /// Whether it is for its parties alone.
     pub private: bool,
-}
-
-impl JobFound {
-    /// Who has cancelled it, where it is not known when.
-    pub fn cancelled_by(&self) -> Option<PublicKey> {
-        let asked = self.asked.as_ref().filter(|_| self.state == State::Cancelled && self.cancelled_ms.is_none());
-        asked.map(|asked| asked.customer)
-    }
 }
 
 /// The value of the first tag called `name` of the event `e`, and what follows it: no string in JSON has an unescaped quote in
@@ -108,7 +112,7 @@ fn cancelled_ms(by: &str) -> String {
     )
 }
 
-/// What is known of a job at `now` (Unix seconds); decode with [`decode`].
+/// Asks what is known of a job at `now` (Unix seconds); decode with [`decode`].
 pub fn find(job: &EventId, profile: &JobProfile, now: u64) -> Vec<Statement> {
     let [customer, providers, first] = ["j.customer", "j.providers", "j.first"].map(hex_or_null);
     let known = format!(
@@ -169,102 +173,118 @@ pub fn decode_cancelled(rows: &Rows) -> Option<u64> {
     rows.first()?.first()?.parse().ok()
 }
 
-type JobRow = (
-    u8,
-    Option<u16>,
-    Option<PublicKey>,
-    Option<String>,
-    Option<u8>,
-    Option<u64>,
-    Option<u64>,
-    Option<u64>,
-    Option<PublicKey>,
-    u8,
-    u8,
-    Option<u64>,
-    Option<u64>,
-    Option<String>,
-    Option<u64>,
-);
-type AnswerRow = (EventId, u16, PublicKey, u64, u64, Option<String>, Option<String>, Option<u8>, u8);
-
-/// The answer to [`find`] at `now` (Unix seconds), where events of jobs are `kept` for some time; none when nothing is known
-/// of the job.
-pub fn decode(rows: &Rows, kept: &Kept, now: u64) -> Result<Option<JobFound>, StoreError> {
-    let wrong = |row: &String| StoreError::new(format!("job row: {row}"));
-    let [known, answers] = rows.as_slice() else {
+/// The answer to [`find`]; none when nothing is known of the job.
+pub fn decode(mut rows: Rows) -> Result<Option<JobRows>, StoreError> {
+    let [known, answers] = rows.as_mut_slice() else {
         return Err(StoreError::new("a job was answered with another number of results"));
     };
-    let Some(row) = known.first() else { return Ok(None) };
-    let row: JobRow = serde_json::from_str(row).map_err(|_| wrong(row))?;
-    let (state, kind, customer, providers, encrypted, asked_ms, reported_ms, answered_ms, first, ..) = row;
-    let (.., customer_gone, first_gone, created_at, expires_at, bid, cancelled_ms) = row;
-    let until = created_at.and_then(|created_at| expires_at.or_else(|| kept.until(kind?, created_at)));
-    // While the request is here nobody has vanished who asked it.
-    let is_named = customer_gone == 0 || created_at.is_some();
-    let asked = kind.zip(customer).filter(|_| is_named).map(|(kind, customer)| JobAsked {
-        kind,
-        customer,
-        providers: providers.map(|all| each_key(&all).collect()),
-        bid_msats: bid.as_deref().filter(|_| until.is_none_or(|until| until > now)).and_then(msats),
-    });
-    let mut found = JobFound {
-        state: state_of(state).ok_or_else(|| StoreError::new(format!("a job in the state {state}")))?,
-        asked,
-        encrypted: encrypted.map(|encrypted| encrypted == 1),
-        asked_ms,
-        reported_ms,
-        answered_ms,
-        cancelled_ms,
-        until,
-        first: first.filter(|_| first_gone == 0),
-        answers: Vec::new(),
-        more: false,
-    };
-    let mut counts = [0_usize; 4];
-    for row in answers {
-        let (sort, answer) = row.split_once(' ').ok_or_else(|| wrong(row))?;
-        let count = sort.parse::<usize>().ok().and_then(|sort| counts.get_mut(sort)).ok_or_else(|| wrong(row))?;
-        *count += 1;
-        if *count > MAX_ANSWERS {
-            found.more = true;
-        } else if !answer.is_empty() {
-            let answer: AnswerRow = serde_json::from_str(answer).map_err(|_| wrong(row))?;
-            let (id, kind, by, created_at, at_ms, status, amount, moves, private) = answer;
-            if kept.until(kind, created_at).is_none_or(|until| until > now) {
-                let status = status.as_deref().map(quoted).and_then(State::of_status);
-                let amount_msats = amount.as_deref().and_then(msats);
-                let moves = moves.and_then(state_of);
-                found.answers.push(JobAnswer {
-                    id,
-                    kind,
-                    by,
-                    at_ms,
-                    status,
-                    amount_msats,
-                    moves,
-                    private: private == 1,
-                });
-            }
-        }
-    }
-    found.answers.sort_by_key(|answer| (answer.at_ms, answer.id));
-    Ok(Some(found))
+    Ok(known.pop().map(|known| JobRows { known, answers: std::mem::take(answers), cancelled_ms: None }))
 }
 
-fn state_of(rank: u8) -> Option<State> {
-    State::ALL.get(usize::from(rank)).copied()
+/// A row, by its places.
+struct Row(Vec<Value>);
+
+impl Row {
+    fn of(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().map(Self)
+    }
+
+    fn number(&self, at: usize) -> Option<u64> {
+        self.0.get(at)?.as_u64()
+    }
+
+    fn text(&self, at: usize) -> Option<&str> {
+        self.0.get(at)?.as_str()
+    }
+
+    fn kind(&self, at: usize) -> Option<u16> {
+        self.number(at)?.try_into().ok()
+    }
+
+    fn key(&self, at: usize) -> Option<PublicKey> {
+        PublicKey::parse(self.text(at)?)
+    }
+
+    fn state(&self, at: usize) -> Option<State> {
+        State::ALL.get(usize::try_from(self.number(at)?).ok()?).copied()
+    }
+
+    fn is(&self, at: usize) -> bool {
+        self.number(at) == Some(1)
+    }
+
+    fn msats(&self, at: usize) -> Option<u64> {
+        let text = quoted(self.text(at)?);
+        text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+}
+
+impl JobRows {
+    /// Who has cancelled it, where it is not known when.
+    pub fn cancelled_by(&self) -> Option<PublicKey> {
+        let row = Row::of(&self.known)?;
+        let is_unknown = row.state(0)? == State::Cancelled && row.number(14).or(self.cancelled_ms).is_none();
+        row.key(2).filter(|_| is_unknown)
+    }
+
+    /// What they say at `now` (Unix seconds), where events of jobs are `kept` for some time; nothing when they are no such rows.
+    pub fn read(&self, kept: &Kept, now: u64) -> Option<JobFound> {
+        let row = Row::of(&self.known)?;
+        let (kind, created_at) = (row.kind(1), row.number(11));
+        let until = created_at.and_then(|created_at| row.number(12).or_else(|| kept.until(kind?, created_at)));
+        // While the request is here nobody has vanished who asked it.
+        let is_named = !row.is(9) || created_at.is_some();
+        let asked = kind.zip(row.key(2)).filter(|_| is_named).map(|(kind, customer)| JobAsked {
+            kind,
+            customer,
+            providers: row.text(3).map(|all| each_key(all).collect()),
+            bid_msats: row.msats(13).filter(|_| until.is_none_or(|until| until > now)),
+        });
+        let mut found = JobFound {
+            state: row.state(0)?,
+            asked,
+            encrypted: row.number(4).map(|encrypted| encrypted == 1),
+            asked_ms: row.number(5),
+            reported_ms: row.number(6),
+            answered_ms: row.number(7),
+            cancelled_ms: row.number(14).or(self.cancelled_ms),
+            until,
+            first: row.key(8).filter(|_| !row.is(10)),
+            answers: Vec::new(),
+            more: false,
+        };
+        let mut counts = [0_usize; 4];
+        for row in &self.answers {
+            let (sort, answer) = row.split_once(' ')?;
+            let count = counts.get_mut(sort.parse::<usize>().ok()?)?;
+            *count += 1;
+            if *count > MAX_ANSWERS {
+                found.more = true;
+            } else if !answer.is_empty() {
+                let row = Row::of(answer)?;
+                let (kind, created_at) = (row.kind(1)?, row.number(3)?);
+                if kept.until(kind, created_at).is_none_or(|until| until > now) {
+                    found.answers.push(JobAnswer {
+                        id: row.key(0)?,
+                        kind,
+                        by: row.key(2)?,
+                        at_ms: row.number(4)?,
+                        status: row.text(5).map(quoted).and_then(State::of_status),
+                        amount_msats: row.msats(6),
+                        moves: row.state(7),
+                        private: row.is(8),
+                    });
+                }
+            }
+        }
+        found.answers.sort_by_key(|answer| (answer.at_ms, answer.id));
+        Some(found)
+    }
 }
 
 /// What stands before the next quote.
 fn quoted(text: &str) -> &str {
     text.split('"').next().unwrap_or_default()
-}
-
-/// A number of millisatoshis, as a tag has it.
-fn msats(text: &str) -> Option<u64> {
-    let text = quoted(text);
-    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Keys that stand one after the other.

@@ -409,7 +409,11 @@ impl Messages {
                 record: make.record(),
                 customers: make.list(Self::key),
             })),
-            4 => Facts::Job(self.maybe(|make| Box::new(make.job()))),
+            4 => Facts::Job(self.maybe(|make| JobRows {
+                known: make.text(),
+                answers: make.list(Self::text),
+                cancelled_ms: make.maybe(Self::number),
+            })),
             6 => Facts::Cancelled(self.maybe(Self::number)),
             _ => Facts::Healthy,
         }
@@ -422,39 +426,6 @@ impl Messages {
             states: make.signed(),
             results: make.list(|make| (make.0.below(26) as usize, make.number())).into_iter().collect(),
         })
-    }
-
-    fn job(&mut self) -> JobFound {
-        let state = |make: &mut Self| *make.0.pick(&State::ALL);
-        let answer = |make: &mut Self| JobAnswer {
-            id: make.id(),
-            kind: *make.0.pick(&KINDS),
-            by: make.key(),
-            at_ms: make.number(),
-            status: make.maybe(state),
-            amount_msats: make.maybe(Self::number),
-            moves: make.maybe(state),
-            private: make.0.one_in(2),
-        };
-        let asked = |make: &mut Self| JobAsked {
-            kind: *make.0.pick(&KINDS),
-            customer: make.key(),
-            providers: make.maybe(|make| make.list(Self::key)),
-            bid_msats: make.maybe(Self::number),
-        };
-        JobFound {
-            state: state(self),
-            asked: self.maybe(asked),
-            encrypted: self.maybe(|make| make.0.one_in(2)),
-            asked_ms: self.maybe(Self::number),
-            reported_ms: self.maybe(Self::number),
-            answered_ms: self.maybe(Self::number),
-            cancelled_ms: self.maybe(Self::number),
-            until: self.maybe(Self::number),
-            first: self.maybe(Self::key),
-            answers: self.list(answer),
-            more: self.0.one_in(2),
-        }
     }
 
     fn record(&mut self) -> Record {

@@ -155,7 +155,7 @@ impl Partitions {
             return Ok(Facts::Handlers(found, elsewhere));
         }
         if let Some(mut found) = job {
-            if let Some(found) = found.as_deref_mut().filter(|_| cancelled_ms.is_some()) {
+            if let Some(found) = &mut found {
                 found.cancelled_ms = cancelled_ms;
             }
             return Ok(Facts::Job(found));

@@ -8,8 +8,10 @@ use std::{env, fs};
 /// Path, media type.
 const FILES: &[(&str, &str)] = &[
     ("index.html", "text/html; charset=utf-8"),
+    ("job.html", "text/html; charset=utf-8"),
     ("hud.css", "text/css; charset=utf-8"),
     ("hud.js", "text/javascript; charset=utf-8"),
+    ("job-page.js", "text/javascript; charset=utf-8"),
     ("theme.js", "text/javascript; charset=utf-8"),
     ("icon.svg", "image/svg+xml"),
 ];

@@ -6,6 +6,7 @@ const tenth = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFra
 const compact = new Intl.NumberFormat("en", { notation: "compact" });
 const cents = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const exact = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 
 const known = (write) => (value) => (value === null || value === undefined ? "–" : write(value));
@@ -42,3 +43,5 @@ export const bytes = known((value) => {
 export const clockTime = (at) => clock.format(at * 1000);
 export const dayOf = (at) => day.format(at * 1000);
 export const moment = (at) => `${dayOf(at)}, ${clockTime(at)}`;
+/** To the second, of Unix milliseconds. */
+export const exactMoment = (ms) => exact.format(ms);

@@ -79,10 +79,10 @@ async function playProvider(provider, buyer) {
 /**
  * Sends a job and waits for its result.
  * @param {{ url: string, prompt: string, play: boolean, signal: AbortSignal, onStep: (text: string) => void,
- *   onMessage: (who: string, way: string, message: any[]) => void }} options
+ *   onJob: (job: object) => void, onMessage: (who: string, way: string, message: any[]) => void }} options
  * @returns the result event and how many ms it took
  */
-export async function runJob({ url, prompt, play, signal, onStep, onMessage }) {
+export async function runJob({ url, prompt, play, signal, onStep, onJob, onMessage }) {
   const relays = [];
   const enter = (who) => {
     signal.throwIfAborted();
@@ -118,6 +118,7 @@ export async function runJob({ url, prompt, play, signal, onStep, onMessage }) {
         await buyer.listen({ kinds: [RESULT, FEEDBACK], "#e": [job.id] }, answered);
         sentAt = Date.now();
         await buyer.relay.publish(job);
+        onJob(job);
         onStep("The job is stored. Waiting for a provider…");
       };
       send().catch(stop);

@@ -4,6 +4,8 @@
 export const UNDER_WAY = ["open", "payment-required", "processing", "partial"];
 export const DONE = ["success", "error", "expired", "cancelled"];
 export const STATES = [...UNDER_WAY, ...DONE];
+/** As the relay orders them: a job only moves on in it. */
+export const STATE_ORDER = [...UNDER_WAY, "expired", "error", "success", "cancelled"];
 
 export const MEANING = {
   open: "asked, and nothing heard yet",

@@ -10,8 +10,11 @@ const MOST = 6;
 let kind = 5050;
 let chosen = false;
 let shownKind = null;
+let told = () => {};
 
-export function build() {
+/** `onHandlers` is told of each kind that is read, and who handles it. */
+export function build(onHandlers) {
+  told = onHandlers;
   byId("capability").addEventListener("submit", (event) => {
     event.preventDefault();
     choose(Number(byId("kind").value));
@@ -50,6 +53,7 @@ export async function refresh() {
   const asked = kind;
   try {
     const handlers = await readHandlers(asked);
+    told(asked, handlers);
     if (asked === kind) show(handlers);
   } catch (error) {
     if (asked !== kind) return;

@@ -3,7 +3,7 @@ import { byId, element, setText } from "./dom.js";
 import { time } from "./format.js";
 import { brief, explainer } from "./explain.js";
 import { JOB, runJob } from "./job.js";
-import { readHandlers, relayUrl } from "./reads.js";
+import { relayUrl } from "./reads.js";
 
 let running = null;
 let playChosen = false;
@@ -15,20 +15,18 @@ export function build() {
     else send();
   });
   byId("play").addEventListener("change", () => (playChosen = true));
-  offer();
 }
 
 /** Plays the provider where no other is online, until the box is touched. */
-async function offer() {
-  const handlers = await readHandlers(JOB).catch(() => []);
-  if (!playChosen) byId("play").checked = !handlers.some(({ online }) => online);
+export function offer(kind, handlers) {
+  if (kind === JOB && !playChosen) byId("play").checked = !handlers.some(({ online }) => online);
 }
 
 async function send() {
   running = new AbortController();
   setText(byId("send"), "Stop");
   byId("messages").replaceChildren();
-  byId("answer").hidden = true;
+  byId("answer").hidden = byId("page-of-job").hidden = true;
   const state = (text, bad = false) => {
     setText(byId("try-state"), text);
     byId("try-state").classList.toggle("bad", bad);
@@ -40,6 +38,10 @@ async function send() {
       play: byId("play").checked,
       signal: running.signal,
       onStep: state,
+      onJob: ({ id }) => {
+        byId("page-of-job").querySelector("a").href = `/jobs/${id}`;
+        byId("page-of-job").hidden = false;
+      },
       onMessage: teller(),
     });
     state(`Done: asked, answered and delivered in ${time(took)}.`);

@@ -13,16 +13,17 @@ pub use gauges::{Counted, GatewayGauges, Latency, PartitionGauges, Storage, mete
 use serde::{Deserialize, Serialize};
 
 pub use crate::ledger::{MAX_UNASKED_FEEDBACK, MAX_UNASKED_KEYS, NewEvent};
-use crate::market::history::Snapshot;
+pub use crate::market::history::Snapshot;
 use crate::market::privacy::Readers;
 pub use crate::moderation::AUDIT_LINES;
 use crate::moderation::{Rulings, Sort};
 use crate::nostr::relay_msg::Completeness;
 use crate::nostr::{Event, EventId, Filter, PublicKey, Reason, Values};
-use crate::seam::{Network, Ticket};
+use crate::seam::{Millis, Network, Ticket};
 pub use crate::store::cost;
 pub use crate::store::counts::Counts;
 pub use crate::store::history::Step;
+pub use crate::store::jobs::{JobAnswer, JobFound, JobRows};
 pub use crate::store::market::{Found, Known, ProviderRecord};
 pub use crate::store::read::{MAX_ENTRIES, MAX_RANGES, StoredEvent, Text};
 pub use crate::store::{ErrorKind, StoreError};
@@ -390,13 +391,17 @@ pub enum Asked {
     Rulings(Sort),
     /// The last acts of operators, or those before a number.
     Acts(Option<u64>),
+    /// What is known of a job.
+    Job(EventId),
+    /// When this key deleted the request of a job.
+    Cancelled(EventId, PublicKey),
 }
 
 /// What is known of that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Facts {
-    /// What was counted, and how many providers are active.
-    Counts(Box<Counts>, u64),
+    /// What was counted, how many providers are active, and what was counted at the moments of the last minute, now the last.
+    Counts(Box<Counts>, u64, Vec<Snapshot>),
     /// Handlers of a kind, and of those the keys that are proven at other gateways.
     Handlers(Vec<Found>, Vec<PublicKey>),
     /// What those of the keys did that did anything.
@@ -407,4 +412,8 @@ pub enum Facts {
     Healthy,
     /// What is ruled, or was done: each as JSON that the management API gives.
     Moderation(Vec<String>),
+    /// What is known of a job, if anything is.
+    Job(Option<JobRows>),
+    /// When a job was cancelled, Unix milliseconds, if that is known.
+    Cancelled(Option<Millis>),
 }

@@ -25,10 +25,13 @@ use worker::{
 };
 
 use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
-use crate::gateway::{Api, Config, ConfigError, HttpRate, RequestId, SharedAnswers, Sort, network};
+use crate::gateway::{Api, Config, ConfigError, HttpRate, RequestId, SharedAnswers, Sort, access, network};
+use crate::nostr::http_auth;
 
 /// Names a request at Cloudflare.
 const RAY: &str = "cf-ray";
+/// Tells the object who has signed a request; what a client says there goes no further than the entry.
+const KEY: &str = "x-nexus-key";
 
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
@@ -80,11 +83,14 @@ async fn answer(request: Request, env: Env, id: RequestId) -> Result<Response> {
             None => object_of(&env, &config, &request)?.fetch_with_request(request).await,
             Some(refused) => Ok(refused),
         },
-        Route::Api(api) => match http::shared_seconds(api, config.stats_shared_seconds) {
-            0 => ask(&env, &config, api, &request, id).await,
-            seconds => shared(&env, &config, api, &request, id, seconds).await,
-        },
+        Route::Api(api) => asked(&env, &config, api, &request, id).await,
         Route::Page | Route::Asset => asset(env.assets(env::ASSETS)?, request).await,
+        Route::JobPage => {
+            let own =
+                RequestInit { headers: request.headers().clone(), method: request.method(), ..RequestInit::default() };
+            let url = url_of(&request)?.origin() + http::JOB_PAGE;
+            asset(env.assets(env::ASSETS)?, Request::new_with_init(&url, &own)?).await
+        }
     }
 }
 
@@ -105,6 +111,34 @@ fn object_of(env: &Env, config: &Config, request: &Request) -> Result<Stub> {
     objects.stub(env, objects.of_client(&network, continent.as_deref()))
 }
 
+/// Answers what is asked of the engine, of whoever may ask it.
+async fn asked(env: &Env, config: &Config, api: Api, request: &Request, id: RequestId) -> Result<Response> {
+    let authorization = request.headers().get("authorization")?.filter(|_| access::depends_on_key(config, api));
+    // A signature takes as much to verify as an answer to give.
+    if authorization.is_some()
+        && let Some(refused) = pass(config, Sort::Question, request)?
+    {
+        return Ok(refused);
+    }
+    let (method, url) = (request.method(), url_of(request)?);
+    let signed = http_auth::Asked { method: method.as_ref(), path: &(url.pathname() + &url.search()), body: None };
+    let now = Date::now().as_millis();
+    let api = match access::admit(config, api, authorization.as_deref(), &signed, now) {
+        Ok(api) => api,
+        Err(away) => return refuse(away.status, &away.reason),
+    };
+    let is_for_one = access::is_for_one(config, api);
+    let response = match http::shared_seconds(api, config.stats_shared_seconds) {
+        0 => ask(env, config, api, request, id).await?,
+        seconds => shared(env, config, api, request, id, seconds, is_for_one).await?,
+    };
+    let headers = response.headers().clone();
+    for (name, value) in if is_for_one { &http::FOR_ONE[..] } else { &[] } {
+        headers.set(name, value)?;
+    }
+    Ok(response.with_headers(headers))
+}
+
 /// Asks the object, which calls the request by the same name. It is asked for the whole answer, as that is shared with
 /// whoever asks next; of one to HEAD the runtime sends the headers alone.
 async fn ask(env: &Env, config: &Config, api: Api, request: &Request, id: RequestId) -> Result<Response> {
@@ -113,6 +147,10 @@ async fn ask(env: &Env, config: &Config, api: Api, request: &Request, id: Reques
     }
     let headers = request.headers().clone();
     headers.set(RAY, &id.to_string())?;
+    match api {
+        Api::Job(_, Some(key)) => headers.set(KEY, &key.to_string())?,
+        _ => headers.delete(KEY)?,
+    }
     let mut whole = RequestInit::new();
     whole.with_method(Method::Get).with_headers(headers);
     object_of(env, config, request)?.fetch_with_request(Request::new_with_init(&request.inner().url(), &whole)?).await
@@ -164,12 +202,14 @@ async fn shared(
     request: &Request,
     id: RequestId,
     seconds: u64,
+    is_for_one: bool,
 ) -> Result<Response> {
     let now = Date::now().as_millis();
     if let Some(body) = SHARED.with_borrow_mut(|shared| shared.get_or_ask(api, now, seconds * 1000)) {
         return numbers(api, &body, seconds);
     }
-    let (cache, key) = (Cache::default(), http::cache_key(&url_of(request)?.origin(), api));
+    // What is for some alone stays here, where it was looked who asks.
+    let (cache, key) = (Cache::default(), http::cache_key(&url_of(request)?.origin(), api).filter(|_| !is_for_one));
     if let Some(key) = &key
         && let Some(response) = cache.get(key.as_str(), false).await?
     {

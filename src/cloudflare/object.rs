@@ -27,12 +27,13 @@ use super::kept::Kept;
 use super::links;
 use super::questions::{self, Batch, Questions};
 use super::role::{Object, Objects, Role};
-use super::{RAY, attachments, env, json, kept, refuse, retry, route};
+use super::{KEY, RAY, attachments, env, json, kept, refuse, retry, route};
 use crate::gateway::http::Route;
 use crate::gateway::{ConnId, RequestId, Requests, http};
 use crate::log;
 use crate::log::Level;
 use crate::node::{GatewayNode, LinkedGateway, LinkedPartition, Node, PartitionNode};
+use crate::nostr::PublicKey;
 use crate::seam::{Effect, Host, Input, Ticket};
 use crate::store::{Answer, Statement, StoreError};
 
@@ -120,7 +121,8 @@ impl DurableObject for NexusRelay {
         match route(&request, upgrade.as_deref(), None)? {
             Route::Socket => core.open(ip, headers.get(PROTOCOL)?),
             Route::Api(api) => {
-                let ask = |request| Input::Requested { request, api, ip };
+                let key = headers.get(KEY)?.and_then(|key| PublicKey::parse(&key));
+                let ask = |request| Input::Requested { request, api: api.by(key), ip };
                 core.answer(ask, http::content_type(api, 200), headers.get(RAY)?).await
             }
             // The entry sends nothing else.

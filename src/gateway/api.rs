@@ -1,4 +1,4 @@
-//! Questions over HTTP: `/api/stats`, `/metrics`, `/api/handlers`, `/api/history`, `/health`.
+//! Questions over HTTP: `/api/stats`, `/metrics`, `/api/handlers`, `/api/history`, `/api/jobs`, `/health`.
 //! Answers are kept for a moment, so that many who look cost no more than one. The partition's database is asked one of
 //! these questions at a time, so that those of clients wait for one at the most; what can be asked in many ways is
 //! paid by the guests of the network that asks.
@@ -8,18 +8,19 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::charge::Payer;
-use super::{Gateway, SharedAnswers, TurnedAway, http, metrics};
+use super::{Gateway, SharedAnswers, TurnedAway, access, http, job_report, metrics};
 use crate::market::handler::{self, Candidate};
 use crate::market::history;
 use crate::market::reputation;
-use crate::message::{Asked, Counts, Facts, Found, ONLINE_MAX, PartitionGauges, Step, StoreError};
-use crate::nostr::{PublicKey, refusal};
+use crate::message::{Asked, Counts, Facts, Found, JobRows, ONLINE_MAX, PartitionGauges, Snapshot, Step, StoreError};
+use crate::nostr::{EventId, PublicKey, refusal};
 use crate::seam::{Effect, Millis, Ticket};
 use crate::trees::Gather;
 
 /// Milliseconds for which an answer to `/api/handlers` and `/api/history` is kept.
 const KEPT_FRESH: Millis = 15_000;
-/// The same for `/health`.
+/// The same for `/api/jobs`, which somebody may wait for, and for `/health`.
+const JOB_FRESH: Millis = 2000;
 const HEALTH_FRESH: Millis = 1000;
 /// Requests that wait for an answer, and questions that wait for their turn at the store.
 const MAX_WAITING: usize = 1000;
@@ -83,6 +84,8 @@ pub enum Api {
     Handlers(u16),
     /// `/api/history?step=…`
     History(Step),
+    /// `/api/jobs/ID`, as it is shown to who has proven this key.
+    Job(EventId, Option<PublicKey>),
     /// `/health`: whether the database answers and has the schema that this version needs.
     Health,
 }
@@ -90,7 +93,15 @@ pub enum Api {
 impl Api {
     /// Whether this is one of a few questions that everybody asks: together they ask the store little.
     pub(super) const fn is_shared(self) -> bool {
-        !matches!(self, Self::Handlers(_))
+        !matches!(self, Self::Handlers(_) | Self::Job(..))
+    }
+
+    /// The same, asked by who has proven a key, or none.
+    pub const fn by(self, key: Option<PublicKey>) -> Self {
+        match self {
+            Self::Job(job, _) => Self::Job(job, key),
+            other => other,
+        }
     }
 }
 
@@ -161,6 +172,7 @@ impl Gateway {
     ) {
         let fresh = match api {
             Api::Health => HEALTH_FRESH,
+            Api::Job(..) => JOB_FRESH,
             _ => KEPT_FRESH,
         };
         if let Some(body) = self.requests.kept.get(api, now, fresh) {
@@ -169,7 +181,7 @@ impl Gateway {
         let asking = Asking { request, api, ip: ip.map(str::to_owned) };
         match api {
             Api::Stats | Api::Metrics | Api::Handlers(_) => self.ask_partition(Of::Known(asking), api),
-            Api::History(_) | Api::Health => self.wait(asking, now, out),
+            Api::History(_) | Api::Job(..) | Api::Health => self.wait(asking, now, out),
         }
     }
 
@@ -178,6 +190,7 @@ impl Gateway {
             Api::Stats | Api::Metrics => Asked::Counts,
             Api::History(step) => Asked::History(step),
             Api::Health => Asked::Health,
+            Api::Job(job, _) => Asked::Job(job),
             Api::Handlers(kind) => {
                 Asked::Handlers(kind, self.present().iter().map(|provider| provider.key).take(ONLINE_MAX).collect())
             }
@@ -259,6 +272,11 @@ impl Gateway {
                 }
                 let (status, body) = match (facts, api) {
                     (Ok(facts), Api::Stats | Api::Metrics) => (200, self.body(api, facts, now).into()),
+                    (Ok(Facts::Job(None)), _) => (404, http::error_body(http::NO_JOB).into()),
+                    (Ok(Facts::Job(Some(rows))), Api::Job(job, key)) => match self.told_of(&job, &rows, key, now) {
+                        Ok(body) => (200, self.requests.keep(api, body, now)),
+                        Err(away) => (away.status, http::error_body(&away.reason).into()),
+                    },
                     (Ok(facts), _) => {
                         let body = self.body(api, facts, now);
                         (200, self.requests.keep(api, body, now))
@@ -276,7 +294,7 @@ impl Gateway {
 
     fn body(&self, api: Api, facts: Facts, now: Millis) -> String {
         match facts {
-            Facts::Counts(counts, active) => self.reported(api, Some((*counts, active)), now),
+            Facts::Counts(counts, active, moments) => self.reported(api, Some((*counts, active, moments)), now),
             Facts::Handlers(found, elsewhere) => match api {
                 Api::Handlers(kind) => self.ranked(kind, found, elsewhere, now),
                 _ => String::new(),
@@ -289,14 +307,37 @@ impl Gateway {
                 };
                 serde_json::json!({ "version": 1, "step_seconds": seconds, "points": points }).to_string()
             }
-            // Partitions say this to each other's gateway alone, and the management API asks these.
-            Facts::Records(_) | Facts::Moderation(_) => String::new(),
+            // Partitions say this to each other's gateway alone, the management API asks these, and a job is told by what it is
+            // to who asks.
+            Facts::Records(_) | Facts::Moderation(_) | Facts::Cancelled(_) | Facts::Job(_) => String::new(),
             Facts::Healthy => r#"{"status":"ok"}"#.to_owned(),
         }
     }
 
-    /// The report, with what the store has counted and how many providers are active, if that is known.
-    fn reported(&self, api: Api, counts: Option<(Counts, u64)>, now: Millis) -> String {
+    /// What is told of a job to who has proven this key, or none.
+    fn told_of(
+        &self,
+        job: &EventId,
+        rows: &JobRows,
+        key: Option<PublicKey>,
+        now: Millis,
+    ) -> Result<String, TurnedAway> {
+        let kept = self.config.retention.of_jobs(&self.config.profile);
+        let found = rows.read(&kept, now / 1000).ok_or_else(|| TurnedAway {
+            status: 503,
+            reason: "database: a job cannot be read".to_owned(),
+            retry_after_s: None,
+        })?;
+        let found = &found;
+        let is_party = job_report::is_party(found, key.as_ref());
+        match access::hides_job(&self.config, key.as_ref(), is_party) {
+            None => Ok(job_report::text(job, found, key.as_ref(), now)),
+            Some(away) => Err(away),
+        }
+    }
+
+    /// The report, with what the store has counted, how many providers are active, and the last minute, if that is known.
+    fn reported(&self, api: Api, counts: Option<(Counts, u64, Vec<Snapshot>)>, now: Millis) -> String {
         let report = self.report(counts, now);
         match api {
             Api::Metrics => metrics::text(&report),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use super::access::Audience;
 use super::ban::Bans;
 use super::charge::FRAME_BYTES;
 use super::class::{Class, Rates};
@@ -79,6 +80,7 @@ pub struct Config {
     pub profile: JobProfile,
     pub retention: Retention,
     pub handlers_api: bool,
+    pub stats: Audience,
     pub stats_shared_seconds: u64,
     pub quotas: Option<Classes>,
     pub access: Access,
@@ -239,6 +241,7 @@ impl Config {
                 others: r.number("RETAIN_OTHERS", 0, 10_000_000_000),
             },
             handlers_api: r.parse("HANDLERS_API", "must be true or false"),
+            stats: r.parse("STATS", "must be public or owners"),
             stats_shared_seconds: r.number("STATS_SHARED_SECONDS", 0, 60),
             quotas: quotas(&mut r),
             access: r.parse("ACCESS", "must be open, members or closed"),
@@ -276,6 +279,9 @@ impl Config {
         }
         if r.wrong.is_empty() && config.limits.default_limit > config.limits.max_limit {
             r.wrong("DEFAULT_LIMIT", "must not be above MAX_LIMIT");
+        }
+        if r.wrong.is_empty() && config.stats == Audience::Owners && config.pubkey.is_none() {
+            r.wrong("STATS", "needs an owner, whose key RELAY_PUBKEY is");
         }
         if r.wrong.is_empty() { Ok(config) } else { Err(ConfigError(r.wrong)) }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::Gateway;
 use super::report::Report;
 use crate::budget::Share;
-use crate::message::{Counts, GatewayGauges};
+use crate::message::{Counts, GatewayGauges, Snapshot};
 use crate::seam::Millis;
 use crate::trees::Gather;
 
@@ -55,15 +55,16 @@ impl Gateway {
         all
     }
 
-    /// The report; `counts` is what the store has counted and how many providers are active. What only the
-    /// store knows is null without.
-    pub(super) fn report(&self, counts: Option<(Counts, u64)>, now: Millis) -> Report {
-        let (mut counts, active) = counts.map(|(counts, active)| (counts, Some(active))).unwrap_or_default();
+    /// The report; `counts` is what the store has counted, how many providers are active, and the last minute. What only
+    /// the store knows is null without.
+    pub(super) fn report(&self, counts: Option<(Counts, u64, Vec<Snapshot>)>, now: Millis) -> Report {
+        let known = counts.map(|(counts, active, moments)| (counts, Some(active), moments));
+        let (mut counts, active, moments) = known.unwrap_or_default();
         let partition = &self.requests.partition;
         for (key, n) in partition.not_among(counts.flush).chain(self.untold.counts()) {
             *counts.counts.entry(key.clone()).or_default() += i64::try_from(n).unwrap_or(i64::MAX);
         }
         let bytes_max = self.config.max_database_bytes.map(|max| max.saturating_mul(self.config.partitions.into()));
-        Report::new(&self.all_gauges(), partition, &counts, active, bytes_max, now)
+        Report::new(&self.all_gauges(), partition, &counts, active, (&moments, bytes_max), now)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Api, Config, Level, RequestId, TurnedAway, accept, log};
 use crate::message::Step;
+use crate::nostr::EventId;
 use crate::nostr::http_auth::{self, Signed};
 use crate::seam::Millis;
 
@@ -24,6 +25,9 @@ pub const PAGE_HEADERS: [(&str, &str); 4] = [
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-cache"),
 ];
+
+/// Sent with an answer that is for who asks alone.
+pub const FOR_ONE: [(&str, &str); 2] = [("Cache-Control", "private, no-store"), ("Vary", "Authorization")];
 
 /// The media type of the information document (NIP-11).
 pub const DOCUMENT_TYPE: &str = "application/nostr+json";
@@ -56,8 +60,12 @@ pub fn asks_for_subprotocol(asked: &str) -> bool {
 
 /// Headers that go with whatever is answered under a path.
 pub fn headers_of(path: &str) -> &'static [(&'static str, &'static str)] {
-    // A document, a page or a refusal, by what the client accepts.
-    if path == "/" { &[("Vary", "Accept")] } else { &[] }
+    match path {
+        // A document, a page or a refusal, by what the client accepts.
+        "/" => &[("Vary", "Accept")],
+        _ if path.starts_with(JOBS) => &[("Vary", "Authorization")],
+        _ => &[],
+    }
 }
 
 /// Under which URL the answer to one of the few questions that everybody asks is shared: what else the request has in
@@ -66,7 +74,7 @@ pub fn cache_key(origin: &str, api: Api) -> Option<String> {
     let path = match api {
         Api::Stats => "/api/stats".to_owned(),
         Api::Metrics => "/metrics".to_owned(),
-        Api::Handlers(_) => return None,
+        Api::Handlers(_) | Api::Job(..) => return None,
         Api::History(step) => format!("/api/history?step={}", step.name()),
         Api::Health => "/health".to_owned(),
     };
@@ -93,6 +101,8 @@ pub enum Route {
     Document,
     /// The HUD page.
     Page,
+    /// The page of a job.
+    JobPage,
     /// A file of the HUD; 404 when there is none of that name.
     Asset,
     /// What the engine answers.
@@ -105,6 +115,19 @@ pub enum Route {
 
 /// No such path.
 pub const NOT_FOUND: Route = Route::Refuse(404, "not found; the relay is at /, its numbers at /api/stats");
+
+/// What is said with 400 where an id should be.
+const NO_ID: &str = "what follows /jobs/ must be the id of a job request, 64 lower-case hex digits";
+/// What is said with 404 where there is no job of an id.
+pub const NO_JOB: &str =
+    "no job of this id is known here; jobs are forgotten some time after their events (RETAIN_RESULTS)";
+
+/// The file of a job's page, as assets are asked for it.
+pub const JOB_PAGE: &str = "/job";
+
+/// Where the page of a job is, and what is known of one.
+const JOB_PAGES: &str = "/jobs/";
+const JOBS: &str = "/api/jobs/";
 
 /// What is said with 404 where the list of handlers is turned off.
 pub const UNLISTED: &str = "this relay does not list handlers (HANDLERS_API)";
@@ -138,11 +161,18 @@ pub fn route(method: &str, path: &str, query: &str, upgrade: Option<&str>, accep
     let accepted = |media_type| accept.and_then(|accept| accept::accepted(accept, media_type));
     let protocols = upgrade.unwrap_or_default().split(',');
     let upgrades = protocols.into_iter().any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"));
+    let of_job = [JOB_PAGES, JOBS].map(|before| path.strip_prefix(before));
     match path {
         "/" | "/api/stats" | "/api/handlers" | "/api/history" | "/metrics" | "/health" if !reads => Route::Refuse(
             405,
             "method not allowed; use GET, or POST / with Content-Type: application/nostr+json+rpc (NIP-86)",
         ),
+        _ if !reads && of_job != [None; 2] => Route::Refuse(405, "method not allowed; use GET"),
+        _ if !upgrades && of_job != [None; 2] => match of_job.map(|id| id.map(EventId::parse)) {
+            [Some(Some(_)), _] => Route::JobPage,
+            [_, Some(Some(job))] => Route::Api(Api::Job(job, None)),
+            _ => Route::Refuse(400, NO_ID),
+        },
         "/" if upgrades => Route::Socket,
         "/" => match (accepted(DOCUMENT_TYPE), accepted(PAGE_TYPE)) {
             // A program that takes any JSON does not mean it.
@@ -230,6 +260,27 @@ mod tests {
         for accept in not_named.into_iter().chain(["application/nostr+json;q=0"]) {
             assert!(matches!(route("GET", "/", "", None, Some(accept)), Route::Refuse(426, _)), "{accept}");
         }
+    }
+
+    #[test]
+    fn files_have_the_same_headers_where_the_platform_serves_them() {
+        let file = include_str!("../../hud/_headers");
+        let rules: Vec<&str> = file.lines().filter(|line| !line.starts_with('#')).collect();
+        let headers = PAGE_HEADERS.map(|(name, value)| format!("  {name}: {value}"));
+        assert_eq!(rules, [&["/*".to_owned()][..], &headers].concat());
+    }
+
+    #[test]
+    fn a_job_has_a_page_and_what_it_shows() {
+        let job = EventId::new([0xab; 32]);
+        let get = |path: &str| route("GET", path, "", None, None);
+        assert_eq!(get(&format!("/api/jobs/{job}")), Route::Api(Api::Job(job, None)));
+        assert_eq!(get(&format!("/jobs/{job}")), Route::JobPage);
+        for path in ["/jobs/", "/api/jobs/", "/jobs/1", &format!("/api/jobs/{job}0"), &format!("/api/jobs/{job}/")] {
+            assert!(matches!(get(path), Route::Refuse(400, _)), "{path}");
+        }
+        assert!(matches!(route("PUT", &format!("/api/jobs/{job}"), "", None, None), Route::Refuse(405, _)));
+        assert_eq!(route("GET", &format!("/jobs/{job}"), "", Some("websocket"), None), NOT_FOUND);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! never awaits, reads a clock, makes random numbers or knows which host performs its effects.
 
 mod accept;
+pub mod access;
 mod admit;
 mod api;
 mod asking;
@@ -24,6 +25,7 @@ mod gauges;
 mod hear;
 pub mod http;
 mod http_rate;
+mod job_report;
 mod keeper;
 mod manage;
 mod metrics;

@@ -9,7 +9,7 @@ use crate::calendar::{DAY_MS, civil, month};
 use crate::market::State;
 use crate::market::histogram::{self, Histogram};
 use crate::market::reputation::round4;
-use crate::message::{self, Counts, ErrorKind, GatewayGauges, Latency, PartitionGauges, metered_keys};
+use crate::message::{self, Counts, ErrorKind, GatewayGauges, Latency, PartitionGauges, Snapshot, metered_keys};
 use crate::nostr::Prefix;
 use crate::seam::Millis;
 use crate::trees::Gather;
@@ -52,6 +52,8 @@ pub(super) struct Report {
     bytes: Bytes,
     memory: Memory,
     storage: Storage,
+    /// Unix seconds, events stored by then, and jobs in each state then, in the order of the states.
+    moments: Vec<Vec<i64>>,
 }
 
 #[derive(Serialize)]
@@ -159,7 +161,7 @@ impl Report {
         partition: &PartitionGauges,
         counts: &Counts,
         active_providers: Option<u64>,
-        bytes_max: Option<u64>,
+        (moments, bytes_max): (&[Snapshot], Option<u64>),
         now: Millis,
     ) -> Self {
         let counters = &gauges.counted;
@@ -201,8 +203,15 @@ impl Report {
                 max: memory.into_iter().map(|(share, (_, max))| (share, max)).gather(),
             },
             storage: Storage { bytes_max, ..storage(&partition.storage, counters.from_memory, rows) },
+            moments: moments.iter().map(moment).collect(),
         }
     }
+}
+
+/// The numbers of a moment, in a row.
+fn moment(moment: &Snapshot) -> Vec<i64> {
+    let states = State::ALL.into_iter().map(|state| moment.states.get(state.as_str()).copied().unwrap_or_default());
+    [moment.at, moment.stored].map(u64::cast_signed).into_iter().chain(states).collect()
 }
 
 /// What was counted under keys that begin so, by the rest of the key.

@@ -59,6 +59,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("RETAIN_OTHERS", "0", "the same for all other events but deletion requests"),
     setting("HANDLERS_API", "true", "whether /api/handlers ranks the handlers of a kind"),
     setting(
+        "STATS",
+        "public",
+        "who is told the numbers and about jobs: public, or owners (who prove RELAY_PUBKEY by NIP-98; of a job its parties, too)",
+    ),
+    setting(
         "STATS_SHARED_SECONDS",
         "2",
         "seconds for which all who ask for numbers are given the same; 0 asks each time",

@@ -9,6 +9,7 @@ pub mod histogram;
 pub mod history;
 pub mod job;
 mod metadata;
+pub mod moments;
 pub mod privacy;
 pub mod reputation;
 pub mod retention;

@@ -25,6 +25,12 @@ pub fn may_read(readers: Option<&Readers>, keys: &Values<PublicKey>) -> bool {
     readers.is_none_or(|readers| keys.iter().any(|key| readers.contains(key)))
 }
 
+/// Whether a key is a party of a job: its customer, or one of those who were `asked`. What is for the parties alone shows nobody
+/// else more of a job than its state and times.
+pub fn is_party(customer: &PublicKey, asked: &[PublicKey], key: &PublicKey) -> bool {
+    key == customer || asked.contains(key)
+}
+
 /// Whether some events of `kind` may be kept from some readers.
 pub fn may_be_private(profile: &JobProfile, kind: u16) -> bool {
     gate::is_gated(kind) || profile.is_answer(kind)

@@ -56,6 +56,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("RELAY_CONTACT", "server", "contact"),
     ("RELAY_ICON", "server", "icon"),
     ("HANDLERS_API", "server", "handlers_api"),
+    ("STATS", "server", "stats"),
     ("STATS_SHARED_SECONDS", "server", "stats_shared_seconds"),
     ("LOG_LEVEL", "server", "log_level"),
     ("GATEWAYS", "server", "gateways"),

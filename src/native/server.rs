@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequestParts, Request, State};
+use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{mpsc, oneshot};
@@ -15,8 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::gateway::{self, GatewayThread, Message, now};
 use super::proxy::Proxies;
 use super::{hud, log, socket};
-use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
-use crate::gateway::{Api, Config, HttpRate, MAX_FRAME_BYTES, RequestId, SharedAnswers, Sort};
+use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, FOR_ONE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
+use crate::gateway::{Api, Config, HttpRate, MAX_FRAME_BYTES, RequestId, SharedAnswers, Sort, access};
+use crate::nostr::http_auth;
 
 /// Bytes of the buffers of a connection, each way: most connections wait most of the time.
 const BUFFER: usize = 4096;
@@ -79,8 +81,12 @@ async fn route(context: Context, peer: SocketAddr, request: Request, id: Request
         Route::Refuse(status, error) => refuse(status, error),
         Route::Document => json(200, DOCUMENT_TYPE, serde_json::to_string(&config.document()).unwrap_or_default()),
         Route::Api(Api::Handlers(_)) if !config.handlers_api => refuse(404, UNLISTED),
-        Route::Api(api) => ask(&context, &config, api, id, ip).await,
+        Route::Api(api) => match admitted(&config, api, &request, &ip) {
+            Ok(api) => ask(&context, &config, api, id, ip).await,
+            Err(refused) => refused,
+        },
         Route::Page => page("/index.html"),
+        Route::JobPage => page(&format!("{}.html", http::JOB_PAGE)),
         Route::Asset => page(request.uri().path()),
         Route::Socket => match pass(&config, Sort::Socket, &ip) {
             None => open(context, ip, request).await,
@@ -148,6 +154,21 @@ thread_local! {
     static SHARED: RefCell<SharedAnswers> = const { RefCell::new(SharedAnswers::new()) };
 }
 
+/// What is asked of the engine, by who has signed it where that matters; the answer, if it may not be asked.
+fn admitted(config: &Config, api: Api, request: &Request, ip: &str) -> Result<Api, (Response, String)> {
+    let authorization = list(request.headers(), &header::AUTHORIZATION).filter(|_| access::depends_on_key(config, api));
+    // A signature takes as much to verify as an answer to give.
+    if authorization.is_some()
+        && let Some(refused) = pass(config, Sort::Question, ip)
+    {
+        return Err(refused);
+    }
+    let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let signed = http_auth::Asked { method: request.method().as_str(), path, body: None };
+    let admitted = access::admit(config, api, authorization.as_deref(), &signed, now());
+    admitted.map_err(|away| refuse(away.status, &away.reason))
+}
+
 /// Numbers, the same for all who ask within some seconds.
 async fn ask(context: &Context, config: &Config, api: Api, id: RequestId, ip: String) -> (Response, String) {
     let seconds = http::shared_seconds(api, config.stats_shared_seconds);
@@ -173,6 +194,9 @@ async fn ask(context: &Context, config: &Config, api: Api, id: RequestId, ip: St
         }
     };
     let (mut response, error) = json(200, http::content_type(api, 200), body);
+    if access::is_for_one(config, api) {
+        return (with(response, &FOR_ONE), error);
+    }
     if seconds > 0
         && let Ok(age) = HeaderValue::try_from(format!("public, max-age={seconds}"))
     {

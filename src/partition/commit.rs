@@ -104,14 +104,14 @@ impl Partition {
                 self.landed(group, decided, now, out);
             }
             What::Removal(found) => {
-                self.facts.written(&decided.after, []);
+                self.facts.written(&decided.after, [], now);
                 self.recent.follow(&decided.decision.events, &self.settings.profile);
                 self.handlers.clear();
                 self.advance(decided.after);
                 self.removed(&found, now, out);
             }
             What::Counts => {
-                self.facts.written(&decided.after, []);
+                self.facts.written(&decided.after, [], now);
                 self.advance(decided.after);
             }
             What::Seen(_) => {}

@@ -1,13 +1,15 @@
-//! What is asked over HTTP of the partition: the counts, handlers of a kind, the history, whether the database is there.
+//! What is asked over HTTP of the partition: the counts, handlers of a kind, the history, a job, whether the database is there.
 //! Each write tells what it changes of the counts and of who is active, so both are asked for once.
 
 use super::{Asker, Partition, Purpose};
 use crate::log::Level;
+use crate::market::moments::Moments;
 use crate::message::{AUDIT_LINES, Asked, Facts, ONLINE_MAX, PartitionGauges, ToGateway};
 use crate::nostr::PublicKey;
 use crate::seam::{Effect, Millis, Network};
 use crate::store::counts::{self, Position};
 use crate::store::history;
+use crate::store::jobs;
 use crate::store::map;
 use crate::store::market::{self, Active};
 use crate::store::schema::{self, Schema};
@@ -26,6 +28,8 @@ pub(super) struct Known {
     /// As of the last write, or as they were asked for.
     position: Option<Arc<Position>>,
     active: Active,
+    /// What it was in the last minute.
+    moments: Moments,
     /// When both were asked for last: since then each write tells what it changes.
     asked_at: Option<Millis>,
     /// Whether the database was seen to have the schema that is needed.
@@ -40,8 +44,10 @@ pub(super) struct Known {
 
 impl Known {
     /// The store was written to: where it is after that, and who is more active now, each with a slot.
-    pub fn written(&mut self, after: &Arc<Position>, active: impl IntoIterator<Item = (PublicKey, u64)>) {
+    pub fn written(&mut self, after: &Arc<Position>, active: impl IntoIterator<Item = (PublicKey, u64)>, now: Millis) {
         self.writes += 1;
+        let before = self.position.as_ref().map(|before| |at| before.counts.moment(at));
+        self.moments.change(now / 1000, before);
         self.position = Some(after.clone());
         active.into_iter().for_each(|(key, slot)| self.active.note(key, slot));
     }
@@ -50,6 +56,7 @@ impl Known {
     pub fn forget(&mut self) {
         self.writes += 1;
         (self.position, self.asked_at) = (None, None);
+        self.moments.forget();
     }
 
     /// A key has vanished.
@@ -94,13 +101,20 @@ impl Partition {
                 let at = self.handlers.announced_at().filter(|_| self.handlers.has_none(*kind))?;
                 self.is_believed(at, now).then(|| Facts::Handlers(Vec::new(), Vec::new()))
             }
-            Asked::History(_) | Asked::Records(_) | Asked::Health | Asked::Rulings(_) | Asked::Acts(_) => None,
+            Asked::History(_)
+            | Asked::Records(_)
+            | Asked::Health
+            | Asked::Rulings(_)
+            | Asked::Acts(_)
+            | Asked::Job(_)
+            | Asked::Cancelled(..) => None,
         }
     }
 
     fn counts(&mut self, now: Millis) -> Option<Facts> {
         let counts = self.facts.position.as_ref()?.counts.clone();
-        Some(Facts::Counts(Box::new(counts), self.facts.active.count(now / 1000)))
+        let moments = self.facts.moments.told(now / 1000, |at| counts.moment(at));
+        Some(Facts::Counts(Box::new(counts), self.facts.active.count(now / 1000), moments))
     }
 
     fn statements_for(&self, asked: &Asked, now: Millis) -> Vec<Statement> {
@@ -118,6 +132,8 @@ impl Partition {
             Asked::Records(keys) => vec![market::records(keys)],
             Asked::Rulings(sort) => vec![rulings::of_sort(*sort)],
             Asked::Acts(before) => vec![rulings::acts(*before, AUDIT_LINES)],
+            Asked::Job(job) => jobs::find(job, &self.settings.profile, seconds),
+            Asked::Cancelled(job, customer) => vec![jobs::cancelled(job, customer)],
             Asked::Health if self.facts.schema_fits => vec![counts::read()],
             Asked::Health => vec![Schema::read()],
         }
@@ -181,6 +197,8 @@ impl Partition {
             Asked::Records(_) => market::decode_records(&rows).map(Facts::Records),
             Asked::History(_) => history::decode(&rows).map(Facts::History),
             Asked::Rulings(_) | Asked::Acts(_) => Ok(Facts::Moderation(rows.concat())),
+            Asked::Job(_) => jobs::decode(rows).map(Facts::Job),
+            Asked::Cancelled(..) => Ok(Facts::Cancelled(jobs::decode_cancelled(&rows))),
         }
     }
 

@@ -64,7 +64,7 @@ impl Partition {
         }
         self.push(pushes, before.last_seq, after.totals.last_seq);
         let active = changes.active.iter().filter_map(|key| Some((*key, changes.providers.get(key)?.active)));
-        self.facts.written(&after, active);
+        self.facts.written(&after, active, now);
         self.advance(after);
     }
 

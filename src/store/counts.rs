@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::log::{Write, WriteName};
 use super::{Param, Rows, Statement, StoreError, integer, json};
 use crate::ledger::Changes;
+use crate::market::history::Snapshot;
 
 /// Keys of one letter after which kinds are no longer told apart.
 const MAX_KEYS: usize = 300;
@@ -69,6 +70,17 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// What of it is told of a moment (Unix seconds): events, and jobs by state.
+    pub fn moment(&self, at: u64) -> Snapshot {
+        let mut states: BTreeMap<String, i64> = BTreeMap::new();
+        let jobs = self.counts.iter().filter(|(key, _)| key.starts_with("j "));
+        let jobs = jobs.filter_map(|(key, n)| Some((key.rsplit_once(' ')?.1, *n)));
+        for (state, n) in jobs.filter(|(_, n)| *n != 0) {
+            *states.entry(state.to_owned()).or_default() += n;
+        }
+        Snapshot { at, stored: self.stored, states, results: BTreeMap::new() }
+    }
+
     /// Adds another database's, and what is not among them yet.
     pub fn add<'a>(&mut self, other: &Self, more: impl IntoIterator<Item = (&'a String, u64)>) {
         self.since_ms = match (self.since_ms, other.since_ms) {

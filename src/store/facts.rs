@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::jobs::each_key;
 use super::{PRIVATE, Param, Rows, Statement, StoreError, form, hex, hex_or_null, is_by, is_id, json, vanish};
 use crate::ledger::{Answer, Assumed, Facts, Held, Job, MAX_EARLY, Needed, Place, Provider, Request, Served};
 use crate::market::State;
@@ -414,11 +415,6 @@ fn take_event(row: &str, facts: &mut Facts) -> Option<()> {
         facts.events.insert(held.id, held);
     }
     Some(())
-}
-
-/// Keys that stand one after the other.
-fn each_key(all: &str) -> impl Iterator<Item = PublicKey> {
-    all.as_bytes().chunks(64).filter_map(|key| PublicKey::parse(str::from_utf8(key).ok()?))
 }
 
 fn take_job(row: &str, facts: &mut Facts) -> Option<()> {

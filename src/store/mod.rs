@@ -12,6 +12,7 @@ pub mod export;
 pub mod facts;
 mod form;
 pub mod history;
+pub mod jobs;
 mod lists;
 pub mod log;
 pub mod map;

@@ -135,6 +135,15 @@ test("a browser gets the HUD and its files, nothing from elsewhere", async () =>
   const files = [...html.matchAll(/(?:src|href)="(\/[^"]*)"/g)].map(([, path]) => path);
   assert.ok(files.includes("/hud.js") && files.includes("/hud.css"));
   for (const file of files) assert.equal((await get(file)).status, 200, file);
+  // Its files have the headers of the page, whoever serves them.
+  for (const file of ["/hud.js", "/hud.css", "/theme.js", "/icon.svg", "/job-page.js"]) {
+    const answer = await get(file);
+    assert.equal(answer.status, 200, file);
+    for (const name of ["content-security-policy", "x-content-type-options", "referrer-policy", "cache-control"]) {
+      assert.equal(answer.headers.get(name), page.headers.get(name), `${file}: ${name}`);
+    }
+  }
+  assert.equal((await get("/_headers")).status, 404);
 });
 
 test("numbers and health", async () => {

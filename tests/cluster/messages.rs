@@ -6,7 +6,6 @@ use std::sync::Arc;
 use nexus::link::{Batch, Incarnation};
 use nexus::market::dealing::Dealing;
 use nexus::market::handler::Record;
-use nexus::market::history::Snapshot;
 use nexus::market::reputation::Vote;
 use nexus::market::{Part as JobPart, State};
 use nexus::message::*;
@@ -370,13 +369,15 @@ impl Messages {
     }
 
     fn asked(&mut self) -> Asked {
-        match self.0.below(7) {
+        match self.0.below(9) {
             0 => Asked::Counts,
             5 => Asked::Rulings(self.ruling().sort()),
             6 => Asked::Acts(self.maybe(Self::number)),
             3 => Asked::Records(self.list(Self::key)),
             1 => Asked::Handlers(*self.0.pick(&KINDS), self.list(Self::key)),
             2 => Asked::History(*self.0.pick(&[Step::Minute, Step::Hour])),
+            4 => Asked::Job(self.id()),
+            7 => Asked::Cancelled(self.id(), self.key()),
             _ => Asked::Health,
         }
     }
@@ -397,26 +398,37 @@ impl Messages {
     }
 
     fn facts(&mut self) -> Facts {
-        match self.0.below(6) {
+        match self.0.below(8) {
             5 => Facts::Moderation(self.list(Self::text)),
             0 => {
                 let (since_ms, stored, flush) = (self.number(), self.number(), self.number());
-                Facts::Counts(Box::new(Counts { since_ms, stored, flush, counts: self.signed() }), self.number())
+                let counts = Box::new(Counts { since_ms, stored, flush, counts: self.signed() });
+                Facts::Counts(counts, self.number(), self.snapshots())
             }
             1 => Facts::Handlers(self.list(Self::found), self.list(Self::key)),
-            2 => Facts::History(self.list(|make| Snapshot {
-                at: make.number(),
-                stored: make.number(),
-                states: make.signed(),
-                results: make.list(|make| (make.0.below(26) as usize, make.number())).into_iter().collect(),
-            })),
+            2 => Facts::History(self.snapshots()),
             3 => Facts::Records(self.list(|make| ProviderRecord {
                 provider: make.key(),
                 record: make.record(),
                 customers: make.list(Self::key),
             })),
+            4 => Facts::Job(self.maybe(|make| JobRows {
+                known: make.text(),
+                answers: make.list(Self::text),
+                cancelled_ms: make.maybe(Self::number),
+            })),
+            6 => Facts::Cancelled(self.maybe(Self::number)),
             _ => Facts::Healthy,
         }
+    }
+
+    fn snapshots(&mut self) -> Vec<Snapshot> {
+        self.list(|make| Snapshot {
+            at: make.number(),
+            stored: make.number(),
+            states: make.signed(),
+            results: make.list(|make| (make.0.below(26) as usize, make.number())).into_iter().collect(),
+        })
     }
 
     fn record(&mut self) -> Record {

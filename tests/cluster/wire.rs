@@ -205,7 +205,7 @@ const TO_PARTITION_FORMS: [(&str, &str); TO_PARTITION] = [
     ("WhoIs", "10d580bf769a353f"),
     ("Left", "f0772514200fdfbf"),
     ("Counted", "ffa54b835eaf6fc4"),
-    ("Ask", "a4ed17055f03d5c5"),
+    ("Ask", "9e94c9f6094cc0f0"),
     ("Position", "e75ff75a6c77a8aa"),
     ("Gauges", "0b2f8b476d285c93"),
     ("Present", "cb8c108575bf37e9"),
@@ -218,7 +218,7 @@ const TO_GATEWAY_FORMS: [(&str, &str); TO_GATEWAY] = [
     ("Answer", "0fae50715860bd48"),
     ("Later", "927f4904a855184d"),
     ("Known", "27c7b68922e5a3e3"),
-    ("Facts", "5d4ced04ff333d7a"),
+    ("Facts", "50144bddaff8978b"),
     ("Rulings", "70349769c06f92f4"),
     ("Acted", "3d9568d86c7b28e4"),
 ];

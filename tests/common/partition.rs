@@ -269,7 +269,7 @@ impl OnePartition {
         self.say(ToPartition::Ask { ticket: ticket(), asked: Asked::Counts, database: true });
         self.settle();
         let facts = self.told.drain(..).find_map(|told| match told {
-            ToGateway::Facts { facts: Some(Ok(Facts::Counts(counts, active))), .. } => Some((counts, active)),
+            ToGateway::Facts { facts: Some(Ok(Facts::Counts(counts, active, _))), .. } => Some((counts, active)),
             _ => None,
         });
         let (counts, active) = facts.expect("no counts");

@@ -4,6 +4,7 @@
 mod common;
 
 mod abuse;
+mod access;
 mod api;
 mod attacked;
 mod audit;
@@ -22,6 +23,7 @@ mod gates;
 mod gateways;
 mod halved;
 mod http_auth;
+mod jobs;
 mod market;
 mod memory;
 mod moderation;

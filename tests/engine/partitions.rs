@@ -155,6 +155,14 @@ fn what_one_partition_alone_may_have_is_answered_as_by_the_only_one() {
     }
 }
 
+/// What was counted at the end of each second of the last minute.
+fn second_by_second(moments: &Value) -> Value {
+    let moments = moments.as_array().unwrap();
+    let now = moments.last().unwrap()[0].as_u64().unwrap();
+    let at = |second: u64| moments.iter().rfind(|moment| moment[0].as_u64().unwrap() <= second).unwrap_or(&moments[0]);
+    (now - 59..=now).map(|second| at(second).as_array().unwrap()[1..].to_vec().into()).collect::<Vec<Value>>().into()
+}
+
 #[test]
 fn what_is_told_over_http_is_that_of_one_partition() {
     for seed in 0..3 {
@@ -194,9 +202,10 @@ fn what_is_told_over_http_is_that_of_one_partition() {
             for own in ["storage", "memory", "bytes", "uptime_seconds"] {
                 stats.as_object_mut().unwrap().remove(own);
             }
+            let moments = second_by_second(&stats.as_object_mut().unwrap().remove("moments").unwrap());
             let handlers = all.http(0, Api::Handlers(5050));
             let history = all.http(0, Api::History(nexus::store::history::Step::Minute));
-            told.push(vec![stats, handlers, history, all.http(0, Api::Health)]);
+            told.push(vec![stats, handlers, history, all.http(0, Api::Health), moments]);
         }
         let [one, several] = told.as_slice() else { panic!() };
         assert_eq!(one[0], several[0], "seed {seed}: stats");
@@ -210,6 +219,8 @@ fn what_is_told_over_http_is_that_of_one_partition() {
         assert_eq!(now(&one[2]), now(&several[2]), "seed {seed}: history");
         assert_eq!(answered(&one[2]), answered(&several[2]), "seed {seed}: history");
         assert_eq!(one[3], several[3], "seed {seed}: health");
+        assert_eq!(one[4], several[4], "seed {seed}: the last minute");
+        assert!(one[4][0] != one[4][59], "it says what happened: {}", one[4]);
         assert!(one[1]["handlers"].as_array().unwrap().len() == 5, "{}", one[1]);
     }
 }

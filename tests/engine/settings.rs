@@ -20,6 +20,8 @@ fn a_value_that_does_not_parse_is_an_error_that_names_the_key() {
         ("MAX_LIMIT", "0", r#"MAX_LIMIT must be a whole number from 1 to 5000, not "0""#),
         ("MAX_LIMIT", "-1", r#"MAX_LIMIT must be a whole number from 1 to 5000, not "-1""#),
         ("MAX_LIMIT", "1e3", r#"MAX_LIMIT must be a whole number from 1 to 5000, not "1e3""#),
+        ("STATS", "mine", r#"STATS must be public or owners, not "mine""#),
+        ("STATS", "owners", r#"STATS needs an owner, whose key RELAY_PUBKEY is, not "owners""#),
         ("RELAY_PUBKEY", "npub1", r#"RELAY_PUBKEY must be 64 lower-case hex digits, not "npub1""#),
         ("RELAY_URL", " ", r#"RELAY_URL must name the ws:// or wss:// URLs clients reach this relay by, not """#),
         (

@@ -8,10 +8,10 @@ use nexus::market::job::NIP90;
 use nexus::market::retention::Retention;
 use nexus::moderation::{Act, Method, Ruling, Sort};
 use nexus::nostr::deletion::Target;
-use nexus::nostr::{Event, Filter, PublicKey, Values};
+use nexus::nostr::{Event, EventId, Filter, PublicKey, Values};
 use nexus::store::counts::Flush;
 use nexus::store::read::{self, Viewer};
-use nexus::store::{Statement, export, facts, market, rulings, sweep};
+use nexus::store::{Statement, export, facts, jobs, market, rulings, sweep};
 
 use crate::common::events::{Author, NOW, new_event};
 use crate::common::ledger::{carry_out, group, prepare, save};
@@ -162,6 +162,9 @@ fn questions(stage: &mut Stage) {
     stage.say("log", "The log after a number", &[read::log(1, 9)]);
     stage.say("handlers", "Who handles a kind", &market::handlers(5050, [].into_iter(), NOW));
     stage.say("announced", "Which kinds have a handler", &[market::announced()]);
+    let job = EventId::parse(&hex).unwrap();
+    let (known, cancelled) = (jobs::find(&job, &NIP90, NOW), jobs::cancelled(&job, &Author::new(1).key()));
+    stage.say("job", "What is shown of a job, and when it was cancelled", &[known, vec![cancelled]].concat());
     stage.say("known_of", "What is known of keys", &[market::known_of([], NOW)]);
     stage.say("rulings", "What the operator has ruled, and done lately", &[rulings::read(NOW)]);
     stage.say("rulings_of_sort", "What he has ruled of a sort", &[rulings::of_sort(Sort::BannedKey)]);

@@ -20,7 +20,7 @@ const BUILT = [
  * no D1: an object migrates its own database, which has had the SQL of `before`.
  */
 export async function start({ vars, persist, migrate: tables = true, modules = BUILT, before, ...host }) {
-  const { compatibility_date: compatibilityDate } = await readConfig();
+  const { compatibility_date: compatibilityDate, assets } = await readConfig();
   const partitions = Number(vars.PARTITIONS ?? 1);
   const isOwn = vars.STORE === "object";
   const miniflare = new Miniflare(options({
@@ -31,7 +31,8 @@ export async function start({ vars, persist, migrate: tables = true, modules = B
     assets: {
       directory: "build/hud",
       binding: "ASSETS",
-      routerConfig: { invoke_user_worker_ahead_of_assets: true, has_user_worker: true },
+      run_worker_first: assets.run_worker_first,
+      routerConfig: { has_user_worker: true },
     },
     bindings: vars,
     host: "127.0.0.1",
@@ -48,8 +49,9 @@ export async function start({ vars, persist, migrate: tables = true, modules = B
   const fail = (of) => fetch(`${http}/fail?${of}`);
   const calls = async () => Number(await (await fetch(`${http}/calls`)).text());
   const told = async () => (await fetch(`${http}/told`)).json();
+  const counted = async () => Number(await (await fetch(`${http}/counted`)).text());
   const reset = (object) => fetch(`${http}/reset?${object}`).catch(() => {});
-  return { http, db, dbs, miniflare, memory, stall, fail, calls, told, reset, stop: () => miniflare.dispose() };
+  return { http, db, dbs, miniflare, memory, stall, fail, calls, told, counted, reset, stop: () => miniflare.dispose() };
 }
 
 /**
@@ -169,6 +171,27 @@ export function between() {
     }`;
   const modules = [
     { type: "ESModule", path: "build/between.mjs", contents: worker },
+    { type: "ESModule", path: "build/index.js" },
+    { type: "CompiledWasm", path: "build/index_bg.wasm" },
+  ];
+  return { modules };
+}
+
+/** What makes the Worker count the requests that come to it, but those that ask how many, for `counted()`: options for the start. */
+export function counting() {
+  const worker = `
+    import * as built from "./index.js";
+    let count = 0;
+    export class NexusRelay extends built.NexusRelay {}
+    export default class extends built.default {
+      fetch(request) {
+        if (new URL(request.url).pathname === "/counted") return new Response(String(count));
+        count++;
+        return super.fetch(request);
+      }
+    }`;
+  const modules = [
+    { type: "ESModule", path: "build/counting.mjs", contents: worker },
     { type: "ESModule", path: "build/index.js" },
     { type: "CompiledWasm", path: "build/index_bg.wasm" },
   ];

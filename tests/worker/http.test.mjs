@@ -4,7 +4,8 @@ import { test } from "node:test";
 import { Response } from "miniflare";
 import { migrate } from "../../scripts/migrate.mjs";
 import { QUESTION, difference } from "../../scripts/schema.mjs";
-import { D1, startRelay } from "../support/relay.mjs";
+import { D1, rawClient, startRelay } from "../support/relay.mjs";
+import { counting } from "../support/worker.mjs";
 
 test("a setting that does not parse stops the relay and names the key", async () => {
   const broken = await startRelay({ vars: { RELAY_PUBKEY: "npub1xyz", MAX_LIMIT: true } });
@@ -96,4 +97,40 @@ test("errors are not shared", D1, async () => {
   await migrate(bare.db);
   assert.equal(await handlers(), 200);
   await bare.stop();
+});
+
+test("files of the HUD are served without the Worker, and all else by it", async () => {
+  const relay = await startRelay(counting());
+  const files = ["/hud.js", "/hud.css", "/theme.js", "/icon.svg", "/job-page.js"];
+  for (const file of files) assert.equal((await fetch(`${relay.http}${file}`)).status, 200, file);
+  // A page that is loaded again asks whether they are the same.
+  const { headers } = await fetch(`${relay.http}/hud.js`);
+  assert.equal((await fetch(`${relay.http}/hud.js`, { headers: { "If-None-Match": headers.get("etag") } })).status, 304);
+  assert.equal(await relay.counted(), 0);
+  const others = [
+    ["/", "text/html", 200],
+    ["/", "application/nostr+json", 200],
+    [`/jobs/${"0".repeat(64)}`, "text/html", 200],
+    ["/api/stats", "*/*", 200],
+    ["/metrics", "*/*", 200],
+    ["/health", "*/*", 200],
+    ["/nowhere", "*/*", 404],
+  ];
+  for (const [n, [path, accept, status]] of others.entries()) {
+    assert.equal((await fetch(`${relay.http}${path}`, { headers: { Accept: accept } })).status, status, path);
+    assert.equal(await relay.counted(), n + 1, path);
+  }
+  const client = await rawClient(relay.ws);
+  assert.equal((await client.next())[0], "AUTH");
+  client.close();
+  await relay.stop();
+});
+
+test("what is told of a job fills no cache of the place", async () => {
+  const relay = await startRelay({ vars: { STATS_SHARED_SECONDS: 60 } });
+  const path = `/api/jobs/${"0".repeat(64)}`;
+  assert.equal((await fetch(`${relay.http}${path}`)).status, 404);
+  const cache = (await relay.miniflare.getCaches()).default;
+  assert.equal(await cache.match(`${relay.http}${path}`), undefined);
+  await relay.stop();
 });

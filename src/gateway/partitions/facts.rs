@@ -1,7 +1,8 @@
 //! What is asked over HTTP, of all partitions: counts are added, histories put beside each other, and what a provider did is
 //! the sum of what it did in each.
 //!
-//! Handlers are found at home, where announcements and labels are; then all are asked for their records.
+//! Handlers are found at home, where announcements and labels are; then all are asked for their records. A job is found in its
+//! own partition; of one that was cancelled, home has the deletion.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,6 +57,7 @@ impl Partitions {
         }
         let waits_for: BTreeSet<PartitionId> = match asked {
             Asked::Handlers(..) | Asked::Rulings(_) | Asked::Acts(_) => BTreeSet::from([PartitionId::HOME]),
+            Asked::Job(job) => BTreeSet::from([PartitionId::of_job(&job, self.count)]),
             _ => self.all().gather(),
         };
         for to in &waits_for {
@@ -91,6 +93,16 @@ impl Partitions {
             }
             return None;
         }
+        if let (Asked::Job(job), Some(Ok(facts))) = (&asking.asked, &asking.facts)
+            && let [(from, Facts::Job(Some(found)))] = facts.as_slice()
+            && *from != PartitionId::HOME
+            && let Some(customer) = found.cancelled_by()
+        {
+            let asked = Asked::Cancelled(*job, customer);
+            asking.waits_for = BTreeSet::from([PartitionId::HOME]);
+            self.messages.push((PartitionId::HOME, ToPartition::Ask { ticket, asked, database: asking.database }));
+            return None;
+        }
         let Asking { facts, rows_read, .. } = self.asking.remove(&ticket)?;
         let mut gauges = self.gauges();
         let facts = facts.map(|facts| facts.and_then(|facts| self.together(facts, &mut gauges)));
@@ -107,16 +119,18 @@ impl Partitions {
 
     /// What all have said, in the order of the first.
     fn together(&self, facts: Vec<(PartitionId, Facts)>, gauges: &mut PartitionGauges) -> Result<Facts, StoreError> {
-        let (mut counts, mut active, mut histories) = (Counts::default(), 0, Vec::new());
+        let (mut counts, mut active, mut moments, mut histories) = (Counts::default(), 0, Vec::new(), Vec::new());
         let (mut handlers, mut records, mut healthy) = (None, Vec::new(), false);
+        let (mut job, mut cancelled_ms) = (None, None);
         let mut has_counts = false;
         if let [(_, Facts::Moderation(_))] = facts.as_slice() {
             return facts.into_iter().next().map(|(_, facts)| facts).ok_or_else(|| StoreError::new("it has no answer"));
         }
         for (from, facts) in facts {
             match facts {
-                Facts::Counts(own, own_active) => {
+                Facts::Counts(own, own_active, own_moments) => {
                     has_counts = true;
+                    moments.push(own_moments);
                     // One that works for many is active in most of them.
                     active = own_active.max(active);
                     let unsaved = self.gauges.get(&from);
@@ -128,15 +142,23 @@ impl Partitions {
                 Facts::Healthy => healthy = true,
                 // Home alone is asked these.
                 Facts::Moderation(_) => {}
+                Facts::Job(found) => job = Some(found),
+                Facts::Cancelled(at_ms) => cancelled_ms = at_ms,
             }
         }
         if has_counts {
             gauges.unsaved.clear();
-            return Ok(Facts::Counts(Box::new(counts), active));
+            return Ok(Facts::Counts(Box::new(counts), active, history::together(moments)));
         }
         if let Some((mut found, elsewhere)) = handlers {
             add_records(&mut found, records);
             return Ok(Facts::Handlers(found, elsewhere));
+        }
+        if let Some(mut found) = job {
+            if let Some(found) = &mut found {
+                found.cancelled_ms = cancelled_ms;
+            }
+            return Ok(Facts::Job(found));
         }
         if !histories.is_empty() {
             return Ok(Facts::History(history::together(histories)));

@@ -259,6 +259,10 @@ refusals! { RESTRICTED = Restricted;
     members_enter(): "this relay is for its members alone", "OK, close 1008", Never;
     /// The relay's setting `ACCESS` is members: a key publishes when its operator has allowed it.
     members_write(): "only members of this relay publish here", "OK", Never;
+    /// What is told of a job where the relay's numbers are for its owner (`STATS`).
+    not_a_party(): "this is told to the job's parties and the relay's owner, and the key that was proven is none of theirs", "HTTP 403", Never;
+    /// The relay's numbers are for its owner (`STATS`).
+    not_the_owner(): "this is told to the relay's owner, and the key that was proven is another one", "HTTP 403", Never;
     /// Longer than `max_message_length` (NIP-11).
     message_too_long(length, max): "message of {length} bytes is over the limit of {max}", "OK, CLOSED, NEG-ERR, NOTICE", Change;
     /// The filters of one network take a tenth of the memory for them at most, less when others have much of it.

@@ -25,6 +25,7 @@ mod http_auth;
 mod market;
 mod memory;
 mod moderation;
+mod moderation_attacked;
 mod networks;
 mod pages;
 mod partitions;

@@ -5,16 +5,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::frames::POLICY_VIOLATION;
-use super::timer::Due;
 use super::{ConnId, Effect, Gateway};
 use crate::moderation::{Access, Range, Rulings};
 use crate::nostr::{Event, PublicKey, Reason, refusal};
-use crate::seam::Millis;
-
-/// Proofs of keys that wait until it is known who may enter, bytes of the longest, and milliseconds they wait.
-const ENTERING_MAX: usize = 1000;
-const PROOF_BYTES: usize = 2000;
-const ENTER_MS: Millis = 15_000;
 
 /// Keys and networks that the settings block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,7 +60,7 @@ impl Gateway {
     }
 
     /// Whether a key may do what not everybody may.
-    fn is_member(&self, key: &PublicKey) -> bool {
+    pub(super) fn is_member(&self, key: &PublicKey) -> bool {
         self.config.pubkey == Some(*key) || self.config.members.contains(key) || self.rulings.allows(key)
     }
 
@@ -75,36 +68,13 @@ impl Gateway {
     pub(super) fn ruled(&mut self, rulings: Rulings, out: &mut Vec<Effect>) {
         self.rulings = rulings;
         self.managing.are_ruled = true;
-        self.end_blocked(out);
-        for (conn, event) in std::mem::take(&mut self.managing.entering) {
-            self.authenticate(conn, &event, self.now, out);
-        }
-    }
-
-    /// Has who proves a key wait until it is known who may enter, where not everybody may; says whether he waits.
-    pub(super) fn waits_to_enter(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) -> bool {
-        let is_closed = self.config.access == Access::Closed && !self.managing.are_ruled;
-        if !is_closed || self.is_member(&event.pubkey) || event.text_bytes() > PROOF_BYTES {
-            return false;
-        }
-        let waits = self.managing.entering.len() < ENTERING_MAX;
-        if waits {
-            self.managing.entering.push((conn, event.clone()));
-            self.do_at(Due::Enter, now + ENTER_MS, out);
-        }
-        waits
-    }
-
-    /// It is not known who may enter: who waits is told so.
-    pub(super) fn turn_away_waiting(&mut self, out: &mut Vec<Effect>) {
-        for (conn, event) in std::mem::take(&mut self.managing.entering) {
-            self.refuse_auth(conn, &event.id, &refusal::lost_request(), out);
-        }
+        self.end_blocked((true, true), out);
+        self.take_unruled(self.now, out);
     }
 
     /// Ends the connections of who may not be here, as it is now. Before it is known what is ruled, nobody is sent away for
-    /// what may be ruled.
-    pub(super) fn end_blocked(&mut self, out: &mut Vec<Effect>) {
+    /// what may be ruled. Says what may have changed: for networks, for keys.
+    pub(super) fn end_blocked(&mut self, (networks, keys): (bool, bool), out: &mut Vec<Effect>) {
         let may_stay = |key: &PublicKey| match self.may_enter(key) {
             Err(reason) if self.managing.are_ruled || self.ban_of_key(key).is_some() => Some(reason),
             _ => None,
@@ -113,8 +83,9 @@ impl Gateway {
             .conns
             .iter()
             .filter_map(|(conn, state)| {
-                let by_network = state.network.as_deref().and_then(|network| self.ban_of_network(network));
-                Some((*conn, by_network.or_else(|| state.keys.iter().find_map(may_stay))?))
+                let network = state.network.as_deref().filter(|_| networks);
+                let by_network = network.and_then(|network| self.ban_of_network(network));
+                Some((*conn, by_network.or_else(|| state.keys.iter().filter(|_| keys).find_map(may_stay))?))
             })
             .collect();
         for (conn, reason) in blocked {

@@ -68,7 +68,13 @@ impl Gateway {
     }
 
     /// Answers a message that cannot be paid.
-    fn refuse_message(&mut self, conn: ConnId, message: ClientMessage, reason: Reason, out: &mut Vec<Effect>) {
+    pub(super) fn refuse_message(
+        &mut self,
+        conn: ConnId,
+        message: ClientMessage,
+        reason: Reason,
+        out: &mut Vec<Effect>,
+    ) {
         let refusal = match message {
             ClientMessage::Auth(event) => return self.refuse_auth(conn, &event.id, &reason, out),
             ClientMessage::Event(event) => return self.reject(conn, &event.id.to_string(), &reason, out),
@@ -83,6 +89,7 @@ impl Gateway {
 
     /// A message whose turn it is, and that has been paid.
     pub(super) fn understood(&mut self, conn: ConnId, message: ClientMessage, now: Millis, out: &mut Vec<Effect>) {
+        let Some(message) = self.ruled_over(conn, message, now, out) else { return };
         match message {
             ClientMessage::Event(event) => self.publish(conn, *event, now, out),
             ClientMessage::Req { subscription, filters } => self.subscribe(conn, subscription, filters, now, out),

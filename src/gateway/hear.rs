@@ -85,7 +85,7 @@ impl Gateway {
         }
         for part in push.parts {
             match part {
-                Part::Event((new, _)) if self.late.takes(&new.event) => {}
+                Part::Event((new, _)) if self.late.takes(&new.event) || self.rulings.bans(&new.event.id) => {}
                 Part::Event((new, readers)) => {
                     self.fan_out(&new.event, readers.as_ref(), &new.text, out);
                     if new.part.is_none() && new.event.kind == kind::HANDLER && can_be_ranked(&new.event) {

@@ -4,13 +4,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use serde_json::Value;
-
-use super::{ConnId, Gateway, RequestId, http};
+use super::{Gateway, RequestId, http};
 use crate::message::{Allowance, Asked, Facts, NewEvent, Publish, Publisher, StoreError, Verdict};
-use crate::moderation::{Act, Call, Method, RULINGS_MAX, Ruling, Task};
+use crate::moderation::{Act, Call, Method, RULINGS_MAX, Sort, Task};
 use crate::nostr::http_auth::{HTTP_AUTH_WINDOW, Signed};
-use crate::nostr::{Event, EventId, PublicKey, refusal};
+use crate::nostr::{EventId, PublicKey, refusal};
 use crate::seam::{Effect, Millis, Ticket};
 
 /// Requests that are remembered, so that none is made twice by who has overheard it.
@@ -25,8 +23,6 @@ const RETRY_S: u64 = 1;
 pub(super) struct Managing {
     /// Whether home has told what is ruled.
     pub are_ruled: bool,
-    /// Who waits for that to enter, with the proof of a key.
-    pub entering: Vec<(ConnId, Event)>,
     /// By when they may be forgotten.
     used: VecDeque<(Millis, EventId)>,
     acts: BTreeMap<Publisher, RequestId>,
@@ -97,13 +93,15 @@ impl Gateway {
         if !is_owner && !self.managing.are_ruled {
             return Err(too_many());
         }
-        if !is_owner && !self.rulings.manages(&by) {
+        if !is_owner && (!self.rulings.manages(&by) || self.ban_of_key(&by).is_some()) {
             return Err(refused(403, &refusal::not_a_manager().to_string()));
         }
         if self.managing.is_used(id, now) {
             return Err(used_before());
         }
-        if self.managing.acts.len() + self.managing.asked.len() >= WAITING_MAX {
+        // Managers leave the owner some.
+        let most = if is_owner { WAITING_MAX } else { WAITING_MAX / 2 };
+        if self.managing.acts.len() + self.managing.asked.len() >= most {
             return Err(too_many());
         }
         // What is wrong with a call is an answer to it (NIP-86).
@@ -117,16 +115,23 @@ impl Gateway {
             Task::List(sort) => self.ask_home(request, Asked::Rulings(sort)),
             Task::Audit(before) => self.ask_home(request, Asked::Acts(before)),
             Task::Act { rulings, removes } => {
-                let comes = rulings.iter().filter(|(_, reason)| reason.is_some()).count();
-                if self.rulings.len() + comes > RULINGS_MAX {
+                if !self.rulings.have_room(&rulings) {
                     return Err(refused(200, &format!("there are {RULINGS_MAX} rulings; take some back first")));
                 }
-                if rulings.iter().any(|(ruling, reason)| reason.is_some() && self.is_own(ruling)) {
-                    return Err(refused(200, "the owner cannot be banned"));
+                if let Some(key) = call.stops() {
+                    // Of his own he may remove what there is.
+                    if self.config.pubkey == Some(key) && !(is_owner && call.method == Method::PurgePubkey) {
+                        return Err(refused(200, "the owner cannot be banned"));
+                    }
+                    if !is_owner && self.rulings.manages(&key) {
+                        return Err(refused(200, "only the owner rules over who may use a method"));
+                    }
                 }
-                let params = Value::Array(call.params).to_string();
+                let params = call.params_text();
                 let act = Act { by, method: call.method, params, rulings };
-                self.act(request, NewEvent::of_act(id, act, removes, now));
+                // What is dated ahead goes, too.
+                let ahead = self.config.limits.created_at_upper_limit;
+                self.act(request, NewEvent::of_act(id, act, removes, (now, ahead)));
                 Ok(())
             }
         }
@@ -142,11 +147,6 @@ impl Gateway {
     fn methods_of(&self, key: &PublicKey, is_owner: bool) -> Vec<&'static str> {
         let may = |method: &Method| is_owner || *method == Method::SupportedMethods || self.rulings.may(key, *method);
         Method::ALL.iter().filter(|(method, _)| may(method)).map(|(_, name)| *name).collect()
-    }
-
-    /// Whether a ruling bans the owner.
-    fn is_own(&self, ruling: &Ruling) -> bool {
-        matches!(ruling, Ruling::BannedKey(key) if self.config.pubkey == Some(*key))
     }
 
     /// Has all partitions do something.
@@ -189,13 +189,15 @@ impl Gateway {
 
     /// The operator has done something.
     pub(super) fn acted(&mut self, new: &NewEvent, out: &mut Vec<Effect>) {
-        if let Some(act) = &new.act {
-            self.rulings.apply(act);
-        }
         if new.vanishes() {
             self.vanish(&new.event);
         }
-        self.end_blocked(out);
+        if let Some(act) = &new.act {
+            self.rulings.apply(act);
+            let rules = |over: &[Sort]| act.rulings.iter().any(|(ruling, _)| over.contains(&ruling.sort()));
+            let keys = rules(&[Sort::BannedKey, Sort::AllowedKey]);
+            self.end_blocked((rules(&[Sort::BlockedNetwork]), keys), out);
+        }
     }
 }
 

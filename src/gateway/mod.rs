@@ -46,6 +46,7 @@ mod subscribe;
 mod timer;
 mod turn;
 mod unheard;
+mod unruled;
 mod vanished;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +85,7 @@ use subs::SubIndex;
 use timer::Timer;
 use turn::MessageTurns;
 use unheard::UnreadBytes;
+use unruled::Unruled;
 use vanished::Late;
 
 /// One gateway.
@@ -126,6 +128,8 @@ pub struct Gateway {
     /// What the operator has ruled.
     rulings: Rulings,
     managing: Managing,
+    /// What waits until that is known.
+    unruled: Vec<Unruled>,
 }
 
 impl Gateway {
@@ -167,6 +171,7 @@ impl Gateway {
             late: Late::default(),
             rulings: Rulings::default(),
             managing: Managing::default(),
+            unruled: Vec::new(),
             budget: budget.clone(),
         }
     }
@@ -198,7 +203,7 @@ impl Gateway {
             Input::Managed { request, signed, body } => self.managed(request, signed, &body, now, out),
             Input::Configured { config } => {
                 self.config = Rc::new(*config);
-                self.end_blocked(out);
+                self.end_blocked((true, true), out);
             }
             Input::Leaving => self.leave(out),
             Input::Timer => self.timed(now, out),

@@ -55,9 +55,6 @@ impl Gateway {
 
     pub(super) fn authenticate(&mut self, conn: ConnId, event: &Event, now: Millis, out: &mut Vec<Effect>) {
         self.proves_reading(conn, event, now, out);
-        if self.waits_to_enter(conn, event, now, out) {
-            return;
-        }
         match self.check_auth(conn, event, now) {
             Ok(()) => {
                 let new = self.prove(conn, event.pubkey);
@@ -219,7 +216,7 @@ impl Gateway {
                 self.remember(conn);
             }
         }
-        self.end_blocked(out);
+        self.end_blocked((true, true), out);
         self.keep_told();
         self.tell_woke();
         if !self.alone {

@@ -70,14 +70,17 @@ impl Gateway {
             filters = Some(sub.filters.clone());
         }
         for event in &events {
+            // What was read before an event was banned may come after that.
             if let Text::Json(json) = &event.text
                 && !self.late.takes_text(json)
+                && !self.rulings.bans(&event.id)
             {
                 self.send_event(conn, subscription, json, out);
             }
         }
         self.send(conn, relay_msg::eose(subscription, completeness), out);
-        if let Some(backlog) = backlog {
+        if let Some(mut backlog) = backlog {
+            backlog.live.retain(|(id, _)| !self.rulings.bans(id));
             // What waited when memory was lost, before what waits since.
             for (new, readers) in missed {
                 let id = new.event.id;
@@ -85,7 +88,11 @@ impl Gateway {
                 let matches =
                     filters.iter().flat_map(|filters| filters.iter()).any(|filter| filter.matches(&new.event));
                 let keys = self.conns.get(&conn).map(|state| &state.keys);
-                if !known && matches && keys.is_some_and(|keys| privacy::may_read(readers.as_ref(), keys)) {
+                if !known
+                    && !self.rulings.bans(&id)
+                    && matches
+                    && keys.is_some_and(|keys| privacy::may_read(readers.as_ref(), keys))
+                {
                     self.send_event(conn, subscription, &new.text, out);
                 }
             }

@@ -12,8 +12,6 @@ pub(super) enum Due {
     Ending,
     /// The store is asked again what it knows of the keys of a connection, as it gave no answer.
     Known(ConnId),
-    /// Who waits to enter is not let in, as it is not known who may.
-    Enter,
     /// Questions that the store failed to answer are asked again, or given up.
     Repeat,
     /// A question of a connection goes on, if what was sent to it is paid for by now.
@@ -22,6 +20,8 @@ pub(super) enum Due {
     Turns,
     /// What a connection is remembered by is kept.
     Remember(ConnId),
+    /// What waits until it is known what is ruled waits no longer.
+    Ruled,
     /// The partition is told what was counted, and what is known here.
     Tell,
 }
@@ -59,11 +59,11 @@ impl Gateway {
             match due {
                 Due::Ending => self.end_whose_events_are_answered(now, out),
                 Due::Known(conn) => self.ask_known(conn),
-                Due::Enter => self.turn_away_waiting(out),
                 Due::Repeat => self.repeat_due(now, out),
                 Due::Question(conn) => self.go_on_asking(conn, now, out),
                 Due::Turns => self.take_turns(now, out),
                 Due::Remember(conn) => self.remember_now(conn, out),
+                Due::Ruled => self.refuse_unruled(out),
                 Due::Tell => self.tell_known(),
             }
         }

@@ -10,7 +10,7 @@ use super::facts::{Facts, Held, Place, Provider, Served, keys_of};
 use super::job::{Job, Moved, Request};
 use super::{Change, NewEvent, Outcome, Swept, Vote, counted, deletion, tag_key};
 use crate::market::dealing::Dealing;
-use crate::market::{JobRole, Part, privacy, reputation};
+use crate::market::{JobRole, Part, State, privacy, reputation};
 use crate::moderation::{Act, Rulings};
 use crate::nostr::{EventId, MAX_INTEGER, PublicKey, kind};
 use crate::trees::Gather;
@@ -260,6 +260,10 @@ impl Deciding {
         let job = self.facts.jobs.entry(part.job).or_default();
         job.held += 1;
         job.until = new.remember_until;
+        if job.is_cancelled() {
+            // Not by its customer, who keeps it out: the operator has banned it, and let it in again.
+            job.state = State::Open.rank();
+        }
         job.asked = Some(Request::of(new, part));
         self.decision.changes.jobs.insert(part.job, None);
         if is_late {

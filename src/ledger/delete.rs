@@ -40,10 +40,7 @@ impl Deciding {
         let outcome = if is_blocked { Outcome::Deleted } else { Outcome::Elsewhere };
         self.decision.outcomes.insert(new.event.id, outcome);
         self.decision.elsewhere.extend((!is_blocked).then(|| new.clone()));
-        self.decision
-            .changes
-            .acts
-            .extend(new.act.as_ref().map(|act| (new.event.id, new.event.created_at, act.clone())));
+        self.decision.changes.acts.extend(new.act.as_ref().map(|act| (new.event.id, new.came_ms / 1000, act.clone())));
     }
 
     /// Whether a deletion keeps an event out.

@@ -132,15 +132,21 @@ impl NewEvent {
         })
     }
 
-    /// What the operator has done: `id` names it, and `removes` is what goes, of one key or, of an event, whosever it is.
-    pub fn of_act(id: EventId, act: Act, removes: Option<(Option<PublicKey>, Target)>, now_ms: u64) -> Self {
+    /// What the operator has done: `id` names it, and `removes` is what goes, of one key or, of an event, whosever it is; of
+    /// a key also what is dated up to so many seconds ahead.
+    pub fn of_act(
+        id: EventId,
+        act: Act,
+        removes: Option<(Option<PublicKey>, Target)>,
+        (now_ms, ahead): (u64, u64),
+    ) -> Self {
         let (author, deletes) = match removes {
             Some((author, target)) => (author.unwrap_or(act.by), vec![target]),
             None => (act.by, Vec::new()),
         };
         // No deletion keeps a request to vanish out.
         let (kind, sig) = (kind::VANISH, Signature::new([0; 64]));
-        let (created_at, tags, content) = (now_ms / 1000, Vec::new(), String::new());
+        let (created_at, tags, content) = (now_ms / 1000 + ahead, Vec::new(), String::new());
         let event = Event { id, pubkey: author, created_at, kind, tags, content, sig };
         Self {
             text: event.to_json().into(),

@@ -184,9 +184,12 @@ impl Rulings {
         }
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
+    /// Whether there is room for what an act rules.
+    pub fn have_room(&self, rulings: &[(Ruling, Option<String>)]) -> bool {
+        let of = |comes: bool| {
+            rulings.iter().filter(|(one, reason)| reason.is_some() == comes && self.has(one) != comes).count()
+        };
+        of(true) <= of(false) || self.0.len() + of(true) <= RULINGS_MAX + of(false)
     }
 
     /// Whether nothing is ruled.
@@ -201,16 +204,20 @@ impl Rulings {
 
     /// Why an address may not connect.
     pub fn of_address(&self, ip: std::net::IpAddr) -> Option<Reason> {
-        let networks = self.0.iter().map_while(|ruling| match ruling {
-            Ruling::BlockedNetwork(range) => Some(range),
-            _ => None,
-        });
-        networks.into_iter().any(|range| range.has(ip)).then(refusal::blocked_network)
+        let is_blocked = |range| self.has(&Ruling::BlockedNetwork(range));
+        // They are the first ones.
+        let some_are = matches!(self.0.first(), Some(Ruling::BlockedNetwork(_)));
+        (some_are && Range::around(ip).any(is_blocked)).then(refusal::blocked_network)
+    }
+
+    /// Whether an event may not be here, whatever else is ruled.
+    pub fn bans(&self, id: &EventId) -> bool {
+        self.has(&Ruling::BannedEvent(*id))
     }
 
     /// Why an event may not be here; of an answer, `job` is what it answers.
     pub fn of(&self, event: &Event, job: Option<&EventId>) -> Option<Reason> {
-        let is_banned = |job: &&EventId| **job != event.id && self.has(&Ruling::BannedEvent(**job));
+        let is_banned = |job: &&EventId| **job != event.id && self.bans(job);
         self.of_event(event).or_else(|| job.filter(is_banned).map(|_| refusal::job_cancelled()))
     }
 
@@ -219,7 +226,7 @@ impl Rulings {
         if self.0.is_empty() {
             return None;
         }
-        if self.has(&Ruling::BannedEvent(event.id)) {
+        if self.bans(&event.id) {
             return Some(refusal::banned_event());
         }
         let of_kind = || self.has(&Ruling::DisallowedKind(event.kind)).then(|| refusal::disallowed_kind(event.kind));

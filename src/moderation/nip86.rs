@@ -9,6 +9,9 @@ use crate::nostr::{EventId, PublicKey};
 
 /// Characters of a reason.
 const REASON_MAX: usize = 500;
+/// Parameters of a method, and their bytes as JSON, which the audit log has.
+const PARAMS_MAX: usize = 2;
+const PARAMS_BYTES_MAX: usize = 4000;
 /// Lines of the audit log that are given at once.
 pub const AUDIT_LINES: u64 = 200;
 
@@ -127,8 +130,16 @@ impl Call {
         Ok(Self { method, params })
     }
 
+    /// Its parameters as the audit log has them.
+    pub fn params_text(&self) -> String {
+        Value::from(self.params.as_slice()).to_string()
+    }
+
     /// What it asks for, or which parameter is wrong.
     pub fn task(&self) -> Result<Task, String> {
+        if self.params.len() > PARAMS_MAX || self.params_text().len() > PARAMS_BYTES_MAX {
+            return Err(format!("there are {PARAMS_MAX} parameters at most, of {PARAMS_BYTES_MAX} bytes together"));
+        }
         let act = |rulings| Ok(Task::Act { rulings, removes: None });
         match self.method {
             Method::SupportedMethods => Ok(Task::Methods),
@@ -171,6 +182,12 @@ impl Call {
             Method::AssignMethod => act(vec![(self.assigned()?, Some(String::new()))]),
             Method::UnassignMethod => act(vec![(self.assigned()?, None)]),
         }
+    }
+
+    /// Whom it bans, or takes all events of.
+    pub fn stops(&self) -> Option<PublicKey> {
+        let stops = matches!(self.method, Method::BanPubkey | Method::PurgePubkey);
+        self.key().ok().filter(|_| stops)
     }
 
     fn text(&self, at: usize) -> Option<&str> {

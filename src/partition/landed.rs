@@ -59,6 +59,10 @@ impl Partition {
             };
             self.answer(waiting, verdict, &mut pushes);
         }
+        if !changes.acts.is_empty() {
+            // Older versions of what was kept out may wait again.
+            self.refuse_ruled_out();
+        }
         for (job, key) in cancelled {
             pushes.cancelled(&self.gateways, job, key);
         }

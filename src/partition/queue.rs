@@ -89,6 +89,9 @@ pub struct Queue {
 impl Queue {
     pub fn push(&mut self, mut waiting: Waiting) {
         let author = waiting.new.event.pubkey;
+        if waiting.new.act.is_some() {
+            return self.push_act(waiting);
+        }
         if !self.has(&author) {
             self.turns(waiting.urgent).push_back(author);
         }
@@ -96,6 +99,16 @@ impl Queue {
         match absorb(own, &mut waiting) {
             Some(place) => own.insert(place, waiting),
             None => own.push_back(waiting),
+        }
+    }
+
+    /// Puts what the operator does before all events, and behind what he did before.
+    fn push_act(&mut self, waiting: Waiting) {
+        let own = self.authors.get_mut(&waiting.new.event.pubkey);
+        let acts = own.as_ref().map_or(0, |own| own.iter().take_while(|before| before.new.act.is_some()).count());
+        match own.filter(|_| acts > 0) {
+            Some(own) => own.insert(acts, waiting),
+            None => self.push_front(waiting),
         }
     }
 

@@ -100,7 +100,6 @@ impl Partition {
         if let Some(rulings) = &mut self.ruled.rulings {
             Arc::make_mut(rulings).apply(act);
         }
-        self.refuse_ruled_out();
         if self.is_home() {
             self.tell_all(&ToGateway::Acted(new.clone()));
         }
@@ -110,11 +109,11 @@ impl Partition {
         PartitionId(self.settings.place.own) == PartitionId::HOME
     }
 
-    /// Refuses what waits and is kept out.
-    fn refuse_ruled_out(&mut self) {
+    /// Refuses what waits and is kept out, also of a group that is to be decided anew.
+    pub(super) fn refuse_ruled_out(&mut self) {
         let ruled = std::mem::take(&mut self.ruled);
-        for waiting in self.writer.take_out(&|new| ruled.verdict(new).is_some()) {
-            if let Some(Verdict::Refused(reason)) = ruled.verdict(&waiting.new) {
+        for waiting in self.writer.take_out(&|new| ruled.keeps_out(new).is_some()) {
+            if let Some(reason) = ruled.keeps_out(&waiting.new) {
                 self.refuse_all(vec![waiting], &reason);
             }
         }

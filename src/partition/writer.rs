@@ -39,7 +39,7 @@ impl Trouble {
     fn shuts_out(&self, new: &NewEvent) -> Option<Millis> {
         match self.error.kind {
             ErrorKind::Quota => Some(QUOTA_SHUT),
-            ErrorKind::Full => new.deletes.is_empty().then_some(FULL_SHUT),
+            ErrorKind::Full => (new.deletes.is_empty() && new.act.is_none()).then_some(FULL_SHUT),
             ErrorKind::Overloaded | ErrorKind::TimedOut | ErrorKind::Other => None,
         }
     }
@@ -125,13 +125,18 @@ impl Writer {
             known.publishers.push(publisher);
             return Ok(());
         }
+        let is_act = new.act.is_some();
         // An author's events keep their order.
-        let urgent = urgent && !self.waiting.holds_up(&author);
+        let urgent = is_act || urgent && !self.waiting.holds_up(&author);
         let share = if urgent { Share::Answered } else { Share::Events };
         let behind = |full: Full| {
             if full.for_network { refusal::store_behind_network(RETRY_S) } else { refusal::store_behind() }
         };
-        let memory = self.budget.reserve(network, share, new.memory_bytes()).map_err(behind)?;
+        let memory = match self.budget.reserve(network, share, new.memory_bytes()) {
+            // An abuser is stopped although all that may wait is his: these are few.
+            Err(_) if is_act => self.budget.hold(network, share, new.memory_bytes()),
+            reserved => reserved.map_err(behind)?,
+        };
         let bytes = write::parameter_size(&new);
         self.ids.insert(id);
         self.waiting.push(Waiting {
@@ -233,9 +238,13 @@ impl Writer {
         Some((trouble.error.clone(), tried, others))
     }
 
-    /// Takes those out that wait for a later group and of which something holds.
+    /// Takes those out of which something holds, while no group is on its way.
     pub fn take_out(&mut self, which: &impl Fn(&NewEvent) -> bool) -> Vec<Waiting> {
-        let taken = self.waiting.give_up(which);
+        let mut taken = self.waiting.give_up(which);
+        if let Some(group) = &mut self.group {
+            let events = std::mem::take(group).into_iter();
+            *group = events.filter_map(|waiting| waiting.give_up(which, &mut taken)).collect();
+        }
         taken.iter().flat_map(Waiting::ids).for_each(|id| _ = self.ids.remove(&id));
         taken
     }

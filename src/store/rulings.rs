@@ -15,8 +15,10 @@ pub const REPEATED_WITHIN: u64 = 200;
 
 /// Reads all rulings, and the ids of acts since a time in Unix seconds.
 pub fn read(since: u64) -> Statement {
+    // From the last one back: what was done long ago is not read.
     let sql = format!(
-        "SELECT sort || ':' || item AS r FROM rulings UNION ALL SELECT ':' || {} FROM acts WHERE at >= ?1 AND \
+        "SELECT sort || ':' || item AS r FROM rulings UNION ALL SELECT ':' || {} FROM acts \
+         WHERE number > coalesce((SELECT number FROM acts WHERE at < ?1 ORDER BY number DESC LIMIT 1), 0) AND \
          number > (SELECT max(number) FROM acts) - 1000",
         hex("id")
     );

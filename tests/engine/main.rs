@@ -27,6 +27,7 @@ mod jobs;
 mod market;
 mod memory;
 mod moderation;
+mod moderation_attacked;
 mod networks;
 mod pages;
 mod partitions;

@@ -10,13 +10,14 @@ use crate::gateway::Config;
 use crate::ledger::{Changes, Decision, Mode, Outcome, Work};
 use crate::market::retention::Kept;
 use crate::message::PartitionId;
+use crate::moderation::Rulings;
 use crate::native::partition::incarnation;
 use crate::native::{place, sqlite};
-use crate::nostr::{EventId, PublicKey, refusal};
+use crate::nostr::{EventId, MAX_INTEGER, PublicKey, refusal};
 use crate::partition::Place;
 use crate::store::counts::{self, Flush, Position};
 use crate::store::log::{Landing, Write, WriteName};
-use crate::store::{StoreError, facts, write};
+use crate::store::{StoreError, facts, rulings, write};
 
 /// Lines of one sort that are stored as one transaction, each with its number. Deletions come before all else in a
 /// group of events: one waits for the next group when its author has something in this one.
@@ -61,6 +62,8 @@ pub(super) struct Writer<'a> {
     name: WriteName,
     /// As of the last answer.
     position: Position,
+    /// What the operator keeps out.
+    rulings: Rulings,
 }
 
 impl<'a> Writer<'a> {
@@ -74,7 +77,8 @@ impl<'a> Writer<'a> {
         let place = Place { own: partition.0, count: config.partitions };
         let (position, keeps_place) = place::of(&mut db, path, place)?;
         let name = WriteName { incarnation: incarnation(), number: 0 };
-        Ok(Self { config, path: path.to_owned(), db, place, keeps_place, name, position })
+        let (rulings, _) = rulings::decode(&sqlite::read(&mut db, &[rulings::read(MAX_INTEGER)])?.rows.concat())?;
+        Ok(Self { config, path: path.to_owned(), db, place, keeps_place, name, position, rulings })
     }
 
     /// The version of its log.
@@ -86,6 +90,12 @@ impl<'a> Writer<'a> {
     pub fn store(&mut self, lines: Vec<(u64, Line)>, tally: &mut Tally) -> Result<(), StoreError> {
         let mut group = Group::default();
         for (number, line) in lines {
+            if let Line::Event(new) = &line
+                && let Some(reason) = self.rulings.of(&new.event, new.part.as_ref().map(|part| &part.job))
+            {
+                tally.refuse(number, &reason.to_string());
+                continue;
+            }
             if !group.has_room_for(&line) {
                 self.write(std::mem::take(&mut group).lines, tally)?;
             }
@@ -232,8 +242,11 @@ fn work(lines: &[(u64, Line)]) -> Work {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::ledger::RememberedDeletion;
+    use crate::ledger::{NewEvent, RememberedDeletion};
+    use crate::nostr::Event;
     use crate::store::export;
 
     fn config() -> Config {
@@ -262,6 +275,45 @@ mod tests {
 
     fn remembered(import: &mut Writer) -> usize {
         sqlite::read(&mut import.db, &[export::read_deletions("", 1000)]).unwrap().rows.concat().len()
+    }
+
+    #[test]
+    fn what_the_operator_keeps_out_is_not_imported() {
+        let (config, path) = (config(), file("import-banned"));
+        let event = |key: u8, kind: u16, id: u8| {
+            let json = format!(
+                r#"{{"id":"{}","pubkey":"{}","created_at":1700000000,"kind":{kind},"tags":[],"content":"","sig":"{}"}}"#,
+                hex::encode([id; 32]),
+                hex::encode([key; 32]),
+                "00".repeat(64)
+            );
+            let event = Event::parse(&json).unwrap();
+            let text: Arc<str> = event.to_json().into();
+            let (came_ms, deletes) = (1_700_000_000_000, vec![]);
+            Line::Event(Arc::new(NewEvent {
+                event,
+                text,
+                came_ms,
+                expires_at: None,
+                deletes,
+                part: None,
+                remember_until: 0,
+                is_elsewhere: false,
+                act: None,
+            }))
+        };
+        let (db, _) = sqlite::open_to_serve(&path).unwrap();
+        let rulings = [("banned key", hex::encode([1; 32])), ("banned event", hex::encode([9; 32]))];
+        for (sort, item) in rulings.into_iter().chain([("disallowed kind", "4".to_owned())]) {
+            let sql = "INSERT INTO rulings (sort, item, reason, since) VALUES (?1, ?2, '', 0)";
+            db.execute(sql, [sort.to_owned(), item]).unwrap();
+        }
+        drop(db);
+        let (mut import, tally) = (importing(&config, &path), &mut Tally::new(1, 0));
+        let lines = [event(1, 1, 5), event(2, 1, 9), event(2, 4, 6), event(2, 1, 7)];
+        import.store((1..).zip(lines).collect(), tally).unwrap();
+        assert_eq!((tally.stored, tally.refused), (1, 3));
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
     #[test]

@@ -220,7 +220,7 @@ const TO_GATEWAY_FORMS: [(&str, &str); TO_GATEWAY] = [
     ("Known", "27c7b68922e5a3e3"),
     ("Facts", "50144bddaff8978b"),
     ("Rulings", "70349769c06f92f4"),
-    ("Acted", "3d9568d86c7b28e4"),
+    ("Acted", "968a4f860e8dffbe"),
 ];
 
 fn form<T: Serialize>(mut make: impl FnMut(&mut Messages) -> T) -> String {

@@ -309,7 +309,7 @@ mod tests {
             db.execute(sql, [sort.to_owned(), item]).unwrap();
         }
         drop(db);
-        let (mut import, tally) = (importing(&config, &path), &mut Tally::new(1, 0));
+        let (mut import, tally) = (importing(&config, &path), &mut Tally::new(1, 0, 0));
         let lines = [event(1, 1, 5), event(2, 1, 9), event(2, 4, 6), event(2, 1, 7)];
         import.store((1..).zip(lines).collect(), tally).unwrap();
         assert_eq!((tally.stored, tally.refused), (1, 3));

@@ -5,7 +5,11 @@ FROM rulings
 UNION ALL
 SELECT ':' || lower(hex(id))
 FROM acts
-WHERE at >= ?1
+WHERE number > coalesce((SELECT number
+    FROM acts
+    WHERE at < ?1
+    ORDER BY number DESC
+    LIMIT 1), 0)
 AND number > (
   SELECT max(number)
   FROM acts) - 1000;

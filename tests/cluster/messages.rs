@@ -150,7 +150,7 @@ impl Messages {
                 let rulings = self.list(|make| (make.ruling(), make.maybe(Self::text)));
                 let act = Act { by: self.key(), method: self.method(), params: self.text(), rulings };
                 let removes = self.maybe(|make| (make.maybe(Self::key), Target::Everything));
-                ToGateway::Acted(Arc::new(NewEvent::of_act(self.id(), act, removes, self.number())))
+                ToGateway::Acted(Arc::new(NewEvent::of_act(self.id(), act, removes, (self.number(), 900))))
             }
             _ => ToGateway::Facts {
                 ticket: self.ticket(),

@@ -110,7 +110,7 @@ fn work(stage: &mut Stage) {
     let rulings =
         vec![(Ruling::BannedEvent(result.id), Some("spam".to_owned())), (Ruling::BannedKey(buyer.key()), None)];
     let act = Act { by: buyer.key(), method: Method::BanEvent, params: "[]".to_owned(), rulings };
-    let act = NewEvent::of_act(result.id, act, Some((None, Target::Event(result.id))), NOW * 1000);
+    let act = NewEvent::of_act(result.id, act, Some((None, Target::Event(result.id))), (NOW * 1000, 900));
     stage.work("write_act", "An act of the operator, who bans an event", &Work::Events(vec![act.into()], Mode::New));
     let swept = Swept { forget: NOW, vanished: vec![(provider.key(), NOW + 9)], walked: vec![(buyer.key(), NOW, 9)] };
     stage.work("write_removal", "A step of a sweep", &Work::Removal(vec![2], swept));

@@ -2,8 +2,8 @@
 
 use super::{Api, Config, Level, RequestId, TurnedAway, accept, log};
 use crate::message::Step;
-use crate::nostr::EventId;
 use crate::nostr::http_auth::{self, Signed};
+use crate::nostr::{EventId, Reason, refusal};
 use crate::seam::Millis;
 
 /// The three headers NIP-11 asks for, sent with every answer.
@@ -209,12 +209,13 @@ pub fn is_call(method: &str, path: &str, content_type: Option<&str>) -> bool {
 
 /// Who calls it, if `authorization`, the header of that name, says so (NIP-98); `now` is in milliseconds.
 pub fn caller(config: &Config, authorization: Option<&str>, body: &[u8], now: Millis) -> Result<Signed, TurnedAway> {
+    let away = |status, reason: Reason| TurnedAway { status, reason: reason.to_string(), retry_after_s: None };
+    // Nobody has a signature verified, or an object woken, for nothing.
+    if config.pubkey.is_none() {
+        return Err(away(403, refusal::no_owner()));
+    }
     let asked = http_auth::Asked { method: "POST", path: "/", body: Some(body) };
-    http_auth::signed(authorization, &asked, &config.relays, now / 1000).map_err(|reason| TurnedAway {
-        status: 401,
-        reason: reason.to_string(),
-        retry_after_s: None,
-    })
+    http_auth::signed(authorization, &asked, &config.relays, now / 1000).map_err(|reason| away(401, reason))
 }
 
 /// The error in a body of [`error_body`]; of another, its beginning.
@@ -281,6 +282,19 @@ mod tests {
         }
         assert!(matches!(route("PUT", &format!("/api/jobs/{job}"), "", None, None), Route::Refuse(405, _)));
         assert_eq!(route("GET", &format!("/jobs/{job}"), "", Some("websocket"), None), NOT_FOUND);
+    }
+
+    #[test]
+    fn nothing_is_verified_where_nobody_may_call() {
+        let read = |own: Option<String>| {
+            Config::read(|key| match key {
+                "RELAY_URL" => Some("wss://nexus.example".to_owned()),
+                "RELAY_PUBKEY" => own.clone(),
+                _ => None,
+            })
+        };
+        let status = |own| caller(&read(own).unwrap(), Some("Nostr e30="), b"{}", 0).unwrap_err().status;
+        assert_eq!((status(None), status(Some("ab".repeat(32)))), (403, 401));
     }
 
     #[test]

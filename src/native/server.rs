@@ -83,7 +83,7 @@ async fn route(context: Context, peer: SocketAddr, request: Request, id: Request
         Route::Api(Api::Handlers(_)) if !config.handlers_api => refuse(404, UNLISTED),
         Route::Api(api) => match admitted(&config, api, &request, &ip) {
             Ok(api) => ask(&context, &config, api, id, ip).await,
-            Err(refused) => refused,
+            Err(refused) => *refused,
         },
         Route::Page => page("/index.html"),
         Route::JobPage => page(&format!("{}.html", http::JOB_PAGE)),
@@ -155,18 +155,18 @@ thread_local! {
 }
 
 /// What is asked of the engine, by who has signed it where that matters; the answer, if it may not be asked.
-fn admitted(config: &Config, api: Api, request: &Request, ip: &str) -> Result<Api, (Response, String)> {
+fn admitted(config: &Config, api: Api, request: &Request, ip: &str) -> Result<Api, Box<(Response, String)>> {
     let authorization = list(request.headers(), &header::AUTHORIZATION).filter(|_| access::depends_on_key(config, api));
     // A signature takes as much to verify as an answer to give.
     if authorization.is_some()
         && let Some(refused) = pass(config, Sort::Question, ip)
     {
-        return Err(refused);
+        return Err(refused.into());
     }
     let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let signed = http_auth::Asked { method: request.method().as_str(), path, body: None };
     let admitted = access::admit(config, api, authorization.as_deref(), &signed, now());
-    admitted.map_err(|away| refuse(away.status, &away.reason))
+    admitted.map_err(|away| refuse(away.status, &away.reason).into())
 }
 
 /// Numbers, the same for all who ask within some seconds.

@@ -1,4 +1,4 @@
-//! Maps and sets out of what is iterated.
+//! Maps, sets and short lists in order, in little code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,3 +20,11 @@ pub(crate) trait Gather: Iterator + Sized {
 }
 
 impl<I: Iterator> Gather for I {}
+
+/// A short list in the order of what `key` gives of each; what is alike stays in its order. All types share one sort.
+pub(crate) fn in_order<T>(list: Vec<T>, key: impl Fn(&T) -> u64) -> Vec<T> {
+    let mut order: Vec<(u64, usize)> = list.iter().map(key).zip(0..).collect();
+    order.sort_unstable();
+    let mut list: Vec<Option<T>> = list.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|(_, at)| list.get_mut(at)?.take()).collect()
+}

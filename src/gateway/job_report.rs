@@ -6,6 +6,7 @@ use crate::market::{State, privacy};
 use crate::message::{JobAnswer, JobFound};
 use crate::nostr::{EventId, PublicKey};
 use crate::seam::Millis;
+use crate::trees::in_order;
 
 /// The version of the form.
 const VERSION: u32 = 1;
@@ -110,9 +111,8 @@ fn states(found: &JobFound, now: State) -> Value {
         }
     };
     let all = State::ALL.into_iter().map(|state| (state, came(state)));
-    let mut known: Vec<(State, Option<Millis>)> =
-        all.filter(|(state, at_ms)| at_ms.is_some() || *state == now).collect();
+    let known: Vec<(State, Option<Millis>)> = all.filter(|(state, at_ms)| at_ms.is_some() || *state == now).collect();
     // What it is, and when is not known, comes last.
-    known.sort_by_key(|(state, at_ms)| (at_ms.unwrap_or(Millis::MAX), *state));
+    let known = in_order(known, |(_, at_ms)| at_ms.unwrap_or(Millis::MAX));
     known.into_iter().map(|(state, at_ms)| json!({ "state": state.as_str(), "at_ms": at_ms })).collect()
 }

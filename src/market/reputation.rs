@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dealing::{KNOWN_WEIGHT, weight_of_others};
 use crate::nostr::{Event, PublicKey, kind};
-use crate::trees::Gather;
+use crate::trees::{Gather, in_order};
 
 /// The namespace of labels that name none (NIP-32).
 pub const UGC: &str = "ugc";
@@ -136,8 +136,7 @@ pub fn said(event: &Event) -> BTreeMap<&str, BTreeSet<&str>> {
             of_namespace.insert(label);
         }
     }
-    let mut order: Vec<&str> = said.keys().copied().collect();
-    order.sort_by_key(|namespace| !NAMESPACES.contains(namespace));
+    let order = in_order(said.keys().copied().collect(), |namespace| u64::from(!NAMESPACES.contains(namespace)));
     for namespace in order.into_iter().skip(MAX_NAMESPACES) {
         said.remove(namespace);
     }

@@ -11,6 +11,7 @@ use crate::moderation::Rulings;
 use crate::nostr::{EventId, Reason, refusal};
 use crate::seam::{Effect, Millis};
 use crate::store::{Rows, Statement, StoreError, rulings};
+use crate::trees::Gather;
 
 /// What is known of it.
 #[derive(Debug, Default)]
@@ -76,7 +77,7 @@ impl Partition {
     pub(super) fn note_rulings(&mut self, rows: &[String]) -> Result<(), StoreError> {
         let (rulings, acts) = rulings::decode(rows)?;
         self.ruled.rulings = Some(Arc::new(rulings));
-        self.ruled.acts = acts.into_iter().collect();
+        self.ruled.acts = acts.into_iter().gather();
         self.refuse_ruled_out();
         self.gateways.know_rulings_no_more();
         Ok(())

@@ -10,6 +10,7 @@ use super::{PRIVATE, Param, Rows, Statement, StoreError, hex, hex_or_null, integ
 use crate::market::retention::Kept;
 use crate::market::{JobProfile, State};
 use crate::nostr::{EventId, PublicKey, kind};
+use crate::trees::in_order;
 
 /// Results that are read, feedbacks, and as many of each that are not for everybody.
 const MAX_ANSWERS: usize = 50;
@@ -277,7 +278,7 @@ impl JobRows {
                 }
             }
         }
-        found.answers.sort_by_key(|answer| (answer.at_ms, answer.id));
+        found.answers = in_order(found.answers, |answer| answer.at_ms);
         Some(found)
     }
 }

@@ -6,6 +6,7 @@ use super::search::{self, MAX_JOINED, Params, Shelves};
 use super::{is_by, may_be_by};
 use crate::ledger::{READER, tag_key};
 use crate::nostr::{Filter, PublicKey, Values};
+use crate::trees::in_order;
 
 /// A list of a filter.
 #[derive(Clone, Copy)]
@@ -22,9 +23,8 @@ pub type Has = fn(&str, &str) -> String;
 /// The lists of a filter, those that name the fewest values first; kinds are a part of each.
 pub fn of(filter: &Filter) -> Vec<List<'_>> {
     let tags = filter.tags.iter().map(|(letter, values)| List::Tag(*letter, values));
-    let mut lists: Vec<List> = tags.chain(filter.authors.as_ref().map(List::Authors)).collect();
-    lists.sort_by_key(|list| (list.len(), list.place()));
-    lists
+    let lists = tags.chain(filter.authors.as_ref().map(List::Authors)).collect();
+    in_order(lists, |list| (list.len() << 8 | list.place()) as u64)
 }
 
 impl List<'_> {

@@ -84,7 +84,10 @@ pub fn load(db: &Connection, file: &Path) -> Result<(), Failed> {
     db.execute_batch("BEGIN").map_err(wrong)?;
     while let Some(statement) = statements.next().map_err(|error| of(&error))? {
         let sql = String::from_utf8(statement).map_err(|_| of(&"not what D1 exports: it is not UTF-8"))?;
-        db.execute_batch(&sql).map_err(wrong)?;
+        // All of it is one transaction, as it may say itself.
+        if !["BEGIN TRANSACTION;", "COMMIT;"].contains(&sql.trim()) {
+            db.execute_batch(&sql).map_err(wrong)?;
+        }
         count += 1;
         bar.show(statements.bytes, count);
     }
@@ -121,7 +124,11 @@ mod tests {
     fn a_text_may_have_nul() {
         let db = Connection::open_in_memory().unwrap();
         let path = std::env::temp_dir().join(format!("nexus-nul-{}.sql", std::process::id()));
-        std::fs::write(&path, "CREATE TABLE t (a TEXT);\nINSERT INTO t VALUES('\0a''\0');").unwrap();
+        std::fs::write(
+            &path,
+            "BEGIN TRANSACTION;\nCREATE TABLE t (a TEXT);\nINSERT INTO t VALUES('\0a''\0');\nCOMMIT;\n",
+        )
+        .unwrap();
         load(&db, &path).unwrap();
         let bytes: Vec<u8> = db.query_row("SELECT CAST(a AS BLOB) FROM t", [], |row| row.get(0)).unwrap();
         assert_eq!(bytes, b"\0a'\0");

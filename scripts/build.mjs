@@ -9,7 +9,7 @@ import { setup, tool } from "./setup.mjs";
 
 const SOURCES = ["src", "migrations", "build.rs", "Cargo.toml", "Cargo.lock", ".cargo/config.toml", "rust-toolchain.toml", "scripts/build.mjs"];
 /** Gzipped bytes of the Worker: what we aim for and what Cloudflare takes (free plan). */
-const BUDGET = 800_000;
+const BUDGET = 850_000;
 const LIMIT = 3_000_000;
 
 /** What compiles libsecp256k1 for wasm32. */

@@ -53,8 +53,8 @@ pub fn export_sql(settings: &Settings, folder: &Path) -> Result<(), Failed> {
         let files = pieces.end()?;
         println!("{files} {} for {binding}:", if files == 1 { "file" } else { "files" });
         println!(
-            "  for file in {}/{binding}-*.sql; do npx wrangler d1 execute {binding} --remote --yes --file \"$file\" \
-             --config .wrangler.merged.json || break; done",
+            "  for file in {}/{binding}-*.sql; do npx nexus-relay wrangler d1 execute {binding} --remote --yes --file \"$file\" \
+             || break; done",
             folder.display()
         );
     }

@@ -5,8 +5,8 @@ import { ROOT, bin, fingerprint, once, run, say } from "./run.mjs";
 
 const SOURCES = ["hud", "package-lock.json", "scripts/hud.mjs"];
 /** What the page loads; everything else is bundled into these. */
-const FILES = ["index.html", "icon.svg", "hud.css", "theme.js", "hud.js"];
-const FLAGS = ["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8", "--log-level=warning"];
+const FILES = ["index.html", "icon.svg", "hud.css", "theme.js", "hud.js", "admin.html", "admin.css", "admin.js", "bunker.js"];
+const FLAGS = ["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8", "--log-level=warning", "--external:/bunker.js"];
 const COPIED = ["--loader:.html=copy", "--loader:.svg=copy", "--entry-names=[name]"];
 
 export async function buildHud() {

@@ -4,12 +4,14 @@
 //! Between the two messages keep their order. What is moved here within a thread could be sent to another one.
 
 mod gauges;
+mod seen;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 pub use gauges::{Counted, GatewayGauges, Latency, PartitionGauges, Storage, metered_keys};
+pub use seen::{Refused, Seen, Sender};
 use serde::{Deserialize, Serialize};
 
 pub use crate::ledger::{MAX_UNASKED_FEEDBACK, MAX_UNASKED_KEYS, NewEvent};
@@ -390,6 +392,8 @@ pub enum Asked {
     Rulings(Sort),
     /// The last acts of operators, or those before a number.
     Acts(Option<u64>),
+    /// What the other gateways have seen of their clients.
+    Seen,
 }
 
 /// What is known of that.
@@ -409,4 +413,6 @@ pub enum Facts {
     Rulings(Vec<Ruled>),
     /// What was done, the last first.
     Acts(Vec<Done>),
+    /// What the other gateways have seen of their clients.
+    Seen(Box<Seen>),
 }

@@ -290,7 +290,7 @@ impl Gateway {
                 serde_json::json!({ "version": 1, "step_seconds": seconds, "points": points }).to_string()
             }
             // Partitions say this to each other's gateway alone, and the management API asks these.
-            Facts::Records(_) | Facts::Rulings(_) | Facts::Acts(_) => String::new(),
+            Facts::Records(_) | Facts::Rulings(_) | Facts::Acts(_) | Facts::Seen(_) => String::new(),
             Facts::Healthy => r#"{"status":"ok"}"#.to_owned(),
         }
     }

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::{Gateway, RequestId};
-use crate::message::{Allowance, Asked, Facts, NewEvent, Publish, Publisher, StoreError, Verdict};
+use crate::message::{
+    Allowance, Asked, Facts, NewEvent, Publish, Publisher, Refused, Seen, Sender, StoreError, Verdict,
+};
 use crate::moderation::{Act, Call, Method, RULINGS_MAX, Ruled, Ruling, Sort, Task};
 use crate::nostr::http_auth::{HTTP_AUTH_WINDOW, Signed};
 use crate::nostr::{EventId, PublicKey, refusal};
@@ -110,11 +112,12 @@ impl Gateway {
         let task = call.task().map_err(|error| refused(200, error))?;
         match task {
             Task::Methods => Err(result(self.methods_of(&by, is_owner))),
-            Task::List(_) | Task::Audit(_) => {
+            Task::List(_) | Task::Audit(_) | Task::Refusals | Task::Senders => {
                 let ticket = self.next_ticket();
                 let asked = match &task {
                     Task::List(sort) => Asked::Rulings(*sort),
                     Task::Audit(before) => Asked::Acts(*before),
+                    Task::Refusals | Task::Senders => Asked::Seen,
                     Task::Methods | Task::Act { .. } => return Ok(()),
                 };
                 self.managing.asked.insert(ticket, (request, task));
@@ -178,12 +181,25 @@ impl Gateway {
         let Some((request, task)) = self.managing.asked.remove(&ticket) else { return Some(facts) };
         let response = match facts {
             Some(Ok(Facts::Rulings(ruled))) => result(listed(&task, ruled)),
+            Some(Ok(Facts::Seen(elsewhere))) => result(self.seen_of(&task, &elsewhere)),
             Some(Ok(Facts::Acts(acts))) => result(serde_json::to_value(acts).unwrap_or_default()),
             Some(Err(error)) => refused(503, format!("database: {error}")),
             _ => refused(503, "database: it gave no answer"),
         };
         respond(request, response, out);
         None
+    }
+
+    /// What this gateway and the others have seen.
+    fn seen_of(&self, task: &Task, elsewhere: &Seen) -> Vec<Value> {
+        let mut seen = self.seen.clone();
+        seen.add(elsewhere);
+        if *task == Task::Senders {
+            let of = |it: &Sender| json!({ "pubkey": it.key, "ip": it.network, "events": it.events, "bytes": it.bytes, "at": it.at });
+            return seen.senders(self.now / 1000).iter().map(of).collect();
+        }
+        let of = |it: &Refused| json!({ "at": it.at, "pubkey": it.key, "proven": it.proven, "ip": it.network, "kind": it.kind, "reason": it.reason, "times": it.times });
+        seen.refusals().map(of).collect()
     }
 
     /// The operator has done something.

@@ -34,6 +34,7 @@ mod publish;
 mod quota;
 mod repeat;
 mod report;
+mod seen;
 mod session;
 mod settings;
 mod share;
@@ -63,7 +64,7 @@ pub use shared_answers::SharedAnswers;
 
 use crate::budget::Budget;
 use crate::log::{self, Level};
-use crate::message::{Counted, Interest, PartitionId, ToPartition};
+use crate::message::{Counted, Interest, PartitionId, Seen, ToPartition};
 use crate::moderation::Rulings;
 use crate::seam::{Effect, Host, Input, Millis, Ticket};
 use api::HttpRequests;
@@ -121,6 +122,8 @@ pub struct Gateway {
     untold: Untold,
     presence: Presence,
     late: Late,
+    /// What was refused, and who sends most.
+    seen: Seen,
     /// What the operator has ruled.
     rulings: Rulings,
     managing: Managing,
@@ -163,6 +166,7 @@ impl Gateway {
             untold: Untold::default(),
             presence: Presence::default(),
             late: Late::default(),
+            seen: Seen::default(),
             rulings: Rulings::default(),
             managing: Managing::default(),
             budget: budget.clone(),

@@ -367,8 +367,9 @@ impl Messages {
     }
 
     fn asked(&mut self) -> Asked {
-        match self.0.below(7) {
+        match self.0.below(8) {
             0 => Asked::Counts,
+            7 => Asked::Seen,
             5 => Asked::Rulings(self.ruling().sort()),
             6 => Asked::Acts(self.maybe(Self::number)),
             3 => Asked::Records(self.list(Self::key)),
@@ -394,7 +395,8 @@ impl Messages {
     }
 
     fn facts(&mut self) -> Facts {
-        match self.0.below(7) {
+        match self.0.below(8) {
+            7 => Facts::Seen(Box::new(self.seen())),
             5 => {
                 Facts::Rulings(self.list(|make| Ruled { item: make.text(), reason: make.text(), since: make.number() }))
             }
@@ -491,7 +493,20 @@ impl Messages {
             providers: self.bytes(),
             subscriptions: self.bytes(),
             memory: ["connections", "http"].map(|share| (share, (self.bytes(), self.bytes()))).into(),
+            seen: self.seen(),
         }
+    }
+
+    fn seen(&mut self) -> Seen {
+        let mut seen = Seen::default();
+        for _ in 0..self.0.below(4) {
+            let (key, network) = (self.maybe(Self::key), self.maybe(Self::network));
+            let (at, proven, kind, times) =
+                (self.0.below(1 << 40), self.0.one_in(2), self.maybe(|make| *make.0.pick(&KINDS)), self.0.below(9));
+            seen.refused(Refused { at, key, proven, network, kind, reason: self.text(), times });
+            seen.sent(key, network, self.0.below(2), self.0.below(1 << 20) as usize, at);
+        }
+        seen
     }
 
     fn provider(&mut self) -> Provider {

@@ -39,6 +39,7 @@ mod remembered;
 mod repeat;
 mod requests;
 mod retries;
+mod seen;
 mod settings;
 mod standing;
 mod subscribe;

@@ -35,8 +35,8 @@ export async function relayForPages({ vars = {}, seed, ...rest } = {}) {
   return Object.assign(relay, { port });
 }
 
-/** A watched page of the relay's HUD; `errors` and `strangers` fill up when something is wrong. */
-export async function open(browser, relay, { width = 1280, height = 900, scheme = "dark", before, live = true } = {}) {
+/** A watched page of the relay, the HUD or another one; `errors` and `strangers` fill up when something is wrong. */
+export async function open(browser, relay, { path = "", width = 1280, height = 900, scheme = "dark", before, live = true } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, reducedMotion: "reduce" });
   const page = await context.newPage();
   const [errors, strangers] = [[], []];
@@ -46,7 +46,7 @@ export async function open(browser, relay, { width = 1280, height = 900, scheme 
   page.on("request", (request) => own(request.url()) || strangers.push(request.url()));
   page.on("websocket", (socket) => own(socket.url()) || strangers.push(socket.url()));
   if (before) await page.addInitScript(before);
-  await page.goto(relay.http);
+  await page.goto(`${relay.http}${path}`);
   if (live) await page.waitForSelector('body[data-state="live"]');
   return Object.assign(page, {
     clean: () => assert.deepEqual({ errors, strangers }, { errors: [], strangers: [] }),

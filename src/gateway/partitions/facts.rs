@@ -55,7 +55,9 @@ impl Partitions {
             return self.tell_home(ToPartition::Ask { ticket, asked, database });
         }
         let waits_for: BTreeSet<PartitionId> = match asked {
-            Asked::Handlers(..) | Asked::Rulings(_) | Asked::Acts(_) => BTreeSet::from([PartitionId::HOME]),
+            Asked::Handlers(..) | Asked::Rulings(_) | Asked::Acts(_) | Asked::Seen => {
+                BTreeSet::from([PartitionId::HOME])
+            }
             _ => self.all().gather(),
         };
         for to in &waits_for {
@@ -110,7 +112,7 @@ impl Partitions {
         let (mut counts, mut active, mut histories) = (Counts::default(), 0, Vec::new());
         let (mut handlers, mut records, mut healthy) = (None, Vec::new(), false);
         let mut has_counts = false;
-        if let [(_, Facts::Rulings(_) | Facts::Acts(_))] = facts.as_slice() {
+        if let [(_, Facts::Rulings(_) | Facts::Acts(_) | Facts::Seen(_))] = facts.as_slice() {
             return facts.into_iter().next().map(|(_, facts)| facts).ok_or_else(|| StoreError::new("it has no answer"));
         }
         for (from, facts) in facts {
@@ -127,7 +129,7 @@ impl Partitions {
                 Facts::History(snapshots) => histories.push(snapshots),
                 Facts::Healthy => healthy = true,
                 // Home alone is asked these.
-                Facts::Rulings(_) | Facts::Acts(_) => {}
+                Facts::Rulings(_) | Facts::Acts(_) | Facts::Seen(_) => {}
             }
         }
         if has_counts {

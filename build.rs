@@ -13,6 +13,10 @@ const FILES: &[(&str, &str)] = &[
     ("hud.js", "text/javascript; charset=utf-8"),
     ("job-page.js", "text/javascript; charset=utf-8"),
     ("theme.js", "text/javascript; charset=utf-8"),
+    ("admin.html", "text/html; charset=utf-8"),
+    ("admin.css", "text/css; charset=utf-8"),
+    ("admin.js", "text/javascript; charset=utf-8"),
+    ("bunker.js", "text/javascript; charset=utf-8"),
     ("icon.svg", "image/svg+xml"),
 ];
 const MISSING: &str = "<!doctype html><title>Nexus</title><p>This is a Nostr relay. Its HUD was not bundled into this \

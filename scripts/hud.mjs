@@ -5,10 +5,10 @@ import { ROOT, bin, fingerprint, once, run, say } from "./run.mjs";
 
 const SOURCES = ["hud", "package-lock.json", "scripts/hud.mjs"];
 /** What the page loads; everything else is bundled into these. */
-const FILES = ["index.html", "job.html", "icon.svg", "hud.css", "theme.js", "hud.js", "job-page.js"];
+const FILES = ["index.html", "job.html", "icon.svg", "hud.css", "theme.js", "hud.js", "job-page.js", "admin.html", "admin.css", "admin.js", "bunker.js"];
 /** Says with which headers the others are served; it is not served itself. */
 const HEADERS = "_headers";
-const FLAGS = ["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8", "--log-level=warning"];
+const FLAGS = ["--bundle", "--minify", "--format=esm", "--target=es2022", "--charset=utf8", "--log-level=warning", "--external:/bunker.js"];
 const COPIED = ["--loader:.html=copy", "--loader:.svg=copy", "--entry-names=[name]"];
 
 export async function buildHud() {

@@ -4,12 +4,14 @@
 //! Between the two messages keep their order. What is moved here within a thread could be sent to another one.
 
 mod gauges;
+mod seen;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 pub use gauges::{Counted, GatewayGauges, Latency, PartitionGauges, Storage, metered_keys};
+pub use seen::{Refused, Seen, Sender};
 use serde::{Deserialize, Serialize};
 
 pub use crate::ledger::{MAX_UNASKED_FEEDBACK, MAX_UNASKED_KEYS, NewEvent};
@@ -395,6 +397,8 @@ pub enum Asked {
     Job(EventId),
     /// When this key deleted the request of a job.
     Cancelled(EventId, PublicKey),
+    /// What the other gateways have seen of their clients.
+    Seen,
 }
 
 /// What is known of that.
@@ -416,4 +420,6 @@ pub enum Facts {
     Job(Option<JobRows>),
     /// When a job was cancelled, Unix milliseconds, if that is known.
     Cancelled(Option<Millis>),
+    /// What the other gateways have seen of their clients.
+    Seen(Box<Seen>),
 }

@@ -24,7 +24,7 @@ use worker::{
     event,
 };
 
-use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
+use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, NOT_FOUND, Route, UNLISTED};
 use crate::gateway::{Api, Config, ConfigError, HttpRate, RequestId, SharedAnswers, Sort, access, network};
 use crate::nostr::http_auth;
 
@@ -249,6 +249,7 @@ fn url_of(request: &Request) -> Result<Url> {
 }
 
 async fn asset(assets: Fetcher, request: Request) -> Result<Response> {
+    let path = request.path();
     let response = assets.fetch_request(request).await?;
     if response.status_code() == 404 {
         let Route::Refuse(status, error) = NOT_FOUND else { return Ok(response) };
@@ -258,7 +259,7 @@ async fn asset(assets: Fetcher, request: Request) -> Result<Response> {
     for (name, value) in response.headers().entries() {
         headers.append(&name, &value)?;
     }
-    for (name, value) in PAGE_HEADERS {
+    for (name, value) in http::page_headers(&path) {
         headers.set(name, value)?;
     }
     Ok(response.with_headers(headers))

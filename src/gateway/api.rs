@@ -309,7 +309,9 @@ impl Gateway {
             }
             // Partitions say this to each other's gateway alone, the management API asks these, and a job is told by what it is
             // to who asks.
-            Facts::Records(_) | Facts::Moderation(_) | Facts::Cancelled(_) | Facts::Job(_) => String::new(),
+            Facts::Records(_) | Facts::Moderation(_) | Facts::Seen(_) | Facts::Cancelled(_) | Facts::Job(_) => {
+                String::new()
+            }
             Facts::Healthy => r#"{"status":"ok"}"#.to_owned(),
         }
     }

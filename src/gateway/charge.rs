@@ -107,10 +107,7 @@ impl Gateway {
         if free {
             return Ok(0);
         }
-        let author = match message {
-            ClientMessage::Event(event) => Some(&event.pubkey),
-            _ => None,
-        };
+        let author = message.author();
         let (metered, cost) = match message {
             ClientMessage::Event(event) if self.config.profile.is_answer(event.kind) => {
                 (Metered::Answers, of_event(event, 1))

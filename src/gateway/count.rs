@@ -34,7 +34,7 @@ impl Gateway {
         if let Err(reason) = self.admit_question(conn, &query, &filters) {
             self.counters.refused_reqs += 1;
             self.send(conn, relay_msg::closed(&query, &reason), out);
-            return self.count_refusal(conn, reason.prefix, out);
+            return self.count_refusal(conn, None, &reason, out);
         }
         let counting = Counting { conn, query, filters: filters.into(), failed_at: None };
         if let Some(state) = self.conns.get_mut(&conn) {

@@ -66,7 +66,7 @@ impl Gateway {
     /// Tells partitions what is known here.
     pub(super) fn tell_gauges(&mut self) {
         self.untold.changed = false;
-        let gauges = self.gauges();
+        let gauges = self.gauges_to_tell();
         for to in self.partitions.all() {
             self.partitions.tell_gauges(to, Box::new(gauges.clone()));
         }

@@ -34,27 +34,36 @@ impl Gateway {
     /// Whether one more connection from this address may be opened; a host asks before it accepts one.
     pub fn may_open(&mut self, ip: &str, now: Millis) -> Result<(), TurnedAway> {
         let Some(network) = network(ip) else { return Ok(()) };
-        if let Some(reason) = self.ban_of_network(&network) {
+        self.now = now;
+        let may = self.may_connect(&network, now);
+        if let Err(away) = &may {
+            self.note_turned_away(&network, away.reason.clone());
+        }
+        may
+    }
+
+    fn may_connect(&mut self, network: &str, now: Millis) -> Result<(), TurnedAway> {
+        if let Some(reason) = self.ban_of_network(network) {
             return Err(TurnedAway { status: 403, reason: reason.to_string(), retry_after_s: None });
         }
         if self.config.quotas.is_none() {
             return Ok(());
         }
         let away = |reason: String| Err(TurnedAway { status: 429, reason, retry_after_s: None });
-        if let Err(reason) = self.may_come(&network, now) {
+        if let Err(reason) = self.may_come(network, now) {
             return away(reason.to_string());
         }
         let (max, max_guests) = (self.config.limits.max_connections_per_ip, self.config.limits.max_guests_per_ip);
-        if self.networks.open(&network) as u64 >= max {
+        if self.networks.open(network) as u64 >= max {
             return away(refusal::too_many_connections(max));
         }
         // Who has had the time to prove a key makes room.
         let makes_room = |guest: Option<&Guest>| guest.is_some_and(|(at, _)| now.saturating_sub(*at) >= GRACE_MS);
-        let guests = self.networks.guests_of(&network);
+        let guests = self.networks.guests_of(network);
         if guests.len() as u64 >= max_guests && !makes_room(guests.first()) {
             return away(refusal::too_many_guests(max_guests));
         }
-        match self.budget.reserve(self.limited_use(&network), Share::Connections, CONN_BYTES) {
+        match self.budget.reserve(self.limited_use(network), Share::Connections, CONN_BYTES) {
             Err(full) if full.for_network => away(refusal::network_connections()),
             Err(_) if !makes_room(self.networks.first_guest()) => {
                 let reason = refusal::no_room_for_connections(RETRY_S);

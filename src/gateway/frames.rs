@@ -3,7 +3,7 @@
 
 use super::{ConnId, Gateway};
 use crate::nostr::client_msg::{self, Refusal};
-use crate::nostr::{ClientMessage, Prefix, Reason, refusal, relay_msg};
+use crate::nostr::{ClientMessage, Prefix, PublicKey, Reason, refusal, relay_msg};
 use crate::seam::{Breach, Effect, Millis};
 
 /// Bytes of the longest frame a host reads. A longer one ends its connection; so does a text frame of which so much
@@ -40,6 +40,7 @@ impl Gateway {
             return;
         }
         self.spoke(conn);
+        let mut author = None;
         let max = self.config.limits.max_message_length;
         let patience = self.patience(conn, text.len());
         let paid = self.pay_frame(conn, text.len(), *patience.as_ref().unwrap_or(&0), now);
@@ -54,16 +55,20 @@ impl Gateway {
                 self.count_malformed(conn, out);
             }
             Ok((patience, wait)) => match ClientMessage::parse(text) {
-                Ok(message) => match self.pay(conn, &message, patience, now) {
-                    Ok(more) => self.in_turn(conn, (message, text), wait.max(more), now, out),
-                    Err(reason) => self.refuse_message(conn, message, reason, out),
-                },
+                Ok(message) => {
+                    author = message.author().copied();
+                    match self.pay(conn, &message, patience, now) {
+                        Ok(more) => self.in_turn(conn, (message, text), wait.max(more), now, out),
+                        Err(reason) => self.refuse_message(conn, message, reason, out),
+                    }
+                }
                 Err(refusal) => {
                     self.refuse(conn, refusal, out);
                     self.count_malformed(conn, out);
                 }
             },
         }
+        self.note_sent(conn, author.as_ref(), text.len());
         self.remember_levels(conn, None, now);
     }
 
@@ -76,8 +81,11 @@ impl Gateway {
         out: &mut Vec<Effect>,
     ) {
         let refusal = match message {
-            ClientMessage::Auth(event) => return self.refuse_auth(conn, &event.id, &reason, out),
-            ClientMessage::Event(event) => return self.reject(conn, &event.id.to_string(), &reason, out),
+            ClientMessage::Auth(event) => return self.refuse_auth(conn, &event, &reason, out),
+            ClientMessage::Event(event) => {
+                let of = Some((event.pubkey, event.kind));
+                return self.reject(conn, &event.id.to_string(), of, &reason, out);
+            }
             ClientMessage::Count { query, .. } => Refusal::Uncounted(query, reason),
             ClientMessage::Req { subscription, .. } | ClientMessage::Close(subscription) => {
                 Refusal::Closed(subscription, reason)
@@ -135,31 +143,48 @@ impl Gateway {
     }
 
     fn refuse(&mut self, conn: ConnId, refusal: Refusal, out: &mut Vec<Effect>) {
-        let (text, prefix) = match refusal {
-            Refusal::Ok(id, reason) => return self.reject(conn, &id, &reason, out),
+        let (text, reason) = match refusal {
+            Refusal::Ok(id, reason) => return self.reject(conn, &id, None, &reason, out),
             Refusal::Closed(subscription, reason) => {
                 self.unsubscribe(conn, &subscription);
                 self.drop_from_line(conn, &subscription);
-                (relay_msg::closed(&subscription, &reason), reason.prefix)
+                (relay_msg::closed(&subscription, &reason), reason)
             }
-            Refusal::Uncounted(query, reason) => (relay_msg::closed(&query, &reason), reason.prefix),
-            Refusal::NegErr(id, reason) => (relay_msg::neg_err(&id, &reason), reason.prefix),
-            Refusal::Notice(reason) => (relay_msg::notice(&reason), reason.prefix),
+            Refusal::Uncounted(query, reason) => (relay_msg::closed(&query, &reason), reason),
+            Refusal::NegErr(id, reason) => (relay_msg::neg_err(&id, &reason), reason),
+            Refusal::Notice(reason) => (relay_msg::notice(&reason), reason),
         };
         self.send(conn, text, out);
-        self.count_refusal(conn, prefix, out);
+        self.count_refusal(conn, None, &reason, out);
     }
 
-    /// Answers `OK false` and counts it.
-    pub(super) fn reject(&mut self, conn: ConnId, id: &str, reason: &Reason, out: &mut Vec<Effect>) {
+    /// Answers `OK false` and counts it; of the event it is known whose it is said to be and of which kind, or nothing.
+    pub(super) fn reject(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        of: Option<(PublicKey, u16)>,
+        reason: &Reason,
+        out: &mut Vec<Effect>,
+    ) {
         self.untold.rejected(reason.prefix);
         self.send(conn, relay_msg::ok(id, false, reason), out);
-        self.count_refusal(conn, reason.prefix, out);
+        self.count_refusal(conn, of, reason, out);
     }
 
-    /// Counts what a connection was refused, if it has proven no key and could have known better.
-    pub(super) fn count_refusal(&mut self, conn: ConnId, prefix: Prefix, out: &mut Vec<Effect>) {
-        let own_fault = !matches!(prefix, Prefix::Duplicate | Prefix::Error | Prefix::Mute);
+    /// Notes what a connection was refused and could have known better, and counts it if that has proven no key.
+    pub(super) fn count_refusal(
+        &mut self,
+        conn: ConnId,
+        of: Option<(PublicKey, u16)>,
+        reason: &Reason,
+        out: &mut Vec<Effect>,
+    ) {
+        let own_fault = !matches!(reason.prefix, Prefix::Duplicate | Prefix::Error | Prefix::Mute);
+        // To be asked for a proof is how clients begin.
+        if own_fault && reason.prefix != Prefix::AuthRequired {
+            self.note_refused(conn, of, reason);
+        }
         if own_fault && self.conns.get(&conn).is_some_and(|state| state.keys.is_empty()) {
             self.count_towards_end(conn, out);
         }

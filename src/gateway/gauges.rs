@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::Gateway;
 use super::report::Report;
 use crate::budget::Share;
-use crate::message::{Counts, GatewayGauges, Snapshot};
+use crate::message::{Counts, GatewayGauges, Seen, Snapshot};
 use crate::seam::Millis;
 use crate::trees::Gather;
 
@@ -33,7 +33,13 @@ impl Gateway {
             providers: conns().filter(|conn| conn.handlers().next().is_some()).count(),
             subscriptions: conns().map(|conn| conn.subs.len()).sum(),
             memory: self.memory(),
+            seen: Seen::default(),
         }
+    }
+
+    /// The same, with what the other gateways are told of its clients.
+    pub(super) fn gauges_to_tell(&self) -> GatewayGauges {
+        GatewayGauges { seen: self.seen.told(), ..self.gauges() }
     }
 
     /// Bytes in use and at the most of the shares that are the gateway's.

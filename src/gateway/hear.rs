@@ -61,7 +61,7 @@ impl Gateway {
             if to == PartitionId::HOME {
                 self.tell_presence_anew();
             }
-            let gauges = Box::new(self.gauges());
+            let gauges = Box::new(self.gauges_to_tell());
             self.partitions.tell_gauges(to, gauges);
         }
     }
@@ -116,7 +116,7 @@ impl Gateway {
         match verdict {
             Verdict::Stored => self.accept(conn, &id, out),
             Verdict::Duplicate(reason) => self.duplicate(conn, &id, &reason, out),
-            Verdict::Refused(reason) => self.reject(conn, &id.to_string(), &reason, out),
+            Verdict::Refused(reason) => self.reject(conn, &id.to_string(), None, &reason, out),
         }
     }
 

@@ -15,7 +15,7 @@ pub const CORS: [(&str, &str); 3] = [
 ];
 
 /// Sent with the HUD page and its files: nothing is loaded from or sent to elsewhere.
-pub const PAGE_HEADERS: [(&str, &str); 4] = [
+const PAGE_HEADERS: [(&str, &str); 4] = [
     (
         "Content-Security-Policy",
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -28,6 +28,26 @@ pub const PAGE_HEADERS: [(&str, &str); 4] = [
 
 /// Sent with an answer that is for who asks alone.
 pub const FOR_ONE: [(&str, &str); 2] = [("Cache-Control", "private, no-store"), ("Vary", "Authorization")];
+/// The page of the owner.
+const ADMIN_PAGE: &str = "/admin";
+
+/// The policy of the owner's page: a signer that is elsewhere (NIP-46) is reached over a relay.
+const ADMIN_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' \
+                            wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What is sent with the page or file of a path.
+pub fn page_headers(path: &str) -> [(&'static str, &'static str); 4] {
+    let mut headers = PAGE_HEADERS;
+    if let ([policy, ..], ADMIN_PAGE) = (&mut headers, path) {
+        policy.1 = ADMIN_POLICY;
+    }
+    headers
+}
+
+/// The file of a path: pages are named without its ending.
+pub fn file_of(path: &str) -> &str {
+    if path == ADMIN_PAGE { "/admin.html" } else { path }
+}
 
 /// The media type of the information document (NIP-11).
 pub const DOCUMENT_TYPE: &str = "application/nostr+json";

@@ -4,8 +4,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use serde_json::{Value, json};
+
 use super::{Gateway, RequestId, http};
-use crate::message::{Allowance, Asked, Facts, NewEvent, Publish, Publisher, StoreError, Verdict};
+use crate::message::{
+    Allowance, Asked, Facts, NewEvent, Publish, Publisher, Refused, Seen, Sender, StoreError, Verdict,
+};
 use crate::moderation::{Act, Call, Method, RULINGS_MAX, Sort, Task};
 use crate::nostr::http_auth::{HTTP_AUTH_WINDOW, Signed};
 use crate::nostr::{EventId, PublicKey, refusal};
@@ -26,7 +30,8 @@ pub(super) struct Managing {
     /// By when they may be forgotten.
     used: VecDeque<(Millis, EventId)>,
     acts: BTreeMap<Publisher, RequestId>,
-    asked: BTreeMap<Ticket, RequestId>,
+    /// With whether the senders are wanted, of what was seen.
+    asked: BTreeMap<Ticket, (RequestId, bool)>,
 }
 
 impl Managing {
@@ -112,8 +117,10 @@ impl Gateway {
         let task = call.task().map_err(|error| refused(200, &error))?;
         match task {
             Task::Methods => Err(result(&serde_json::to_string(&self.methods_of(&by, is_owner)).unwrap_or_default())),
-            Task::List(sort) => self.ask_home(request, Asked::Rulings(sort)),
-            Task::Audit(before) => self.ask_home(request, Asked::Acts(before)),
+            Task::List(sort) => self.ask_home(request, Asked::Rulings(sort), false),
+            Task::Audit(before) => self.ask_home(request, Asked::Acts(before), false),
+            Task::Refusals => self.ask_home(request, Asked::Seen, false),
+            Task::Senders => self.ask_home(request, Asked::Seen, true),
             Task::Act { rulings, removes } => {
                 if !self.rulings.have_room(&rulings) {
                     return Err(refused(200, &format!("there are {RULINGS_MAX} rulings; take some back first")));
@@ -137,9 +144,9 @@ impl Gateway {
         }
     }
 
-    fn ask_home(&mut self, request: RequestId, asked: Asked) -> Result<(), Response> {
+    fn ask_home(&mut self, request: RequestId, asked: Asked, of_senders: bool) -> Result<(), Response> {
         let ticket = self.next_ticket();
-        self.managing.asked.insert(ticket, request);
+        self.managing.asked.insert(ticket, (request, of_senders));
         self.partitions.ask(ticket, asked, true);
         Ok(())
     }
@@ -177,14 +184,29 @@ impl Gateway {
         facts: Option<Result<Facts, StoreError>>,
         out: &mut Vec<Effect>,
     ) -> Option<Option<Result<Facts, StoreError>>> {
-        let Some(request) = self.managing.asked.remove(&ticket) else { return Some(facts) };
+        let Some((request, of_senders)) = self.managing.asked.remove(&ticket) else { return Some(facts) };
         let response = match facts {
             Some(Ok(Facts::Moderation(rows))) => result(&format!("[{}]", rows.join(","))),
+            Some(Ok(Facts::Seen(elsewhere))) => result(&self.seen_of(of_senders, &elsewhere)),
             Some(Err(error)) => refused(503, &format!("database: {error}")),
             _ => refused(503, "database: it gave no answer"),
         };
         respond(request, response, out);
         None
+    }
+
+    /// What this gateway and the others have seen, as JSON: who sends most, or what was refused.
+    fn seen_of(&self, of_senders: bool, elsewhere: &Seen) -> String {
+        let mut seen = self.seen.clone();
+        seen.add(elsewhere);
+        let list: Vec<Value> = if of_senders {
+            let of = |it: &Sender| json!({ "pubkey": it.key, "ip": it.network, "events": it.events, "bytes": it.bytes, "at": it.at });
+            seen.senders(self.now / 1000).iter().map(of).collect()
+        } else {
+            let of = |it: &Refused| json!({ "at": it.at, "pubkey": it.key, "proven": it.proven, "ip": it.network, "kind": it.kind, "reason": it.reason, "times": it.times });
+            seen.refusals().map(of).collect()
+        };
+        Value::Array(list).to_string()
     }
 
     /// The operator has done something.

@@ -36,6 +36,7 @@ mod publish;
 mod quota;
 mod repeat;
 mod report;
+mod seen;
 mod session;
 mod settings;
 mod share;
@@ -66,7 +67,7 @@ pub use shared_answers::SharedAnswers;
 
 use crate::budget::Budget;
 use crate::log::{self, Level};
-use crate::message::{Counted, Interest, PartitionId, ToPartition};
+use crate::message::{Counted, Interest, PartitionId, Seen, ToPartition};
 use crate::moderation::Rulings;
 use crate::seam::{Effect, Host, Input, Millis, Ticket};
 use api::HttpRequests;
@@ -125,6 +126,8 @@ pub struct Gateway {
     untold: Untold,
     presence: Presence,
     late: Late,
+    /// What was refused, and who sends most.
+    seen: Seen,
     /// What the operator has ruled.
     rulings: Rulings,
     managing: Managing,
@@ -169,6 +172,7 @@ impl Gateway {
             untold: Untold::default(),
             presence: Presence::default(),
             late: Late::default(),
+            seen: Seen::default(),
             rulings: Rulings::default(),
             managing: Managing::default(),
             unruled: Vec::new(),

@@ -20,7 +20,7 @@ enum Admitted {
 
 impl Gateway {
     pub(super) fn publish(&mut self, conn: ConnId, event: Event, now: Millis, out: &mut Vec<Effect>) {
-        let id = event.id;
+        let (id, of) = (event.id, (event.pubkey, event.kind));
         let may = match self.locked(conn) {
             Some(reason) => Err(reason),
             None => self.may_publish(conn, &event),
@@ -50,7 +50,7 @@ impl Gateway {
         match admitted {
             Ok(Admitted::Done) => self.accept(conn, &id, out),
             Ok(Admitted::Waiting) => {}
-            Err(reason) => self.reject(conn, &id.to_string(), &reason, out),
+            Err(reason) => self.reject(conn, &id.to_string(), Some(of), &reason, out),
         }
     }
 

@@ -8,7 +8,7 @@ use super::{ConnId, Gateway, attachment, unheard};
 use crate::budget::Share;
 use crate::log::Level;
 use crate::message::{Known, StoreError, ToPartition};
-use crate::nostr::{Event, EventId, PublicKey, Reason, auth, refusal, relay_msg};
+use crate::nostr::{Event, PublicKey, Reason, auth, refusal, relay_msg};
 use crate::seam::{Effect, Millis, NO_CLOSE_FRAME, Ticket};
 
 /// WebSocket close code for "try again later" (RFC 6455 registry).
@@ -67,7 +67,7 @@ impl Gateway {
                     self.ask_who_is(conn, vec![event.pubkey]);
                 }
             }
-            Err(reason) => self.refuse_auth(conn, &event.id, &reason, out),
+            Err(reason) => self.refuse_auth(conn, event, &reason, out),
         }
     }
 
@@ -82,12 +82,12 @@ impl Gateway {
     }
 
     /// Answers that a key is not proven.
-    pub(super) fn refuse_auth(&mut self, conn: ConnId, id: &EventId, reason: &Reason, out: &mut Vec<Effect>) {
+    pub(super) fn refuse_auth(&mut self, conn: ConnId, event: &Event, reason: &Reason, out: &mut Vec<Effect>) {
         self.counters.auth_rejected += 1;
         let fields = [("connection", conn.to_string()), ("reason", reason.to_string())];
         self.log(Level::Debug, "authentication refused", &fields, out);
-        self.send(conn, relay_msg::ok(&id.to_string(), false, reason), out);
-        self.count_refusal(conn, reason.prefix, out);
+        self.send(conn, relay_msg::ok(&event.id.to_string(), false, reason), out);
+        self.count_refusal(conn, Some((event.pubkey, event.kind)), reason, out);
     }
 
     fn ask_who_is(&mut self, conn: ConnId, keys: Vec<PublicKey>) {

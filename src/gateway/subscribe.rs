@@ -38,7 +38,7 @@ impl Gateway {
                     self.remember(conn);
                 }
                 self.send(conn, relay_msg::closed(&subscription, &reason), out);
-                return self.count_refusal(conn, reason.prefix, out);
+                return self.count_refusal(conn, None, &reason, out);
             }
         };
         let subscription: Rc<str> = subscription.into();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Seen;
 use crate::budget;
 use crate::seam::Millis;
 use crate::store::{ErrorKind, StoreError};
@@ -51,6 +52,8 @@ pub struct GatewayGauges {
     /// Bytes in use and at the most, by share of the memory.
     #[serde(deserialize_with = "budget::by_share")]
     pub memory: BTreeMap<&'static str, (usize, usize)>,
+    /// What it has seen of its clients, for those who ask other gateways; nothing where some are together.
+    pub seen: Seen,
 }
 
 impl GatewayGauges {

@@ -41,13 +41,15 @@ pub enum Method {
     UnassignMethod,
     ListMethodAssignees,
     ListAuditLog,
+    ListRefusals,
+    ListSenders,
 }
 
 impl Method {
     pub(super) const FIRST: Self = Self::SupportedMethods;
 
     /// All, each with its name.
-    pub const ALL: [(Self, &'static str); 22] = [
+    pub const ALL: [(Self, &'static str); 24] = [
         (Self::SupportedMethods, "supportedmethods"),
         (Self::BanPubkey, "banpubkey"),
         (Self::UnbanPubkey, "unbanpubkey"),
@@ -70,6 +72,8 @@ impl Method {
         (Self::UnassignMethod, "unassignmethod"),
         (Self::ListMethodAssignees, "listmethodassignees"),
         (Self::ListAuditLog, "listauditlog"),
+        (Self::ListRefusals, "listrefusals"),
+        (Self::ListSenders, "listsenders"),
     ];
 
     /// Its name.
@@ -97,6 +101,10 @@ pub enum Task {
     List(Sort),
     /// Lines of the audit log before one, or the last.
     Audit(Option<u64>),
+    /// What was refused lately.
+    Refusals,
+    /// Who sends most.
+    Senders,
     /// Something that is done: what is ruled from now on or no longer, and what is removed.
     Act {
         /// With a reason for people; without one it is ruled no longer.
@@ -156,6 +164,8 @@ impl Call {
                     .map(|before| Task::Audit(Some(before)))
                     .ok_or_else(|| "params: [\"before\"?]".into()),
             },
+            Method::ListRefusals => Ok(Task::Refusals),
+            Method::ListSenders => Ok(Task::Senders),
             Method::BanPubkey => {
                 let key = self.key()?;
                 act(vec![(Ruling::BannedKey(key), Some(self.reason()?)), (Ruling::AllowedKey(key), None)])

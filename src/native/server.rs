@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::gateway::{self, GatewayThread, Message, now};
 use super::proxy::Proxies;
 use super::{hud, log, socket};
-use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, FOR_ONE, NOT_FOUND, PAGE_HEADERS, Route, UNLISTED};
+use crate::gateway::http::{self, CORS, DOCUMENT_TYPE, FOR_ONE, NOT_FOUND, Route, UNLISTED};
 use crate::gateway::{Api, Config, HttpRate, MAX_FRAME_BYTES, RequestId, SharedAnswers, Sort, access};
 use crate::nostr::http_auth;
 
@@ -229,12 +229,12 @@ async fn call(context: &Context, config: &Config, request: Request, id: RequestI
 }
 
 fn page(path: &str) -> (Response, String) {
-    let Some((_, kind, bytes)) = hud::FILES.iter().find(|(name, ..)| *name == path) else {
+    let Some((_, kind, bytes)) = hud::FILES.iter().find(|(name, ..)| *name == http::file_of(path)) else {
         let Route::Refuse(status, error) = NOT_FOUND else { return fine(StatusCode::NOT_FOUND.into_response()) };
         return refuse(status, error);
     };
     let response = ([(header::CONTENT_TYPE, *kind)], *bytes).into_response();
-    fine(with(response, &PAGE_HEADERS))
+    fine(with(response, &http::page_headers(path)))
 }
 
 fn fine(response: Response) -> (Response, String) {

@@ -9,7 +9,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::refusal::{self, Reason};
-use super::{Event, Filter, event};
+use super::{Event, Filter, PublicKey, event};
 
 /// A frame that was understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +34,16 @@ pub enum ClientMessage {
     Close(String),
     /// `["AUTH", event]`
     Auth(Box<Event>),
+}
+
+impl ClientMessage {
+    /// Whose event it says that it brings, if it brings one to be published.
+    pub fn author(&self) -> Option<&PublicKey> {
+        match self {
+            Self::Event(event) => Some(&event.pubkey),
+            _ => None,
+        }
+    }
 }
 
 /// What to answer to a frame that is refused.

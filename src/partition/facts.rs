@@ -4,7 +4,7 @@
 use super::{Asker, Partition, Purpose};
 use crate::log::Level;
 use crate::market::moments::Moments;
-use crate::message::{AUDIT_LINES, Asked, Facts, ONLINE_MAX, PartitionGauges, ToGateway};
+use crate::message::{AUDIT_LINES, Asked, Facts, GatewayId, ONLINE_MAX, PartitionGauges, ToGateway};
 use crate::nostr::PublicKey;
 use crate::seam::{Effect, Millis, Network};
 use crate::store::counts::{self, Position};
@@ -72,7 +72,7 @@ impl Partition {
             let more = ONLINE_MAX.saturating_sub(online.len());
             online.extend(self.gateways.present_beside(asker.0).map(|provider| provider.key).take(more));
         }
-        let known = self.fact(&asked, now);
+        let known = self.fact(asker.0, &asked, now);
         if known.is_some() || !database {
             return self.tell_facts(asker, known.map(Ok), 0);
         }
@@ -91,7 +91,7 @@ impl Partition {
     }
 
     /// What is known of it without the database.
-    fn fact(&mut self, asked: &Asked, now: Millis) -> Option<Facts> {
+    fn fact(&mut self, asker: GatewayId, asked: &Asked, now: Millis) -> Option<Facts> {
         match asked {
             Asked::Counts => {
                 let at = self.facts.asked_at.filter(|_| self.facts.position.is_some())?;
@@ -101,6 +101,7 @@ impl Partition {
                 let at = self.handlers.announced_at().filter(|_| self.handlers.has_none(*kind))?;
                 self.is_believed(at, now).then(|| Facts::Handlers(Vec::new(), Vec::new()))
             }
+            Asked::Seen => Some(Facts::Seen(Box::new(self.gateways.seen_beside(asker)))),
             Asked::History(_)
             | Asked::Records(_)
             | Asked::Health
@@ -136,6 +137,7 @@ impl Partition {
             Asked::Cancelled(job, customer) => vec![jobs::cancelled(job, customer)],
             Asked::Health if self.facts.schema_fits => vec![counts::read()],
             Asked::Health => vec![Schema::read()],
+            Asked::Seen => Vec::new(),
         }
     }
 
@@ -199,6 +201,7 @@ impl Partition {
             Asked::Rulings(_) | Asked::Acts(_) => Ok(Facts::Moderation(rows.concat())),
             Asked::Job(_) => jobs::decode(rows).map(Facts::Job),
             Asked::Cancelled(..) => Ok(Facts::Cancelled(jobs::decode_cancelled(&rows))),
+            Asked::Seen => Err(StoreError::new("that is in memory alone")),
         }
     }
 

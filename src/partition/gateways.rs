@@ -9,7 +9,7 @@ use super::Partition;
 use crate::interest;
 use crate::market::handler::can_be_ranked;
 use crate::message::{
-    GatewayGauges, GatewayId, Interest, MISSED_MAX, NewEvent, Outcome, Part, Provider, Publisher, Push, Stored,
+    GatewayGauges, GatewayId, Interest, MISSED_MAX, NewEvent, Outcome, Part, Provider, Publisher, Push, Seen, Stored,
     ToGateway, Verdict,
 };
 use crate::nostr::filter::SortedTags;
@@ -39,6 +39,8 @@ struct Gateway {
     has_rulings: bool,
     /// What it has told of itself last.
     gauges: Option<Box<GatewayGauges>>,
+    /// What it has seen of its clients.
+    seen: Seen,
     /// The providers that are connected to it.
     present: BTreeSet<Provider>,
 }
@@ -92,8 +94,17 @@ impl Gateways {
     }
 
     /// Takes what a gateway tells of itself.
-    pub fn gauge(&mut self, id: GatewayId, gauges: Box<GatewayGauges>) {
-        self.known.entry(id).or_default().gauges = Some(gauges);
+    pub fn gauge(&mut self, id: GatewayId, mut gauges: Box<GatewayGauges>) {
+        let gateway = self.known.entry(id).or_default();
+        gateway.seen = std::mem::take(&mut gauges.seen);
+        gateway.gauges = Some(gauges);
+    }
+
+    /// What the gateways beside one have seen of their clients.
+    pub fn seen_beside(&self, asker: GatewayId) -> Seen {
+        let mut all = Seen::default();
+        self.known.iter().filter(|(id, _)| **id != asker).for_each(|(_, other)| all.add(&other.seen));
+        all
     }
 
     /// All are to be told what is ruled.

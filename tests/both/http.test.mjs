@@ -20,7 +20,7 @@ test("NIP-11 with its three CORS headers and the settings in force", async () =>
   assert.equal(document.name, "Market");
   assert.equal(document.limitation.max_limit, 400);
   assert.equal(document.limitation.auth_required, true);
-  assert.deepEqual(document.supported_nips, [1, 9, 11, 13, 17, 32, 40, 42, 45, 62, 67, 70, 89, 90]);
+  assert.deepEqual(document.supported_nips, [1, 9, 11, 13, 17, 32, 40, 42, 45, 62, 67, 70, 86, 89, 90]);
 });
 
 /** The status and the media type that a client gets at the root who sends these lines of `Accept`. */

@@ -369,7 +369,8 @@ impl Messages {
     }
 
     fn asked(&mut self) -> Asked {
-        match self.0.below(9) {
+        match self.0.below(10) {
+            9 => Asked::Seen,
             0 => Asked::Counts,
             5 => Asked::Rulings(self.ruling().sort()),
             6 => Asked::Acts(self.maybe(Self::number)),
@@ -399,6 +400,7 @@ impl Messages {
 
     fn facts(&mut self) -> Facts {
         match self.0.below(8) {
+            7 => Facts::Seen(Box::new(self.seen())),
             5 => Facts::Moderation(self.list(Self::text)),
             0 => {
                 let (since_ms, stored, flush) = (self.number(), self.number(), self.number());
@@ -500,7 +502,20 @@ impl Messages {
             providers: self.bytes(),
             subscriptions: self.bytes(),
             memory: ["connections", "http"].map(|share| (share, (self.bytes(), self.bytes()))).into(),
+            seen: self.seen(),
         }
+    }
+
+    fn seen(&mut self) -> Seen {
+        let mut seen = Seen::default();
+        for _ in 0..self.0.below(4) {
+            let (key, network) = (self.maybe(Self::key), self.maybe(Self::network));
+            let (at, proven, kind, times) =
+                (self.0.below(1 << 40), self.0.one_in(2), self.maybe(|make| *make.0.pick(&KINDS)), self.0.below(9));
+            seen.refused(Refused { at, key, proven, network, kind, reason: self.text(), times });
+            seen.sent(key, network, self.0.below(2), self.0.below(1 << 20) as usize, at);
+        }
+        seen
     }
 
     fn provider(&mut self) -> Provider {

@@ -205,9 +205,9 @@ const TO_PARTITION_FORMS: [(&str, &str); TO_PARTITION] = [
     ("WhoIs", "10d580bf769a353f"),
     ("Left", "f0772514200fdfbf"),
     ("Counted", "ffa54b835eaf6fc4"),
-    ("Ask", "9e94c9f6094cc0f0"),
+    ("Ask", "8f00568e22b788c9"),
     ("Position", "e75ff75a6c77a8aa"),
-    ("Gauges", "0b2f8b476d285c93"),
+    ("Gauges", "f175be33db315e62"),
     ("Present", "cb8c108575bf37e9"),
 ];
 const TO_GATEWAY_FORMS: [(&str, &str); TO_GATEWAY] = [
@@ -218,9 +218,9 @@ const TO_GATEWAY_FORMS: [(&str, &str); TO_GATEWAY] = [
     ("Answer", "0fae50715860bd48"),
     ("Later", "927f4904a855184d"),
     ("Known", "27c7b68922e5a3e3"),
-    ("Facts", "50144bddaff8978b"),
-    ("Rulings", "70349769c06f92f4"),
-    ("Acted", "968a4f860e8dffbe"),
+    ("Facts", "aaa6caaf419ec1e8"),
+    ("Rulings", "525389d440571201"),
+    ("Acted", "38a50eea1810f876"),
 ];
 
 fn form<T: Serialize>(mut make: impl FnMut(&mut Messages) -> T) -> String {

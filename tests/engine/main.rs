@@ -42,6 +42,7 @@ mod remembered;
 mod repeat;
 mod requests;
 mod retries;
+mod seen;
 mod settings;
 mod standing;
 mod subscribe;

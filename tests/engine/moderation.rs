@@ -13,7 +13,7 @@ use crate::common::world::{World, config};
 
 const OWNER: u8 = 99;
 
-fn owner() -> Author {
+pub fn owner() -> Author {
     Author::new(OWNER)
 }
 
@@ -21,7 +21,7 @@ fn settings() -> Vec<(&'static str, String)> {
     vec![("RELAY_PUBKEY", owner().key().to_string())]
 }
 
-fn world(more: &[(&str, &str)]) -> World {
+pub fn world(more: &[(&str, &str)]) -> World {
     let own = settings();
     let own = own.iter().map(|(key, value)| (*key, value.as_str()));
     World::new(&own.chain(more.iter().copied()).collect::<Vec<_>>())
@@ -33,16 +33,16 @@ fn signed(by: &Author, number: u8) -> Signed {
 }
 
 /// Calls by somebody; each call has a signature of its own.
-struct Caller(Author, u8);
+pub struct Caller(pub Author, pub u8);
 
 impl Caller {
-    fn input(&mut self, request: RequestId, method: &str, params: Value) -> Input {
+    pub fn input(&mut self, request: RequestId, method: &str, params: Value) -> Input {
         self.1 += 1;
         let body = json!({ "method": method, "params": params }).to_string();
         Input::Managed { request, signed: signed(&self.0, self.1), body }
     }
 
-    fn call(&mut self, world: &mut World, method: &str, params: Value) -> (u16, Value) {
+    pub fn call(&mut self, world: &mut World, method: &str, params: Value) -> (u16, Value) {
         let request = RequestId(u64::from(self.1) + 1_000_000);
         let input = self.input(request, method, params);
         world.input(input);
@@ -52,12 +52,12 @@ impl Caller {
     }
 
     /// Does something.
-    fn does(&mut self, world: &mut World, method: &str, params: Value) {
+    pub fn does(&mut self, world: &mut World, method: &str, params: Value) {
         assert_eq!(self.call(world, method, params), (200, json!({ "result": true })), "{method}");
     }
 
     /// What a list has.
-    fn list(&mut self, world: &mut World, method: &str) -> Vec<Value> {
+    pub fn list(&mut self, world: &mut World, method: &str) -> Vec<Value> {
         let (status, body) = self.call(world, method, json!([]));
         assert_eq!(status, 200, "{body}");
         body["result"].as_array().unwrap().clone()

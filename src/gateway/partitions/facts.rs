@@ -56,7 +56,9 @@ impl Partitions {
             return self.tell_home(ToPartition::Ask { ticket, asked, database });
         }
         let waits_for: BTreeSet<PartitionId> = match asked {
-            Asked::Handlers(..) | Asked::Rulings(_) | Asked::Acts(_) => BTreeSet::from([PartitionId::HOME]),
+            Asked::Handlers(..) | Asked::Rulings(_) | Asked::Acts(_) | Asked::Seen => {
+                BTreeSet::from([PartitionId::HOME])
+            }
             Asked::Job(job) => BTreeSet::from([PartitionId::of_job(&job, self.count)]),
             _ => self.all().gather(),
         };
@@ -123,7 +125,7 @@ impl Partitions {
         let (mut handlers, mut records, mut healthy) = (None, Vec::new(), false);
         let (mut job, mut cancelled_ms) = (None, None);
         let mut has_counts = false;
-        if let [(_, Facts::Moderation(_))] = facts.as_slice() {
+        if let [(_, Facts::Moderation(_) | Facts::Seen(_))] = facts.as_slice() {
             return facts.into_iter().next().map(|(_, facts)| facts).ok_or_else(|| StoreError::new("it has no answer"));
         }
         for (from, facts) in facts {
@@ -141,7 +143,7 @@ impl Partitions {
                 Facts::History(snapshots) => histories.push(snapshots),
                 Facts::Healthy => healthy = true,
                 // Home alone is asked these.
-                Facts::Moderation(_) => {}
+                Facts::Moderation(_) | Facts::Seen(_) => {}
                 Facts::Job(found) => job = Some(found),
                 Facts::Cancelled(at_ms) => cancelled_ms = at_ms,
             }

@@ -345,19 +345,13 @@ fn looking_at_a_job_reads_a_bounded_number_of_rows() {
     let buyer = Author::new(1);
     let requests: Vec<Event> = (0..40).map(|n| buyer.sign(5050, NOW, &[], &n.to_string())).collect();
     let store = |d1: &mut D1, events: Vec<Event>| {
-        for events in events.chunks(100) {
-            let write = next(d1);
-            let work = new_group(events.iter().map(new).collect::<Vec<_>>());
-            let (statements, _) = prepare_kept(d1, &work, &Flush::default(), &kept(), &write);
-            d1.run(&statements).unwrap();
-        }
+        let (write, work) = (next(d1), new_group(events.iter().map(new).collect::<Vec<_>>()));
+        let (statements, _) = prepare_kept(d1, &work, &Flush::default(), &kept(), &write);
+        d1.run(&statements).unwrap();
     };
     let answers = |request: &Event, many: u32| -> Vec<Event> {
-        let pair = |n| {
-            let provider = Author::numbered(n);
-            [provider.answer(7000, request, &[&["status", "processing"]]), provider.answer(6050, request, &[])]
-        };
-        (0..many).flat_map(pair).collect()
+        let says = |n, kind| Author::numbered(n).answer(kind, request, &[&["status", "processing"]]);
+        (0..many).flat_map(|n| [says(n, 7000), says(n, 6050)]).collect()
     };
     store(&mut d1, requests.clone());
     requests[2..].iter().for_each(|request| store(&mut d1, answers(request, 4)));

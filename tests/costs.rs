@@ -15,7 +15,7 @@ use nexus::store::cost;
 use nexus::store::counts::Flush;
 use nexus::store::log::Write;
 use nexus::store::read::{self, Viewer};
-use nexus::store::{Bill, Statement, facts, market, sweep, write};
+use nexus::store::{Bill, Statement, facts, jobs, market, sweep, write};
 use sha2::{Digest, Sha256};
 
 const EVENTS: u64 = 100_000;
@@ -336,6 +336,40 @@ fn events_take_what_they_write_and_their_removal() {
     }
     let forget = Swept { forget: NOW + 100 * 86_400, ..Swept::default() };
     write("jobs are forgotten", &Work::Removal(vec![], forget), &[]);
+}
+
+/// What is shown of a job is what it has, whatever else there is, and bounded however many have answered it.
+#[test]
+fn looking_at_a_job_reads_a_bounded_number_of_rows() {
+    let mut d1 = D1::start();
+    let buyer = Author::new(1);
+    let requests: Vec<Event> = (0..40).map(|n| buyer.sign(5050, NOW, &[], &n.to_string())).collect();
+    let store = |d1: &mut D1, events: Vec<Event>| {
+        let (write, work) = (next(d1), new_group(events.iter().map(new).collect::<Vec<_>>()));
+        let (statements, _) = prepare_kept(d1, &work, &Flush::default(), &kept(), &write);
+        d1.run(&statements).unwrap();
+    };
+    let answers = |request: &Event, many: u32| -> Vec<Event> {
+        let says = |n, kind| Author::numbered(n).answer(kind, request, &[&["status", "processing"]]);
+        (0..many).flat_map(|n| [says(n, 7000), says(n, 6050)]).collect()
+    };
+    store(&mut d1, requests.clone());
+    requests[2..].iter().for_each(|request| store(&mut d1, answers(request, 4)));
+    let rows_read = |d1: &mut D1| {
+        let Bill { read, written } = d1.bill(&jobs::find(&requests[0].id, &NIP90, NOW));
+        assert_eq!(written, 0);
+        read
+    };
+    let mut read = vec![rows_read(&mut d1)];
+    for many in [1, 60, 200] {
+        store(&mut d1, answers(&requests[0], many));
+        read.push(rows_read(&mut d1));
+    }
+    store(&mut d1, vec![buyer.delete(&requests[..1])]);
+    read.push(rows_read(&mut d1));
+    println!("{read:?} rows read of a job without answers, with 2, 120 and 400 of them, and when it is cancelled");
+    assert!(read[0] <= 20 && read[1] <= 40 && read.iter().all(|read| *read <= 600), "{read:?}");
+    assert!(read[3] <= read[2] + 10, "no more of many: {read:?}");
 }
 
 /// Answers came before their request, each with tags as large as may be. What is read for the request does not grow with them:

@@ -287,8 +287,12 @@ mod tests {
     fn files_have_the_same_headers_where_the_platform_serves_them() {
         let file = include_str!("../../hud/_headers");
         let rules: Vec<&str> = file.lines().filter(|line| !line.starts_with('#')).collect();
-        let headers = PAGE_HEADERS.map(|(name, value)| format!("  {name}: {value}"));
-        assert_eq!(rules, [&["/*".to_owned()][..], &headers].concat());
+        let line = |(name, value): (&str, &str)| format!("  {name}: {value}");
+        // What a page has otherwise takes the place of what all have.
+        let own = page_headers(ADMIN_PAGE).into_iter().filter(|header| !PAGE_HEADERS.contains(header));
+        let own = own.flat_map(|header| [format!("  ! {}", header.0), line(header)]);
+        let all = ["/*".to_owned()].into_iter().chain(PAGE_HEADERS.map(line));
+        assert_eq!(rules, all.chain([ADMIN_PAGE.to_owned()]).chain(own).collect::<Vec<String>>());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { agent, sleep } from "../support/relay.mjs";
-import { eventually, launch, look, open, relayForPages, text } from "./browser.mjs";
+import { eventually, launch, look, open, relayForPages, text, violations } from "./browser.mjs";
 import { past } from "./past.mjs";
 
 let browser;
@@ -161,6 +161,31 @@ test("values of a line that is hidden are not said", async () => {
   const moved = ((await minute()) - pointed + 1440) % 1440;
   assert.ok(moved <= 2, `${moved} minutes`);
   page.clean();
+  await page.done();
+  await relay.stop();
+});
+
+test("where the numbers are the owner's the page says what is needed, and asks no more", async () => {
+  const relay = await relayForPages({ vars: { STATS: "owners", RELAY_NAME: "Closed" } });
+  const page = await open(browser, relay, { live: false });
+  await eventually(async () => assert.equal(await text(page, "#state-text"), "The numbers are for the relay's owner"));
+  assert.ok(await page.isVisible("#closed"));
+  assert.equal(await text(page, "#closed-how"), `nak curl --sec $OWNER ${relay.http}/api/stats`);
+  await eventually(async () => assert.equal(await text(page, "#name"), "Closed"));
+  assert.equal(await page.isVisible("#first"), false);
+  assert.deepEqual(await violations(page), []);
+  await sleep(500);
+  let asked = 0;
+  page.on("request", () => asked++);
+  await sleep(7000);
+  assert.equal(asked, 0);
+  // A job's page lets its parties prove themselves.
+  const buyer = await agent(relay);
+  const job = await buyer.publish({ kind: 5050, tags: [["i", "x", "text"]] });
+  await page.goto(`${relay.http}/jobs/${job.id}`);
+  await eventually(async () => assert.match(await text(page, "#unknown-why"), /^auth-required: sign the request \(NIP-98\)/));
+  assert.ok(await page.isVisible("#more"));
+  buyer.close();
   await page.done();
   await relay.stop();
 });

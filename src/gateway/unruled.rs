@@ -58,8 +58,10 @@ impl Gateway {
 
     fn depends_on_rulings(&self, conn: ConnId, message: &ClientMessage) -> bool {
         match message {
-            // It keeps its place.
-            _ if self.unruled.iter().any(|waiting| waiting.conn == conn) => true,
+            // It keeps its place behind the proof of a key.
+            _ if self.config.access == Access::Closed && self.unruled.iter().any(|waiting| waiting.conn == conn) => {
+                true
+            }
             ClientMessage::Auth(event) => self.config.access == Access::Closed && !self.is_member(&event.pubkey),
             ClientMessage::Event(event) => self.config.access != Access::Open || event.class() == KindClass::Ephemeral,
             ClientMessage::Req { .. } | ClientMessage::Count { .. } => self.config.access == Access::Closed,

@@ -68,6 +68,8 @@ const METHODS: &[Method] = &[
     ("unassignmethod", &[("KEY", Key), ("METHOD", Text)], &[]),
     ("listmethodassignees", &[], &[]),
     ("listauditlog", &[], &[("BEFORE", Number)]),
+    ("listrefusals", &[], &[]),
+    ("listsenders", &[], &[]),
 ];
 
 /// How a method is called.

@@ -117,7 +117,7 @@ test("networks, events, kinds, members and helpers are ruled over, and each is u
 
   await add("network", "192.0.2.7/24");
   await said(page, /is blocked; its connections have ended\.$/);
-  assert.match(await page.locator("#part-network li").textContent(), /^192\.0\.2\.7\/24“spam”, /);
+  assert.match(await page.locator("#part-network li").textContent(), /^192\.0\.2\.0\/24“spam”, /);
   await page.click("#undo");
   await said(page, /is not blocked any more\.$/);
 

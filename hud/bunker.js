@@ -43,9 +43,10 @@ async function used(signer, pool) {
   return {
     pubkey: await asked(signer.getPublicKey()),
     sign: (template) => asked(signer.signEvent(template)),
-    close: () => {
-      signer.close();
-      pool.destroy();
+    close: async () => {
+      await signer.close();
+      // The library says so to the relays a moment later.
+      setTimeout(() => pool.destroy(), 100);
     },
   };
 }

@@ -106,7 +106,7 @@ export const READS = {
   },
   audit: {
     list: "listauditlog", title: "Who did what", none: "Nothing was ruled yet.",
-    line: (one) => ({ head: `${one.method} ${JSON.parse(one.params).map(nice).join(" ")}`, below: `by ${key(one.by)}, ${ago(one.at)}`, about: [], number: one.number }),
+    line: (one) => ({ head: `${one.method} ${one.params.map(nice).join(" ")}`, below: `by ${key(one.by)}, ${ago(one.at)}`, about: [], number: one.number }),
   },
 };
 /** Lines of the audit log that come at once. */

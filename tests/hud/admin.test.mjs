@@ -218,7 +218,7 @@ test("a signer elsewhere signs, by its address or by a link that it follows", as
   await signer.follow(link);
   await page.waitForSelector("#desk:not([hidden])");
   await eventually(async () => assert.ok((await page.locator("#part-senders li").count()) > 0));
-  signer.close();
+  await signer.close();
   page.clean();
   await page.done();
 });

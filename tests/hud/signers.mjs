@@ -28,7 +28,7 @@ export function provider(who) {
 /** A signer of `who` that listens at the relay, under a key of its own; `asked` are the methods it was asked for. */
 export async function bunker(relay, who) {
   const own = await agent(relay, author());
-  const asked = [];
+  const [asked, answers] = [[], []];
   let token = crypto.randomUUID();
   const results = {
     connect: ([, given]) => (given === token ? "ack" : null),
@@ -45,7 +45,7 @@ export async function bunker(relay, who) {
       const { id, method, params } = JSON.parse(decrypt(event.content, getConversationKey(own.secret, event.pubkey)));
       asked.push(method);
       const result = results[method]?.(params) ?? null;
-      answer(event.pubkey, result === null ? { id, result: "", error: "no" } : { id, result });
+      answers.push(answer(event.pubkey, result === null ? { id, result: "", error: "no" } : { id, result }));
     },
   });
   return {
@@ -58,6 +58,9 @@ export async function bunker(relay, who) {
       const to = url.host || url.pathname.replace(/^\/\//, "");
       await answer(to, { id: "first", result: url.searchParams.get("secret") });
     },
-    close: () => own.relay.close(),
+    close: async () => {
+      await Promise.all(answers);
+      own.relay.close();
+    },
   };
 }

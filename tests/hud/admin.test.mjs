@@ -260,7 +260,9 @@ test("both themes, wide and narrow, and by the keyboard alone", async () => {
       await eventually(async () => assert.equal(await focused(), `key ${sender.who.pubkey}`));
       assert.equal(await overflow(page), 0, `${scheme}, ${width}`);
       assert.deepEqual(await violations(page), [], `${scheme}, ${width}`);
-      await page.screenshot({ path: `${SHOTS}/admin-${scheme}-${width}.png`, fullPage: true });
+      await page.evaluate(() => scrollTo(0, 0));
+      await page.screenshot({ path: `${SHOTS}/admin-${scheme}-${width}.png` });
+      await page.screenshot({ path: `${SHOTS}/admin-${scheme}-${width}-whole.png`, fullPage: true });
       await page.keyboard.press("Enter");
       await said(page, /is not banned any more/);
       page.clean();

@@ -208,7 +208,7 @@ impl Partition {
         while let Some(at) = self.reads.next()
             && let Some(asker) = self.reads.ready.get(at).copied()
         {
-            if !self.log.is_known() && self.gateways.told(asker.0).is_none() {
+            if self.has_to_be_told(asker.0) {
                 // What was stored between the answer and the position, from which on it is told, would not reach it.
                 return self.go_on_in_time(now, out);
             }
@@ -303,15 +303,21 @@ impl Partition {
         let answer = Ok(Ok(Answer::Stored(page)));
         let answer = ToGateway::Answer { ticket: asker.1, answer, rows_read, from_memory };
         let told = self.gateways.told(asker.0).unwrap_or(self.log.told());
-        if newest <= told && self.log.is_known() {
+        if newest <= told && self.log.is_known() && !self.has_to_be_told(asker.0) {
             self.tell_how_far(asker.0);
             return self.tell(asker.0, answer);
         }
         let memory = memory.unwrap_or_else(|| self.budget.nothing(None, Share::Answers));
         self.reads.held.push((newest, asker, answer, memory));
-        if !self.log.is_on_its_way() {
+        if !self.log.is_on_its_way() && !self.log.is_catching_up() {
             self.ask_position(now, out);
         }
+    }
+
+    /// Whether a gateway has yet to be told from which number on it is told of everything. An answer before that would leave
+    /// out what is stored in between.
+    fn has_to_be_told(&self, gateway: GatewayId) -> bool {
+        self.gateways.told(gateway).is_none() && (!self.log.is_known() || self.log.is_catching_up())
     }
 
     /// Gives the answers on that show nothing gateways were not told of.

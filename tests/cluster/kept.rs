@@ -79,4 +79,21 @@ pub const KEPT: &[Kept] = &[
         faults: &[2, 3, 5, 12, 13],
         was: "what an old life stored between an answer and the position was told to nobody",
     },
+    Kept {
+        seed: 8010,
+        on: Some(1),
+        steps: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 22, 23, 24, 25, 26, 89],
+        faults: &[0, 1, 2, 6, 13],
+        was: "a gateway had its answer before it was told from which number on it is told of all, as others were told what they had missed",
+    },
+    Kept {
+        seed: 8241,
+        on: Some(1),
+        steps: &[
+            0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
+            29, 31, 32, 33, 34, 35, 39, 40, 41, 43, 44, 45, 46, 47, 52, 54, 59, 63,
+        ],
+        faults: &[0, 3, 4, 6, 7, 8, 9, 10],
+        was: "a gateway that was told of more was taken back before what was asked because of that had been answered",
+    },
 ];

@@ -21,7 +21,8 @@ impl Partition {
     /// A gateway was told of more than is known here: a predecessor has stored it meanwhile, or the database was set back.
     /// What is read after the gateway has said so knows which, as does who has the log.
     pub(super) fn told_of_more(&mut self, now: Millis, out: &mut Vec<Effect>) {
-        if self.log.taken || self.log.asked_of >= self.gateways.furthest() {
+        let was_read_since = !self.log.asking && self.log.asked_of >= self.gateways.furthest();
+        if self.log.taken || was_read_since {
             self.take_back(self.log.told);
             self.go_on(now, out);
         } else {
